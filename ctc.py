@@ -100,6 +100,11 @@ class Token:
     last_frame: int
     prob: float
 
+    @property
+    def log_prob(self) -> float:
+        """Natural logarithm of `prob`."""
+        return log(max(self.prob, _TINY))
+
 
 @dataclass(frozen=True, slots=True)
 class Word:
@@ -178,7 +183,7 @@ def text(words: Iterable[Word]) -> str:
 
 def mean_log_prob(tokens: Iterable[Token]) -> float:
     """Average the logarithms of the tokens' probabilities; 0.0 without tokens."""
-    logs = [log(max(token.prob, _TINY)) for token in tokens]
+    logs = [token.log_prob for token in tokens]
     return sum(logs) / len(logs) if logs else 0.0
 
 

@@ -30,8 +30,8 @@ from torch.nn.functional import layer_norm
 
 import ctc
 import model_loading
+from cards import ModelUnavailable
 from ctc import FrameLabels, Vocabulary
-from model_loading import ModelUnavailable
 
 logger = logging.getLogger(__name__)
 
