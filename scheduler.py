@@ -26,7 +26,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ctc import SAMPLE_RATE, FrameLabels
+from ctc import SAMPLE_RATE, FrameLabels, Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,19 @@ class NotReady(Exception):
 
 
 class Model(Protocol):
-    """What the scheduler needs of a model."""
+    """What the server needs of a model."""
+
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+
+    @property
+    def device_name(self) -> str: ...
+
+    @property
+    def dtype_name(self) -> str: ...
+
+    @property
+    def description(self) -> str: ...
 
     def label_frames(self, windows: Sequence[Samples]) -> list[FrameLabels]: ...
 
@@ -94,7 +106,7 @@ class Scheduler:
         self._max_batch = max_batch
         self._jobs: deque[_Job] = deque()
         self._changed = threading.Condition()
-        self._ready = False
+        self._model: Model | None = None
         self._closed = False
         self._real_time_factor = _FIRST_REAL_TIME_FACTOR
         # A daemon: a download that hangs must not keep the process alive.
@@ -103,7 +115,18 @@ class Scheduler:
     @property
     def ready(self) -> bool:
         """Whether windows are taken."""
-        return self._ready and not self._closed
+        return self._model is not None and not self._closed
+
+    @property
+    def model(self) -> Model:
+        """The model, once it is loaded.
+
+        Raises:
+            NotReady: It is not.
+        """
+        if self._model is None:
+            raise NotReady("The model is still loading.")
+        return self._model
 
     @property
     def n_queued(self) -> int:
@@ -122,7 +145,7 @@ class Scheduler:
         with self._changed:
             self._closed = True
             self._changed.notify()
-        if self._ready:
+        if self._model is not None:
             self._thread.join(timeout_s)
         with self._changed:
             waiting, self._jobs = list(self._jobs), deque()
@@ -146,7 +169,7 @@ class Scheduler:
         with self._changed:
             if self._closed:
                 raise NotReady("The server is shutting down.")
-            if not self._ready:
+            if self._model is None:
                 raise NotReady("The model is still loading.")
             self._drop_cancelled()
             if len(self._jobs) >= self._max_queued:
@@ -172,7 +195,7 @@ class Scheduler:
         except BaseException as error:
             self._on_loaded(error)
             return
-        self._ready = True
+        self._model = model
         self._on_loaded(None)
         while (batch := self._next_batch()) is not None:
             self._serve(model, batch)

@@ -19,21 +19,21 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import audio_decoder
-import languages
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
+import audio_decoder
+import languages
 import schemas
 from cards import cached_bytes
 from config import Settings, describe_errors
 from forms import FORM_SCHEMA, BadRequest, TranscriptionForm, parse_form, read_form
 from middleware import RequestId, SocketGate
 from scheduler import NotReady, QueueFull
-from service import Service
+from service import LoadModel, Service, load_model
 from transcript import Transcript
 
 VERSION = "0.1.0"
@@ -158,18 +158,22 @@ def _add_error_handlers(app: FastAPI) -> None:
 
 
 def create_app(
-    settings: Settings, *, on_load_failure: Callable[[], None] = lambda: None
+    settings: Settings,
+    *,
+    load: LoadModel = load_model,
+    on_load_failure: Callable[[], None] = lambda: None,
 ) -> FastAPI:
     """Wire the server together.
 
     Args:
         settings: What the operator chose.
+        load: Builds the model.
         on_load_failure: Called in the event loop if the model cannot be served.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        service = Service(settings)
+        service = Service(settings, load)
         app.state.service = service
         service.start(on_load_failure)
         try:
@@ -225,12 +229,12 @@ def _add_status_routes(app: FastAPI) -> None:
     async def health(request: Request) -> schemas.Health:
         """Say that the process is alive, and what it is doing."""
         service = _service(request)
-        model = service.model if service.ready else None
+        model = service.scheduler.model if service.ready else None
         return schemas.Health(
             ready=service.ready,
             model=service.settings.model_card,
-            device=str(model.device) if model else None,
-            dtype=str(model.dtype).removeprefix("torch.") if model else None,
+            device=model.device_name if model else None,
+            dtype=model.dtype_name if model else None,
             requests=service.n_requests,
             streams=0,
             queued=service.scheduler.n_queued,

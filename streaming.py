@@ -7,15 +7,12 @@ decides whose turn it is.
 """
 
 import asyncio
-from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import BinaryIO
 
-from audio_decoder import DecodeLimits, decode
-
 import ctc
 import transcript
-from ctc import Vocabulary
+from audio_decoder import DecodeLimits, decode
 from scheduler import Scheduler
 from transcript import Transcript
 
@@ -25,7 +22,6 @@ class FileTranscriber:
 
     Args:
         scheduler: Where windows are sent.
-        vocabulary: The text of the model's labels, asked for once it is loaded.
         decoders: Runs the decoding, which blocks.
         limits: What a recording may be.
     """
@@ -33,13 +29,11 @@ class FileTranscriber:
     def __init__(
         self,
         scheduler: Scheduler,
-        vocabulary: Callable[[], Vocabulary],
         *,
         decoders: Executor,
         limits: DecodeLimits,
     ) -> None:
         self._scheduler = scheduler
-        self._vocabulary = vocabulary
         self._decoders = decoders
         self._limits = limits
 
@@ -60,6 +54,6 @@ class FileTranscriber:
             self._decoders, lambda: decode(source, limits=self._limits)
         )
         frames = await self._scheduler.label_frames(samples)
-        tokens = ctc.tokens(frames, self._vocabulary())
+        tokens = ctc.tokens(frames, self._scheduler.model.vocabulary)
         segments = transcript.split_at_pauses(ctc.words(tokens), tokens, frames)
         return Transcript(segments=segments, n_samples=len(samples))
