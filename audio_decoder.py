@@ -7,20 +7,19 @@ its index at the end works, and hours of audio cost no more memory than seconds.
 Sample position is file time. Containers with a clock (MP4, Matroska, Ogg) are
 followed: where it runs ahead of the samples, at the beginning or after lost
 packets, silence is put in; where it runs back, audio is kept contiguous. All
-durations are counted from samples, since headers lie.
+durations are counted from samples, since headers lie. What encoders put in front
+is taken off where the file says so, which ADTS cannot (64 ms at 16 kHz, usually).
 
 Nothing but the upload is ever opened: the container is recognised here and one
 demuxer is named, demuxers and decoders are on lists, no protocol is allowed, and
 libav's request to open anything else is refused.
 
-A damaged packet is skipped and its time kept. A file that ends too early gives
-what is there, as every player does. That it was cut is not reported: MP3, ADTS
-and recorded WebM state no length, so half of all cut files would pass as whole.
+A damaged packet is skipped; its time is kept where there is a clock. A file that
+ends too early gives what is there, as in every player. That it was cut is not
+reported: MP3, ADTS and recorded WebM state no length, so it would often be missed.
 
-Rejected: soundfile (no MP4, WebM, AAC); the ffmpeg program (a second process to
-install, limit and kill); libswresample's own downmix (for float it adds channels
-up, +3 dB for equal ones, and it needs to know what each channel is). The
-resampler is libswresample's, 32 taps a phase: PyAV's wheel has no soxr.
+Rejected: soundfile (no MP4, WebM, AAC); the ffmpeg program (to be installed, and a
+process to be limited and killed for each request).
 """
 
 import ctypes
@@ -81,8 +80,9 @@ _MAX_MOV_STREAMS = 32
 # header, and would allocate it.
 _MAX_FRAME_SAMPLES = 1 << 20
 
-# Containers whose timestamps were written by someone. In all others libav counts,
-# from an arbitrary beginning (for MP3, the length of the encoder delay).
+# Containers whose timestamps were written by someone. In all others libav counts
+# packets: from an arbitrary beginning (MP3: the encoder delay), and wrongly once the
+# sample rate changes.
 _CLOCKED = frozenset(("mov", "matroska", "ogg"))
 
 _DECODERS = frozenset(
@@ -190,7 +190,8 @@ class _Upload:
         self._file = file
         self._error: Exception | None = None
         self._position = 0
-        self.size = file.seek(0, io.SEEK_END)
+        file.seek(0, io.SEEK_END)
+        self.size = file.tell()
 
     def raise_error(self) -> None:
         """Raise what the caller's file raised, if it did."""

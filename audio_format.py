@@ -123,12 +123,13 @@ def _elementary_stream(head: bytes) -> str | None:
     return None
 
 
-def _chain(head: bytes, position: int) -> str | None:
-    """Follow frames from `position`; stop at the first that is not one."""
+def _chain(head: bytes, start: int) -> str | None:
+    """Follow frames from `start`; name their kind if enough are of one kind."""
     name: str | None = None
+    position = start
     for _ in range(_CHAINED_FRAMES):
         header = head[position : position + 7]
-        if len(header) < 7 and name is not None:
+        if len(header) < 7 and start == 0:
             return name  # a short file, all of it frames
         found = _frame(header)
         if found is None or name not in (None, found[0]):

@@ -60,6 +60,8 @@ class DecodeLimits:
 class Timeline:
     """Frames in, blocks out, so that sample position is file time.
 
+    Without a clock (`clocked` false) timestamps are not looked at.
+
     A change of rate or layout and a gap both end one resampler and begin another;
     positions are counted from what came out, so rounding does not add up.
     """
@@ -67,7 +69,7 @@ class Timeline:
     def __init__(self, limits: DecodeLimits, *, clocked: bool) -> None:
         self._limits = limits
         self._max_samples = int(limits.max_seconds * SAMPLE_RATE)
-        self._origin_s: float | None = 0.0 if clocked else None
+        self._clocked = clocked
         self._resampler: AudioResampler | None = None
         self._input: tuple[str, str, int] | None = None
         self._heard: list[int] = []
@@ -108,11 +110,9 @@ class Timeline:
     def _gap(self, frame: AudioFrame) -> int:
         """Samples by which the file's clock is ahead, 0 if that is no gap."""
         time_s = frame.time
-        if time_s is None:
+        if time_s is None or not self._clocked:
             return 0
-        if self._origin_s is None:
-            self._origin_s = time_s
-        gap = (time_s - self._origin_s) * SAMPLE_RATE - self._position
+        gap = time_s * SAMPLE_RATE - self._position
         return round(gap) if gap > GAP_SAMPLES else 0
 
     def _check(self, frame: AudioFrame) -> None:
@@ -142,7 +142,8 @@ class Timeline:
         if n_channels == 1:
             return interleaved
         channels = interleaved.reshape(-1, n_channels)
-        mixed: Samples = np.mean(channels[:, self._heard], axis=1, dtype=np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # _take cleans up
+            mixed: Samples = np.mean(channels[:, self._heard], axis=1, dtype=np.float32)
         return mixed
 
     def _silence(self, n_samples: int) -> Iterator[Samples]:
