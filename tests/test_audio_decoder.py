@@ -863,14 +863,18 @@ class TestStreaming:
 
         assert alive() is None
 
-    @pytest.mark.parametrize("after", [0, 1, 40_000, 200_000])
-    def test_what_the_source_raises_comes_through(self, after: int) -> None:
+    @pytest.mark.parametrize("container", ["wav", "mov"])
+    @pytest.mark.parametrize("after", [0, 1, 70_000, 200_000])
+    def test_what_the_source_raises_comes_through(
+        self, container: str, after: int
+    ) -> None:
         """A read error is the caller's own, not an error about the audio."""
 
         class Gone(Exception):
             pass
 
-        source = CountingFile(wav(pcm16(noise(160_000))))
+        sound = noise(160_000)
+        source = CountingFile(encode(container, "pcm_s16le", 16_000, (0.0, sound)))
         source.fail_after, source.error = after, Gone()
 
         with pytest.raises(Gone):
