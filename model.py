@@ -32,6 +32,7 @@ import ctc
 import model_loading
 from cards import ModelUnavailable
 from ctc import FrameLabels, Vocabulary
+from word_times import UNMEASURED, SpikeOffsets
 
 logger = logging.getLogger(__name__)
 
@@ -80,9 +81,11 @@ class ASRModel:
         name: str,
         device: torch.device,
         dtype: torch.dtype,
+        spike_offsets: SpikeOffsets = UNMEASURED,
     ) -> None:
         self._module = module
         self.vocabulary = vocabulary
+        self.spike_offsets = spike_offsets
         self.name = name
         self.device = device
         self.dtype = dtype
@@ -133,6 +136,7 @@ class ASRModel:
                 name=card,
                 device=chosen,
                 dtype=arithmetic,
+                spike_offsets=loaded.spike_offsets,
             )
 
         model = build(arithmetic)

@@ -15,6 +15,7 @@ import torch
 import cards
 from cards import CTC_FAMILY, ModelUnavailable, Progress
 from ctc import Vocabulary
+from word_times import SpikeOffsets
 
 if TYPE_CHECKING:
     from fairseq2.assets import AssetCard
@@ -26,10 +27,16 @@ _WORKING_MEMORY_BYTES = 400 << 20
 
 @dataclass(frozen=True, slots=True)
 class LoadedModule:
-    """fairseq2's module in evaluation mode, and the text of each label."""
+    """fairseq2's module in evaluation mode, and what the card says of its labels.
+
+    Attributes:
+        vocabulary: The text of each label.
+        spike_offsets: How far inside the sound of a word they are said.
+    """
 
     module: torch.nn.Module
     vocabulary: Vocabulary
+    spike_offsets: SpikeOffsets
 
 
 def load_module(
@@ -52,6 +59,7 @@ def load_module(
     """
     cards.start_fairseq2(model_dir)
     card = cards.find_card(card_name)
+    offsets = cards.spike_offsets(card)
     checkpoint, tokenizer = cards.fetch(card, progress)
     progress("loading the weights")
     module = _build(card, checkpoint, device, dtype)
@@ -63,7 +71,7 @@ def load_module(
             f"{len(vocabulary.texts)} pieces, but the model has {labels} labels: "
             "the two do not belong together."
         )
-    return LoadedModule(module.eval(), vocabulary)
+    return LoadedModule(module.eval(), vocabulary, offsets)
 
 
 def _build(
