@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctc import SAMPLE_RATE, FrameLabels, Vocabulary
+from word_times import SpikeOffsets
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,9 @@ class Model(Protocol):
 
     @property
     def vocabulary(self) -> Vocabulary: ...
+
+    @property
+    def spike_offsets(self) -> SpikeOffsets: ...
 
     @property
     def device_name(self) -> str: ...

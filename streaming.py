@@ -12,8 +12,10 @@ from typing import BinaryIO
 
 import ctc
 import transcript
-from audio_decoder import DecodeLimits, decode
-from scheduler import Scheduler
+import word_times
+from audio_decoder import DecodeLimits, Samples, decode
+from ctc import FrameLabels
+from scheduler import Model, Scheduler
 from transcript import Transcript
 
 
@@ -54,6 +56,14 @@ class FileTranscriber:
             self._decoders, lambda: decode(source, limits=self._limits)
         )
         frames = await self._scheduler.label_frames(samples)
-        tokens = ctc.tokens(frames, self._scheduler.model.vocabulary)
-        segments = transcript.split_at_pauses(ctc.words(tokens), tokens, frames)
-        return Transcript(segments=segments, n_samples=len(samples))
+        return await loop.run_in_executor(
+            self._decoders, _read, samples, frames, self._scheduler.model
+        )
+
+
+def _read(samples: Samples, frames: FrameLabels, model: Model) -> Transcript:
+    """Read the words, with the times of their sound, off one window's frames."""
+    tokens = ctc.tokens(frames, model.vocabulary)
+    words = word_times.widen(ctc.words(tokens), samples, offsets=model.spike_offsets)
+    segments = transcript.split_at_pauses(words, tokens, frames)
+    return Transcript(segments=segments, n_samples=len(samples))

@@ -8,6 +8,7 @@ import numpy as np
 import ctc
 from ctc import FrameLabels, Vocabulary
 from scheduler import Samples
+from word_times import UNMEASURED
 
 ALPHABET = " abcdefghijklmnopqrstuvwxyz"
 
@@ -21,6 +22,7 @@ class ScriptedModel:
     """
 
     vocabulary = Vocabulary(("", *ALPHABET))
+    spike_offsets = UNMEASURED
     device_name = "cpu"
     dtype_name = "float32"
     description = "a scripted model"

@@ -1,7 +1,9 @@
 """Words are widened to their sound, and stay words whatever the sound is."""
 
+from collections.abc import Callable
 from itertools import pairwise
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,8 +38,14 @@ def room_tone(n: int, *, seed: int = 0, level: float = 3e-4) -> Samples:
     return tone.astype(np.float32)
 
 
+Sound = Callable[[int], NDArray[np.float64]]
+
+
 def tone(n: int) -> NDArray[np.float64]:
-    return 0.3 * np.sin(2 * np.pi * 440 * np.arange(n) / SAMPLE_RATE)
+    wave: NDArray[np.float64] = 0.3 * np.sin(
+        2 * np.pi * 440 * np.arange(n) / SAMPLE_RATE
+    )
+    return wave
 
 
 def hiss(n: int) -> NDArray[np.float64]:
@@ -47,7 +55,7 @@ def hiss(n: int) -> NDArray[np.float64]:
     return 0.05 * np.fft.irfft(spectrum, n)
 
 
-def add(samples: Samples, sound: NDArray[np.float64], position: int) -> None:
+def add(samples: Samples, sound: NDArray[np.floating[Any]], position: int) -> None:
     samples[position : position + len(sound)] += sound.astype(np.float32)
 
 
@@ -56,7 +64,7 @@ class TestPauses:
 
     @pytest.mark.parametrize("sound", [tone, hiss])
     @pytest.mark.parametrize("pause_ms", [50, 100, 200, 500, 1000])
-    def test_edges_of_the_sound_are_found(self, sound, pause_ms: int) -> None:
+    def test_edges_of_the_sound_are_found(self, sound: Sound, pause_ms: int) -> None:
         """Two sounds, 300 ms each: their four edges are where they were put."""
         n, pause = 300 * MS, pause_ms * MS
         first, second = 400 * MS, 400 * MS + n + pause
