@@ -42,24 +42,21 @@ from av.stream import Discard, Disposition
 from audio_format import ACCEPTED_FORMATS, looks_like_text, recognise
 from audio_timeline import (
     BLOCK_SAMPLES,
-    SAMPLE_RATE,
     AudioTooLong,
     DecodeLimits,
-    Samples,
     Timeline,
     TooManyChannels,
     UnsupportedSampleRate,
 )
+from samples import Samples
 
 __all__ = (
     "BLOCK_SAMPLES",
-    "SAMPLE_RATE",
     "AudioTooLong",
     "CorruptAudio",
     "DecodeLimits",
     "EmptyAudio",
     "NoAudioStream",
-    "Samples",
     "TooManyChannels",
     "UnsupportedAudio",
     "UnsupportedSampleRate",

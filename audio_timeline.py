@@ -16,16 +16,13 @@ Knows nothing of files and containers. Not safe for concurrent use.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
-from numpy.typing import NDArray
 
-Samples: TypeAlias = NDArray[np.float32]  # shape (n,), mono, 16 kHz, in [-1, 1]
+from samples import SAMPLE_RATE, Samples
 
-SAMPLE_RATE = 16_000
 BLOCK_SAMPLES = SAMPLE_RATE  # 64 kB; larger gains no speed
 
 # A clock ahead by less is not a gap. Matroska rounds to 1 ms, browsers jitter by a

@@ -24,7 +24,7 @@ from hashlib import sha1
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ctc import SAMPLE_RATE
+from samples import SAMPLE_RATE
 from word_times import UNMEASURED, SpikeOffsets
 
 if TYPE_CHECKING:

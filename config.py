@@ -17,6 +17,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+import languages
+
 DEMO_CARD = "omniASR_CTC_demo"
 
 # Where an empty value means something: "none", rather than "not set".
@@ -96,11 +98,11 @@ class Settings(BaseSettings):
         5.0,
         ge=1.0,
         le=40.0,
-        description="Streaming window in seconds.",
+        description="Window of live streaming in seconds; recordings do not use it.",
     )
     vad_enabled: bool = Field(
         True,
-        description="Find speech with voice activity detection.",
+        description="Voice activity detection in live streams.",
     )
 
     # The server
@@ -182,6 +184,14 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
+
+    @field_validator("default_lang")
+    @classmethod
+    def _known_language(cls, value: str) -> str:
+        try:
+            return languages.resolve_language(value) or ""
+        except languages.UnknownLanguage as error:
+            raise ValueError(str(error)) from error
 
     @field_validator("device")
     @classmethod

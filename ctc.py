@@ -23,7 +23,8 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
-SAMPLE_RATE = 16_000  # Hz
+from samples import SAMPLE_RATE
+
 FRAME_SHIFT = 320  # samples from one frame to the next: the convolutions' strides
 FRAME_LENGTH = 400  # samples one frame sees before the transformer
 

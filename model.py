@@ -24,7 +24,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
@@ -32,11 +31,11 @@ import ctc
 import model_loading
 from cards import ModelUnavailable
 from ctc import FrameLabels, Vocabulary
+from samples import SAMPLE_RATE, Samples
 from word_times import UNMEASURED, SpikeOffsets
 
 logger = logging.getLogger(__name__)
 
-Samples = NDArray[np.float32]  # shape (n,), mono, 16 kHz, in [-1, 1]
 
 # The start-up check. bfloat16 alone moves the logits of the released
 # architectures by 1 to 3 %; a wrong kernel was seen to move them by 100 %.
@@ -351,8 +350,8 @@ def _batch_layout(seqs: Tensor, lengths: Sequence[int]) -> Any:
 
 def _check_clip() -> Samples:
     """Make a clip with a moving spectrum, the same on every machine."""
-    n = int(SELF_CHECK_S * ctc.SAMPLE_RATE)
-    t = np.arange(n) / ctc.SAMPLE_RATE
+    n = int(SELF_CHECK_S * SAMPLE_RATE)
+    t = np.arange(n) / SAMPLE_RATE
     glide = np.sin(2 * np.pi * (120 * t + 40 * np.sin(2 * np.pi * 1.5 * t)))
     formants = np.sin(2 * np.pi * 700 * t) + 0.6 * np.sin(2 * np.pi * 1800 * t)
     syllables = 0.5 - 0.5 * np.cos(2 * np.pi * 4 * t)

@@ -23,15 +23,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ctc import SAMPLE_RATE, FrameLabels, Vocabulary
+from ctc import FrameLabels, Vocabulary
+from samples import SAMPLE_RATE, Samples
 from word_times import SpikeOffsets
 
 logger = logging.getLogger(__name__)
 
-Samples = NDArray[np.float32]
 
 # A batch costs what its longest window costs, times its size. A window that is
 # a quarter shorter than the longest still gains from sharing the pass.
@@ -238,7 +235,7 @@ class Scheduler:
         try:
             labelled = model.label_frames([job.samples for job in live])
         except Exception as error:
-            logger.exception("A batch of %d windows failed.", len(live))
+            logger.error("A batch of %d windows failed.", len(live))
             for job in live:
                 job.future.set_exception(error)
             return

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ctc import SAMPLE_RATE, Token, Word
+from ctc import Token, Word
+from samples import SAMPLE_RATE
 from transcript import Segment, Transcript
 
 

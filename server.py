@@ -31,7 +31,7 @@ import schemas
 from cards import cached_bytes
 from config import Settings, describe_errors
 from forms import FORM_SCHEMA, BadRequest, TranscriptionForm, parse_form, read_form
-from middleware import RequestId, SocketGate
+from middleware import RequestId, SocketGate, UnknownErrors
 from scheduler import NotReady, QueueFull
 from service import LoadModel, Service, load_model
 from transcript import Transcript
@@ -136,22 +136,10 @@ def _add_error_handlers(app: FastAPI) -> None:
             headers=dict(error.headers or {}),
         )
 
-    async def unknown(request: Request, error: Exception) -> Response:
-        logger.error(
-            "Request %s failed.", request.scope.get("request_id"), exc_info=error
-        )
-        return error_response(
-            "Something went wrong in the server; its log has the details.",
-            status=500,
-            type="server_error",
-            code="internal_error",
-        )
-
     app.add_exception_handler(BadRequest, bad_request)
     for kind in REFUSALS:
         app.add_exception_handler(kind, refused)
     app.add_exception_handler(HTTPException, http_error)
-    app.add_exception_handler(Exception, unknown)
 
 
 # --- the application ------------------------------------------------------------
@@ -194,6 +182,15 @@ def create_app(
         SocketGate,
         wait_until_ready=lambda: app.state.service.wait_until_ready(),
         refusal=refusal_response(NotReady("The model is still loading; try again.")),
+    )
+    app.add_middleware(
+        UnknownErrors,
+        answer=error_response(
+            "Something went wrong in the server; its log has the details.",
+            status=500,
+            type="server_error",
+            code="internal_error",
+        ),
     )
     app.add_middleware(RequestId)
     return app

@@ -13,8 +13,9 @@ from typing import BinaryIO
 import ctc
 import transcript
 import word_times
-from audio_decoder import DecodeLimits, Samples, decode
+from audio_decoder import DecodeLimits, decode
 from ctc import FrameLabels
+from samples import Samples
 from scheduler import Model, Scheduler
 from transcript import Transcript
 

@@ -32,9 +32,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from ctc import SAMPLE_RATE, Word
+from ctc import Word
+from samples import SAMPLE_RATE, Samples
 
-Samples = NDArray[np.float32]  # shape (n,), mono, 16 kHz, in [-1, 1]
 Floats = NDArray[np.float64]
 
 # Levels are measured, and edges placed, in steps of 10 ms: fine beside the

@@ -34,8 +34,9 @@ from numpy.typing import NDArray
 
 import ctc
 import word_times
-from ctc import SAMPLE_RATE, Word
+from ctc import Word
 from model import ASRModel
+from samples import SAMPLE_RATE
 from tests import composer
 from tests.composer import Composition, Recording, SpokenWord
 from word_times import SpikeOffsets

@@ -7,7 +7,7 @@ import numpy as np
 
 import ctc
 from ctc import FrameLabels, Vocabulary
-from scheduler import Samples
+from samples import Samples
 from word_times import UNMEASURED
 
 ALPHABET = " abcdefghijklmnopqrstuvwxyz"

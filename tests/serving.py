@@ -86,10 +86,18 @@ def server_process(log: Path, **settings: str) -> Iterator[ServerProcess]:
 
 @contextlib.contextmanager
 def app_in_thread(
-    settings: Settings, load: Callable[[], Model], *, wait: bool = True
+    settings: Settings,
+    load: Callable[[], Model],
+    *,
+    wait: bool = True,
+    on_failure: Callable[[], None] = lambda: None,
 ) -> Iterator[str]:
     """Serve the application from a thread, with a model of the test's choice."""
-    app = create_app(settings, load=lambda settings, progress: load())
+    app = create_app(
+        settings,
+        load=lambda settings, progress: load(),
+        on_load_failure=on_failure,
+    )
     server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning")
     )

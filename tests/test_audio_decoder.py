@@ -18,19 +18,18 @@ import soundfile
 import audio_decoder
 from audio_decoder import (
     BLOCK_SAMPLES,
-    SAMPLE_RATE,
     AudioTooLong,
     CorruptAudio,
     DecodeLimits,
     EmptyAudio,
     NoAudioStream,
-    Samples,
     TooManyChannels,
     UnsupportedAudio,
     UnsupportedSampleRate,
     decode,
     decode_stream,
 )
+from samples import SAMPLE_RATE, Samples
 from tests.audio_files import (
     Signal,
     alias_to,

@@ -111,6 +111,7 @@ class TestErrors:
         monkeypatch.setenv("VAD_ENABLED", "perhaps")
         monkeypatch.setenv("DEVICE", "tpu")
         monkeypatch.setenv("DTYPE", "int4")
+        monkeypatch.setenv("DEFAULT_LANG", "klingon")
         monkeypatch.setenv("MODEL_DIR", "/no/such/folder")
 
         with pytest.raises(ValidationError) as raised:
@@ -126,6 +127,7 @@ class TestErrors:
             "  MODEL_DIR='/no/such/folder': must be an existing folder",
         ):
             assert line in lines
+        assert any("DEFAULT_LANG='klingon': Unknown language" in line for line in lines)
 
     @pytest.mark.parametrize("name", [n for n, f in FIELDS.items() if f.metadata])
     def test_every_number_is_bounded(

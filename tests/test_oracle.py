@@ -24,8 +24,9 @@ from sentencepiece import sentencepiece_model_pb2
 import cards
 import ctc
 import model_loading
-from ctc import MAX_WINDOW_S, SAMPLE_RATE
-from model import ASRModel, Samples, best_labels
+from ctc import MAX_WINDOW_S
+from model import ASRModel, best_labels
+from samples import SAMPLE_RATE, Samples
 from tests import composer
 
 TOLERANCE = 1e-4

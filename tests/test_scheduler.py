@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ctc import FrameLabels
-from scheduler import Model, NotReady, QueueFull, Samples, Scheduler
+from samples import Samples
+from scheduler import Model, NotReady, QueueFull, Scheduler
 from tests.fakes import ScriptedModel
 from tests.serving import wait_for
 

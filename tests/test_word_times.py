@@ -17,10 +17,11 @@ import ctc
 import word_times
 from benchmarks import word_times as benchmark
 from cards import ModelUnavailable
-from ctc import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE, Word
+from ctc import FRAME_LENGTH, FRAME_SHIFT, Word
 from model import ASRModel
+from samples import SAMPLE_RATE, Samples
 from tests import composer
-from word_times import HOP, UNMEASURED, Samples, SpikeOffsets
+from word_times import HOP, UNMEASURED, SpikeOffsets
 
 MS = SAMPLE_RATE // 1000
 OFFSETS = SpikeOffsets(60 * MS, 120 * MS)

@@ -24,6 +24,7 @@ import soundfile
 from openai import OpenAI
 
 from config import DEMO_CARD
+from samples import SAMPLE_RATE
 from tests import composer
 
 ROOT = Path(__file__).parent.parent
@@ -89,7 +90,7 @@ def _record(path: Path) -> str:
     composition = composer.compose(
         [by_word[word] for word in said], [0.2] * (len(said) - 1), rng=Random(0)
     )
-    soundfile.write(path, composition.samples, composer.SAMPLE_RATE)
+    soundfile.write(path, composition.samples, SAMPLE_RATE)
     return composition.text
 
 
