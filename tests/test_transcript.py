@@ -14,7 +14,7 @@ FRAMES_A_SECOND = SAMPLE_RATE // ctc.FRAME_SHIFT
 
 def spell(*words: tuple[str, float]) -> tuple[Token, ...]:
     """Spell words from given seconds on, a letter every two frames."""
-    tokens = []
+    tokens: list[Token] = []
     for text, start_s in words:
         first = round(start_s * FRAMES_A_SECOND)
         if tokens:
