@@ -51,6 +51,10 @@ class QueueFull(Exception):
         self.retry_after_s = retry_after_s
 
 
+class WaitedTooLong(Exception):
+    """A window's turn did not come in time."""
+
+
 class NotReady(Exception):
     """The model is still loading, could not be loaded, or is shutting down."""
 
@@ -76,9 +80,10 @@ class Model(Protocol):
     def label_frames(self, windows: Sequence[Samples]) -> list[FrameLabels]: ...
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Job:
     samples: Samples
+    deadline: float  # on the monotonic clock
     future: Future[FrameLabels] = field(default_factory=Future)
 
 
@@ -89,8 +94,10 @@ class Scheduler:
         load: Builds the model; called once, in the model's thread.
         max_queued: Most windows that wait.
         max_batch: Most windows in one forward pass.
+        max_wait_s: Longest that a window waits for its pass, in seconds.
         on_loaded: Told, in the model's thread, how loading ended: None or the
             exception.
+        clock: Tells the time in seconds.
     """
 
     def __init__(
@@ -99,12 +106,16 @@ class Scheduler:
         *,
         max_queued: int,
         max_batch: int,
+        max_wait_s: float,
         on_loaded: Callable[[BaseException | None], None] = lambda error: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._load = load
         self._on_loaded = on_loaded
         self._max_queued = max_queued
         self._max_batch = max_batch
+        self._max_wait_s = max_wait_s
+        self._clock = clock
         self._jobs: deque[_Job] = deque()
         self._changed = threading.Condition()
         self._model: Model | None = None
@@ -160,13 +171,14 @@ class Scheduler:
 
         Raises:
             QueueFull: Too many windows wait.
+            WaitedTooLong: Its turn did not come in time.
             NotReady: There is no model to ask.
         """
         return await asyncio.wrap_future(self.submit(samples))
 
     def submit(self, samples: Samples) -> Future[FrameLabels]:
         """Queue one window from any thread; see `label_frames`."""
-        job = _Job(samples)
+        job = _Job(samples, self._clock() + self._max_wait_s)
         with self._changed:
             if self._closed:
                 raise NotReady("The server is shutting down.")
@@ -227,11 +239,18 @@ class Scheduler:
         return batch
 
     def _serve(self, model: Model, batch: list[_Job]) -> None:
+        began = self._clock()
+        late = [job for job in batch if job.deadline < began]
+        for job in late:
+            _fail(job, WaitedTooLong("The server is too busy; try again later."))
         # From here on a future can no longer be cancelled, only ignored.
-        live = [job for job in batch if job.future.set_running_or_notify_cancel()]
+        live = [
+            job
+            for job in batch
+            if job not in late and job.future.set_running_or_notify_cancel()
+        ]
         if not live:
             return
-        began = time.monotonic()
         try:
             labelled = model.label_frames([job.samples for job in live])
         except Exception as error:
@@ -239,7 +258,7 @@ class Scheduler:
             for job in live:
                 job.future.set_exception(error)
             return
-        self._measure(live, time.monotonic() - began)
+        self._measure(live, self._clock() - began)
         for job, frames in zip(live, labelled, strict=True):
             job.future.set_result(frames)
 

@@ -84,6 +84,7 @@ class Service:
             lambda: load(settings, self._enter_stage),
             max_queued=settings.max_queue,
             max_batch=settings.batch_size,
+            max_wait_s=settings.max_wait_s,
             on_loaded=self._loaded,
         )
         self._decoders = ThreadPoolExecutor(_N_DECODERS, thread_name_prefix="decode")

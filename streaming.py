@@ -7,6 +7,7 @@ decides whose turn it is.
 """
 
 import asyncio
+from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from typing import BinaryIO
 
@@ -17,7 +18,7 @@ from audio_decoder import DecodeLimits, decode
 from ctc import FrameLabels
 from samples import Samples
 from scheduler import Model, Scheduler
-from transcript import Transcript
+from transcript import Segment, Transcript
 
 
 class FileTranscriber:
@@ -60,6 +61,10 @@ class FileTranscriber:
         return await loop.run_in_executor(
             self._decoders, _read, samples, frames, self._scheduler.model
         )
+
+    async def segments(self, source: BinaryIO) -> AsyncIterator[Segment]:
+        for segment in (await self.transcribe(source)).segments:
+            yield segment
 
 
 def _read(samples: Samples, frames: FrameLabels, model: Model) -> Transcript:

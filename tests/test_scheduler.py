@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 
@@ -10,7 +11,7 @@ import pytest
 
 from ctc import FrameLabels
 from samples import Samples
-from scheduler import Model, NotReady, QueueFull, Scheduler
+from scheduler import Model, NotReady, QueueFull, Scheduler, WaitedTooLong
 from tests.fakes import ScriptedModel
 from tests.serving import wait_for
 
@@ -30,9 +31,19 @@ def start() -> Iterator[Start]:
     started: list[tuple[Scheduler, ScriptedModel]] = []
 
     def run(
-        model: ScriptedModel, *, max_queued: int = 8, max_batch: int = 4
+        model: ScriptedModel,
+        *,
+        max_queued: int = 8,
+        max_batch: int = 4,
+        clock: Callable[[], float] = time.monotonic,
     ) -> Scheduler:
-        scheduler = Scheduler(lambda: model, max_queued=max_queued, max_batch=max_batch)
+        scheduler = Scheduler(
+            lambda: model,
+            max_queued=max_queued,
+            max_batch=max_batch,
+            max_wait_s=60,
+            clock=clock,
+        )
         scheduler.start()
         wait_for(lambda: scheduler.ready)
         started.append((scheduler, model))
@@ -144,6 +155,21 @@ class TestLimits:
 
         assert model.batches == [[SECOND], [2 * SECOND]]
 
+    def test_a_window_whose_turn_comes_too_late_is_told_so(self, start: Start) -> None:
+        """Nobody waits for its answer any more; the model is spared."""
+        model = ScriptedModel()
+        now = [0.0]
+        scheduler = start(model, clock=lambda: now[0])
+        first = occupy(scheduler, model)
+        late = scheduler.submit(window(3))
+        now[0] = 61.0
+        model.may_run.set()
+
+        with pytest.raises(WaitedTooLong):
+            late.result(timeout=10)
+        assert first.result(timeout=10)
+        assert [3 * SECOND] not in model.batches
+
     def test_cancelling_a_coroutine_cancels_its_window(self, start: Start) -> None:
         """As happens when a request is given up."""
         model = ScriptedModel()
@@ -187,7 +213,7 @@ class TestLifetime:
             may_load.wait(10)
             return ScriptedModel()
 
-        scheduler = Scheduler(load, max_queued=1, max_batch=1)
+        scheduler = Scheduler(load, max_queued=1, max_batch=1, max_wait_s=60)
         scheduler.start()
 
         with pytest.raises(NotReady, match="loading"):
@@ -208,7 +234,9 @@ class TestLifetime:
             told.append(error)
             failed.set()
 
-        scheduler = Scheduler(load, max_queued=1, max_batch=1, on_loaded=note)
+        scheduler = Scheduler(
+            load, max_queued=1, max_batch=1, max_wait_s=60, on_loaded=note
+        )
         scheduler.start()
 
         assert failed.wait(10)
