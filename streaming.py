@@ -7,7 +7,7 @@ decides whose turn it is.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from typing import BinaryIO
 
@@ -62,7 +62,7 @@ class FileTranscriber:
             self._decoders, _read, samples, frames, self._scheduler.model
         )
 
-    async def segments(self, source: BinaryIO) -> AsyncIterator[Segment]:
+    async def segments(self, source: BinaryIO) -> AsyncGenerator[Segment]:
         for segment in (await self.transcribe(source)).segments:
             yield segment
 
