@@ -8,7 +8,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from fastapi.responses import (
     Response,
     StreamingResponse,
 )
+from starlette.types import Receive, Scope, Send
 
 import ctc
 import languages
@@ -231,6 +232,8 @@ class _EventStream:
         self._text: list[str] = []
         self._n_tokens = 0
         self._n_samples = 0
+        self._generator = self._events()
+        self._coming: asyncio.Future[str] | None = None
 
     async def response(self) -> Response:
         """Begin to transcribe; answer once there is something to say.
@@ -238,45 +241,42 @@ class _EventStream:
         Raises:
             What transcribing raises before the first event.
         """
-        events = self._events()
-        first = asyncio.ensure_future(anext(events))
+        self._coming = asyncio.ensure_future(anext(self._generator))
         try:
-            await asyncio.wait({first}, timeout=_FIRST_EVENT_WITHIN_S)
-            if first.done():
-                first.result()
+            await asyncio.wait({self._coming}, timeout=_FIRST_EVENT_WITHIN_S)
+            if self._coming.done():
+                self._coming.result()
         except BaseException:
-            first.cancel()
-            await self._cleanup.aclose()
+            await self.close()
             raise
-        return StreamingResponse(
-            self._body(events, first),
-            media_type="text/event-stream",
-            headers={"cache-control": "no-cache", "x-accel-buffering": "no"},
-        )
+        return _EventStreamResponse(self)
 
-    async def _body(
-        self, events: AsyncIterator[str], coming: "asyncio.Future[str]"
-    ) -> AsyncIterator[str]:
+    async def body(self) -> AsyncIterator[str]:
         """Send events as they come, comments while none does, errors at last."""
+        assert self._coming is not None
         try:
             while True:
-                done, _ = await asyncio.wait({coming}, timeout=_COMMENT_EVERY_S)
+                done, _ = await asyncio.wait({self._coming}, timeout=_COMMENT_EVERY_S)
                 if not done:
                     yield ": still at work\n\n"
                     continue
-                yield coming.result()
-                coming = asyncio.ensure_future(anext(events))
+                yield self._coming.result()
+                self._coming = asyncio.ensure_future(anext(self._generator))
         except StopAsyncIteration:
             pass
         except Exception as error:
             logger.exception("Request %s failed in mid-stream.", self._job.id)
             yield _event(error_body(*refusal_of(error)))
-        finally:
-            coming.cancel()
-            await asyncio.gather(coming, return_exceptions=True)
-            await self._cleanup.aclose()
 
-    async def _events(self) -> AsyncIterator[str]:
+    async def close(self) -> None:
+        """Stop what is going on and give everything back."""
+        if self._coming is not None:
+            self._coming.cancel()
+            await asyncio.gather(self._coming, return_exceptions=True)
+        await self._generator.aclose()
+        await self._cleanup.aclose()
+
+    async def _events(self) -> AsyncGenerator[str]:
         job = self._job
         async with aclosing(job.service.files.segments(job.form.file.file)) as segments:
             async for segment in segments:
@@ -308,6 +308,24 @@ class _EventStream:
                 "end": schemas.seconds(segment.end),
             }
         )
+
+
+class _EventStreamResponse(StreamingResponse):
+    """Closes its stream however it ends, also before its body was begun."""
+
+    def __init__(self, stream: _EventStream) -> None:
+        super().__init__(
+            stream.body(),
+            media_type="text/event-stream",
+            headers={"cache-control": "no-cache", "x-accel-buffering": "no"},
+        )
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._stream.close()
 
 
 def _event(body: dict[str, Any]) -> str:

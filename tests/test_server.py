@@ -5,6 +5,7 @@ import io
 import logging
 import signal
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -294,6 +295,63 @@ class TestLimits:
 def multipart(content: bytes) -> bytes:
     head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
     return head + content + b"\r\n--x--\r\n"
+
+
+class TestSpooling:
+    def test_an_upload_leaves_nothing_behind_however_it_ends(
+        self, model: ScriptedModel, spooled: list[Any]
+    ) -> None:
+        """Answered, refused, failed, too large, or abandoned at any point."""
+        model.failures.append(ValueError("bad luck"))
+        big = wav(40, rate=48_000)  # on disk, not in memory
+        with app_in_thread(settings(max_upload_mb=5), lambda: model) as url:
+            statuses = [
+                post(url, big).status_code,
+                post(url, big).status_code,
+                post(url, big, stream="true").status_code,
+                post(url, big, language="xx").status_code,
+                post(url, big + bytes(2_000_000)).status_code,
+                post(url, b"text " * 500_000).status_code,
+            ]
+            model.may_run.clear()
+            for stream in ("true", "false"):
+                files = {"file": ("upload", big)}
+                with pytest.raises(httpx.ReadTimeout):
+                    httpx.post(
+                        url + PATH, files=files, data={"stream": stream}, timeout=1.0
+                    )
+            abandon_upload(url, big)
+            model.may_run.set()
+            wait_for(lambda: health(url)["requests"] == 0)
+            wait_for(lambda: all(file.closed for file in spooled))
+
+        assert statuses == [500, 200, 200, 400, 413, 400]
+        assert len(spooled) >= 8
+
+    @pytest.fixture
+    def spooled(self, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+        """Every file that an upload was spooled to."""
+        made: list[Any] = []
+
+        def make(*args: Any, **kwargs: Any) -> Any:
+            made.append(tempfile.SpooledTemporaryFile(*args, **kwargs))
+            return made[-1]
+
+        monkeypatch.setattr("starlette.formparsers.SpooledTemporaryFile", make)
+        return made
+
+
+def abandon_upload(url: str, content: bytes) -> None:
+    """Send half of an upload and hang up."""
+    host, port = url.removeprefix("http://").split(":")
+    body = multipart(content)
+    head = (
+        f"POST {PATH} HTTP/1.1\r\nHost: test\r\n"
+        "Content-Type: multipart/form-data; boundary=x\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(head.encode() + body[: len(body) // 2])
 
 
 class TestSettings:
