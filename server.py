@@ -28,6 +28,7 @@ from starlette.exceptions import HTTPException
 import audio_decoder
 import languages
 import schemas
+import subtitles
 from cards import cached_bytes
 from config import Settings, describe_errors
 from forms import FORM_SCHEMA, BadRequest, TranscriptionForm, parse_form, read_form
@@ -342,7 +343,10 @@ async def _transcribe(service: Service, request: Request) -> Response:
         len(transcript.words),
         time.monotonic() - began,
     )
-    return _answer(form, transcript, hint=hint, default=settings.default_lang or None)
+    # Hours of words take seconds to cut into subtitles.
+    return await asyncio.to_thread(
+        _answer, form, transcript, hint=hint, default=settings.default_lang or None
+    )
 
 
 def _answer(
@@ -355,6 +359,11 @@ def _answer(
     """Write a transcript in the format that was asked for."""
     if form.response_format == "text":
         return PlainTextResponse(transcript.text + "\n")
+    if form.response_format in ("srt", "vtt"):
+        cues = subtitles.cues(transcript.words, n_samples=transcript.n_samples)
+        if form.response_format == "srt":
+            return PlainTextResponse(subtitles.srt(cues))
+        return PlainTextResponse(subtitles.vtt(cues), media_type="text/vtt")
     language = languages.infer_language(transcript.text, hint=hint, default=default)
     tag = languages.to_bcp47(language) if language else None
     if form.response_format == "verbose_json":
