@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
-RESPONSE_FORMATS = ("json", "text", "verbose_json")
+RESPONSE_FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 GRANULARITIES = ("word", "segment")
 
 # More parts than any client sends; a form of a million empty ones costs nobody.
@@ -39,7 +39,7 @@ FORM_SCHEMA = {
                         },
                         "response_format": {
                             "type": "string",
-                            "enum": ["json", "text", "verbose_json"],
+                            "enum": list(RESPONSE_FORMATS),
                             "default": "json",
                         },
                         "timestamp_granularities[]": {

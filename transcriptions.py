@@ -25,6 +25,7 @@ from starlette.types import Receive, Scope, Send
 import ctc
 import languages
 import schemas
+import subtitles
 from errors import error_body, refusal_of
 from forms import FORM_SCHEMA, BadRequest, TranscriptionForm, parse_form, read_form
 from scheduler import NotReady, QueueFull
@@ -176,6 +177,12 @@ def _answer(job: _Job, transcript: Transcript) -> Response:
     form = job.form
     if form.response_format == "text":
         return PlainTextResponse(transcript.text + "\n")
+    if form.response_format == "srt":
+        return PlainTextResponse(subtitles.srt(subtitles.cues(transcript.words)))
+    if form.response_format == "vtt":
+        return PlainTextResponse(
+            subtitles.vtt(subtitles.cues(transcript.words)), media_type="text/vtt"
+        )
     language = _language(job, transcript.text)
     if form.response_format == "verbose_json":
         return JSONResponse(

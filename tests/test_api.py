@@ -6,6 +6,7 @@ curl and the SDKs, unmodified.
 
 import io
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -127,6 +128,33 @@ class TestPythonSDK:
         assert isinstance(answer, str)
         assert is_right(answer)
         assert answer.endswith("\n")
+
+    def test_srt_is_subtitles(self, client: OpenAI, wav: Path) -> None:
+        """A bare string, with times of the recording."""
+        answer = client.audio.transcriptions.with_raw_response.create(
+            model="whisper-1", file=wav, response_format="srt"
+        )
+
+        assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+        text = answer.parse()
+        assert isinstance(text, str)
+        (cue,) = text.removesuffix("\n\n").split("\n\n")
+        number, times, *lines = cue.split("\n")
+        assert number == "1"
+        assert re.fullmatch(r"00:00:00,\d{3} --> 00:00:0[56],\d{3}", times)
+        assert is_right(" ".join(lines))
+
+    def test_vtt_is_subtitles(self, client: OpenAI, wav: Path) -> None:
+        """A bare string of a type that browsers insist on."""
+        answer = client.audio.transcriptions.with_raw_response.create(
+            model="whisper-1", file=wav, response_format="vtt"
+        )
+
+        assert answer.headers["content-type"] == "text/vtt; charset=utf-8"
+        text = answer.parse()
+        assert isinstance(text, str)
+        assert re.match(r"WEBVTT\n\n00:00:00\.\d{3} --> 00:00:0[56]\.\d{3}\n", text)
+        assert is_right(" ".join(text.split("\n")[3:]))
 
     def test_verbose_json_has_honest_segments(
         self, client: OpenAI, wav: Path, speech: Composition
@@ -311,6 +339,8 @@ class TestContainers:
 
         assert post(http, silence).json()["text"] == ""
         assert post(http, silence, response_format="text").text == "\n"
+        assert post(http, silence, response_format="srt").text == ""
+        assert post(http, silence, response_format="vtt").text == "WEBVTT\n\n"
         verbose = post(http, silence, response_format="verbose_json").json()
         assert (verbose["segments"], verbose["duration"]) == ([], 1.0)
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.serving import ROOT
 
-CORE = {"samples", "ctc", "word_times", "transcript", "languages"}
+CORE = {"samples", "ctc", "word_times", "transcript", "subtitles", "languages"}
 SHELL = {
     "audio_decoder",
     "audio_format",
