@@ -150,7 +150,8 @@ async def _transcribe(request: Request, *, stream: bool = False) -> Response:
             logger.info("Request %s: the client left.", job.id)
             return Response(status_code=499)  # nobody reads it
         job.log_end(transcript.n_samples, len(transcript.words))
-        return _answer(job, transcript)
+        # Hours of words take seconds to cut into subtitles.
+        return await asyncio.to_thread(_answer, job, transcript)
 
 
 def _leave(service: Service) -> None:
@@ -177,12 +178,11 @@ def _answer(job: _Job, transcript: Transcript) -> Response:
     form = job.form
     if form.response_format == "text":
         return PlainTextResponse(transcript.text + "\n")
-    if form.response_format == "srt":
-        return PlainTextResponse(subtitles.srt(subtitles.cues(transcript.words)))
-    if form.response_format == "vtt":
-        return PlainTextResponse(
-            subtitles.vtt(subtitles.cues(transcript.words)), media_type="text/vtt"
-        )
+    if form.response_format in ("srt", "vtt"):
+        cues = subtitles.cues(transcript.words, n_samples=transcript.n_samples)
+        if form.response_format == "srt":
+            return PlainTextResponse(subtitles.srt(cues))
+        return PlainTextResponse(subtitles.vtt(cues), media_type="text/vtt")
     language = _language(job, transcript.text)
     if form.response_format == "verbose_json":
         return JSONResponse(

@@ -418,7 +418,6 @@ class TestFormFields:
             ({"temperature": "2"}, "temperature", "invalid_value"),
             ({"timestamp_granularities[]": "line"}, "timestamp_granularities", None),
             ({"language": "xx"}, "language", "unsupported_language"),
-            ({"stream": "true"}, "stream", "invalid_value"),
         ],
     )
     def test_values_that_cannot_be_honoured_are_refused_by_name(
