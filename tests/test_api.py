@@ -456,6 +456,27 @@ class TestErrors:
         assert answer.status_code == 400
         assert error_of(answer)["code"] == code
 
+    @pytest.mark.parametrize(
+        "playlist",
+        [
+            "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile://{path}\n#EXT-X-ENDLIST\n",
+            "ffconcat version 1.0\nfile '{path}'\n",
+        ],
+        ids=["HLS", "ffconcat"],
+    )
+    def test_a_playlist_opens_nothing_of_the_servers_own(
+        self, http: httpx.Client, wav: Path, playlist: str
+    ) -> None:
+        """Whatever it is called, and though the file it names is there."""
+        content = playlist.format(path=wav).encode()
+
+        answer = http.post(
+            "/v1/audio/transcriptions", files={"file": ("a.wav", content, "audio/wav")}
+        )
+
+        assert answer.status_code == 400
+        assert error_of(answer)["code"] == "unsupported_audio"
+
     def test_a_clip_of_more_than_40_seconds_is_too_long(
         self, http: httpx.Client
     ) -> None:

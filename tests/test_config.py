@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from config import Settings, describe_errors
 
@@ -162,6 +162,8 @@ class TestDescriptions:
 
 def _assignment(name: str) -> str:
     default = FIELDS[name].default
+    if isinstance(default, SecretStr):
+        default = default.get_secret_value()
     if isinstance(default, tuple):
         default = ",".join(default)
     if isinstance(default, bool):

@@ -2,7 +2,8 @@
 
 A fenced block of bash or Python is run against the demo server, unless the line
 before it says why not: `<!-- not run: download -->` and the like, `<!-- run by
-CI: make demo -->`, or `<!-- runs until stopped -->` for a server.
+CI: make demo -->`, `<!-- run in the tests: FILE -->`, or `<!-- runs until stopped -->`
+for a server.
 """
 
 import os
@@ -116,6 +117,8 @@ class TestCommands:
             targets = re.findall(r"make \w+", block.tag)
             assert targets
             assert all(f"\n{target}\n" in ci for target in targets)
+        elif block.tag.startswith("run in the tests: "):
+            assert (ROOT / block.tag.removeprefix("run in the tests: ")).exists()
         else:
             assert block.tag == "runs until stopped"
 

@@ -3,13 +3,19 @@
 import sys
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from cards import ModelUnavailable, download
-from config import Settings
+from config import Settings, describe_errors
 
 
 def main(arguments: list[str]) -> int:
     """Fetch the named model, or the one the settings name."""
-    settings = Settings()
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        print(describe_errors(error), file=sys.stderr)
+        return 2
     card = arguments[0] if arguments else settings.model_card
     try:
         files = download(card, model_dir=settings.model_dir)
