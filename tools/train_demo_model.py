@@ -30,10 +30,6 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
-from torch.utils.data import DataLoader
-
 from demo_model import network
 from demo_model.augment import SAMPLE_RATE, Samples, non_speech, standardise
 from demo_model.clips import (
@@ -54,6 +50,9 @@ from demo_model.voices import (
     synthetic_voices,
     vary,
 )
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader
 
 PEAK_RATE: Final = 1.2e-3
 WARM_UP_STEPS: Final = 200

@@ -1,6 +1,7 @@
 """Write the shipped files."""
 
 from pathlib import Path
+
 import torch
 
 
