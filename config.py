@@ -1,0 +1,235 @@
+"""Read the server's settings from the environment, then from `.env`.
+
+One frozen object, built once in `server.py` and handed down as plain arguments:
+no other module reads the environment, and none imports this one. Every number
+has bounds, so a typo stops the server at start-up, with one message that names
+every bad variable, instead of misbehaving an hour later.
+
+The description of each field is the text of `.env.example` and of the table in
+the README; a test holds the three together.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+DEMO_CARD = "omniASR_CTC_demo"
+
+# Where an empty value means something: "none", rather than "not set".
+_EMPTY_MEANS_NONE = frozenset({"default_lang", "model_dir", "model_aliases"})
+
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+
+
+class Settings(BaseSettings):
+    """Everything an operator can change.
+
+    Raises:
+        ValidationError: A variable has a value that is not allowed; see
+            `describe_errors` for the text meant for people.
+    """
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        frozen=True,
+        extra="ignore",
+        # `MODEL_CARD` and the like are our names, not pydantic's.
+        protected_namespaces=(),
+    )
+
+    # The model
+    model_card: str = Field(
+        "omniASR_CTC_300M_v2",
+        min_length=1,
+        description="Model to serve: any omniASR_CTC card, or a card in MODEL_DIR.",
+    )
+    model_dir: Path | None = Field(
+        None,
+        description="Folder of asset cards (YAML) for checkpoints on disk.",
+    )
+    model_aliases: Annotated[tuple[str, ...], NoDecode] = Field(
+        (
+            "whisper-1",
+            "gpt-4o-transcribe",
+            "gpt-4o-mini-transcribe",
+            "gpt-transcribe",
+            "gpt-realtime-whisper",
+        ),
+        description="Names of other services' models that mean the loaded one.",
+    )
+    default_lang: str = Field(
+        "eng_Latn",
+        description="Language assumed when a request names none (empty: none).",
+    )
+    device: str = Field(
+        "auto",
+        description="`auto`, `cuda`, `cuda:N`, `mps` or `cpu`.",
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="Arithmetic; `auto` is bfloat16 where the processor has it.",
+    )
+    self_check: Literal["fallback", "stop"] = Field(
+        "fallback",
+        description="If the start-up check fails: use float32, or `stop`.",
+    )
+    num_threads: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Threads of one forward pass on a CPU (0: one per core).",
+    )
+    batch_size: int = Field(
+        8,
+        ge=1,
+        le=256,
+        description="Most windows in one forward pass; 1 needs the least memory.",
+    )
+
+    # Streaming
+    chunk_duration: float = Field(
+        5.0,
+        ge=1.0,
+        le=40.0,
+        description="Streaming window in seconds.",
+    )
+    vad_enabled: bool = Field(
+        True,
+        description="Find speech with voice activity detection.",
+    )
+
+    # The server
+    host: str = Field("0.0.0.0", min_length=1, description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port (0: any free one).")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least serious log line to print."
+    )
+    shutdown_grace_s: int = Field(
+        30,
+        ge=0,
+        le=3600,
+        description="Seconds that requests in progress get to finish at shutdown.",
+    )
+    socket_load_wait_s: float = Field(
+        8.0,
+        ge=0,
+        le=600,
+        description="Seconds a WebSocket waits for a model that is still loading.",
+    )
+
+    # Limits
+    max_upload_mb: float = Field(
+        100.0,
+        gt=0,
+        le=100_000,
+        description="Largest request body in megabytes.",
+    )
+    max_field_kb: int = Field(
+        1024,
+        ge=1,
+        le=1_000_000,
+        description="Largest form field other than the file, in kilobytes.",
+    )
+    max_channels: int = Field(
+        8, ge=1, le=64, description="Most audio channels in a file."
+    )
+    max_sample_rate: int = Field(
+        192_000, ge=16_000, le=768_000, description="Highest sample rate in hertz."
+    )
+    max_requests: int = Field(
+        64,
+        ge=1,
+        le=100_000,
+        description="Most transcription requests in progress at once.",
+    )
+    max_queue: int = Field(
+        128,
+        ge=1,
+        le=100_000,
+        description="Most windows waiting for the model.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_empty(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Take `PORT=` for unset, as `docker compose` passes variables on."""
+        return {
+            name: value
+            for name, value in values.items()
+            if value != "" or name in _EMPTY_MEANS_NONE
+        }
+
+    @field_validator("model_dir", mode="before")
+    @classmethod
+    def _no_model_dir(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @field_validator("model_dir")
+    @classmethod
+    def _model_dir_exists(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_dir():
+            raise ValueError("must be an existing folder")
+        return value
+
+    @field_validator("model_aliases", mode="before")
+    @classmethod
+    def _split_aliases(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, value: str) -> str:
+        if not _DEVICE.fullmatch(value):
+            raise ValueError("must be auto, cuda, cuda:N, mps or cpu")
+        return value
+
+    @property
+    def max_upload_bytes(self) -> int:
+        return int(self.max_upload_mb * 1_000_000)
+
+    @property
+    def max_field_bytes(self) -> int:
+        return self.max_field_kb * 1_000
+
+
+def describe_errors(error: ValidationError) -> str:
+    """Name every bad variable, its value and what is allowed, a line each."""
+    lines = ["These settings have values that are not allowed:"]
+    for detail in error.errors():
+        name = str(detail["loc"][0]) if detail["loc"] else "settings"
+        rule = _allowed(name) or detail["msg"].removeprefix("Value error, ")
+        lines.append(f"  {name.upper()}={detail['input']!r}: {rule}")
+    lines.append("They come from the environment or from .env; see .env.example.")
+    return "\n".join(lines)
+
+
+def _allowed(name: str) -> str | None:
+    """Say what a number or a switch may be; None for other fields."""
+    field = Settings.model_fields.get(name)
+    if field is None:
+        return None
+    if field.annotation is bool:
+        return "must be on, yes, true, 1, off, no, false or 0"
+    if get_origin(field.annotation) is Literal:
+        return "must be one of " + ", ".join(get_args(field.annotation))
+    if field.annotation not in (int, float):
+        return None
+    kind = "a whole number" if field.annotation is int else "a number"
+    bounds = {
+        sign: getattr(rule, attribute)
+        for rule in field.metadata
+        for sign, attribute in _BOUNDS.items()
+        if getattr(rule, attribute, None) is not None
+    }
+    limits = " and ".join(f"{sign} {bound}" for sign, bound in bounds.items())
+    return f"must be {kind} {limits}"
+
+
+_BOUNDS = {"above": "gt", "at least": "ge", "at most": "le"}

@@ -1,0 +1,244 @@
+"""Read the form of a transcription request, within limits and strictly.
+
+Clients differ in everything but the field names: the order of the parts, whether
+arrays have brackets, whether a length is announced, what type the file claims
+to be. Nothing is decided until the whole form is read. Fields that only other
+services use are ignored; values that we cannot honour are refused by name.
+"""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
+from starlette.requests import Request
+
+RESPONSE_FORMATS = ("json", "text", "verbose_json")
+GRANULARITIES = ("word", "segment")
+
+# More parts than any client sends; a form of a million empty ones costs nobody.
+_MAX_PARTS = 256
+
+FORM_SCHEMA = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "model": {"type": "string"},
+                        "language": {
+                            "type": "string",
+                            "description": "ISO 639, BCP-47 or omniASR id; "
+                            "empty, auto, und, mul or multi: none.",
+                        },
+                        "response_format": {
+                            "type": "string",
+                            "enum": ["json", "text", "verbose_json"],
+                            "default": "json",
+                        },
+                        "timestamp_granularities[]": {
+                            "type": "array",
+                            "items": {"type": "string", "enum": ["word", "segment"]},
+                        },
+                        "include[]": {
+                            "type": "array",
+                            "items": {"type": "string", "enum": ["logprobs"]},
+                        },
+                        "temperature": {"type": "number", "minimum": 0, "maximum": 1},
+                        "prompt": {"type": "string", "description": "Ignored."},
+                    },
+                }
+            }
+        },
+    }
+}
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
+class BadRequest(Exception):
+    """The client asked for something that cannot be done.
+
+    Attributes:
+        param: The form field at fault, or None.
+        code: A short word for programs.
+        status: HTTP status.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str = "invalid_value",
+        status: int = 400,
+    ) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptionForm:
+    """What a transcription request asks for, checked but for model and language."""
+
+    file: UploadFile
+    model: str | None
+    language: str | None
+    response_format: str
+    granularities: frozenset[str]
+    logprobs: bool
+
+
+class BodyLimit:
+    """Count a request's body while it arrives, and stop it at a limit.
+
+    Announced lengths are not to be relied upon: some clients announce none.
+    """
+
+    def __init__(self, receive: Receive, max_bytes: int) -> None:
+        self._receive = receive
+        self._max_bytes = max_bytes
+        self._n_bytes = 0
+
+    async def __call__(self) -> MutableMapping[str, Any]:
+        message = await self._receive()
+        self._n_bytes += len(message.get("body", b""))
+        if self._n_bytes > self._max_bytes:
+            raise too_large(self._max_bytes)
+        return message
+
+
+def too_large(max_bytes: int) -> BadRequest:
+    """Describe a body over the limit."""
+    return BadRequest(
+        f"The upload is larger than {max_bytes / 1e6:g} MB, the most this server "
+        "takes. Send a compressed format, or ask the operator to raise "
+        "MAX_UPLOAD_MB.",
+        param="file",
+        code="file_too_large",
+        status=413,
+    )
+
+
+async def read_form(
+    request: Request, *, max_bytes: int, max_field_bytes: int
+) -> FormData:
+    """Read a multipart form, spooling its file to disk.
+
+    The caller closes the form, which deletes the spooled file.
+
+    Raises:
+        BadRequest: It is no such form, or it is too large.
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > max_bytes:
+        raise too_large(max_bytes)
+    content_type = request.headers.get("content-type", "")
+    if not content_type.lower().startswith("multipart/form-data"):
+        raise BadRequest(
+            "Send the recording as multipart/form-data, in a part named 'file' "
+            f"(curl: -F file=@audio.wav); this request is {content_type or 'untyped'}.",
+            param="file",
+            code="invalid_content_type",
+        )
+    limited = Request(request.scope, BodyLimit(request.receive, max_bytes))
+    try:
+        return await limited.form(
+            max_files=_MAX_PARTS, max_fields=_MAX_PARTS, max_part_size=max_field_bytes
+        )
+    except (HTTPException, MultiPartException, KeyError, ValueError) as error:
+        detail = getattr(error, "detail", None) or getattr(error, "message", error)
+        raise BadRequest(
+            f"The form cannot be read: {detail}", code="invalid_form"
+        ) from error
+
+
+def parse_form(form: FormData) -> TranscriptionForm:
+    """Check the fields of a transcription request.
+
+    Raises:
+        BadRequest: Names the field at fault and what it may be.
+    """
+    response_format = _text(form, "response_format") or "json"
+    if response_format not in RESPONSE_FORMATS:
+        raise BadRequest(
+            f"response_format {response_format!r} is not supported; "
+            f"choose one of {', '.join(RESPONSE_FORMATS)}.",
+            param="response_format",
+        )
+    if _text(form, "stream") in ("true", "True", "1"):
+        raise BadRequest(
+            "stream=true is not supported; leave it out to get the whole text.",
+            param="stream",
+        )
+    _check_temperature(_text(form, "temperature"))
+    return TranscriptionForm(
+        file=_file(form),
+        model=_text(form, "model"),
+        language=_text(form, "language"),
+        response_format=response_format,
+        granularities=_granularities(form),
+        logprobs="logprobs" in _array(form, "include"),
+    )
+
+
+def _text(form: FormData, name: str) -> str | None:
+    """Return a text field; an empty one counts as not sent."""
+    value = form.get(name)
+    if isinstance(value, UploadFile):
+        raise BadRequest(f"{name} must be a text field, not a file.", param=name)
+    return value.strip() or None if value is not None else None
+
+
+def _array(form: FormData, name: str) -> list[str]:
+    """Return a repeated field, with or without brackets after its name."""
+    values = [*form.getlist(f"{name}[]"), *form.getlist(name)]
+    return [value for value in values if isinstance(value, str) and value]
+
+
+def _file(form: FormData) -> UploadFile:
+    file = form.get("file")
+    if file is None:
+        raise BadRequest(
+            "The form has no part named 'file' (curl: -F file=@audio.wav).",
+            param="file",
+            code="missing_required_parameter",
+        )
+    if not isinstance(file, UploadFile):
+        raise BadRequest(
+            "The part named 'file' is text: it needs a filename, as in "
+            'filename="audio.wav", to be taken as a file (curl: -F file=@audio.wav).',
+            param="file",
+        )
+    return file
+
+
+def _granularities(form: FormData) -> frozenset[str]:
+    wanted = frozenset(_array(form, "timestamp_granularities"))
+    for name in sorted(wanted.difference(GRANULARITIES)):
+        raise BadRequest(
+            f"timestamp_granularities {name!r} is not supported; "
+            "choose word, segment or both.",
+            param="timestamp_granularities",
+        )
+    return wanted or frozenset({"segment"})
+
+
+def _check_temperature(value: str | None) -> None:
+    """Check a number that CTC decoding, which samples nothing, has no use for."""
+    try:
+        valid = value is None or 0 <= float(value) <= 1
+    except ValueError:
+        valid = False
+    if not valid:
+        raise BadRequest(
+            f"temperature {value!r} is not a number from 0 to 1.", param="temperature"
+        )

@@ -1,0 +1,59 @@
+"""What happens to every connection before a route sees it."""
+
+import uuid
+from collections.abc import Awaitable, Callable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+Wait = Callable[[], Awaitable[bool]]
+
+
+class RequestId:
+    """Give every request an id, the client's own if it sends a sensible one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        sent = dict(scope["headers"]).get(b"x-request-id", b"")
+        usable = 0 < len(sent) <= 64 and sent.isascii() and sent.isalnum()
+        request_id = sent.decode() if usable else uuid.uuid4().hex
+        scope["request_id"] = request_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id.encode()),
+                ]
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+
+
+class SocketGate:
+    """Let WebSockets wait a while for the model, then refuse them with 503.
+
+    A refusal before the handshake is what makes clients retry; the default
+    answer of the framework, 403, makes them give up for good.
+
+    Args:
+        wait_until_ready: Waits for the model, within limits; whether it is ready.
+        refusal: Answers the handshake if it is not.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, wait_until_ready: Wait, refusal: ASGIApp
+    ) -> None:
+        self._app = app
+        self._wait_until_ready = wait_until_ready
+        self._refusal = refusal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket" and not await self._wait_until_ready():
+            await self._refusal(scope, receive, send)
+            return
+        await self._app(scope, receive, send)

@@ -1,0 +1,239 @@
+"""The types on the wire: what clients read, in OpenAI's shapes.
+
+Everything here turns what the core knows (sample positions, tokens) into what
+a client sees (seconds, JSON). Fields that OpenAI does not have are additions;
+its SDKs keep them. Seconds are rounded to a millisecond.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ctc import SAMPLE_RATE, Token, Word
+from transcript import Segment, Transcript
+
+
+def seconds(position: int) -> float:
+    """Turn a sample position or count into seconds."""
+    return round(position / SAMPLE_RATE, 3)
+
+
+class ErrorBody(BaseModel):
+    """What went wrong: `message` is for people, `code` for programs."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorResponse(BaseModel):
+    """The body of every answer with a status of 400 or more."""
+
+    error: ErrorBody
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "error": {
+                    "message": "The form has no file.",
+                    "type": "invalid_request_error",
+                    "param": "file",
+                    "code": "missing_required_parameter",
+                }
+            }
+        }
+    )
+
+
+class DurationUsage(BaseModel):
+    """How much audio was transcribed."""
+
+    type: Literal["duration"] = "duration"
+    seconds: float
+
+
+class DetectedLanguage(BaseModel):
+    """A language as a BCP-47 tag."""
+
+    code: str
+
+
+class LogProb(BaseModel):
+    """One character of the text and the logarithm of its probability."""
+
+    token: str
+    bytes: list[int]
+    logprob: float
+
+
+class Transcription(BaseModel):
+    """`response_format=json`."""
+
+    text: str
+    languages: list[DetectedLanguage] = Field(
+        description="The language, where it is known; empty where it is not."
+    )
+    usage: DurationUsage
+    logprobs: list[LogProb] | None = None
+
+
+class TranscriptionSegment(BaseModel):
+    """A stretch of speech without a long pause.
+
+    `seek` and `temperature` belong to Whisper's decoding, which a CTC model does
+    not have; they are 0 for clients that expect them.
+    """
+
+    id: int
+    seek: int = 0
+    start: float
+    end: float
+    text: str
+    tokens: list[int]
+    temperature: float = 0.0
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+
+
+class TranscriptionWord(BaseModel):
+    """A word, or a character of a script without spaces, and its time."""
+
+    word: str
+    start: float
+    end: float
+    confidence: float = Field(description="Between 0 and 1; not in OpenAI's API.")
+
+
+class TranscriptionVerbose(BaseModel):
+    """`response_format=verbose_json`."""
+
+    task: Literal["transcribe"] = "transcribe"
+    language: str = Field(description="BCP-47 tag; `und` where it is not known.")
+    duration: float
+    text: str
+    segments: list[TranscriptionSegment] | None = None
+    words: list[TranscriptionWord] | None = None
+    usage: DurationUsage
+
+
+class Model(BaseModel):
+    """A model that can be asked for."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str
+
+
+class ModelList(BaseModel):
+    """All models that can be asked for."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+class Health(BaseModel):
+    """What the process is doing."""
+
+    status: Literal["ok"] = "ok"
+    ready: bool
+    model: str
+    device: str | None = Field(description="None until the model is loaded.")
+    dtype: str | None
+    requests: int = Field(description="Transcriptions in progress.")
+    streams: int = Field(description="Live streams that are open.")
+    queued: int = Field(description="Windows that wait for the model.")
+    uptime_s: float
+
+
+class Readiness(BaseModel):
+    """Whether requests are served yet, and what loading is doing."""
+
+    ready: bool
+    stage: str
+    elapsed_s: float
+    downloaded_bytes: int | None = None
+
+
+class About(BaseModel):
+    """What this server is and where to go from here."""
+
+    name: str
+    version: str
+    description: str
+    model: str
+    ready: bool
+    endpoints: dict[str, str]
+
+
+def transcription(
+    transcript: Transcript, *, language: str | None, logprobs: bool
+) -> dict[str, Any]:
+    """Write a transcript as `json`."""
+    body = Transcription(
+        text=transcript.text,
+        languages=[DetectedLanguage(code=language)] if language else [],
+        usage=DurationUsage(seconds=seconds(transcript.n_samples)),
+        logprobs=[
+            _log_prob(token)
+            for segment in transcript.segments
+            for token in segment.tokens
+        ]
+        if logprobs
+        else None,
+    )
+    return body.model_dump(exclude_none=True)
+
+
+def verbose_transcription(
+    transcript: Transcript, *, language: str, granularities: frozenset[str]
+) -> dict[str, Any]:
+    """Write a transcript as `verbose_json`, with the asked-for times."""
+    body = TranscriptionVerbose(
+        language=language,
+        duration=seconds(transcript.n_samples),
+        text=transcript.text,
+        usage=DurationUsage(seconds=seconds(transcript.n_samples)),
+        segments=[
+            _segment(number, segment)
+            for number, segment in enumerate(transcript.segments)
+        ]
+        if "segment" in granularities
+        else None,
+        words=[_word(word) for word in transcript.words]
+        if "word" in granularities
+        else None,
+    )
+    return body.model_dump(exclude_none=True)
+
+
+def _segment(number: int, segment: Segment) -> TranscriptionSegment:
+    return TranscriptionSegment(
+        id=number,
+        start=seconds(segment.start),
+        end=seconds(segment.end),
+        text=segment.text,
+        tokens=[token.id for token in segment.tokens],
+        avg_logprob=round(segment.avg_log_prob, 4),
+        compression_ratio=round(segment.compression_ratio, 3),
+        no_speech_prob=round(segment.no_speech_prob, 4),
+    )
+
+
+def _word(word: Word) -> TranscriptionWord:
+    return TranscriptionWord(
+        word=word.text,
+        start=seconds(word.start),
+        end=seconds(word.end),
+        confidence=round(word.confidence, 4),
+    )
+
+
+def _log_prob(token: Token) -> LogProb:
+    return LogProb(
+        token=token.text,
+        bytes=list(token.text.encode()),
+        logprob=round(token.log_prob, 4),
+    )

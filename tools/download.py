@@ -1,0 +1,25 @@
+"""Fetch a model's files and print where they lie: `make download MODEL_CARD=...`."""
+
+import sys
+from pathlib import Path
+
+from cards import ModelUnavailable, download
+from config import Settings
+
+
+def main(arguments: list[str]) -> int:
+    """Fetch the named model, or the one the settings name."""
+    settings = Settings()
+    card = arguments[0] if arguments else settings.model_card
+    try:
+        files = download(card, model_dir=settings.model_dir)
+    except ModelUnavailable as error:
+        print(error, file=sys.stderr)
+        return 1
+    for path in files:
+        print(f"{path.stat().st_size / 1e6:10.1f} MB  {Path(path).resolve()}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
