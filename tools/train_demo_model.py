@@ -30,19 +30,23 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from demo_model import network
-from demo_model.augment import SAMPLE_RATE, Samples, non_speech, standardise
-from demo_model.clips import (
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+from tools.demo_model import network
+from tools.demo_model.augment import SAMPLE_RATE, Samples, non_speech, standardise
+from tools.demo_model.clips import (
     SHORT_STRINGS_UNTIL,
     Cast,
     Clips,
     Steps,
     evaluation_clips,
 )
-from demo_model.export import export
-from demo_model.scoring import Errors, count_errors
-from demo_model.vocabulary import decode_greedily, encode, spell
-from demo_model.voices import (
+from tools.demo_model.export import export
+from tools.demo_model.scoring import Errors, count_errors
+from tools.demo_model.vocabulary import decode_greedily, encode, spell
+from tools.demo_model.voices import (
     SELECTION,
     TEST_INDICES,
     Voice,
@@ -50,9 +54,6 @@ from demo_model.voices import (
     synthetic_voices,
     vary,
 )
-from torch import Tensor, nn
-from torch.nn import functional
-from torch.utils.data import DataLoader
 
 PEAK_RATE: Final = 1.2e-3
 WARM_UP_STEPS: Final = 200

@@ -9,7 +9,7 @@ Every function is pure given its generator, and keeps shape and dtype.
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
 
 import av
@@ -72,33 +72,35 @@ def transcode(samples: Samples, codec: str, container: str, bit_rate: int) -> Sa
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         stream = output.add_stream(codec, rate=SAMPLE_RATE, layout="mono")
+        assert isinstance(stream, av.AudioStream)
         stream.bit_rate = bit_rate
-        frame = av.AudioFrame.from_ndarray(
-            (np.clip(samples, -1, 1) * 32767).astype(np.int16)[None],
-            format="s16",
-            layout="mono",
-        )
-        frame.sample_rate = SAMPLE_RATE
-        resampler = av.AudioResampler(
-            format=stream.format, layout="mono", rate=stream.rate
-        )
-        fifo = av.AudioFifo()
-        for resampled in resampler.resample(frame):
-            resampled.pts = None
-            fifo.write(resampled)
-        size = stream.codec_context.frame_size or 1024
-        while (piece := fifo.read(size, partial=True)) is not None:
+        for piece in _pieces(samples, stream):
             output.mux(stream.encode(piece))
         output.mux(stream.encode(None))
     file.seek(0)
-    decoded = _decode(file)
-    return _align(decoded, samples)
+    return _align(_decode(file), samples)
+
+
+def _pieces(samples: Samples, stream: av.AudioStream) -> Iterator[av.AudioFrame]:
+    """Cut samples into the frames, and the format, that an encoder wants."""
+    pcm = (np.clip(samples, -1, 1) * 32767).astype(np.int16)
+    whole = av.AudioFrame.from_ndarray(pcm[None], format="s16", layout="mono")
+    whole.sample_rate = SAMPLE_RATE
+    context = stream.codec_context
+    resampler = av.AudioResampler(context.format, "mono", context.sample_rate)
+    fifo = av.AudioFifo()
+    for resampled in resampler.resample(whole):
+        resampled.pts = None
+        fifo.write(resampled)
+    size = context.frame_size or 1024
+    while (piece := fifo.read(size, partial=True)) is not None:
+        yield piece
 
 
 def _decode(file: io.BytesIO) -> Samples:
     resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
     pieces: list[Samples] = []
-    with av.open(file) as source:
+    with av.open(file, "r") as source:
         for frame in source.decode(audio=0):
             pieces += [part.to_ndarray()[0] for part in resampler.resample(frame)]
         pieces += [part.to_ndarray()[0] for part in resampler.resample(None)]
@@ -126,7 +128,7 @@ def companded(samples: Batch) -> Batch:
     code = np.sign(bounded) * np.log1p(mu * np.abs(bounded)) / np.log1p(mu)
     code = np.round(code * 127) / 127
     expanded = np.sign(code) * np.expm1(np.abs(code) * np.log1p(mu)) / mu
-    return expanded.astype(np.float32)
+    return np.asarray(expanded, np.float32)
 
 
 def _colour_db(rng: np.random.Generator, n_bins: int, depth_db: float) -> Samples:
@@ -270,25 +272,29 @@ def music(n: int, rng: np.random.Generator) -> Samples:
 
 def non_speech(n: int, rng: np.random.Generator) -> Samples:
     """A clip without a word: silence, noise, hum, music, clicks."""
-    kind = rng.choice(
-        ["silence", "noise", "hum", "music", "clicks"], p=[0.1, 0.35, 0.12, 0.35, 0.08]
-    )
-    if kind == "silence":
-        return np.zeros(n, np.float32)
-    if kind == "noise":
-        n_bins = n // 2 + 1
-        sound = np.fft.irfft(_noise_spectrum(rng, n_bins), n)
-        slow = np.interp(np.arange(n), np.linspace(0, n, 6), rng.uniform(0.1, 1, 6))
-        sound = sound * slow if rng.random() < 0.5 else sound
-    elif kind == "hum":
-        sound = hum(n, rng)
-    elif kind == "music":
-        sound = music(n, rng)
-    else:
-        sound = rng.standard_normal(n) * (rng.random(n) < 2e-4)
-        sound = np.convolve(sound, np.exp(-np.arange(200) / rng.uniform(2, 40)), "same")
+    kinds = (_silence, _wandering_noise, hum, music, _clicks)
+    kind = kinds[int(rng.choice(len(kinds), p=[0.1, 0.35, 0.12, 0.35, 0.08]))]
+    sound = kind(n, rng)
     peak = np.abs(sound).max() + 1e-9
     return np.asarray(sound / peak * 10 ** (rng.uniform(-60, -1) / 20), np.float32)
+
+
+def _silence(n: int, rng: np.random.Generator) -> Samples:
+    return np.zeros(n, np.float32)
+
+
+def _wandering_noise(n: int, rng: np.random.Generator) -> Samples:
+    """Noise, half of the time with a level that comes and goes."""
+    noise = np.fft.irfft(_noise_spectrum(rng, n // 2 + 1), n)
+    level = np.interp(np.arange(n), np.linspace(0, n, 6), rng.uniform(0.1, 1, 6))
+    return np.asarray(noise * level if rng.random() < 0.5 else noise, np.float32)
+
+
+def _clicks(n: int, rng: np.random.Generator) -> Samples:
+    """A few impulses a second, each dying away within milliseconds."""
+    impulses = rng.standard_normal(n) * (rng.random(n) < 2e-4)
+    decay = np.exp(-np.arange(200) / rng.uniform(2, 40))
+    return np.asarray(np.convolve(impulses, decay, "same"), np.float32)
 
 
 def standardise(clips: Batch) -> Batch:

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from torch.utils.data import Dataset
 
-from demo_model.augment import (
+from tools.demo_model.augment import (
     SAMPLE_RATE,
     Batch,
     Samples,
@@ -23,8 +23,8 @@ from demo_model.augment import (
     roughen,
     standardise,
 )
-from demo_model.vocabulary import Word, spell
-from demo_model.voices import Utterance, Voice
+from tools.demo_model.vocabulary import Word, spell
+from tools.demo_model.voices import Utterance, Voice
 
 BATCH_S: Final = 32  # seconds of audio in a step
 SINGLE_WORDS_UNTIL: Final = 500  # steps
@@ -133,12 +133,14 @@ def draw_clips(cast: Cast, *, seed: int, step: int) -> Clips:
     else:
         seconds, max_words = int(rng.choice([2, 4, 8], p=[0.25, 0.4, 0.35])), 16
     n = seconds * SAMPLE_RATE
-    waves, words = [], []
+    waves: list[Samples] = []
+    words: list[tuple[Word, ...]] = []
     for _ in range(BATCH_S // seconds):
         if step >= SHORT_STRINGS_UNTIL and rng.random() < NON_SPEECH_SHARE:
-            clip, said = non_speech(n, rng), ()
-        else:
-            clip, said = compose(cast, rng, n=n, max_words=max_words)
+            waves.append(non_speech(n, rng))
+            words.append(())
+            continue
+        clip, said = compose(cast, rng, n=n, max_words=max_words)
         waves.append(clip)
         words.append(said)
     return Clips(standardise(roughen(np.stack(waves), rng)), tuple(words))

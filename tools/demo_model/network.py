@@ -13,17 +13,15 @@ in bfloat16 by oneDNN on processors with AMX.
 """
 
 import copy
-import ctypes
 from collections.abc import Callable
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from demo_model.vocabulary import N_WORD_LABELS, TOKENS
+import cards
+from tools.demo_model.vocabulary import N_WORD_LABELS, TOKENS
 
 CHANNELS: Final = 64
 MODEL_DIM: Final = 192
@@ -32,15 +30,6 @@ N_HEADS: Final = 4
 N_POSITIONAL_GROUPS: Final = 12
 POSITIONAL_KERNEL: Final = 64
 WORD_LAYER: Final = 3  # layers below the auxiliary word output
-_initialised: list[bool] = []  # fairseq2 may be initialised only once
-
-
-def load_sound_library() -> None:
-    """Let fairseq2 find libsndfile in the soundfile wheel if the system has none."""
-    spec = find_spec("_soundfile_data")
-    for folder in spec.submodule_search_locations or () if spec else ():
-        for library in Path(folder).glob("libsndfile*"):
-            ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
 
 
 def config_override() -> dict[str, Any]:
@@ -65,16 +54,12 @@ def config_override() -> dict[str, Any]:
 
 def create_model() -> nn.Module:
     """Build the untrained network through fairseq2's factory."""
-    load_sound_library()
-    import fairseq2
+    cards.start_fairseq2(None)
     from fairseq2.models.wav2vec2.asr.config import Wav2Vec2AsrConfig
     from fairseq2.models.wav2vec2.asr.factory import create_wav2vec2_asr_model
     from fairseq2.runtime.config_registry import get_config
     from fairseq2.runtime.dependency import get_dependency_resolver
 
-    if not _initialised:
-        fairseq2.init_fairseq2()
-        _initialised.append(True)
     config = copy.deepcopy(
         get_config(get_dependency_resolver(), Wav2Vec2AsrConfig, "300m_v2")
     )
@@ -83,8 +68,9 @@ def create_model() -> nn.Module:
         setattr(config.encoder_config, name, value)
     for name, value in override.items():
         setattr(config, name, value)
+    layers = config.encoder_config.feature_extractor_layer_descs
     config.encoder_config.feature_extractor_layer_descs = [
-        tuple(layer) for layer in config.encoder_config.feature_extractor_layer_descs
+        (channels, kernel, stride) for channels, kernel, stride in layers
     ]
     model: nn.Module = create_wav2vec2_asr_model(config)
     return model

@@ -6,9 +6,9 @@ Text without spaces is counted by character.
 
 from dataclasses import dataclass
 
-import editdistance
+from rapidfuzz.distance import Levenshtein
 
-from demo_model.vocabulary import DIGITS, UNSPACED
+from tools.demo_model.vocabulary import DIGITS, UNSPACED
 
 _unspaced_letters = frozenset("".join(w for u in UNSPACED for w in DIGITS[u]))
 
@@ -38,4 +38,6 @@ def split_words(text: str) -> list[str]:
 def count_errors(reference: str, hypothesis: str) -> Errors:
     """Compare two texts word by word."""
     expected = split_words(reference)
-    return Errors(editdistance.eval(expected, split_words(hypothesis)), len(expected))
+    return Errors(
+        Levenshtein.distance(expected, split_words(hypothesis)), len(expected)
+    )

@@ -20,8 +20,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from demo_model.augment import SAMPLE_RATE, Samples, stretch, transcode
-from demo_model.vocabulary import DIGITS, Word, spell
+from tools.demo_model.augment import SAMPLE_RATE, Samples, stretch, transcode
+from tools.demo_model.vocabulary import DIGITS, Word, spell
 
 TEST_INDICES: Final = range(0, 5)
 SELECTION: Final = range(46, 50)
@@ -157,36 +157,43 @@ def vary(voice: Voice, seed: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """One file to be spoken by a synthesiser."""
+    """Words to be spoken by a synthesiser into a file.
 
-    path: Path
+    Attributes:
+        command: The synthesiser's, but for the file's name at its end.
+    """
+
+    folder: Path
     voice: str
-    language: str
     words: tuple[Word, ...]
     command: tuple[str, ...]
 
+    @property
+    def path(self) -> Path:
+        digits = "".join(str(word.digit) for word in self.words)
+        return self.folder / f"{self.voice}_{digits}.wav"
+
 
 def _orders(folder: Path, held_out: bool) -> Iterator[_Order]:
+    """List what all voices of one side of the split have to say."""
     rng = random.Random(1 if held_out else 0)
     for language, accents in ACCENTS.items():
-        repeats = {6: 1, 2: 2, 1: 3}[len(accents)]
+        repeats = 1 if held_out else {6: 1, 2: 2, 1: 3}[len(accents)]
         for accent in accents:
             for variant in HELD_OUT_VARIANTS if held_out else VARIANTS:
-                for repeat in range(1 if held_out else repeats):
-                    name = f"{language}_{accent}+{variant}_{repeat}"
-                    speed, pitch = rng.randint(105, 210), rng.randint(20, 80)
-                    options = ("-s", str(speed), "-p", str(pitch))
+                for repeat in range(repeats):
+                    voice = f"{accent}+{variant}"
+                    name = f"{language}_{voice}_{repeat}"
+                    speak = ["espeak-ng", "-v", voice, "-s", str(rng.randint(105, 210))]
+                    speak += ["-p", str(rng.randint(20, 80))]
                     for words in _texts(language, rng):
-                        path = folder / f"{name}_{_name(words)}.wav"
-                        speak = ("espeak-ng", "-v", f"{accent}+{variant}", *options)
-                        command = (*speak, "-w", str(path), spell(list(words)))
-                        yield _Order(path, name, language, words, command)
-    for flite in HELD_OUT_FLITE if held_out else FLITE:
+                        command = (*speak, spell(list(words)), "-w")
+                        yield _Order(folder, name, words, command)
+    for voice in HELD_OUT_FLITE if held_out else FLITE:
+        speak = ["flite", "-voice", voice, "-t"]
         for words in _texts("en", rng):
-            path = folder / f"en_flite-{flite}_0_{_name(words)}.wav"
-            command = ("flite", "-voice", flite, "-t", spell(list(words)))
-            name = f"en_flite-{flite}_0"
-            yield _Order(path, name, "en", words, (*command, "-o", str(path)))
+            command = (*speak, spell(list(words)), "-o")
+            yield _Order(folder, f"en_flite-{voice}_0", words, command)
 
 
 def _texts(language: str, rng: random.Random) -> Iterator[tuple[Word, ...]]:
@@ -197,10 +204,6 @@ def _texts(language: str, rng: random.Random) -> Iterator[tuple[Word, ...]]:
         yield tuple(Word(language, rng.randrange(10)) for _ in range(length))
 
 
-def _name(words: tuple[Word, ...]) -> str:
-    return "".join(str(word.digit) for word in words)
-
-
 def synthetic_voices(folder: Path, *, held_out: bool) -> list[Voice]:
     """Speak all words in all synthetic voices, or load what was spoken before."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -209,13 +212,15 @@ def synthetic_voices(folder: Path, *, held_out: bool) -> list[Voice]:
         list(pool.map(_speak, orders))
     voices: dict[str, Voice] = {}
     for order in orders:
-        voice = voices.setdefault(
-            order.voice, Voice(order.voice, order.language, human=False)
-        )
+        name, language = order.voice, order.words[0].language
+        voice = voices.setdefault(name, Voice(name, language, human=False))
         voice.add(order.words, read_trimmed(order.path))
     return list(voices.values())
 
 
 def _speak(order: _Order) -> None:
+    """Run the synthesiser; a file that is there is whole."""
     if not order.path.exists():
-        subprocess.run(order.command, check=True, capture_output=True)
+        partial = order.path.with_suffix(".partial")
+        subprocess.run([*order.command, str(partial)], check=True, capture_output=True)
+        partial.replace(order.path)
