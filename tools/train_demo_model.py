@@ -1,6 +1,6 @@
 """Train the bundled demo model from nothing, on two processor cores.
 
-    python tools/train_demo_model.py --speech-dir recordings --work-dir work
+    python -m tools.train_demo_model --speech-dir recordings --work-dir work
 
 The run is seeded and may be stopped at any time: called again with the same work
 directory, it continues from its last checkpoint. `--minutes` is training time,
@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
+from model import choose_dtype
 from tools.demo_model import network
 from tools.demo_model.augment import SAMPLE_RATE, Samples, non_speech, standardise
 from tools.demo_model.clips import (
@@ -107,6 +108,9 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01
         )
+        self.native_bfloat16 = (
+            choose_dtype("auto", torch.device("cpu")) != torch.float32
+        )
         self.step = 0
         self.trained_s = 0.0
         self.best = math.inf
@@ -123,6 +127,7 @@ class Trainer:
             "step": self.step,
             "trained_s": self.trained_s,
             "best": self.best,
+            "random": torch.get_rng_state(),
         }
         partial = self.path.with_suffix(".partial")
         torch.save(state, partial)
@@ -139,6 +144,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.best = state["step"], state["best"]
         self.trained_s = state["trained_s"]
+        torch.set_rng_state(state["random"])
 
     def learn(self, clips: Clips) -> float:
         """Take one step; return its loss."""
@@ -159,7 +165,7 @@ class Trainer:
     def _loss(self, clips: Clips) -> Tensor:
         waves = torch.from_numpy(clips.waves)
         mask = self._frame_mask(waves) if self.step > SHORT_STRINGS_UNTIL else None
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.native_bfloat16):
             logits, middle = network.forward(
                 self.model, waves, drop=_dropout, frame_mask=mask
             )
