@@ -25,6 +25,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,6 +61,7 @@ PEAK_RATE: Final = 1.2e-3
 WARM_UP_STEPS: Final = 200
 WORD_LOSS: Final = 0.3
 DROPOUT: Final = 0.1
+FINISH: Final = 0.75  # of the time; after it no frame is hidden and nothing dropped
 AVERAGE_EVERY: Final = 5  # steps
 SAVE_EVERY_S: Final = 150.0
 EVALUATE_EVERY_S: Final = 480.0
@@ -129,9 +131,9 @@ class Trainer:
             "best": self.best,
             "random": torch.get_rng_state(),
         }
-        partial = self.path.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, self.path)
+        unfinished = self.path.with_suffix(".partial")
+        torch.save(state, unfinished)
+        os.replace(unfinished, self.path)
 
     def resume(self) -> None:
         """Continue from the checkpoint of the work directory, if there is one."""
@@ -146,10 +148,14 @@ class Trainer:
         self.trained_s = state["trained_s"]
         torch.set_rng_state(state["random"])
 
+    @property
+    def progress(self) -> float:
+        """Share of the time budget that is used, in [0, 1]."""
+        return min(1.0, self.trained_s / self.budget_s)
+
     def learn(self, clips: Clips) -> float:
         """Take one step; return its loss."""
-        progress = min(1.0, self.trained_s / self.budget_s)
-        rate = PEAK_RATE * 0.5 * (1 + math.cos(math.pi * progress))
+        rate = PEAK_RATE * 0.5 * (1 + math.cos(math.pi * self.progress))
         for group in self.optimizer.param_groups:
             group["lr"] = rate * min(1.0, (self.step + 1) / WARM_UP_STEPS)
         loss = self._loss(clips)
@@ -164,10 +170,13 @@ class Trainer:
 
     def _loss(self, clips: Clips) -> Tensor:
         waves = torch.from_numpy(clips.waves)
-        mask = self._frame_mask(waves) if self.step > SHORT_STRINGS_UNTIL else None
+        finishing = self.progress > FINISH
+        hide = self.step > SHORT_STRINGS_UNTIL and not finishing
+        mask = self._frame_mask(waves) if hide else None
+        drop = partial(functional.dropout, p=0.0 if finishing else DROPOUT)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.native_bfloat16):
             logits, middle = network.forward(
-                self.model, waves, drop=_dropout, frame_mask=mask
+                self.model, waves, drop=drop, frame_mask=mask
             )
             word_logits = self.word_head(middle)
         spelling = _ctc(logits, [encode(spell(list(w))) for w in clips.words])
@@ -189,10 +198,6 @@ class Trainer:
         keep = min(0.996, 1 - 10 * AVERAGE_EVERY / (self.step + 10 * AVERAGE_EVERY))
         for name, value in self.model.state_dict().items():
             self.average[name].lerp_(value, 1 - keep)
-
-
-def _dropout(seqs: Tensor) -> Tensor:
-    return functional.dropout(seqs, DROPOUT)
 
 
 def _ctc(logits: Tensor, targets: list[list[int]]) -> Tensor:
