@@ -24,6 +24,9 @@ from hashlib import sha1
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from samples import SAMPLE_RATE
+from word_times import UNMEASURED, SpikeOffsets
+
 if TYPE_CHECKING:
     from fairseq2.assets import AssetCard, AssetStore
 
@@ -37,6 +40,9 @@ _FAIRSEQ2_CARDS = "package:fairseq2.assets.cards"
 
 # A server that accepts a connection and then says nothing is given up after this.
 _DOWNLOAD_TIMEOUT_S = 60.0
+
+# A letter does not sound longer; a larger offset is in another unit.
+_MAX_SPIKE_OFFSET_MS = 500
 
 Progress = Callable[[str], None]
 
@@ -87,6 +93,26 @@ def _fetch_field(card: "AssetCard", field: str, progress: Progress) -> Path:
             return Path(get(uri, card.name, progress=True))
     except (AssetDownloadError, OSError) as error:
         raise ModelUnavailable(_download_advice(card.name, str(uri), error)) from error
+
+
+def spike_offsets(card: "AssetCard") -> SpikeOffsets:
+    """Read how far the model's frames lie inside words, if the card says it.
+
+    Raises:
+        ModelUnavailable: It says something else.
+    """
+    field = card.maybe_get_field("spike_offsets_ms")
+    if field is None:
+        return UNMEASURED
+    match field.value:
+        case {"start": int() as start, "end": int() as end, **others} if not others:
+            if all(0 <= offset <= _MAX_SPIKE_OFFSET_MS for offset in (start, end)):
+                samples_per_ms = SAMPLE_RATE // 1000
+                return SpikeOffsets(start * samples_per_ms, end * samples_per_ms)
+    raise ModelUnavailable(
+        f"The card {card.name} has spike_offsets_ms: {field.value}; it takes a start "
+        f"and an end, whole milliseconds from 0 to {_MAX_SPIKE_OFFSET_MS}."
+    )
 
 
 def known_models() -> tuple[str, ...]:

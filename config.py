@@ -14,13 +14,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+import languages
+from auth import parse_keys
 
 DEMO_CARD = "omniASR_CTC_demo"
 
 # Where an empty value means something: "none", rather than "not set".
-_EMPTY_MEANS_NONE = frozenset({"default_lang", "model_dir", "model_aliases"})
+_EMPTY_MEANS_NONE = frozenset(
+    {"default_lang", "model_dir", "model_aliases", "api_keys_file", "cors_origins"}
+)
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
@@ -96,11 +101,11 @@ class Settings(BaseSettings):
         5.0,
         ge=1.0,
         le=40.0,
-        description="Streaming window in seconds.",
+        description="Window of live streaming in seconds; recordings do not use it.",
     )
     vad_enabled: bool = Field(
         True,
-        description="Find speech with voice activity detection.",
+        description="Voice activity detection in live streams.",
     )
 
     # The server
@@ -120,6 +125,18 @@ class Settings(BaseSettings):
         ge=0,
         le=600,
         description="Seconds a WebSocket waits for a model that is still loading.",
+    )
+
+    # Who may use it
+    api_keys: SecretStr = Field(
+        SecretStr(""),
+        description="Keys, as name:key,name:key; empty: everybody is let in.",
+    )
+    api_keys_file: Path | None = Field(
+        None, description="File with more keys, a line each: name:key."
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Web pages that may call from a browser (`*`: any)."
     )
 
     # Limits
@@ -147,6 +164,12 @@ class Settings(BaseSettings):
         le=100_000,
         description="Most transcription requests in progress at once.",
     )
+    max_wait_s: float = Field(
+        300.0,
+        gt=0,
+        le=86_400,
+        description="Longest a window waits for the model, in seconds.",
+    )
     max_queue: int = Field(
         128,
         ge=1,
@@ -164,9 +187,9 @@ class Settings(BaseSettings):
             if value != "" or name in _EMPTY_MEANS_NONE
         }
 
-    @field_validator("model_dir", mode="before")
+    @field_validator("model_dir", "api_keys_file", mode="before")
     @classmethod
-    def _no_model_dir(cls, value: object) -> object:
+    def _no_path(cls, value: object) -> object:
         return None if value == "" else value
 
     @field_validator("model_dir")
@@ -176,12 +199,36 @@ class Settings(BaseSettings):
             raise ValueError("must be an existing folder")
         return value
 
-    @field_validator("model_aliases", mode="before")
+    @field_validator("api_keys")
     @classmethod
-    def _split_aliases(cls, value: object) -> object:
+    def _well_formed_keys(cls, value: SecretStr) -> SecretStr:
+        parse_keys(value.get_secret_value())
+        return value
+
+    @field_validator("api_keys_file")
+    @classmethod
+    def _readable_keys_file(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            try:
+                parse_keys(value.read_text())
+            except OSError as error:
+                raise ValueError("must be a file that can be read") from error
+        return value
+
+    @field_validator("model_aliases", "cors_origins", mode="before")
+    @classmethod
+    def _split_list(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
+
+    @field_validator("default_lang")
+    @classmethod
+    def _known_language(cls, value: str) -> str:
+        try:
+            return languages.resolve_language(value) or ""
+        except languages.UnknownLanguage as error:
+            raise ValueError(str(error)) from error
 
     @field_validator("device")
     @classmethod
@@ -189,6 +236,13 @@ class Settings(BaseSettings):
         if not _DEVICE.fullmatch(value):
             raise ValueError("must be auto, cuda, cuda:N, mps or cpu")
         return value
+
+    def keys(self) -> dict[str, str]:
+        """Return all API keys by name, those of the environment and of the file."""
+        keys = parse_keys(self.api_keys.get_secret_value())
+        if self.api_keys_file is not None:
+            keys |= parse_keys(self.api_keys_file.read_text())
+        return keys
 
     @property
     def max_upload_bytes(self) -> int:
@@ -205,7 +259,8 @@ def describe_errors(error: ValidationError) -> str:
     for detail in error.errors():
         name = str(detail["loc"][0]) if detail["loc"] else "settings"
         rule = _allowed(name) or detail["msg"].removeprefix("Value error, ")
-        lines.append(f"  {name.upper()}={detail['input']!r}: {rule}")
+        value = "..." if name == "api_keys" else repr(detail["input"])
+        lines.append(f"  {name.upper()}={value}: {rule}")
     lines.append("They come from the environment or from .env; see .env.example.")
     return "\n".join(lines)
 

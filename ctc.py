@@ -23,9 +23,14 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
-SAMPLE_RATE = 16_000  # Hz
+from samples import SAMPLE_RATE
+
 FRAME_SHIFT = 320  # samples from one frame to the next: the convolutions' strides
 FRAME_LENGTH = 400  # samples one frame sees before the transformer
+
+# Upstream refuses longer clips; the models were trained on at most this much.
+MAX_WINDOW_S = 40
+MAX_WINDOW_SAMPLES = MAX_WINDOW_S * SAMPLE_RATE
 
 BLANK = 0  # fairseq2's CTC loss and every omniASR card put it first
 

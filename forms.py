@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
-RESPONSE_FORMATS = ("json", "text", "verbose_json")
+RESPONSE_FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 GRANULARITIES = ("word", "segment")
 
 # More parts than any client sends; a form of a million empty ones costs nobody.
@@ -39,7 +39,7 @@ FORM_SCHEMA = {
                         },
                         "response_format": {
                             "type": "string",
-                            "enum": ["json", "text", "verbose_json"],
+                            "enum": list(RESPONSE_FORMATS),
                             "default": "json",
                         },
                         "timestamp_granularities[]": {
@@ -50,6 +50,7 @@ FORM_SCHEMA = {
                             "type": "array",
                             "items": {"type": "string", "enum": ["logprobs"]},
                         },
+                        "stream": {"type": "boolean", "default": False},
                         "temperature": {"type": "number", "minimum": 0, "maximum": 1},
                         "prompt": {"type": "string", "description": "Ignored."},
                     },
@@ -95,6 +96,7 @@ class TranscriptionForm:
     response_format: str
     granularities: frozenset[str]
     logprobs: bool
+    stream: bool
 
 
 class BodyLimit:
@@ -174,11 +176,6 @@ def parse_form(form: FormData) -> TranscriptionForm:
             f"choose one of {', '.join(RESPONSE_FORMATS)}.",
             param="response_format",
         )
-    if _text(form, "stream") in ("true", "True", "1"):
-        raise BadRequest(
-            "stream=true is not supported; leave it out to get the whole text.",
-            param="stream",
-        )
     _check_temperature(_text(form, "temperature"))
     return TranscriptionForm(
         file=_file(form),
@@ -187,6 +184,7 @@ def parse_form(form: FormData) -> TranscriptionForm:
         response_format=response_format,
         granularities=_granularities(form),
         logprobs="logprobs" in _array(form, "include"),
+        stream=_switch(form, "stream"),
     )
 
 
@@ -196,6 +194,13 @@ def _text(form: FormData, name: str) -> str | None:
     if isinstance(value, UploadFile):
         raise BadRequest(f"{name} must be a text field, not a file.", param=name)
     return value.strip() or None if value is not None else None
+
+
+def _switch(form: FormData, name: str) -> bool:
+    value = (_text(form, name) or "false").lower()
+    if value not in ("true", "1", "false", "0"):
+        raise BadRequest(f"{name} {value!r} is neither true nor false.", param=name)
+    return value in ("true", "1")
 
 
 def _array(form: FormData, name: str) -> list[str]:

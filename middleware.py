@@ -1,9 +1,12 @@
 """What happens to every connection before a route sees it."""
 
+import logging
 import uuid
 from collections.abc import Awaitable, Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+logger = logging.getLogger("omniasr")
 
 Wait = Callable[[], Awaitable[bool]]
 
@@ -32,6 +35,38 @@ class RequestId:
             await send(message)
 
         await self._app(scope, receive, send_with_id)
+
+
+class UnknownErrors:
+    """Answer what no handler expected, log it once, and go on serving.
+
+    It stands inside `RequestId`, so that the answer carries the id of the log
+    line; the framework's own last resort stands outside of everything.
+
+    Args:
+        answer: Sent if nothing was sent before.
+    """
+
+    def __init__(self, app: ASGIApp, *, answer: ASGIApp) -> None:
+        self._app = app
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def note_start(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note_start)
+        except Exception:
+            if scope["type"] != "http":
+                raise
+            logger.exception("Request %s failed.", scope["request_id"])
+            if not started:
+                await self._answer(scope, receive, send)
 
 
 class SocketGate:

@@ -24,7 +24,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
@@ -32,14 +31,11 @@ import ctc
 import model_loading
 from cards import ModelUnavailable
 from ctc import FrameLabels, Vocabulary
+from samples import SAMPLE_RATE, Samples
+from word_times import UNMEASURED, SpikeOffsets
 
 logger = logging.getLogger(__name__)
 
-Samples = NDArray[np.float32]  # shape (n,), mono, 16 kHz, in [-1, 1]
-
-# Upstream refuses longer clips; the models were trained on at most this much.
-MAX_WINDOW_S = 40
-MAX_WINDOW_SAMPLES = MAX_WINDOW_S * ctc.SAMPLE_RATE
 
 # The start-up check. bfloat16 alone moves the logits of the released
 # architectures by 1 to 3 %; a wrong kernel was seen to move them by 100 %.
@@ -84,9 +80,11 @@ class ASRModel:
         name: str,
         device: torch.device,
         dtype: torch.dtype,
+        spike_offsets: SpikeOffsets = UNMEASURED,
     ) -> None:
         self._module = module
         self.vocabulary = vocabulary
+        self.spike_offsets = spike_offsets
         self.name = name
         self.device = device
         self.dtype = dtype
@@ -137,6 +135,7 @@ class ASRModel:
                 name=card,
                 device=chosen,
                 dtype=arithmetic,
+                spike_offsets=loaded.spike_offsets,
             )
 
         model = build(arithmetic)
@@ -151,6 +150,22 @@ class ASRModel:
         if not model.check_arithmetic().passed:
             raise ModelUnavailable(_complaint(model))
         return model
+
+    @property
+    def device_name(self) -> str:
+        return str(self.device)
+
+    @property
+    def dtype_name(self) -> str:
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
+    def description(self) -> str:
+        """Name, device, data type and the check's outcome, for the log."""
+        text = f"{self.name} is ready on {self.device_name} in {self.dtype_name}"
+        if self.self_check is None:
+            return text
+        return f"{text}, {self.self_check.error:.2%} off float32"
 
     @torch.inference_mode()
     def label_frames(self, windows: Sequence[Samples]) -> list[FrameLabels]:
@@ -174,18 +189,10 @@ class ASRModel:
         if not long_enough:
             return results
         logits, lengths = self.logits([windows[index] for index in long_enough])
-        ids = logits.argmax(dim=-1)
-        log_norm = logits.float().logsumexp(dim=-1)
-        best = logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1).float()
-        probs = (best - log_norm).exp()
-        blank_probs = (logits[..., ctc.BLANK].float() - log_norm).exp()
-        # One copy each from the device, and only three numbers a frame.
-        ids_np = ids.to("cpu", torch.int32).numpy()
-        probs_np, blanks_np = probs.cpu().numpy(), blank_probs.cpu().numpy()
-        for row, (index, n) in enumerate(zip(long_enough, lengths, strict=True)):
-            results[index] = FrameLabels(
-                ids_np[row, :n], probs_np[row, :n], blanks_np[row, :n]
-            )
+        for index, frames in zip(
+            long_enough, best_labels(logits, lengths), strict=True
+        ):
+            results[index] = frames
         return results
 
     @torch.inference_mode()
@@ -200,10 +207,10 @@ class ASRModel:
             the data type of the model, and each window's number of frames.
         """
         for window in windows:
-            if len(window) > MAX_WINDOW_SAMPLES:
+            if len(window) > ctc.MAX_WINDOW_SAMPLES:
                 raise ValueError(
                     f"A window of {len(window)} samples is longer than "
-                    f"the model's {MAX_WINDOW_S} s."
+                    f"the model's {ctc.MAX_WINDOW_S} s."
                 )
         seqs = _normalised_batch(windows).to(self.device, self.dtype)
         lengths = [len(window) for window in windows]
@@ -224,8 +231,29 @@ class ASRModel:
     @torch.inference_mode()
     def _reference_logits(self, clip: Samples) -> Tensor:
         seqs = _normalised_batch([clip])
-        logits, _ = self._module(seqs, _batch_layout(seqs, [len(clip)]))
+        logits: Tensor = self._module(seqs, _batch_layout(seqs, [len(clip)]))[0]
         return logits[0].float().cpu()
+
+
+def best_labels(logits: Tensor, lengths: Sequence[int]) -> list[FrameLabels]:
+    """Take the most likely label of each frame and what the model thought of it.
+
+    Logits stay where they are; three numbers a frame leave the device.
+
+    Args:
+        logits: Shape (n_windows, most_frames, n_labels).
+        lengths: Number of frames of each window.
+    """
+    ids = logits.argmax(dim=-1)
+    log_norm = logits.float().logsumexp(dim=-1)
+    best = logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1).float()
+    probs = (best - log_norm).exp().cpu().numpy()
+    blank_probs = (logits[..., ctc.BLANK].float() - log_norm).exp().cpu().numpy()
+    ids_np = ids.to("cpu", torch.int32).numpy()
+    return [
+        FrameLabels(ids_np[row, :n], probs[row, :n], blank_probs[row, :n])
+        for row, n in enumerate(lengths)
+    ]
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -284,7 +312,7 @@ def _cpu_has_bfloat16() -> bool:
 def _complaint(model: ASRModel) -> str:
     check = model.self_check
     assert check is not None
-    dtype = str(model.dtype).removeprefix("torch.")
+    dtype = model.dtype_name
     return (
         f"The start-up check of {model.name} failed: {dtype} on {model.device} differs "
         f"from float32 on the CPU by {check.error:.0%} of the logits (allowed: "
@@ -322,8 +350,8 @@ def _batch_layout(seqs: Tensor, lengths: Sequence[int]) -> Any:
 
 def _check_clip() -> Samples:
     """Make a clip with a moving spectrum, the same on every machine."""
-    n = int(SELF_CHECK_S * ctc.SAMPLE_RATE)
-    t = np.arange(n) / ctc.SAMPLE_RATE
+    n = int(SELF_CHECK_S * SAMPLE_RATE)
+    t = np.arange(n) / SAMPLE_RATE
     glide = np.sin(2 * np.pi * (120 * t + 40 * np.sin(2 * np.pi * 1.5 * t)))
     formants = np.sin(2 * np.pi * 700 * t) + 0.6 * np.sin(2 * np.pi * 1800 * t)
     syllables = 0.5 - 0.5 * np.cos(2 * np.pi * 4 * t)

@@ -15,6 +15,7 @@ import torch
 import cards
 from cards import CTC_FAMILY, ModelUnavailable, Progress
 from ctc import Vocabulary
+from word_times import SpikeOffsets
 
 if TYPE_CHECKING:
     from fairseq2.assets import AssetCard
@@ -26,10 +27,16 @@ _WORKING_MEMORY_BYTES = 400 << 20
 
 @dataclass(frozen=True, slots=True)
 class LoadedModule:
-    """fairseq2's module in evaluation mode, and the text of each label."""
+    """fairseq2's module in evaluation mode, and what the card says of its labels.
+
+    Attributes:
+        vocabulary: The text of each label.
+        spike_offsets: How far inside the sound of a word they are said.
+    """
 
     module: torch.nn.Module
     vocabulary: Vocabulary
+    spike_offsets: SpikeOffsets
 
 
 def load_module(
@@ -52,6 +59,7 @@ def load_module(
     """
     cards.start_fairseq2(model_dir)
     card = cards.find_card(card_name)
+    offsets = cards.spike_offsets(card)
     checkpoint, tokenizer = cards.fetch(card, progress)
     progress("loading the weights")
     module = _build(card, checkpoint, device, dtype)
@@ -63,22 +71,21 @@ def load_module(
             f"{len(vocabulary.texts)} pieces, but the model has {labels} labels: "
             "the two do not belong together."
         )
-    return LoadedModule(module.eval(), vocabulary)
+    return LoadedModule(module.eval(), vocabulary, offsets)
 
 
 def _build(
     card: "AssetCard", checkpoint: Path, device: torch.device, dtype: torch.dtype
 ) -> Any:
-    from fairseq2.assets import AssetCardError
     from fairseq2.gang import create_fake_gangs
     from fairseq2.model_checkpoint import ModelCheckpointError
     from fairseq2.models.family import ModelFamily
     from fairseq2.runtime.dependency import get_dependency_resolver
 
     family = get_dependency_resolver().resolve(ModelFamily, key=CTC_FAMILY)
+    config = _read_config(card, family)
+    _check_memory(card.name, family, config, device, dtype)
     try:
-        config = family.get_model_config(card)
-        _check_memory(card.name, family, config, device, dtype)
         return family.load_custom_model(
             checkpoint,
             config,
@@ -89,7 +96,7 @@ def _build(
             restrict=True,
             progress=True,
         )
-    except (ModelCheckpointError, AssetCardError) as error:
+    except ModelCheckpointError as error:
         raise ModelUnavailable(
             f"The checkpoint of {card.name} cannot be loaded: {checkpoint}\n"
             f"{_innermost(error)}"
@@ -108,6 +115,17 @@ def _build(
         ) from error
 
 
+def _read_config(card: "AssetCard", family: Any) -> Any:
+    from fairseq2.assets import AssetCardError
+
+    try:
+        return family.get_model_config(card)
+    except (AssetCardError, ValueError) as error:
+        raise ModelUnavailable(
+            f"The card {card.name} describes no model: {_innermost(error)}"
+        ) from error
+
+
 def _innermost(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
@@ -120,9 +138,14 @@ def _check_memory(
     """Refuse a model that cannot fit before the system starts to kill for it."""
     from fairseq2.gang import create_fake_gangs
 
-    blank = family.create_new_model(
-        config, create_fake_gangs(torch.device("cpu")), dtype, meta=True
-    )
+    try:
+        blank = family.create_new_model(
+            config, create_fake_gangs(torch.device("cpu")), dtype, meta=True
+        )
+    except ValueError as error:
+        raise ModelUnavailable(
+            f"The card {name} describes no model: {error}"
+        ) from error
     needed = _WORKING_MEMORY_BYTES + sum(
         tensor.numel() * tensor.element_size() for tensor in blank.parameters()
     )

@@ -23,14 +23,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ctc import SAMPLE_RATE, FrameLabels
+from ctc import FrameLabels, Vocabulary
+from samples import SAMPLE_RATE, Samples
+from word_times import SpikeOffsets
 
 logger = logging.getLogger(__name__)
 
-Samples = NDArray[np.float32]
 
 # A batch costs what its longest window costs, times its size. A window that is
 # a quarter shorter than the longest still gains from sharing the pass.
@@ -53,19 +51,39 @@ class QueueFull(Exception):
         self.retry_after_s = retry_after_s
 
 
+class WaitedTooLong(Exception):
+    """A window's turn did not come in time."""
+
+
 class NotReady(Exception):
     """The model is still loading, could not be loaded, or is shutting down."""
 
 
 class Model(Protocol):
-    """What the scheduler needs of a model."""
+    """What the server needs of a model."""
+
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+
+    @property
+    def spike_offsets(self) -> SpikeOffsets: ...
+
+    @property
+    def device_name(self) -> str: ...
+
+    @property
+    def dtype_name(self) -> str: ...
+
+    @property
+    def description(self) -> str: ...
 
     def label_frames(self, windows: Sequence[Samples]) -> list[FrameLabels]: ...
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Job:
     samples: Samples
+    deadline: float  # on the monotonic clock
     future: Future[FrameLabels] = field(default_factory=Future)
 
 
@@ -76,8 +94,10 @@ class Scheduler:
         load: Builds the model; called once, in the model's thread.
         max_queued: Most windows that wait.
         max_batch: Most windows in one forward pass.
+        max_wait_s: Longest that a window waits for its pass, in seconds.
         on_loaded: Told, in the model's thread, how loading ended: None or the
             exception.
+        clock: Tells the time in seconds.
     """
 
     def __init__(
@@ -86,15 +106,19 @@ class Scheduler:
         *,
         max_queued: int,
         max_batch: int,
+        max_wait_s: float,
         on_loaded: Callable[[BaseException | None], None] = lambda error: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._load = load
         self._on_loaded = on_loaded
         self._max_queued = max_queued
         self._max_batch = max_batch
+        self._max_wait_s = max_wait_s
+        self._clock = clock
         self._jobs: deque[_Job] = deque()
         self._changed = threading.Condition()
-        self._ready = False
+        self._model: Model | None = None
         self._closed = False
         self._real_time_factor = _FIRST_REAL_TIME_FACTOR
         # A daemon: a download that hangs must not keep the process alive.
@@ -103,7 +127,18 @@ class Scheduler:
     @property
     def ready(self) -> bool:
         """Whether windows are taken."""
-        return self._ready and not self._closed
+        return self._model is not None and not self._closed
+
+    @property
+    def model(self) -> Model:
+        """The model, once it is loaded.
+
+        Raises:
+            NotReady: It is not.
+        """
+        if self._model is None:
+            raise NotReady("The model is still loading.")
+        return self._model
 
     @property
     def n_queued(self) -> int:
@@ -122,7 +157,7 @@ class Scheduler:
         with self._changed:
             self._closed = True
             self._changed.notify()
-        if self._ready:
+        if self._model is not None:
             self._thread.join(timeout_s)
         with self._changed:
             waiting, self._jobs = list(self._jobs), deque()
@@ -136,17 +171,18 @@ class Scheduler:
 
         Raises:
             QueueFull: Too many windows wait.
+            WaitedTooLong: Its turn did not come in time.
             NotReady: There is no model to ask.
         """
         return await asyncio.wrap_future(self.submit(samples))
 
     def submit(self, samples: Samples) -> Future[FrameLabels]:
         """Queue one window from any thread; see `label_frames`."""
-        job = _Job(samples)
+        job = _Job(samples, self._clock() + self._max_wait_s)
         with self._changed:
             if self._closed:
                 raise NotReady("The server is shutting down.")
-            if not self._ready:
+            if self._model is None:
                 raise NotReady("The model is still loading.")
             self._drop_cancelled()
             if len(self._jobs) >= self._max_queued:
@@ -172,7 +208,7 @@ class Scheduler:
         except BaseException as error:
             self._on_loaded(error)
             return
-        self._ready = True
+        self._model = model
         self._on_loaded(None)
         while (batch := self._next_batch()) is not None:
             self._serve(model, batch)
@@ -203,19 +239,26 @@ class Scheduler:
         return batch
 
     def _serve(self, model: Model, batch: list[_Job]) -> None:
+        began = self._clock()
+        late = [job for job in batch if job.deadline < began]
+        for job in late:
+            _fail(job, WaitedTooLong("The server is too busy; try again later."))
         # From here on a future can no longer be cancelled, only ignored.
-        live = [job for job in batch if job.future.set_running_or_notify_cancel()]
+        live = [
+            job
+            for job in batch
+            if job not in late and job.future.set_running_or_notify_cancel()
+        ]
         if not live:
             return
-        began = time.monotonic()
         try:
             labelled = model.label_frames([job.samples for job in live])
         except Exception as error:
-            logger.exception("A batch of %d windows failed.", len(live))
+            logger.error("A batch of %d windows failed.", len(live))
             for job in live:
                 job.future.set_exception(error)
             return
-        self._measure(live, time.monotonic() - began)
+        self._measure(live, self._clock() - began)
         for job, frames in zip(live, labelled, strict=True):
             job.future.set_result(frames)
 

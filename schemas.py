@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ctc import SAMPLE_RATE, Token, Word
+import languages
+from ctc import Token, Word
+from samples import SAMPLE_RATE
 from transcript import Segment, Transcript
 
 
@@ -134,6 +136,23 @@ class ModelList(BaseModel):
     data: list[Model]
 
 
+class Language(BaseModel):
+    """A language the models were trained on, in one script."""
+
+    id: str = Field(description="omniASR's own id.")
+    tag: str = Field(description="BCP-47.")
+    name: str
+    script: str = Field(description="ISO 15924.")
+    direction: Literal["ltr", "rtl"]
+
+
+class LanguageList(BaseModel):
+    """Languages, by id or by how well they match what was asked for."""
+
+    object: Literal["list"] = "list"
+    data: list[Language]
+
+
 class Health(BaseModel):
     """What the process is doing."""
 
@@ -166,6 +185,17 @@ class About(BaseModel):
     model: str
     ready: bool
     endpoints: dict[str, str]
+
+
+def language(entry: languages.Language) -> Language:
+    """Write a language of the catalogue."""
+    return Language(
+        id=entry.id,
+        tag=entry.tag,
+        name=entry.name,
+        script=entry.script,
+        direction=entry.direction,
+    )
 
 
 def transcription(

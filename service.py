@@ -7,24 +7,49 @@ fails is the process's decision, not its own.
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from audio_decoder import DecodeLimits
-
-from cards import ModelUnavailable
+from cards import ModelUnavailable, Progress
 from config import Settings
-from model import MAX_WINDOW_S, ASRModel
-from scheduler import Scheduler
+from ctc import MAX_WINDOW_S
+from scheduler import Model, Scheduler
 from streaming import FileTranscriber
 
 logger = logging.getLogger("omniasr")
 
 # Decoding is short beside inference; more threads would only fight for cores.
 _N_DECODERS = 2
+
+# Below, too little of speech is left; telephones sample at 8 kHz.
+_MIN_SAMPLE_RATE = 4_000
+
+LoadModel = Callable[[Settings, Progress], Model]
+
+
+def load_model(settings: Settings, progress: Progress) -> Model:
+    """Load the model that the settings name.
+
+    Raises:
+        ModelUnavailable: The message says why and what to do.
+    """
+    # torch takes seconds to import. Doing it here, in the model's thread, lets
+    # the server listen at once.
+    progress("importing PyTorch")
+    from model import ASRModel
+
+    return ASRModel.load(
+        settings.model_card,
+        model_dir=settings.model_dir,
+        device=settings.device,
+        dtype=settings.dtype,
+        num_threads=settings.num_threads,
+        on_failed_check=settings.self_check,
+        progress=progress,
+    )
 
 
 @dataclass(slots=True)
@@ -34,56 +59,61 @@ class Loading:
     stage: str = "starting"
     began: float = field(default_factory=time.monotonic)
     ended: float | None = None
-    failure: BaseException | None = None
 
     @property
     def elapsed_s(self) -> float:
+        """Seconds that loading has taken, or took."""
         return round((self.ended or time.monotonic()) - self.began, 1)
 
 
 class Service:
-    """What the routes share: the model's scheduler and the counters."""
+    """What the routes share.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: What the operator chose.
+        load: Builds the model, in the model's thread.
+    """
+
+    def __init__(self, settings: Settings, load: LoadModel) -> None:
         self.settings = settings
         self.loading = Loading()
         self.created = int(time.time())
         self.n_requests = 0
         self._settled = asyncio.Event()  # set once loading has ended
-        self.model: ASRModel | None = None
         self.scheduler = Scheduler(
-            self._load_model,
+            lambda: load(settings, self._enter_stage),
             max_queued=settings.max_queue,
             max_batch=settings.batch_size,
+            max_wait_s=settings.max_wait_s,
             on_loaded=self._loaded,
         )
-        self.decoders = ThreadPoolExecutor(_N_DECODERS, thread_name_prefix="decode")
+        self._decoders = ThreadPoolExecutor(_N_DECODERS, thread_name_prefix="decode")
         self.files = FileTranscriber(
             self.scheduler,
-            lambda: self._loaded_model().vocabulary,
-            decoders=self.decoders,
+            decoders=self._decoders,
             limits=DecodeLimits(
                 max_seconds=MAX_WINDOW_S,
                 max_channels=settings.max_channels,
+                min_sample_rate=_MIN_SAMPLE_RATE,
                 max_sample_rate=settings.max_sample_rate,
             ),
         )
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop = asyncio.get_running_loop()
         self._on_failure: Callable[[], None] = lambda: None
 
     def start(self, on_failure: Callable[[], None]) -> None:
-        """Begin to load the model; call in the event loop."""
-        self._loop = asyncio.get_running_loop()
+        """Begin to load the model; `on_failure` is called in the event loop."""
         self._on_failure = on_failure
         self.scheduler.start()
 
     def stop(self) -> None:
         """Serve what is queued within the grace time, then end the threads."""
         self.scheduler.close(timeout_s=self.settings.shutdown_grace_s)
-        self.decoders.shutdown(wait=False, cancel_futures=True)
+        self._decoders.shutdown(wait=False, cancel_futures=True)
 
     @property
     def ready(self) -> bool:
+        """Whether requests are served."""
         return self.scheduler.ready
 
     async def wait_until_ready(self) -> bool:
@@ -100,48 +130,22 @@ class Service:
         card = self.settings.model_card
         return name is None or name == card or name in self.settings.model_aliases
 
-    def _loaded_model(self) -> ASRModel:
-        assert self.model is not None
-        return self.model
-
-    def _load_model(self) -> ASRModel:
-        settings = self.settings
-        self.model = ASRModel.load(
-            settings.model_card,
-            model_dir=settings.model_dir,
-            device=settings.device,
-            dtype=settings.dtype,
-            num_threads=settings.num_threads,
-            on_failed_check=settings.self_check,
-            progress=self._enter_stage,
-        )
-        return self.model
+    # --- told by the model's thread ---
 
     def _enter_stage(self, stage: str) -> None:
         self.loading.stage = stage
         logger.info("%s: %s", self.settings.model_card, stage)
 
     def _loaded(self, error: BaseException | None) -> None:
-        """Note how loading ended; runs in the model's thread."""
         self.loading.ended = time.monotonic()
-        self.loading.failure = error
         self.loading.stage = "failed" if error else "ready"
         if error is None:
-            model = self._loaded_model()
-            check = model.self_check
-            logger.info(
-                "%s is ready on %s in %s after %.1f s (check: %.2f %% off float32).",
-                model.name,
-                model.device,
-                str(model.dtype).removeprefix("torch."),
-                self.loading.elapsed_s,
-                100 * check.error if check else math.nan,
-            )
+            model = self.scheduler.model
+            logger.info("%s, after %.1f s", model.description, self.loading.elapsed_s)
         elif isinstance(error, ModelUnavailable):
             logger.error("The model cannot be served.\n%s", error)
         else:
             logger.error("The model could not be loaded.", exc_info=error)
-        assert self._loop is not None
         self._loop.call_soon_threadsafe(self._settle, error)
 
     def _settle(self, error: BaseException | None) -> None:

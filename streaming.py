@@ -7,17 +7,18 @@ decides whose turn it is.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from typing import BinaryIO
 
-from audio_decoder import DecodeLimits, decode
-
 import ctc
 import transcript
-from ctc import Vocabulary
-from scheduler import Scheduler
-from transcript import Transcript
+import word_times
+from audio_decoder import DecodeLimits, decode
+from ctc import FrameLabels
+from samples import Samples
+from scheduler import Model, Scheduler
+from transcript import Segment, Transcript
 
 
 class FileTranscriber:
@@ -25,7 +26,6 @@ class FileTranscriber:
 
     Args:
         scheduler: Where windows are sent.
-        vocabulary: The text of the model's labels, asked for once it is loaded.
         decoders: Runs the decoding, which blocks.
         limits: What a recording may be.
     """
@@ -33,13 +33,11 @@ class FileTranscriber:
     def __init__(
         self,
         scheduler: Scheduler,
-        vocabulary: Callable[[], Vocabulary],
         *,
         decoders: Executor,
         limits: DecodeLimits,
     ) -> None:
         self._scheduler = scheduler
-        self._vocabulary = vocabulary
         self._decoders = decoders
         self._limits = limits
 
@@ -60,6 +58,18 @@ class FileTranscriber:
             self._decoders, lambda: decode(source, limits=self._limits)
         )
         frames = await self._scheduler.label_frames(samples)
-        tokens = ctc.tokens(frames, self._vocabulary())
-        segments = transcript.split_at_pauses(ctc.words(tokens), tokens, frames)
-        return Transcript(segments=segments, n_samples=len(samples))
+        return await loop.run_in_executor(
+            self._decoders, _read, samples, frames, self._scheduler.model
+        )
+
+    async def segments(self, source: BinaryIO) -> AsyncGenerator[Segment]:
+        for segment in (await self.transcribe(source)).segments:
+            yield segment
+
+
+def _read(samples: Samples, frames: FrameLabels, model: Model) -> Transcript:
+    """Read the words, with the times of their sound, off one window's frames."""
+    tokens = ctc.tokens(frames, model.vocabulary)
+    words = word_times.widen(ctc.words(tokens), samples, offsets=model.spike_offsets)
+    segments = transcript.split_at_pauses(words, tokens, frames)
+    return Transcript(segments=segments, n_samples=len(samples))

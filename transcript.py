@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import ctc
 from ctc import FrameLabels, Token, Word
+from samples import SAMPLE_RATE
 
 # A pause that separates two segments: longer than the gaps within a phrase.
-SEGMENT_PAUSE = round(0.8 * ctc.SAMPLE_RATE)
+SEGMENT_PAUSE = round(0.8 * SAMPLE_RATE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,10 @@ from random import Random
 import numpy as np
 import soundfile
 from av import AudioFrame, AudioResampler
-from numpy.typing import NDArray
 
-Samples = NDArray[np.float32]
+from samples import SAMPLE_RATE, Samples
 
 DIGITS = Path(__file__).parent / "data" / "digits"
-SAMPLE_RATE = 16_000
 WORDS = "zero one two three four five six seven eight nine".split()
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "yweweler")
 

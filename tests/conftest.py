@@ -1,9 +1,12 @@
 """Fixtures that several test files share."""
 
+from collections.abc import Iterator
+
 import pytest
 
 import cards
 from model import ASRModel
+from tests.serving import ServerProcess, server_process
 
 # Tests import fairseq2 themselves, which wants the library to be there already.
 cards.preload_libsndfile()
@@ -13,3 +16,12 @@ cards.preload_libsndfile()
 def demo_model() -> ASRModel:
     """The bundled model in float32 on the CPU, where results are exact."""
     return ASRModel.load("omniASR_CTC_demo", device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """The real server, in a process of its own, with the bundled model."""
+    log = tmp_path_factory.mktemp("server") / "server.log"
+    with server_process(log, MODEL_CARD="omniASR_CTC_demo", DTYPE="float32") as server:
+        server.wait_until_ready()
+        yield server

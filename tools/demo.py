@@ -24,6 +24,7 @@ import soundfile
 from openai import OpenAI
 
 from config import DEMO_CARD
+from samples import SAMPLE_RATE
 from tests import composer
 
 ROOT = Path(__file__).parent.parent
@@ -53,7 +54,12 @@ def server() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    settings = {"MODEL_CARD": DEMO_CARD, "HOST": "127.0.0.1", "PORT": str(port)}
+    settings = {
+        "MODEL_CARD": DEMO_CARD,
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "LOG_LEVEL": "warning",
+    }
     print(f"Starting the server: {' '.join(f'{k}={v}' for k, v in settings.items())}")
     process = subprocess.Popen(
         [sys.executable, ROOT / "server.py"], cwd=ROOT, env={**os.environ, **settings}
@@ -89,7 +95,7 @@ def _record(path: Path) -> str:
     composition = composer.compose(
         [by_word[word] for word in said], [0.2] * (len(said) - 1), rng=Random(0)
     )
-    soundfile.write(path, composition.samples, composer.SAMPLE_RATE)
+    soundfile.write(path, composition.samples, SAMPLE_RATE)
     return composition.text
 
 
@@ -99,7 +105,7 @@ def _ask_with_curl(url: str, recording: Path) -> str:
         raise SystemExit("curl is not installed.")
     command = [curl, "--silent", "--show-error", "--fail-with-body"]
     command += [f"{url}/v1/audio/transcriptions", "-F", f"file=@{recording}"]
-    print("$ " + " ".join(command[:1] + command[4:]))
+    print(f"$ curl {' '.join(command[4:])}")
     answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     print(answer)
     text = json.loads(answer)["text"]

@@ -1,0 +1,164 @@
+"""Tell what kind of audio file an upload is, from its first bytes alone.
+
+File names and MIME types are whatever the client felt like sending, so they are
+never looked at. The answer is the name of one libavformat demuxer, and only the
+demuxers below can be the answer. That is a matter of safety as much as of
+convenience: libavformat left to itself also recognises playlists and scripts
+(HLS, DASH, ffconcat, SDP) that make the server open other files and addresses.
+
+Rejected: libavformat's own probing restricted by `format_whitelist`. It scores
+text and binary guesses of every demuxer before the list is consulted, changes
+from release to release, and cannot tell the user "this is a text file".
+
+Knows nothing of decoding. Reads at most the tag and 64 KiB after it.
+"""
+
+from typing import Protocol
+
+ACCEPTED_FORMATS = (
+    "WAV, FLAC, MP3, M4A/MP4/MOV, OGG (Vorbis, Opus, FLAC), WebM/Matroska, AAC, "
+    "AIFF, CAF and AMR"
+)
+
+# As far as libavformat's mp3 demuxer looks for the first frame itself.
+_SEARCH_BYTES = 64 * 1024
+
+_W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
+_MAGIC = (
+    (b"fLaC", "flac"),
+    (b"OggS", "ogg"),
+    (b"\x1aE\xdf\xa3", "matroska"),
+    (b"caff", "caf"),
+    (b"#!AMR", "amr"),
+    (_W64_RIFF, "w64"),
+)
+_MOV_BOXES = frozenset(
+    (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof")
+)
+
+# MPEG audio, by (version is MPEG-1, layer): kbit/s for header values 1 to 14.
+# Source: ISO/IEC 11172-3 table 2.4.2.3 and ISO/IEC 13818-3.
+_KBITS = {
+    (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (False, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_MPEG1_RATES = (44_100, 48_000, 32_000)
+# Frames that must follow one another before a sync word counts as one. Two bytes
+# of sync occur by chance every few kilobytes of arbitrary data; three in a row,
+# each where the one before it says, do not.
+_CHAINED_FRAMES = 3
+
+
+class Readable(Protocol):
+    """The part of a binary file that is needed here."""
+
+    def read(self, size: int, /) -> bytes: ...
+    def seek(self, offset: int, /) -> int: ...
+
+
+def recognise(file: Readable) -> str | None:
+    """Name the libavformat demuxer for `file`, or None if none may have it.
+
+    Args:
+        file: Its position is moved.
+    """
+    tag_bytes = _id3_bytes(file)
+    file.seek(tag_bytes)
+    head = file.read(_SEARCH_BYTES)
+    if head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE":
+        return "wav"
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        return "aiff"
+    # A box above 512 MiB states its size another way: a first byte that is a
+    # printable character means text that happens to spell a box name.
+    if head[4:8] in _MOV_BOXES and head[0] < 0x20:
+        return "mov"
+    for magic, name in _MAGIC:
+        if head.startswith(magic):
+            return name
+    return _elementary_stream(head)
+
+
+def looks_like_text(file: Readable) -> bool:
+    """Say whether the beginning of `file` reads as UTF-8 text."""
+    file.seek(0)
+    head = file.read(1024)
+    if len(head) == 1024:
+        head = head[: 1024 - 3]  # the last character may be cut
+    try:
+        text = head.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return False
+    return all(c.isprintable() or c.isspace() for c in text)
+
+
+def _id3_bytes(file: Readable) -> int:
+    """Length of the ID3v2 tags in front of the audio (cover art can be large)."""
+    offset = 0
+    while True:
+        file.seek(offset)
+        header = file.read(10)
+        if len(header) < 10 or not header.startswith(b"ID3"):
+            return offset
+        size = 0
+        for byte in header[6:]:
+            size = size << 7 | byte & 0x7F
+        footer = 10 if header[5] & 0x10 else 0
+        offset += 10 + size + footer
+
+
+def _elementary_stream(head: bytes) -> str | None:
+    """Find raw MPEG audio or ADTS, which start with frames instead of a header."""
+    position = head.find(b"\xff")
+    while position >= 0:
+        # Files cut out of longer ones begin amid a frame, others with padding.
+        name = _chain(head, position)
+        if name is not None:
+            return name
+        position = head.find(b"\xff", position + 1)
+    return None
+
+
+def _chain(head: bytes, start: int) -> str | None:
+    """Follow frames from `start`; name their kind if enough are of one kind."""
+    name: str | None = None
+    position = start
+    for _ in range(_CHAINED_FRAMES):
+        header = head[position : position + 7]
+        if len(header) < 7 and start == 0:
+            return name  # a short file, all of it frames
+        found = _frame(header)
+        if found is None or name not in (None, found[0]):
+            return None
+        name, n_bytes = found
+        position += n_bytes
+    return name
+
+
+def _frame(header: bytes) -> tuple[str, int] | None:
+    """Read one frame header: which demuxer, and how many bytes to the next."""
+    if len(header) < 7 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
+        return None
+    if header[1] & 0xF6 == 0xF0:
+        n_bytes = (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
+        rate_is_known = header[2] >> 2 & 0xF < 13
+        return ("aac", n_bytes) if n_bytes > 7 and rate_is_known else None
+    n_bytes = _mpeg_frame_bytes(header)
+    return ("mp3", n_bytes) if n_bytes else None
+
+
+def _mpeg_frame_bytes(header: bytes) -> int:
+    version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)
+    bitrate, rate, padding = header[2] >> 4, header[2] >> 2 & 3, header[2] >> 1 & 1
+    if version == 1 or layer == 4 or bitrate in (0, 15) or rate == 3:
+        return 0
+    mpeg1 = version == 3
+    sample_rate = _MPEG1_RATES[rate] // {3: 1, 2: 2, 0: 4}[version]
+    bits = _KBITS[mpeg1, layer][bitrate - 1] * 1000
+    if layer == 1:
+        return (12 * bits // sample_rate + padding) * 4
+    return (144 if mpeg1 or layer == 2 else 72) * bits // sample_rate + padding

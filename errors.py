@@ -1,0 +1,94 @@
+"""The one table: what the parts raise, and what clients are told.
+
+Every answer with a status of 400 or more has OpenAI's error shape, since its SDKs
+show nothing of any other.
+"""
+
+from dataclasses import dataclass
+
+from starlette.responses import JSONResponse
+
+import audio_decoder
+import languages
+import schemas
+from forms import BadRequest
+from scheduler import NotReady, QueueFull, WaitedTooLong
+
+# How long clients are told to wait for a model that is loading, or a busy one.
+RETRY_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """How an exception is told to a client."""
+
+    status: int
+    type: str = "invalid_request_error"
+    code: str | None = None
+    param: str | None = None
+
+
+def _of_the_file(code: str) -> Refusal:
+    return Refusal(400, code=code, param="file")
+
+
+REFUSALS: dict[type[Exception], Refusal] = {
+    audio_decoder.EmptyAudio: _of_the_file("empty_audio"),
+    audio_decoder.UnsupportedAudio: _of_the_file("unsupported_audio"),
+    audio_decoder.CorruptAudio: _of_the_file("corrupt_audio"),
+    audio_decoder.NoAudioStream: _of_the_file("no_audio_stream"),
+    audio_decoder.AudioTooLong: _of_the_file("audio_too_long"),
+    audio_decoder.TooManyChannels: _of_the_file("too_many_channels"),
+    audio_decoder.UnsupportedSampleRate: _of_the_file("unsupported_sample_rate"),
+    languages.UnknownLanguage: Refusal(
+        400, code="unsupported_language", param="language"
+    ),
+    QueueFull: Refusal(503, type="server_error", code="overloaded"),
+    WaitedTooLong: Refusal(503, type="server_error", code="overloaded"),
+    NotReady: Refusal(503, type="server_error", code="model_not_ready"),
+}
+
+UNKNOWN = Refusal(500, type="server_error", code="internal_error")
+UNKNOWN_TEXT = "Something went wrong in the server; its log has the details."
+
+UNAUTHORISED = Refusal(401, code="invalid_api_key")
+UNAUTHORISED_TEXT = (
+    "This server asks for an API key: send 'Authorization: Bearer KEY' with a key "
+    "that its operator gave you."
+)
+
+
+def refusal_of(error: Exception) -> tuple[str, Refusal]:
+    """Return the public text of an exception and how it is told."""
+    if isinstance(error, BadRequest):
+        refusal = Refusal(error.status, code=error.code, param=error.param)
+        return str(error), refusal
+    known = REFUSALS.get(type(error))
+    return (UNKNOWN_TEXT, UNKNOWN) if known is None else (str(error), known)
+
+
+def error_body(message: str, refusal: Refusal) -> dict[str, object]:
+    """Write an error in OpenAI's shape."""
+    error = schemas.ErrorBody(
+        message=message, type=refusal.type, param=refusal.param, code=refusal.code
+    )
+    return schemas.ErrorResponse(error=error).model_dump()
+
+
+def error_response(
+    message: str, refusal: Refusal, *, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    """Answer with an error."""
+    return JSONResponse(
+        error_body(message, refusal), status_code=refusal.status, headers=headers
+    )
+
+
+def refusal_response(error: Exception) -> JSONResponse:
+    """Answer with what the table says of an exception."""
+    message, refusal = refusal_of(error)
+    headers = {}
+    if refusal.status == 503:
+        wait_s = error.retry_after_s if isinstance(error, QueueFull) else RETRY_S
+        headers["retry-after"] = str(wait_s)
+    return error_response(message, refusal, headers=headers)

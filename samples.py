@@ -1,0 +1,13 @@
+"""What audio is inside this program: one rate, one type.
+
+Bytes become `Samples` once, at the edge; nothing downstream guesses.
+"""
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAMPLE_RATE = 16_000  # Hz
+
+Samples: TypeAlias = NDArray[np.float32]  # shape (n,), mono, in [-1, 1]

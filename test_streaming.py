@@ -1,0 +1,168 @@
+"""Talk to a running server from the command line.
+
+    python test_streaming.py rest --file audio.wav
+    python test_streaming.py rest --file audio.wav --format srt
+
+`rest` sends a recording and prints what was said in it, as it is found, and then
+how long that took. With another format than text it prints the answer as the
+server gives it. Progress goes to standard error, so that the text can be piped.
+
+The name is the one the command has always had; pytest does not collect it.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import httpx
+from tqdm import tqdm
+
+FORMATS = ("text", "json", "verbose_json", "srt", "vtt")
+
+# A server that is busy with a long recording still sends a comment every 10 s.
+_SILENCE_S = 60.0
+
+
+class CommandError(Exception):
+    """The command cannot go on; the message is for whoever typed it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        _rest(options)
+    except CommandError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    rest = commands.add_parser("rest", help="send a recording, print its text")
+    rest.add_argument("--file", type=Path, required=True, help="any audio or video")
+    rest.add_argument("--format", choices=FORMATS, default="text")
+    rest.add_argument("--language", help="ISO 639, BCP-47 or omniASR id")
+    rest.add_argument("--host", default="localhost")
+    rest.add_argument("--port", type=int, default=8000)
+    rest.add_argument(
+        "--key", default=os.environ.get("API_KEY"), help="API key (or set API_KEY)"
+    )
+    return parser
+
+
+def _rest(options: argparse.Namespace) -> None:
+    if not options.file.is_file():
+        raise CommandError(f"there is no file {options.file}")
+    url = f"http://{options.host}:{options.port}/v1/audio/transcriptions"
+    headers = {"authorization": f"Bearer {options.key}"} if options.key else {}
+    fields = {"language": options.language} if options.language else {}
+    timeout = httpx.Timeout(_SILENCE_S, read=None if options.format != "text" else 60)
+    try:
+        with httpx.Client(headers=headers, timeout=timeout) as client:
+            if options.format == "text":
+                _print_stream(client, url, options.file, fields)
+            else:
+                fields["response_format"] = options.format
+                _print_whole(client, url, options.file, fields)
+    except httpx.ConnectError as error:
+        raise CommandError(
+            f"nothing answers at {options.host}:{options.port} ({error}); "
+            "is the server running there?"
+        ) from error
+    except httpx.TransportError as error:
+        raise CommandError(f"the connection failed: {error}") from error
+
+
+def _print_whole(
+    client: httpx.Client, url: str, file: Path, fields: dict[str, str]
+) -> None:
+    with file.open("rb") as content:
+        answer = client.post(url, files={"file": (file.name, content)}, data=fields)
+    _check(answer)
+    sys.stdout.write(answer.text)
+    if not answer.text.endswith("\n"):
+        sys.stdout.write("\n")
+
+
+def _print_stream(
+    client: httpx.Client, url: str, file: Path, fields: dict[str, str]
+) -> None:
+    """Print text as it comes; then the length of the audio and the time it took."""
+    began = time.monotonic()
+    duration_s = _duration_s(file)
+    with (
+        file.open("rb") as content,
+        tqdm(
+            total=duration_s and round(duration_s, 1),
+            unit="s",
+            desc=file.name,
+            disable=not sys.stderr.isatty(),
+            bar_format="{desc}: {percentage:3.0f} %|{bar}| {n:.0f} of {total:.0f} s",
+        ) as bar,
+        client.stream(
+            "POST",
+            url,
+            files={"file": (file.name, content)},
+            data={**fields, "stream": "true"},
+        ) as answer,
+    ):
+        if answer.is_error:
+            answer.read()
+            _check(answer)
+        for event in _events(answer):
+            if event["type"] == "transcript.text.delta":
+                bar.clear()
+                print(event["delta"], end="", flush=True)
+                bar.update(max(0.0, event["end"] - bar.n))
+    print()
+    took_s = time.monotonic() - began
+    if duration_s:
+        speed = f", {duration_s / took_s:.1f} times real time"
+        print(f"{duration_s:.1f} s of audio in {took_s:.2f} s{speed}", file=sys.stderr)
+
+
+def _events(answer: httpx.Response) -> Iterator[dict[str, Any]]:
+    """Parse server-sent events; a failure in mid-stream is raised."""
+    for line in answer.iter_lines():
+        if not line.startswith("data: "):
+            continue
+        event = json.loads(line.removeprefix("data: "))
+        if "error" in event:
+            raise CommandError(event["error"]["message"])
+        yield event
+
+
+def _check(answer: httpx.Response) -> None:
+    if not answer.is_error:
+        return
+    try:
+        message = answer.json()["error"]["message"]
+    except (ValueError, KeyError, TypeError):
+        message = answer.text[:200]
+    wait = answer.headers.get("retry-after")
+    again = f" (try again in {wait} s)" if wait else ""
+    raise CommandError(f"the server answered {answer.status_code}: {message}{again}")
+
+
+def _duration_s(file: Path) -> float | None:
+    """Read the length that a file states, for the progress bar; None if none."""
+    try:
+        with av.open(file) as container:
+            return container.duration / 1e6 if container.duration else None
+    except (av.FFmpegError, OSError):
+        return None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,131 @@
+"""`stream=true`: text is sent while a recording is still being worked on."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from openai import OpenAI
+
+from tests.fakes import ScriptedModel
+from tests.serving import ServerProcess, app_in_thread, wait_for
+from tests.test_api import is_right, speech, wav
+from tests.test_server import PATH, health, settings
+from tests.test_server import wav as silence
+
+__all__ = ["speech", "wav"]  # fixtures
+
+
+def events_of(response: httpx.Response) -> list[dict[str, Any]]:
+    """Parse a body of `data:` lines, each followed by a blank one."""
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert response.text.endswith("\n\n")
+    chunks = [chunk for chunk in response.text.split("\n\n") if chunk]
+    assert all(chunk.startswith(("data: ", ": ")) for chunk in chunks)
+    return [json.loads(c.removeprefix("data: ")) for c in chunks if c[0] == "d"]
+
+
+@pytest.fixture
+def client(demo_server: ServerProcess) -> Iterator[OpenAI]:
+    url = f"{demo_server.url}/v1"
+    with OpenAI(base_url=url, api_key="any", max_retries=0) as client:
+        yield client
+
+
+class TestEvents:
+    def test_the_sdk_reads_deltas_that_add_up(self, client: OpenAI, wav: Path) -> None:
+        """Joined, they are the text of the last event."""
+        deltas, done = [], None
+        for event in client.audio.transcriptions.create(
+            model="whisper-1", file=wav, stream=True
+        ):
+            if event.type == "transcript.text.delta":
+                deltas.append(event.delta)
+            elif event.type == "transcript.text.done":
+                done = event
+
+        assert done is not None
+        assert "".join(deltas) == done.text
+        assert is_right(done.text)
+        assert done.usage is not None
+        assert done.usage.type == "tokens"
+        total = done.usage.input_tokens + done.usage.output_tokens
+        assert done.usage.total_tokens == total
+
+    @pytest.mark.parametrize(
+        ("path", "fields"), [(PATH, {"stream": "true"}), (PATH + "/stream", {})]
+    )
+    def test_both_routes_answer_the_same_way(
+        self, demo_server: ServerProcess, wav: Path, path: str, fields: dict[str, str]
+    ) -> None:
+        """The second is that of the server this one follows."""
+        files = {"file": ("upload", wav.read_bytes())}
+
+        answer = httpx.post(demo_server.url + path, files=files, data=fields)
+
+        events = events_of(answer)
+        kinds = [event["type"] for event in events]
+        assert kinds[-1] == "transcript.text.done"
+        assert set(kinds[:-1]) == {"transcript.text.delta"}
+        assert is_right(events[-1]["text"])
+
+    def test_silence_has_a_last_event_all_the_same(self) -> None:
+        """With an empty text."""
+        with app_in_thread(settings(), lambda: ScriptedModel(text="")) as url:
+            files = {"file": ("upload", silence())}
+            answer = httpx.post(url + PATH, files=files, data={"stream": "true"})
+
+        (event,) = events_of(answer)
+        assert (event["type"], event["text"]) == ("transcript.text.done", "")
+
+
+class TestFailures:
+    def test_one_before_the_first_event_is_a_status(self, client: OpenAI) -> None:
+        """As without `stream`."""
+        with pytest.raises(openai.BadRequestError) as error:
+            client.audio.transcriptions.create(
+                model="whisper-1", file=b"no audio at all", stream=True
+            )
+
+        assert error.value.code == "unsupported_audio"
+
+    @pytest.mark.parametrize("stream", ["maybe", "yes please"])
+    def test_an_odd_value_is_refused(self, stream: str) -> None:
+        """Not taken for one or the other."""
+        with app_in_thread(settings(), ScriptedModel) as url:
+            files = {"file": ("upload", silence())}
+            answer = httpx.post(url + PATH, files=files, data={"stream": stream})
+
+        assert answer.status_code == 400
+        assert answer.json()["error"]["param"] == "stream"
+
+    def test_a_client_that_goes_away_gives_its_place_back(self) -> None:
+        """While the model is at its recording."""
+        model = ScriptedModel()
+        model.may_run.clear()
+        with app_in_thread(settings(), lambda: model) as url:
+            files = {"file": ("upload", silence())}
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(
+                    url + PATH, files=files, data={"stream": "true"}, timeout=1.0
+                )
+            model.may_run.set()
+            wait_for(lambda: health(url)["requests"] == 0)
+
+
+class TestTranslations:
+    def test_they_are_refused_in_the_error_shape(
+        self, client: OpenAI, wav: Path
+    ) -> None:
+        """Never answered with a transcription in silence."""
+        with (
+            pytest.warns(DeprecationWarning, match="deprecated"),  # by OpenAI
+            pytest.raises(openai.BadRequestError) as error,
+        ):
+            client.audio.translations.create(model="whisper-1", file=wav)
+
+        assert error.value.code == "translation_not_supported"
+        assert "translate" in error.value.message

@@ -1,0 +1,91 @@
+"""Imports point one way: from the edge through the shell into the core."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.serving import ROOT
+
+CORE = {"samples", "ctc", "word_times", "transcript", "subtitles", "languages"}
+SHELL = {
+    "audio_decoder",
+    "audio_format",
+    "audio_timeline",
+    "cards",
+    "model",
+    "model_loading",
+    "scheduler",
+    "streaming",
+}
+EDGE = {
+    "auth",
+    "config",
+    "errors",
+    "forms",
+    "middleware",
+    "schemas",
+    "server",
+    "service",
+    "transcriptions",
+}
+# The command-line client is a program of its own.
+OUTSIDE = {"test_streaming"}
+
+MODULES = {path.stem: path for path in ROOT.glob("*.py")}
+
+# What has a clock, does I/O, or belongs to the outside.
+NOT_IN_THE_CORE = {
+    "asyncio",
+    "logging",
+    "os",
+    "socket",
+    "subprocess",
+    "threading",
+    "time",
+    "torch",
+    "av",
+    "fastapi",
+    "pydantic",
+    "starlette",
+}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Top-level names of all modules that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def test_every_module_has_its_layer() -> None:
+    """A new one is put on the map, or it is not merged."""
+    assert set(MODULES) == CORE | SHELL | EDGE | OUTSIDE
+
+
+def test_the_client_shares_no_code_with_the_server() -> None:
+    """It sees what every client sees."""
+    assert not imports_of(MODULES["test_streaming"]) & (CORE | SHELL | EDGE)
+
+
+@pytest.mark.parametrize("name", sorted(CORE))
+def test_the_core_knows_nothing_of_the_world(name: str) -> None:
+    """No I/O, no clock, no threads, no framework, no layer above it."""
+    assert not imports_of(MODULES[name]) & (NOT_IN_THE_CORE | SHELL | EDGE)
+
+
+@pytest.mark.parametrize("name", sorted(SHELL))
+def test_the_shell_knows_nothing_of_the_edge(name: str) -> None:
+    """No settings, no wire types, no web framework."""
+    frameworks = {"fastapi", "starlette", "pydantic", "uvicorn"}
+    assert not imports_of(MODULES[name]) & (EDGE | frameworks)
+
+
+@pytest.mark.parametrize("name", sorted(EDGE))
+def test_the_edge_imports_torch_only_with_the_model(name: str) -> None:
+    """The server listens before torch is there."""
+    assert not imports_of(MODULES[name]) & {"torch", "fairseq2", "omnilingual_asr"}

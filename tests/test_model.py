@@ -1,0 +1,380 @@
+"""Loading a model, choosing its arithmetic, and what is said when that fails."""
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fairseq2.models.wav2vec2.position_encoder import Wav2Vec2PositionalConv1d
+
+import cards
+import ctc
+import model as model_module
+import model_loading
+from cards import ModelUnavailable
+from model import ASRModel, choose_device, choose_dtype
+from tests import composer
+
+DEMO = cards.ASSETS / "demo"
+
+MakeCard = Callable[..., Path]
+
+
+@pytest.fixture
+def make_card(tmp_path: Path) -> MakeCard:
+    """Write a folder with a copy of the demo card, some of its lines changed."""
+
+    def make(**changes: str) -> Path:
+        folder = tmp_path / "cards"
+        shutil.copytree(DEMO, folder)
+        text = (folder / "omniASR_CTC_demo.yaml").read_text()
+        text = text.replace("name: omniASR_CTC_demo", "name: my_digits")
+        text = text.replace("omniASR_tokenizer_demo", "my_tokenizer")
+        for field, value in changes.items():
+            lines = text.splitlines()
+            hits = [line for line in lines if line.strip().startswith(f"{field}:")]
+            assert hits, field
+            text = text.replace(hits[-1], hits[-1].split(":")[0] + f": {value}")
+        (folder / "omniASR_CTC_demo.yaml").write_text(text)
+        return folder
+
+    return make
+
+
+def load(folder: Path, **options: Any) -> ASRModel:
+    options = {"device": "cpu", "dtype": "float32", **options}
+    return ASRModel.load("my_digits", model_dir=folder, **options)
+
+
+class TestCards:
+    def test_a_copy_under_another_name_is_served_from_a_folder(
+        self, make_card: MakeCard, demo_model: ASRModel
+    ) -> None:
+        """Nothing but the name and the path tells the demo model apart."""
+        copy = load(make_card())
+        clip = composer.load(speakers=("jackson",), indexes=(0,))[3].samples
+
+        ours, copied = demo_model.label_frames([clip]), copy.label_frames([clip])
+
+        assert copy.name == "my_digits"
+        assert ours[0].ids.any()
+        assert (ours[0].ids == copied[0].ids).all()
+        assert copy.spike_offsets == demo_model.spike_offsets
+
+    def test_every_released_ctc_card_is_known(self) -> None:
+        """Two versions of four sizes, resolved by omnilingual-asr's own store."""
+        cards.start_fairseq2(None)
+        sizes = ("300M", "1B", "3B", "7B")
+        released = {f"omniASR_CTC_{s}{v}" for s in sizes for v in ("", "_v2")}
+
+        assert {*released, "omniASR_CTC_demo"} == set(cards.known_models())
+        for name in released:
+            card = cards.find_card(name)
+            assert str(card.field("checkpoint").as_uri()).startswith("https://")
+
+    def test_an_unknown_name_is_answered_with_near_ones(self) -> None:
+        """And with all there are."""
+        with pytest.raises(ModelUnavailable) as error:
+            ASRModel.load("omniASR_CTC_300m")
+
+        assert "'omniASR_CTC_300m'" in str(error.value)
+        assert "Did you mean omniASR_CTC_300M" in str(error.value)
+
+    def test_a_model_of_another_family_is_refused(self) -> None:
+        """The LLM variants have a card too."""
+        with pytest.raises(ModelUnavailable, match=r"wav2vec2_llama.*CTC models"):
+            ASRModel.load("omniASR_LLM_300M_v2")
+
+    def test_a_card_that_is_no_yaml_is_named(self, tmp_path: Path) -> None:
+        """Whatever its author meant."""
+        (tmp_path / "odd.yaml").write_text("name: [unclosed")
+
+        with pytest.raises(ModelUnavailable, match=r"odd\.yaml"):
+            load(tmp_path)
+
+    def test_a_name_that_is_taken_is_reported(self, tmp_path: Path) -> None:
+        """A folder may not redefine a released card."""
+        shutil.copytree(DEMO, tmp_path / "cards")
+
+        with pytest.raises(ModelUnavailable, match="exists in both"):
+            load(tmp_path / "cards")
+
+
+class TestFiles:
+    def test_a_missing_checkpoint_is_named(self, make_card: MakeCard) -> None:
+        """With the path where it was looked for."""
+        folder = make_card()
+        (folder / "omniASR_CTC_demo.pt").unlink()
+
+        with pytest.raises(ModelUnavailable, match=r"missing: .*omniASR_CTC_demo\.pt"):
+            load(folder)
+
+    @pytest.mark.parametrize("size", [0, 1000, 4_000_000])
+    def test_a_truncated_checkpoint_is_named(
+        self, make_card: MakeCard, size: int
+    ) -> None:
+        """As an interrupted copy leaves it."""
+        folder = make_card()
+        checkpoint = folder / "omniASR_CTC_demo.pt"
+        checkpoint.write_bytes(checkpoint.read_bytes()[:size])
+
+        with pytest.raises(ModelUnavailable, match=r"omniASR_CTC_demo\.pt"):
+            load(folder)
+
+    def test_a_checkpoint_of_another_shape_is_named(self, make_card: MakeCard) -> None:
+        """The card and the file do not belong together."""
+        with pytest.raises(ModelUnavailable, match="my_digits cannot be loaded"):
+            load(make_card(model_dim="384"))
+
+    def test_a_card_that_describes_no_model_is_named(self, make_card: MakeCard) -> None:
+        """Twelve groups do not divide 200 channels."""
+        with pytest.raises(ModelUnavailable, match="card my_digits describes no"):
+            load(make_card(model_dim="200"))
+
+    def test_a_checkpoint_that_holds_code_is_not_run(
+        self, make_card: MakeCard, tmp_path: Path
+    ) -> None:
+        """A pickle from a stranger may do anything; ours are tensors."""
+        folder = make_card()
+        trace = tmp_path / "trace"
+        torch.save({"model": Mischief(trace)}, folder / "omniASR_CTC_demo.pt")
+
+        with pytest.raises(ModelUnavailable, match=r"omniASR_CTC_demo\.pt"):
+            load(folder)
+
+        assert not trace.exists()
+
+    def test_a_tokenizer_of_another_model_is_refused(self, make_card: MakeCard) -> None:
+        """Labels without a text would go missing in silence."""
+        folder = make_card(target_vocab_size="64")
+        state = torch.load(folder / "omniASR_CTC_demo.pt")
+        head = state["model"]
+        for name in ("final_proj.weight", "final_proj.bias"):
+            extra = torch.zeros(6, *head[name].shape[1:], dtype=head[name].dtype)
+            head[name] = torch.cat([head[name], extra])
+        torch.save(state, folder / "omniASR_CTC_demo.pt")
+
+        with pytest.raises(ModelUnavailable, match=r"58 pieces.*64 labels"):
+            load(folder)
+
+    def test_a_tokenizer_that_is_none_is_named(self, make_card: MakeCard) -> None:
+        """Not the checkpoint, which is fine."""
+        folder = make_card()
+        (folder / "omniASR_CTC_demo_tokenizer.model").write_bytes(b"nonsense")
+
+        with pytest.raises(ModelUnavailable, match=r"tokenizer.*nothing|_tokenizer"):
+            load(folder)
+
+
+class TestDownloads:
+    def test_a_failure_says_what_was_tried_and_where_to_put_the_file(
+        self,
+        make_card: MakeCard,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """And a file put there is served, without any network."""
+        monkeypatch.setenv("FAIRSEQ2_CACHE_DIR", str(tmp_path / "cache"))
+        url = "http://127.0.0.1:9/weights.pt"
+        folder = make_card(checkpoint=url)
+
+        with pytest.raises(ModelUnavailable) as error:
+            load(folder)
+        lines = str(error.value).splitlines()
+        by_hand = Path(next(line for line in lines if line.startswith("  ")).strip())
+        by_hand.parent.mkdir(parents=True)
+        shutil.copy(DEMO / "omniASR_CTC_demo.pt", by_hand)
+        model = load(folder)
+
+        assert url in lines[0]
+        assert "MODEL_CARD=omniASR_CTC_demo" in lines[-1]
+        assert model.name == "my_digits"
+
+
+class TestMemory:
+    def test_a_model_that_does_not_fit_is_refused_before_it_is_read(
+        self, make_card: MakeCard, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With what it needs, what there is, and what to change."""
+        monkeypatch.setattr(model_loading, "free_memory", lambda device: 300 << 20)
+
+        with pytest.raises(ModelUnavailable, match="too little memory") as error:
+            load(make_card())
+
+        for part in ("my_digits", "0.4 GiB", "0.3 GiB are free", "MODEL_CARD"):
+            assert part in str(error.value)
+
+    def test_free_memory_is_what_the_machine_has(self) -> None:
+        """More than nothing, and finite."""
+        assert 1 << 20 < model_loading.free_memory(torch.device("cpu")) < 1 << 50
+
+
+class TestDevices:
+    def test_auto_takes_the_best_there_is(self) -> None:
+        """CUDA, then MPS, then the CPU."""
+        best = "cpu"
+        if torch.cuda.is_available():
+            best = "cuda"
+        elif torch.backends.mps.is_available():
+            best = "mps"
+
+        assert choose_device("auto").type == best
+
+    @pytest.mark.parametrize("device", ["cuda:99", "mps", "cuda"])
+    def test_a_device_that_is_not_there_is_an_error(self, device: str) -> None:
+        """At start-up, with the way out."""
+        if device == "cuda" and torch.cuda.is_available():
+            assert choose_device(device).type == "cuda"
+        elif device == "mps" and torch.backends.mps.is_available():
+            assert choose_device(device).type == "mps"
+        else:
+            with pytest.raises(ModelUnavailable, match=f"DEVICE={device}.*DEVICE=cpu"):
+                choose_device(device)
+
+    def test_a_dtype_can_be_chosen(self) -> None:
+        """Or is what the processor computes natively."""
+        cpu = torch.device("cpu")
+
+        assert choose_dtype("float16", cpu) is torch.float16
+        assert choose_dtype("auto", cpu) in (torch.float32, torch.bfloat16)
+        assert choose_dtype("auto", torch.device("mps")) is torch.float32
+
+    def test_the_number_of_threads_is_set(self, make_card: MakeCard) -> None:
+        """NUM_THREADS, for whoever shares the machine."""
+        before = torch.get_num_threads()
+        try:
+            load(make_card(), num_threads=1)
+            assert torch.get_num_threads() == 1
+        finally:
+            torch.set_num_threads(before)
+
+
+class TestSelfCheck:
+    @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+    def test_right_arithmetic_passes(self, make_card: MakeCard, dtype: str) -> None:
+        """Far below the tolerance, and nearly every label is the same."""
+        check = load(make_card(), dtype=dtype, on_failed_check="stop").self_check
+
+        assert check is not None
+        assert check.error < 0.05
+        assert check.agreement > 0.9
+
+    def test_a_kernel_that_returns_garbage_is_noticed_and_float32_used(
+        self,
+        make_card: MakeCard,
+        broken_kernel: None,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """As oneDNN's grouped convolution in bfloat16 was seen to do."""
+        with caplog.at_level(logging.ERROR):
+            model = load(make_card(), dtype="bfloat16")
+
+        assert model.dtype is torch.float32
+        assert "bfloat16 on cpu differs from float32" in caplog.text
+
+    def test_or_the_server_stops(
+        self, make_card: MakeCard, broken_kernel: None
+    ) -> None:
+        """SELF_CHECK=stop."""
+        with pytest.raises(ModelUnavailable, match="start-up check of my_digits"):
+            load(make_card(), dtype="bfloat16", on_failed_check="stop")
+
+    def test_this_processors_kernels_are_judged_by_what_they_return(
+        self, make_card: MakeCard
+    ) -> None:
+        """With 12 channels a group, where oneDNN on AMX is wrong: the check agrees.
+
+        Where this processor's kernel is right the check has to pass, where it is
+        wrong it has to fail.
+        """
+        torch.manual_seed(0)
+        groups, width = 16, 12
+        x = torch.randn(2, groups * width, 100)
+        weight = torch.randn(groups * width, width, 64) / 30
+        wanted = torch.conv1d(x, weight, padding=32, groups=groups)
+        got = torch.conv1d(x.bfloat16(), weight.bfloat16(), padding=32, groups=groups)
+        kernel_is_right = (got - wanted).norm() / wanted.norm() < 0.1
+        folder = make_card(num_pos_conv_groups=str(groups))
+        state = torch.load(folder / "omniASR_CTC_demo.pt")
+        name = "encoder_frontend.pos_encoder.conv.weight_v"
+        assert state["model"][name].shape[1] == 16
+        state["model"][name] = state["model"][name][:, :width].clone()
+        torch.save(state, folder / "omniASR_CTC_demo.pt")
+
+        model = load(folder, dtype="bfloat16")
+
+        assert (model.dtype is torch.bfloat16) == bool(kernel_is_right)
+
+    def test_weights_are_as_they_were_after_the_check(
+        self, make_card: MakeCard
+    ) -> None:
+        """It borrows them, block by block."""
+        model = load(make_card(), dtype="bfloat16")
+        clip = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
+
+        before = model.logits([clip])[0]
+        model.check_arithmetic()
+        after = model.logits([clip])[0]
+
+        assert after.dtype is torch.bfloat16
+        assert torch.equal(before, after)
+
+    @pytest.fixture
+    def broken_kernel(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Make the grouped convolution return garbage in bfloat16, silently."""
+        right = Wav2Vec2PositionalConv1d.forward
+
+        def wrong(self: Any, seqs: torch.Tensor) -> torch.Tensor:
+            output = right(self, seqs)
+            if output.dtype is torch.bfloat16:
+                return output.flip(-1) * 1.5
+            return output
+
+        monkeypatch.setattr(Wav2Vec2PositionalConv1d, "forward", wrong)
+
+
+class TestWindows:
+    def test_windows_too_short_for_a_frame_have_none(
+        self, demo_model: ASRModel
+    ) -> None:
+        """Alone and among others."""
+        tiny, one = np.zeros(399, np.float32), np.ones(400, np.float32)
+
+        frames = demo_model.label_frames([tiny, one, tiny[:0]])
+
+        assert [len(window.ids) for window in frames] == [0, 1, 0]
+        assert demo_model.label_frames([tiny]) == [model_module._NO_FRAMES]
+
+    def test_a_window_longer_than_the_model_takes_is_refused(
+        self, demo_model: ASRModel
+    ) -> None:
+        """Forty seconds, as upstream."""
+        with pytest.raises(ValueError, match="40 s"):
+            demo_model.label_frames([np.zeros(ctc.MAX_WINDOW_SAMPLES + 1, np.float32)])
+
+    def test_probabilities_are_probabilities(self, demo_model: ASRModel) -> None:
+        """And that of a blank frame is its blank probability."""
+        clip = composer.load(speakers=("george",), indexes=(1,))[7].samples
+
+        (frames,) = demo_model.label_frames([clip])
+
+        assert ((frames.probs > 0) & (frames.probs <= 1)).all()
+        blank = frames.ids == ctc.BLANK
+        assert blank.any()
+        assert not blank.all()
+        assert frames.probs[blank] == pytest.approx(frames.blank_probs[blank])
+        assert (frames.blank_probs[~blank] <= frames.probs[~blank]).all()
+
+
+class Mischief:
+    """An object whose unpickling leaves a trace."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.trace,)

@@ -1,0 +1,274 @@
+"""One queue, one thread, and every waiter gets exactly its own answer."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
+
+import numpy as np
+import pytest
+
+from ctc import FrameLabels
+from samples import Samples
+from scheduler import Model, NotReady, QueueFull, Scheduler, WaitedTooLong
+from tests.fakes import ScriptedModel
+from tests.serving import wait_for
+
+SECOND = 16_000
+
+
+def window(seconds: float = 1.0) -> Samples:
+    return np.zeros(round(seconds * SECOND), np.float32)
+
+
+Start = Callable[..., Scheduler]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start a scheduler with a scripted model, and close it afterwards."""
+    started: list[tuple[Scheduler, ScriptedModel]] = []
+
+    def run(
+        model: ScriptedModel,
+        *,
+        max_queued: int = 8,
+        max_batch: int = 4,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Scheduler:
+        scheduler = Scheduler(
+            lambda: model,
+            max_queued=max_queued,
+            max_batch=max_batch,
+            max_wait_s=60,
+            clock=clock,
+        )
+        scheduler.start()
+        wait_for(lambda: scheduler.ready)
+        started.append((scheduler, model))
+        return scheduler
+
+    yield run
+    for scheduler, model in started:
+        model.may_run.set()
+        scheduler.close(timeout_s=10)
+
+
+def occupy(scheduler: Scheduler, model: ScriptedModel) -> Future[FrameLabels]:
+    """Have the model work on one window until the test lets it go on."""
+    model.may_run.clear()
+    model.running.clear()
+    first = scheduler.submit(window())
+    assert model.running.wait(10)
+    return first
+
+
+class TestBatches:
+    def test_waiting_windows_of_about_the_same_length_share_a_pass(
+        self, start: Start
+    ) -> None:
+        """Others keep their place and go next."""
+        model = ScriptedModel()
+        scheduler = start(model)
+        jobs = [occupy(scheduler, model)]
+        jobs += [scheduler.submit(window(s)) for s in (10, 2, 9, 8, 2.5)]
+
+        model.may_run.set()
+        wait(jobs, timeout=10)
+
+        in_seconds = [[n / SECOND for n in batch] for batch in model.batches]
+        assert in_seconds == [[1], [10, 9, 8], [2, 2.5]]
+
+    @pytest.mark.parametrize("max_batch", [1, 3])
+    def test_a_pass_takes_no_more_than_the_limit(
+        self, start: Start, max_batch: int
+    ) -> None:
+        """BATCH_SIZE=1 means one window at a time."""
+        model = ScriptedModel()
+        scheduler = start(model, max_batch=max_batch)
+        jobs = [occupy(scheduler, model)]
+        jobs += [scheduler.submit(window()) for _ in range(6)]
+
+        model.may_run.set()
+        wait(jobs, timeout=10)
+
+        assert max(map(len, model.batches)) == max_batch
+
+    def test_each_waiter_gets_its_own_frames(self, start: Start) -> None:
+        """Told apart by their number."""
+        model = ScriptedModel()
+        scheduler = start(model)
+        jobs = [occupy(scheduler, model)]
+        jobs += [scheduler.submit(window(s)) for s in (1.0, 1.1, 1.2)]
+
+        model.may_run.set()
+
+        lengths = [len(job.result(timeout=10).ids) for job in jobs]
+        assert lengths == [49, 49, 54, 59]
+
+    def test_the_model_is_called_in_one_thread_only(self, start: Start) -> None:
+        """The one called asr."""
+        names: set[str] = set()
+
+        class Watched(ScriptedModel):
+            def label_frames(self, windows: object) -> list[FrameLabels]:
+                names.add(threading.current_thread().name)
+                return super().label_frames([window()])
+
+        scheduler = start(Watched())
+        for _ in range(3):
+            scheduler.submit(window()).result(timeout=10)
+
+        assert names == {"asr"}
+
+
+class TestLimits:
+    def test_a_full_queue_is_refused_with_a_time_to_come_back(
+        self, start: Start
+    ) -> None:
+        """Nobody waits without end."""
+        model = ScriptedModel()
+        scheduler = start(model, max_queued=2)
+        occupy(scheduler, model)
+        scheduler.submit(window())
+        scheduler.submit(window())
+
+        with pytest.raises(QueueFull) as refusal:
+            scheduler.submit(window())
+
+        assert 1 <= refusal.value.retry_after_s <= 60
+
+    def test_a_cancelled_window_leaves_room_and_never_reaches_the_model(
+        self, start: Start
+    ) -> None:
+        """The client has gone; its place is free."""
+        model = ScriptedModel()
+        scheduler = start(model, max_queued=1)
+        occupy(scheduler, model)
+        gone = scheduler.submit(window(3))
+        gone.cancel()
+
+        stays = scheduler.submit(window(2))
+        model.may_run.set()
+        stays.result(timeout=10)
+
+        assert model.batches == [[SECOND], [2 * SECOND]]
+
+    def test_a_window_whose_turn_comes_too_late_is_told_so(self, start: Start) -> None:
+        """Nobody waits for its answer any more; the model is spared."""
+        model = ScriptedModel()
+        now = [0.0]
+        scheduler = start(model, clock=lambda: now[0])
+        first = occupy(scheduler, model)
+        late = scheduler.submit(window(3))
+        now[0] = 61.0
+        model.may_run.set()
+
+        with pytest.raises(WaitedTooLong):
+            late.result(timeout=10)
+        assert first.result(timeout=10)
+        assert [3 * SECOND] not in model.batches
+
+    def test_cancelling_a_coroutine_cancels_its_window(self, start: Start) -> None:
+        """As happens when a request is given up."""
+        model = ScriptedModel()
+        scheduler = start(model)
+        occupy(scheduler, model)
+
+        async def give_up() -> None:
+            task = asyncio.create_task(scheduler.label_frames(window(3)))
+            await asyncio.to_thread(wait_for, lambda: scheduler.n_queued == 1)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        asyncio.run(give_up())
+        stays = scheduler.submit(window(2))
+        model.may_run.set()
+        stays.result(timeout=10)
+
+        assert model.batches == [[SECOND], [2 * SECOND]]
+
+
+class TestErrors:
+    def test_an_error_reaches_those_who_wait_for_that_pass_and_nobody_else(
+        self, start: Start
+    ) -> None:
+        """The next pass is served as if nothing had happened."""
+        model = ScriptedModel(failures=[ValueError("broken window")])
+        scheduler = start(model)
+
+        with pytest.raises(ValueError, match="broken window"):
+            scheduler.submit(window()).result(timeout=10)
+
+        assert len(scheduler.submit(window()).result(timeout=10).ids) == 49
+
+
+class TestLifetime:
+    def test_nothing_is_taken_while_the_model_loads(self) -> None:
+        """Callers learn it at once."""
+        may_load = threading.Event()
+
+        def load() -> Model:
+            may_load.wait(10)
+            return ScriptedModel()
+
+        scheduler = Scheduler(load, max_queued=1, max_batch=1, max_wait_s=60)
+        scheduler.start()
+
+        with pytest.raises(NotReady, match="loading"):
+            scheduler.submit(window())
+        may_load.set()
+        wait_for(lambda: scheduler.ready)
+        scheduler.close(timeout_s=10)
+
+    def test_a_model_that_cannot_be_loaded_is_reported(self) -> None:
+        """Once, with its reason."""
+        told: list[BaseException | None] = []
+        failed = threading.Event()
+
+        def load() -> Model:
+            raise OSError("no such file")
+
+        def note(error: BaseException | None) -> None:
+            told.append(error)
+            failed.set()
+
+        scheduler = Scheduler(
+            load, max_queued=1, max_batch=1, max_wait_s=60, on_loaded=note
+        )
+        scheduler.start()
+
+        assert failed.wait(10)
+        assert [str(error) for error in told] == ["no such file"]
+        assert not scheduler.ready
+
+    def test_closing_serves_what_is_queued_and_takes_no_more(
+        self, start: Start
+    ) -> None:
+        """Nobody who was let in is sent away."""
+        model = ScriptedModel()
+        scheduler = start(model)
+        jobs = [occupy(scheduler, model), scheduler.submit(window(3))]
+
+        closing = threading.Thread(target=scheduler.close, args=(10,))
+        closing.start()
+        wait_for(lambda: not scheduler.ready)
+        with pytest.raises(NotReady, match="shutting down"):
+            scheduler.submit(window())
+        model.may_run.set()
+        closing.join()
+
+        assert all(job.result(timeout=0) is not None for job in jobs)
+
+    def test_whoever_still_waits_at_the_deadline_is_told(self, start: Start) -> None:
+        """No future is left without an answer."""
+        model = ScriptedModel()
+        scheduler = start(model)
+        occupy(scheduler, model)
+        late = scheduler.submit(window(3))
+
+        scheduler.close(timeout_s=0)
+
+        with pytest.raises(NotReady):
+            late.result(timeout=0)

@@ -1,0 +1,339 @@
+"""The routes below `/v1/audio`: a form comes in, a transcript goes out.
+
+A request holds one of the server's places from its first byte to its last, and
+gives it back however it ends: answered, refused, or abandoned by its client.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from fastapi import FastAPI, Request
+from fastapi.responses import (
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.types import Receive, Scope, Send
+
+import ctc
+import languages
+import schemas
+import subtitles
+from errors import error_body, refusal_of
+from forms import FORM_SCHEMA, BadRequest, TranscriptionForm, parse_form, read_form
+from scheduler import NotReady, QueueFull
+from service import Service
+from transcript import Segment, Transcript
+
+logger = logging.getLogger("omniasr")
+
+T = TypeVar("T")
+
+# An event stream begins with its first event, so that an error before it can
+# still be a status. Where there is none for so long, it begins without.
+_FIRST_EVENT_WITHIN_S = 5.0
+# A comment now and then tells proxies and clients that the connection lives.
+_COMMENT_EVERY_S = 10.0
+
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": schemas.ErrorResponse}
+    for status in (400, 401, 404, 413, 500, 503)
+}
+
+
+def service_of(request: Request) -> Service:
+    """Return what the routes share."""
+    service = request.app.state.service
+    assert isinstance(service, Service)
+    return service
+
+
+def require_model(service: Service, name: str | None) -> None:
+    """Refuse a name that does not mean the model that is served.
+
+    Raises:
+        BadRequest: With status 404, naming what runs.
+    """
+    if not service.known_model(name):
+        settings = service.settings
+        raise BadRequest(
+            f"The model {name!r} is not served here. This server runs "
+            f"{settings.model_card}, which also answers to: "
+            f"{', '.join(settings.model_aliases) or 'no other name'}.",
+            param="model",
+            code="model_not_found",
+            status=404,
+        )
+
+
+def add_routes(app: FastAPI) -> None:
+    """Add the routes below `/v1/audio`."""
+
+    @app.post(
+        "/v1/audio/transcriptions",
+        tags=["audio"],
+        responses={**ERROR_RESPONSES, 200: {"model": schemas.Transcription}},
+        openapi_extra=FORM_SCHEMA,
+    )
+    async def transcriptions(request: Request) -> Response:
+        """Transcribe a recording."""
+        return await _transcribe(request)
+
+    @app.post(
+        "/v1/audio/transcriptions/stream",
+        tags=["audio"],
+        responses=ERROR_RESPONSES,
+        openapi_extra=FORM_SCHEMA,
+    )
+    async def stream(request: Request) -> Response:
+        """Transcribe a recording and send the text as it is found."""
+        return await _transcribe(request, stream=True)
+
+    @app.post("/v1/audio/translations", tags=["audio"], responses=ERROR_RESPONSES)
+    async def translations(request: Request) -> Response:
+        """Refuse: these models write what was said, in the language it was said in."""
+        raise BadRequest(
+            "omniASR models do not translate. POST /v1/audio/transcriptions writes "
+            "the text in the language that is spoken.",
+            code="translation_not_supported",
+        )
+
+
+@dataclass(slots=True)
+class _Job:
+    """A request whose form is read and checked."""
+
+    request: Request
+    service: Service
+    form: TranscriptionForm
+    hint: str | None
+    began: float
+
+    @property
+    def id(self) -> str:
+        return str(self.request.scope["request_id"])
+
+    def log_end(self, n_samples: int, n_words: int) -> None:
+        logger.info(
+            "Request %s: %.1f s of audio, %d words, %.3f s.",
+            self.id,
+            schemas.seconds(n_samples),
+            n_words,
+            time.monotonic() - self.began,
+        )
+
+
+async def _transcribe(request: Request, *, stream: bool = False) -> Response:
+    service = service_of(request)
+    if not service.ready:
+        raise NotReady("The model is still loading; GET /ready tells how far.")
+    if service.n_requests >= service.settings.max_requests:
+        raise QueueFull(retry_after_s=1)
+    async with AsyncExitStack() as cleanup:
+        service.n_requests += 1
+        cleanup.callback(_leave, service)
+        job = await _read(request, service, cleanup)
+        if stream or job.form.stream:
+            events = _EventStream(job, cleanup.pop_all())
+            return await events.response()
+        transcript = await _unless_disconnected(
+            request, service.files.transcribe(job.form.file.file)
+        )
+        if transcript is None:
+            logger.info("Request %s: the client left.", job.id)
+            return Response(status_code=499)  # nobody reads it
+        job.log_end(transcript.n_samples, len(transcript.words))
+        return _answer(job, transcript)
+
+
+def _leave(service: Service) -> None:
+    service.n_requests -= 1
+
+
+async def _read(request: Request, service: Service, cleanup: AsyncExitStack) -> _Job:
+    """Read and check the form; `cleanup` deletes what was spooled."""
+    began = time.monotonic()
+    form_data = await read_form(
+        request,
+        max_bytes=service.settings.max_upload_bytes,
+        max_field_bytes=service.settings.max_field_bytes,
+    )
+    cleanup.push_async_callback(form_data.close)
+    form = parse_form(form_data)
+    require_model(service, form.model)
+    hint = languages.resolve_language(form.language)
+    return _Job(request, service, form, hint, began)
+
+
+def _answer(job: _Job, transcript: Transcript) -> Response:
+    """Write a transcript in the format that was asked for."""
+    form = job.form
+    if form.response_format == "text":
+        return PlainTextResponse(transcript.text + "\n")
+    if form.response_format == "srt":
+        return PlainTextResponse(subtitles.srt(subtitles.cues(transcript.words)))
+    if form.response_format == "vtt":
+        return PlainTextResponse(
+            subtitles.vtt(subtitles.cues(transcript.words)), media_type="text/vtt"
+        )
+    language = _language(job, transcript.text)
+    if form.response_format == "verbose_json":
+        return JSONResponse(
+            schemas.verbose_transcription(
+                transcript,
+                language=language or "und",
+                granularities=form.granularities,
+            )
+        )
+    return JSONResponse(
+        schemas.transcription(transcript, language=language, logprobs=form.logprobs)
+    )
+
+
+def _language(job: _Job, text: str) -> str | None:
+    """Return the BCP-47 tag of a text's language, where it is known."""
+    default = job.service.settings.default_lang or None
+    found = languages.infer_language(text, hint=job.hint, default=default)
+    return languages.to_bcp47(found) if found else None
+
+
+async def _unless_disconnected(request: Request, work: Awaitable[T]) -> T | None:
+    """Await `work`, but cancel it and return None if the client goes away."""
+
+    async def disconnected() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    working = asyncio.ensure_future(work)
+    watching = asyncio.create_task(disconnected(), name="watch for disconnect")
+    try:
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        return await working if working.done() else None
+    finally:
+        for task in (working, watching):
+            task.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)
+
+
+class _EventStream:
+    """Server-sent events of one transcription, as OpenAI sends them.
+
+    Only `data:` lines: deltas, which joined are the text of the last event, and
+    that event. A failure in mid-stream is an event too, which SDKs raise.
+
+    Args:
+        job: What to transcribe.
+        cleanup: Closed when the stream ends, however it does.
+    """
+
+    def __init__(self, job: _Job, cleanup: AsyncExitStack) -> None:
+        self._job = job
+        self._cleanup = cleanup
+        self._text: list[str] = []
+        self._n_tokens = 0
+        self._n_samples = 0
+        self._generator = self._events()
+        self._coming: asyncio.Future[str] | None = None
+
+    async def response(self) -> Response:
+        """Begin to transcribe; answer once there is something to say.
+
+        Raises:
+            What transcribing raises before the first event.
+        """
+        self._coming = asyncio.ensure_future(anext(self._generator))
+        try:
+            await asyncio.wait({self._coming}, timeout=_FIRST_EVENT_WITHIN_S)
+            if self._coming.done():
+                self._coming.result()
+        except BaseException:
+            await self.close()
+            raise
+        return _EventStreamResponse(self)
+
+    async def body(self) -> AsyncIterator[str]:
+        """Send events as they come, comments while none does, errors at last."""
+        assert self._coming is not None
+        try:
+            while True:
+                done, _ = await asyncio.wait({self._coming}, timeout=_COMMENT_EVERY_S)
+                if not done:
+                    yield ": still at work\n\n"
+                    continue
+                yield self._coming.result()
+                self._coming = asyncio.ensure_future(anext(self._generator))
+        except StopAsyncIteration:
+            pass
+        except Exception as error:
+            logger.exception("Request %s failed in mid-stream.", self._job.id)
+            yield _event(error_body(*refusal_of(error)))
+
+    async def close(self) -> None:
+        """Stop what is going on and give everything back."""
+        if self._coming is not None:
+            self._coming.cancel()
+            await asyncio.gather(self._coming, return_exceptions=True)
+        await self._generator.aclose()
+        await self._cleanup.aclose()
+
+    async def _events(self) -> AsyncGenerator[str]:
+        job = self._job
+        async with aclosing(job.service.files.segments(job.form.file.file)) as segments:
+            async for segment in segments:
+                yield self._delta(segment)
+        text = "".join(self._text)
+        job.log_end(self._n_samples, len(text.split()))
+        n_frames = ctc.n_frames(self._n_samples)
+        yield _event(
+            {
+                "type": "transcript.text.done",
+                "text": text,
+                "usage": {
+                    "type": "tokens",
+                    "input_tokens": n_frames,
+                    "output_tokens": self._n_tokens,
+                    "total_tokens": n_frames + self._n_tokens,
+                },
+            }
+        )
+
+    def _delta(self, segment: Segment) -> str:
+        space = " " if self._text and segment.words[0].space_before else ""
+        self._text.append(space + segment.text)
+        self._n_tokens += len(segment.tokens)
+        return _event(
+            {
+                "type": "transcript.text.delta",
+                "delta": self._text[-1],
+                "end": schemas.seconds(segment.end),
+            }
+        )
+
+
+class _EventStreamResponse(StreamingResponse):
+    """Closes its stream however it ends, also before its body was begun."""
+
+    def __init__(self, stream: _EventStream) -> None:
+        super().__init__(
+            stream.body(),
+            media_type="text/event-stream",
+            headers={"cache-control": "no-cache", "x-accel-buffering": "no"},
+        )
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._stream.close()
+
+
+def _event(body: dict[str, Any]) -> str:
+    return f"data: {json.dumps(body, ensure_ascii=False)}\n\n"
