@@ -24,7 +24,6 @@ from typing import Final
 
 import av
 import numpy as np
-from numpy.typing import NDArray
 
 import ctc
 from benchmarks import manifest
@@ -38,11 +37,15 @@ from benchmarks.scoring import (
     script_of,
 )
 from model import ASRModel
+from samples import SAMPLE_RATE, Samples
 
-Samples = NDArray[np.float32]
-
-MAX_CLIP_S: Final = 40  # what the models take in one window
-DURATIONS_S: Final = (2, 5, 10, 20, MAX_CLIP_S)  # upper bounds of the table's rows
+DURATIONS_S: Final = (
+    2,
+    5,
+    10,
+    20,
+    ctc.MAX_WINDOW_S,
+)  # upper bounds of rows
 BATCH: Final = 8  # clips in a forward pass
 
 
@@ -108,7 +111,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
 
 def read_audio(path: Path) -> Samples:
     """Decode any file into 16 kHz mono."""
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=ctc.SAMPLE_RATE)
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
     pieces: list[Samples] = []
     with av.open(str(path)) as container:
         for frame in container.decode(audio=0):
@@ -162,7 +165,7 @@ def run(
                 ]
             heard = recognise(clips)
             for entry, clip, hypothesis in zip(batch, clips, heard, strict=True):
-                audio_s = len(clip) / ctc.SAMPLE_RATE
+                audio_s = len(clip) / SAMPLE_RATE
                 comparison = compare(
                     prepare(entry.text),
                     prepare(hypothesis.text),
@@ -174,9 +177,9 @@ def run(
 
 def _load(entry: manifest.Entry) -> Samples:
     samples = read_audio(entry.audio)
-    if len(samples) > MAX_CLIP_S * ctc.SAMPLE_RATE:
+    if len(samples) > ctc.MAX_WINDOW_SAMPLES:
         raise manifest.ManifestError(
-            f"{entry.audio} is longer than {MAX_CLIP_S} s: cut it into sentences"
+            f"{entry.audio} is longer than {ctc.MAX_WINDOW_S} s: cut it into sentences"
         )
     return samples
 
@@ -295,9 +298,8 @@ def main(arguments: Sequence[str]) -> None:
     if options.output is not None:
         lines = "".join(json_line(outcome) + "\n" for outcome in outcomes)
         options.output.write_text(lines, "utf-8")
-    dtype = str(model.dtype).removeprefix("torch.")
     audio_s = sum(outcome.audio_s for outcome in outcomes)
-    print(f"{options.card} on {model.device} in {dtype}:")
+    print(f"{options.card} on {model.device_name} in {model.dtype_name}:")
     print(f"{audio_s:.0f} s of audio in {wall_s:.0f} s\n")
     print(table(outcomes))
 

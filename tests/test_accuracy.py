@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import accuracy, manifest
-from benchmarks.accuracy import Hypothesis, Samples
+from benchmarks.accuracy import Hypothesis
 from benchmarks.manifest import Entry, ManifestError, WordTime
 from benchmarks.scoring import (
     HeardWord,
@@ -22,6 +22,7 @@ from benchmarks.scoring import (
     script_of,
     split_words,
 )
+from samples import Samples
 
 SYNTHETIC = Path(__file__).parent / "data" / "synthetic" / "manifest.jsonl"
 SYNTHETIC_ENTRIES = manifest.read(SYNTHETIC)

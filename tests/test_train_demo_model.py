@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cards
+from samples import SAMPLE_RATE, Samples
 from tools.demo_model import augment, network, voices
 from tools.demo_model.clips import Cast, compose, draw_clips
 from tools.demo_model.export import card, tokenizer_model
@@ -20,8 +21,8 @@ from tools.demo_model.voices import HeldOutRecording, Voice
 ASSETS = Path(__file__).parent.parent / "assets" / "demo"
 
 
-def tone(seconds: float, hertz: float = 300.0) -> augment.Samples:
-    time = np.arange(int(seconds * augment.SAMPLE_RATE)) / augment.SAMPLE_RATE
+def tone(seconds: float, hertz: float = 300.0) -> Samples:
+    time = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     return np.asarray(0.5 * np.sin(2 * np.pi * hertz * time), np.float32)
 
 
@@ -90,7 +91,7 @@ class TestAugmentation:
         stretched = augment.stretch(tone(1.0), factor)
 
         spectrum = np.abs(np.fft.rfft(stretched))
-        hertz = np.argmax(spectrum) * augment.SAMPLE_RATE / len(stretched)
+        hertz = np.argmax(spectrum) * SAMPLE_RATE / len(stretched)
         assert len(stretched) == pytest.approx(factor * 16000, abs=2)
         assert hertz == pytest.approx(300, abs=10)
 
@@ -100,7 +101,7 @@ class TestAugmentation:
         faster = augment.change_speed(tone(1.0), factor)
 
         spectrum = np.abs(np.fft.rfft(faster))
-        hertz = np.argmax(spectrum) * augment.SAMPLE_RATE / len(faster)
+        hertz = np.argmax(spectrum) * SAMPLE_RATE / len(faster)
         assert len(faster) == pytest.approx(16000 / factor, abs=2)
         assert hertz == pytest.approx(300 * factor, abs=5)
 

@@ -29,9 +29,10 @@ import soundfile
 
 from benchmarks import manifest
 from benchmarks.manifest import Entry, WordTime
+from samples import SAMPLE_RATE, Samples
 from tests import composer
 from tests.composer import Composition, Recording
-from tools.demo_model.augment import SAMPLE_RATE, Samples, non_speech
+from tools.demo_model.augment import non_speech
 from tools.demo_model.vocabulary import UNSPACED, spell
 from tools.demo_model.voices import Voice, synthetic_voices
 

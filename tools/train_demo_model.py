@@ -36,8 +36,9 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from model import choose_dtype
+from samples import SAMPLE_RATE, Samples
 from tools.demo_model import network
-from tools.demo_model.augment import SAMPLE_RATE, Samples, non_speech, standardise
+from tools.demo_model.augment import non_speech, standardise
 from tools.demo_model.clips import (
     SHORT_STRINGS_UNTIL,
     Cast,

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-Samples: TypeAlias = NDArray[np.float32]  # shape (n,), mono, 16 kHz
+from samples import SAMPLE_RATE, Samples
+
 Batch: TypeAlias = NDArray[np.float32]  # shape (clips, n), mono, 16 kHz
 
-SAMPLE_RATE: Final = 16_000
 REVERB_SAMPLES: Final = SAMPLE_RATE * 3 // 10
 
 

@@ -14,10 +14,9 @@ from typing import Final
 import numpy as np
 from torch.utils.data import Dataset
 
+from samples import SAMPLE_RATE, Samples
 from tools.demo_model.augment import (
-    SAMPLE_RATE,
     Batch,
-    Samples,
     change_speed,
     non_speech,
     roughen,

@@ -20,7 +20,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from tools.demo_model.augment import SAMPLE_RATE, Samples, stretch, transcode
+from samples import SAMPLE_RATE, Samples
+from tools.demo_model.augment import stretch, transcode
 from tools.demo_model.vocabulary import DIGITS, Word, spell
 
 TEST_INDICES: Final = range(0, 5)
