@@ -75,7 +75,7 @@ def load(
             continue
         digit, speaker, index = path.stem.split("_")
         if speaker in speakers and int(index) in wanted:
-            samples = _trim(_read(path))
+            samples = trim(_read(path))
             found.append(Recording(WORDS[int(digit)], speaker, int(index), samples))
     return found
 
@@ -141,7 +141,7 @@ def _read(path: Path) -> Samples:
     return np.concatenate([part.to_ndarray()[0] for part in frames])
 
 
-def _trim(samples: Samples) -> Samples:
+def trim(samples: Samples) -> Samples:
     """Cut both ends where the level is 35 dB below the loudest 10 ms."""
     n = len(samples) // _LEVEL_WINDOW
     windows = samples[: n * _LEVEL_WINDOW].reshape(n, _LEVEL_WINDOW)

@@ -1,0 +1,275 @@
+"""The training tool: what it refuses, what it feeds the network, what it ships."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import cards
+from samples import SAMPLE_RATE, Samples
+from tools.demo_model import augment, network, voices
+from tools.demo_model.clips import Cast, compose, draw_clips
+from tools.demo_model.export import card, tokenizer_model
+from tools.demo_model.scoring import count_errors
+from tools.demo_model.vocabulary import TOKENS, Word, decode_greedily, encode, spell
+from tools.demo_model.voices import HeldOutRecording, Voice
+
+ASSETS = Path(__file__).parent.parent / "assets" / "demo"
+
+
+def tone(seconds: float, hertz: float = 300.0) -> Samples:
+    time = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    return np.asarray(0.5 * np.sin(2 * np.pi * hertz * time), np.float32)
+
+
+def voice(name: str, language: str, *, human: bool = False) -> Voice:
+    speaker = Voice(name, language, human)
+    for digit in range(10):
+        speaker.add((Word(language, digit),), tone(0.3, 200 + 50 * digit))
+    return speaker
+
+
+def cast() -> Cast:
+    return Cast([voice("a", "en", human=True), voice("b", "en"), voice("c", "cmn")])
+
+
+class TestHeldOutRecordings:
+    """Recordings 0 to 4 are the test set, and are never opened."""
+
+    @pytest.mark.parametrize("index", range(5))
+    def test_a_test_recording_is_refused_by_name(self, index: int) -> None:
+        """The name is enough: the file need not even exist."""
+        with pytest.raises(HeldOutRecording, match=f"3_george_{index}"):
+            voices.parse_recording(Path(f"3_george_{index}.wav"))
+
+    def test_a_training_recording_is_taken_apart(self) -> None:
+        """Digit, speaker and index come from the name."""
+        assert voices.parse_recording(Path("x/3_george_15.wav")) == (3, "george", 15)
+
+    def test_a_folder_is_read_without_them(self, tmp_path: Path) -> None:
+        """Unreadable test recordings do no harm, since nobody reads them."""
+        for index in range(5):
+            (tmp_path / f"7_george_{index}.wav").write_bytes(b"not audio")
+        soundfile.write(tmp_path / "7_george_5.wav", tone(0.3), 8000)
+
+        found = voices.recorded_voices(tmp_path, indices=range(50))
+
+        assert [one.name for one in found] == ["george"]
+        assert [u.words for u in found[0].utterances] == [(Word("en", 7),)]
+
+    def test_a_speaker_can_be_left_out(self, tmp_path: Path) -> None:
+        """The left-out speaker gives no voice."""
+        for speaker in ("george", "lucas"):
+            soundfile.write(tmp_path / f"7_{speaker}_9.wav", tone(0.3), 8000)
+
+        found = voices.recorded_voices(tmp_path, indices=[9], without="lucas")
+
+        assert [one.name for one in found] == ["george"]
+
+    def test_held_out_synthetic_voices_are_none_of_the_others(self) -> None:
+        """No variant is on both lists."""
+        assert not {*voices.VARIANTS} & {*voices.HELD_OUT_VARIANTS}
+        assert not {*voices.FLITE} & {*voices.HELD_OUT_FLITE}
+
+    def test_the_checkpoint_is_not_chosen_on_the_test_set(self) -> None:
+        """Selection recordings lie within 5 to 49."""
+        assert not {*voices.SELECTION} & {*voices.TEST_INDICES}
+
+
+class TestAugmentation:
+    """Every effect keeps its promise on length, level and pitch."""
+
+    @pytest.mark.parametrize("factor", [0.7, 1.0, 1.4])
+    def test_stretching_changes_the_length_and_not_the_pitch(
+        self, factor: float
+    ) -> None:
+        """A tone of 300 Hz stays one, and lasts `factor` times as long."""
+        stretched = augment.stretch(tone(1.0), factor)
+
+        spectrum = np.abs(np.fft.rfft(stretched))
+        hertz = np.argmax(spectrum) * SAMPLE_RATE / len(stretched)
+        assert len(stretched) == pytest.approx(factor * 16000, abs=2)
+        assert hertz == pytest.approx(300, abs=10)
+
+    @pytest.mark.parametrize("factor", [0.8, 1.25])
+    def test_a_higher_speed_is_shorter_and_higher(self, factor: float) -> None:
+        """Pitch and duration change together."""
+        faster = augment.change_speed(tone(1.0), factor)
+
+        spectrum = np.abs(np.fft.rfft(faster))
+        hertz = np.argmax(spectrum) * SAMPLE_RATE / len(faster)
+        assert len(faster) == pytest.approx(16000 / factor, abs=2)
+        assert hertz == pytest.approx(300 * factor, abs=5)
+
+    @pytest.mark.parametrize(("codec", "container", "bit_rate"), voices.CODECS)
+    def test_a_codec_keeps_the_time_line(
+        self, codec: str, container: str, bit_rate: int
+    ) -> None:
+        """What comes back is as long as what went in, and not shifted."""
+        rng = np.random.default_rng(0)
+        clip = tone(3.0) * np.repeat(rng.uniform(0, 1, 30), 1600).astype(np.float32)
+
+        decoded = augment.transcode(clip, codec, container, bit_rate)
+
+        assert decoded.shape == clip.shape
+        assert np.corrcoef(decoded, clip)[0, 1] > 0.9
+
+    @given(seed=st.integers(0, 2**32))
+    def test_roughening_keeps_shape_and_stays_finite(self, seed: int) -> None:
+        """Whatever is drawn, a batch stays a batch of finite samples."""
+        clips = np.stack([tone(0.5), np.zeros(8000, np.float32)])
+
+        rough = augment.roughen(clips, np.random.default_rng(seed))
+
+        assert rough.shape == clips.shape
+        assert rough.dtype == np.float32
+        assert np.isfinite(rough).all()
+
+    @given(seed=st.integers(0, 2**32))
+    def test_non_speech_is_within_full_scale(self, seed: int) -> None:
+        """Silence, noise and music have the length asked for and do not clip."""
+        clip = augment.non_speech(8000, np.random.default_rng(seed))
+
+        assert clip.shape == (8000,)
+        assert np.abs(clip).max() <= 1.0
+
+    def test_the_input_is_normalised_as_the_server_does(self) -> None:
+        """Zero mean and unit variance with layer norm's epsilon."""
+        clips = np.stack([tone(0.5) + 0.2, 1e-3 * tone(0.5)])
+
+        expected = torch.nn.functional.layer_norm(torch.from_numpy(clips), (8000,))
+
+        np.testing.assert_allclose(
+            augment.standardise(clips), expected.numpy(), atol=1e-4
+        )
+
+    def test_companding_is_close_at_every_level(self) -> None:
+        """The error of 8-bit mu-law follows the level: about 38 dB below it."""
+        for level in (1.0, 0.1, 0.02):
+            clip = level * tone(0.2)[None]
+            error = augment.companded(clip) - clip
+            assert error.std() < 0.03 * clip.std()
+
+
+class TestClips:
+    """Batches depend on seed and step alone, and say what their labels say."""
+
+    @pytest.mark.parametrize("step", [0, 600, 2000])
+    def test_a_step_is_reproducible(self, step: int) -> None:
+        """A resumed run sees what an uninterrupted one sees."""
+        first = draw_clips(cast(), seed=1, step=step)
+        again = draw_clips(cast(), seed=1, step=step)
+
+        np.testing.assert_array_equal(first.waves, again.waves)
+        assert first.words == again.words
+
+    def test_seeds_differ(self) -> None:
+        """Another seed, another batch."""
+        first = draw_clips(cast(), seed=1, step=0)
+        other = draw_clips(cast(), seed=2, step=0)
+
+        assert first.words != other.words
+
+    @given(seed=st.integers(0, 2**32))
+    def test_a_clip_holds_whole_words(self, seed: int) -> None:
+        """Each word of 0.3 s fits, at the fastest speed that is drawn."""
+        rng = np.random.default_rng(seed)
+
+        clip, words = compose(cast(), rng, n=32000, max_words=16)
+
+        assert clip.shape == (32000,)
+        assert 1 <= len(words) <= 16
+        assert np.count_nonzero(clip) >= len(words) * 0.9 * 0.3 * 16000 / 1.3
+
+
+class TestVocabulary:
+    """Text and tokens."""
+
+    def test_unspaced_words_are_joined_without_a_space(self) -> None:
+        """Only within the script: a change of language is a space."""
+        words = [Word("en", 1), Word("cmn", 2), Word("cmn", 3), Word("hi", 4)]
+
+        assert spell(words) == "one 二三 चार"
+
+    def test_text_survives_encoding(self) -> None:
+        """Repeated letters need a blank between them, as CTC has it."""
+        text = "three fünf पाँच 九"
+        frames = [label for token in encode(text) for label in (token, 0)]
+
+        assert decode_greedily(frames) == text
+
+    def test_labels_of_words_are_distinct(self) -> None:
+        """The auxiliary output has one label for every word, and the blank."""
+        labels = {
+            Word(language, digit).label
+            for language in voices.ACCENTS
+            for digit in range(10)
+        }
+
+        assert labels == set(range(1, 51))
+
+    def test_unspaced_text_is_scored_by_character(self) -> None:
+        """One wrong character of three is one word error of three."""
+        assert count_errors("一二三", "一八三").rate == pytest.approx(1 / 3)
+
+
+class TestNetwork:
+    """The fast way through the weights is fairseq2's function."""
+
+    def test_it_equals_the_module_it_trains(self) -> None:
+        """Same weights, same audio, same logits."""
+        torch.manual_seed(0)
+        model = network.create_model().eval()
+        waves = torch.randn(2, 12000)
+
+        from fairseq2.nn import BatchLayout
+
+        with torch.inference_mode():
+            ours, middle = network.forward(model, waves)
+            theirs, _ = model(waves, BatchLayout(tuple(waves.shape), None))
+
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+        assert middle.shape == (2, ours.shape[1], network.MODEL_DIM)
+
+    def test_every_weight_is_trained(self) -> None:
+        """The gradient reaches all parameters, the weight norm's among them."""
+        model = network.create_model()
+        head = network.WordHead()
+
+        logits, middle = network.forward(model, torch.randn(1, 8000))
+        (logits.logsumexp(-1).sum() + head(middle).logsumexp(-1).sum()).backward()
+
+        for name, parameter in [*model.named_parameters(), *head.named_parameters()]:
+            assert parameter.grad is not None, name
+
+
+class TestShippedFiles:
+    """What the tool would write is what the repository holds."""
+
+    def test_the_card_is_the_one_that_ships(self) -> None:
+        """Retraining overwrites the files and changes nothing but weights."""
+        assert (ASSETS / "omniASR_CTC_demo.yaml").read_text("utf-8") == card()
+
+    def test_the_tokenizer_spells_the_tokens(self, tmp_path: Path) -> None:
+        """fairseq2's own tokenizer decodes every token to its text."""
+        cards.start_fairseq2(None)
+        from model_loading import load_tokenizer, read_vocabulary
+
+        path = tmp_path / "tokenizer.model"
+        path.write_bytes(tokenizer_model())
+
+        texts = read_vocabulary(load_tokenizer(path)).texts
+
+        assert texts[4:] == TOKENS[4:]
+
+    def test_the_checkpoint_is_small_enough_for_the_repository(self) -> None:
+        """8 MB at most."""
+        assert (ASSETS / "omniASR_CTC_demo.pt").stat().st_size <= 8e6
+
+    def test_positions_have_sixteen_channels_a_group(self) -> None:
+        """With fewer, bfloat16 is computed wrongly on some processors."""
+        assert network.MODEL_DIM // network.N_POSITIONAL_GROUPS % 16 == 0

@@ -1,0 +1,208 @@
+"""Compose test clips with known texts and word times, and a manifest of them.
+
+    python -m tools.compose_clips FOLDER --work-dir WORK [--speech-dir DIR ...]
+
+Writes the sets that the demo model is measured on, ready for
+`benchmarks/accuracy.py`: strings of 1 to 9 digits with pauses of 0 to 0.5 s,
+spoken by the test recordings (0 to 4 of each digit) of the data set's speakers
+and by the held-out synthetic voices, and clips in which nobody speaks.
+
+    python -m tools.compose_clips tests/data/synthetic --work-dir WORK --small
+
+writes the clips that the tests use: a few per language, synthetic voices alone.
+
+Clips are joined by `tests/composer.py`, which shares no code with the training
+tool: its trimming, levels and room tone are not those that the model was trained
+with. Seeded: the same voices give the same clips.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import numpy as np
+import soundfile
+
+from benchmarks import manifest
+from benchmarks.manifest import Entry, WordTime
+from samples import SAMPLE_RATE, Samples
+from tests import composer
+from tests.composer import Composition, Recording
+from tools.demo_model.augment import non_speech
+from tools.demo_model.vocabulary import UNSPACED, spell
+from tools.demo_model.voices import Voice, synthetic_voices
+
+MAX_DIGITS: Final = 9
+SMALL_LENGTHS: Final = (1, 3, 5, 9)  # digits in the clips of one language
+SMALL_LANGUAGES: Final = ("es", "de", "hi", "cmn")
+NON_SPEECH_CLIP_S: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says."""
+
+    folder: Path
+    work_dir: Path
+    speech_dir: Path
+    speakers: list[str]
+    first_index: int
+    last_index: int
+    group: str
+    count: int
+    minutes: int
+    small: bool
+
+
+def parse_options(arguments: Sequence[str]) -> Options:
+    parser = argparse.ArgumentParser(description="Compose test clips and a manifest.")
+    add = parser.add_argument
+    add("folder", type=Path, help="where the clips go")
+    add("--work-dir", type=Path, required=True, help="of the training tool")
+    add("--speech-dir", type=Path, default=composer.DIGITS, help="recordings")
+    add("--speakers", nargs="+", default=list(composer.SPEAKERS))
+    add("--first-index", type=int, default=0, help="of the recordings")
+    add("--last-index", type=int, default=4)
+    add("--group", default="test recordings", help="name of the set of recordings")
+    add("--count", type=int, default=300, help="clips in each set")
+    add("--minutes", type=int, default=20, help="of non-speech")
+    add("--small", action="store_true", help="the clips for tests/data/synthetic")
+    return Options(**vars(parser.parse_args(arguments)))
+
+
+class Writer:
+    """Writes clips as FLAC and remembers what is in them."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._entries: list[Entry] = []
+
+    def add(
+        self,
+        name: str,
+        samples: Samples,
+        *,
+        text: str = "",
+        language: str = "",
+        group: str = "",
+        words: tuple[WordTime, ...] = (),
+    ) -> None:
+        path = self._folder / f"{name}.flac"
+        soundfile.write(path, np.clip(samples, -1, 1), SAMPLE_RATE, subtype="PCM_16")
+        self._entries.append(Entry(path, text, language, group, words))
+
+    def add_composition(
+        self, name: str, composition: Composition, *, language: str, group: str
+    ) -> None:
+        words = tuple(
+            WordTime(
+                word.text,
+                round(word.start / SAMPLE_RATE, 4),
+                round(word.end / SAMPLE_RATE, 4),
+            )
+            for word in composition.words
+        )
+        separator = "" if language in UNSPACED else " "
+        text = separator.join(word.text for word in words)
+        self.add(
+            name,
+            composition.samples,
+            text=text,
+            language=language,
+            group=group,
+            words=words,
+        )
+
+    def close(self) -> None:
+        manifest.write(self._folder / "manifest.jsonl", self._entries)
+
+
+def held_out_recordings(work_dir: Path) -> dict[str, list[Recording]]:
+    """Return single words of the held-out synthetic voices, by language."""
+    by_language: dict[str, list[Recording]] = {}
+    for voice in synthetic_voices(work_dir / "held-out-voices", held_out=True):
+        by_language.setdefault(voice.language, []).extend(_single_words(voice))
+    return by_language
+
+
+def _single_words(voice: Voice) -> Iterator[Recording]:
+    for utterance in voice.utterances:
+        if len(utterance.words) == 1:
+            text = spell(list(utterance.words))
+            yield Recording(text, voice.name, 0, composer.trim(utterance.samples))
+
+
+def write_strings(
+    writer: Writer,
+    recordings: Sequence[Recording],
+    *,
+    language: str,
+    group: str,
+    count: int,
+) -> None:
+    """Write clips of 1 to 9 words of one voice each."""
+    rng = Random(f"{language} {group}")
+    for index in range(count):
+        n_words = 1 + index % MAX_DIGITS
+        composition = composer.random_composition(recordings, n_words, rng=rng)
+        name = f"{group.replace(' ', '-')}-{language}-{index:03}"
+        writer.add_composition(name, composition, language=language, group=group)
+
+
+def write_small(writer: Writer, held_out: dict[str, list[Recording]]) -> None:
+    """Write the few clips that the tests keep."""
+    rng = Random(0)
+    for language in SMALL_LANGUAGES:
+        for length in SMALL_LENGTHS:
+            composition = composer.random_composition(
+                held_out[language], length, rng=rng
+            )
+            name = f"{language}-{length}"
+            writer.add_composition(name, composition, language=language, group="")
+
+
+def write_non_speech(writer: Writer, minutes: int) -> None:
+    """Write clips of silence, noise, hum, music and clicks."""
+    rng = np.random.default_rng(2)
+    for index in range(minutes * 60 // NON_SPEECH_CLIP_S):
+        samples = non_speech(NON_SPEECH_CLIP_S * SAMPLE_RATE, rng)
+        writer.add(f"non-speech-{index:03}", samples, group="non-speech")
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = parse_options(arguments)
+    writer = Writer(options.folder)
+    held_out = held_out_recordings(options.work_dir)
+    if options.small:
+        write_small(writer, held_out)
+    else:
+        indexes = range(options.first_index, options.last_index + 1)
+        recordings = composer.load(
+            options.speech_dir, speakers=options.speakers, indexes=indexes
+        )
+        write_strings(
+            writer,
+            recordings,
+            language="en",
+            group=options.group,
+            count=options.count,
+        )
+        for language, own in held_out.items():
+            write_strings(
+                writer,
+                own,
+                language=language,
+                group=f"held-out voices {language}",
+                count=options.count // 3,
+            )
+        write_non_speech(writer, options.minutes)
+    writer.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,181 @@
+"""Training clips: words put together, at random but reproducibly.
+
+The clips of a step depend on the seed and the number of the step alone, so a
+resumed run sees what an uninterrupted one would have seen. All clips of a batch
+have one length and no padding: ragged batches trained four times slower. Lengths
+follow a curriculum, without which the network never leaves the plateau where it
+answers nothing but blanks: single words first, then a few, then strings.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from samples import SAMPLE_RATE, Samples
+from tools.demo_model.augment import (
+    Batch,
+    change_speed,
+    non_speech,
+    roughen,
+    standardise,
+)
+from tools.demo_model.vocabulary import Word, spell
+from tools.demo_model.voices import Utterance, Voice
+
+BATCH_S: Final = 32  # seconds of audio in a step
+SINGLE_WORDS_UNTIL: Final = 500  # steps
+SHORT_STRINGS_UNTIL: Final = 1500
+HUMAN_SHARE: Final = 0.5
+MIXED_SHARE: Final = 0.25  # clips in which the voice changes from word to word
+BILINGUAL_SHARE: Final = 0.04
+NON_SPEECH_SHARE: Final = 0.06
+
+
+@dataclass(frozen=True, slots=True)
+class Clips:
+    """One batch.
+
+    Attributes:
+        waves: Standardised audio, shape (clips, samples).
+        words: What is said in each clip.
+    """
+
+    waves: Batch
+    words: tuple[tuple[Word, ...], ...]
+
+
+class Cast:
+    """All voices, and a fair way to draw from them."""
+
+    def __init__(self, voices: Sequence[Voice]) -> None:
+        self._human = [voice for voice in voices if voice.human]
+        self._synthetic: dict[str, list[Voice]] = {}
+        for voice in voices:
+            if not voice.human:
+                self._synthetic.setdefault(voice.language, []).append(voice)
+        self._languages = sorted(self._synthetic)
+        weights = [1.5 if name == "en" else 1.0 for name in self._languages]
+        self._weights = np.array(weights) / sum(weights)
+
+    def draw(self, rng: np.random.Generator, *, like: Voice | None = None) -> Voice:
+        """Draw a voice; with `like`, one of the same language."""
+        human = rng.random() < HUMAN_SHARE
+        if like is not None and like.language != "en":
+            return _choose(self._synthetic[like.language], rng)
+        if human and self._human:
+            return _choose(self._human, rng)
+        if like is not None:
+            return _choose(self._synthetic["en"], rng)
+        name = str(rng.choice(self._languages, p=self._weights))
+        return _choose(self._synthetic[name], rng)
+
+
+def _choose(voices: Sequence[Voice], rng: np.random.Generator) -> Voice:
+    return voices[int(rng.integers(len(voices)))]
+
+
+def compose(
+    cast: Cast, rng: np.random.Generator, *, n: int, max_words: int
+) -> tuple[Samples, tuple[Word, ...]]:
+    """Say random words into a clip of `n` samples, from a random start."""
+    voice = cast.draw(rng)
+    mixed, bilingual = rng.random() < MIXED_SHARE, rng.random() < BILINGUAL_SHARE
+    max_gap = rng.choice([0.0, 0.1, 0.25, 0.5, 1.0], p=[0.1, 0.2, 0.25, 0.4, 0.05])
+    room = int(n * rng.uniform(0.5, 1.0))
+    speed = _speed(rng)
+    pieces: list[Samples] = []
+    words: list[Word] = []
+    used = 0
+    while len(words) < max_words:
+        if mixed or (bilingual and rng.random() < 0.4):
+            voice = cast.draw(rng, like=None if bilingual else voice)
+            speed = _speed(rng)
+        piece, said = _say(voice, rng, speed)
+        gap = int(SAMPLE_RATE * rng.uniform(0, max_gap)) if words else 0
+        if len(words) + len(said) > max_words or used + gap + len(piece) > room:
+            if words or len(piece) > n:
+                break
+            room, gap = n, 0
+        pieces += [np.zeros(gap, np.float32), piece]
+        words += said
+        used += gap + len(piece)
+    clip = np.zeros(n, np.float32)
+    start = int(rng.integers(n - used + 1))
+    if pieces:
+        clip[start : start + used] = np.concatenate(pieces)
+    return clip, tuple(words)
+
+
+def _speed(rng: np.random.Generator) -> float:
+    return float(rng.uniform(0.8, 1.25)) if rng.random() < 0.7 else 1.0
+
+
+def _say(
+    voice: Voice, rng: np.random.Generator, speed: float
+) -> tuple[Samples, tuple[Word, ...]]:
+    """Draw one utterance of a voice, at its own loudness."""
+    utterance: Utterance = voice.utterances[int(rng.integers(len(voice.utterances)))]
+    samples = change_speed(utterance.samples, speed * rng.uniform(0.97, 1.03))
+    return samples * np.float32(rng.uniform(0.35, 0.95)), utterance.words
+
+
+def draw_clips(cast: Cast, *, seed: int, step: int) -> Clips:
+    """Return the batch of one step."""
+    rng = np.random.default_rng((seed, step))
+    if step < SINGLE_WORDS_UNTIL:
+        seconds, max_words = 1, 1
+    elif step < SHORT_STRINGS_UNTIL:
+        seconds, max_words = 2, 3
+    else:
+        seconds, max_words = int(rng.choice([2, 4, 8], p=[0.25, 0.4, 0.35])), 16
+    n = seconds * SAMPLE_RATE
+    waves: list[Samples] = []
+    words: list[tuple[Word, ...]] = []
+    for _ in range(BATCH_S // seconds):
+        if step >= SHORT_STRINGS_UNTIL and rng.random() < NON_SPEECH_SHARE:
+            waves.append(non_speech(n, rng))
+            words.append(())
+            continue
+        clip, said = compose(cast, rng, n=n, max_words=max_words)
+        waves.append(clip)
+        words.append(said)
+    return Clips(standardise(roughen(np.stack(waves), rng)), tuple(words))
+
+
+class Steps(Dataset[Clips]):
+    """The batches of a run, addressed by step."""
+
+    def __init__(self, cast: Cast, seed: int) -> None:
+        self._cast = cast
+        self._seed = seed
+
+    def __getitem__(self, step: int) -> Clips:
+        return draw_clips(self._cast, seed=self._seed, step=step)
+
+
+def evaluation_clips(
+    voices: Sequence[Voice], *, count: int, seed: int
+) -> list[tuple[Samples, str]]:
+    """Strings of 1 to 9 digits of one voice, pauses of 0 to 0.5 s, unchanged."""
+    rng = np.random.default_rng(seed)
+    clips = []
+    for index in range(count):
+        voice = voices[index % len(voices)]
+        single = [u for u in voice.utterances if len(u.words) == 1]
+        chosen = [
+            single[i] for i in rng.integers(len(single), size=rng.integers(1, 10))
+        ]
+        pieces = [_silence(rng, 0.4)]
+        for utterance in chosen:
+            loudness = np.float32(rng.uniform(0.5, 0.95))
+            pieces += [utterance.samples * loudness, _silence(rng, 0.5)]
+        text = spell([word for utterance in chosen for word in utterance.words])
+        clips.append((np.concatenate([*pieces, _silence(rng, 0.4)]), text))
+    return clips
+
+
+def _silence(rng: np.random.Generator, max_s: float) -> Samples:
+    return np.zeros(int(SAMPLE_RATE * rng.uniform(0, max_s)), np.float32)

@@ -1,0 +1,227 @@
+"""Where words come from: recorded speakers, and synthetic voices.
+
+A *voice* is one speaker saying words in one language. Recorded speakers come from
+the Free Spoken Digit Dataset; by its convention recordings 0 to 4 of each digit
+are the test set, and this module refuses them by name: no other module of the
+tool opens a recording. Synthetic voices are spoken by espeak-ng and flite. Some of
+both are held out: `SELECTION` recordings choose the checkpoint, and the voices in
+`HELD_OUT_VARIANTS` and `HELD_OUT_FLITE` are never trained on.
+"""
+
+import random
+import subprocess
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from samples import SAMPLE_RATE, Samples
+from tools.demo_model.augment import stretch, transcode
+from tools.demo_model.vocabulary import DIGITS, Word, spell
+
+TEST_INDICES: Final = range(0, 5)
+SELECTION: Final = range(46, 50)
+
+ACCENTS: Final[dict[str, tuple[str, ...]]] = {
+    "en": ("en-us", "en-gb", "en-gb-scotland", "en-029", "en-gb-x-rp", "en-us-nyc"),
+    "es": ("es", "es-419"),
+    "de": ("de",),
+    "hi": ("hi",),
+    "cmn": ("cmn",),
+}
+VARIANTS: Final = (
+    "m1 m2 m3 m4 m5 m7 m8 f1 f2 f3 f5 Adam Alex Alicia Andrea Andy Annie antonio "
+    "aunty belinda benjamin boris caleb david Denis Diogo ed edward Gene grandma "
+    "grandpa Henrique Hugo iven Jacky john Lee linda marcelo Marco klatt2 klatt4"
+).split()
+HELD_OUT_VARIANTS: Final = ("m6", "f4", "Mario", "max", "steph", "klatt3")
+FLITE: Final = ("kal", "awb", "kal16", "slt")
+HELD_OUT_FLITE: Final = ("rms",)
+CODECS: Final = (
+    ("libopus", "ogg", 8_000),
+    ("libmp3lame", "mp3", 24_000),
+    ("libopus", "ogg", 14_000),
+)
+
+
+class HeldOutRecording(ValueError):
+    """A recording of the test set was named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """Words as they were spoken in one go."""
+
+    words: tuple[Word, ...]
+    pcm: NDArray[np.int16]
+
+    @property
+    def samples(self) -> Samples:
+        return self.pcm.astype(np.float32) / 32768
+
+
+@dataclass(slots=True)
+class Voice:
+    """One speaker and what can be heard from him."""
+
+    name: str
+    language: str
+    human: bool
+    utterances: list[Utterance] = field(default_factory=list)
+
+    def add(self, words: tuple[Word, ...], samples: Samples) -> None:
+        peak = float(np.abs(samples).max(initial=0.0))
+        if len(samples) > SAMPLE_RATE // 20 and peak > 0:
+            pcm = (samples / peak * 32000).astype(np.int16)
+            self.utterances.append(Utterance(words, pcm))
+
+
+def parse_recording(path: Path) -> tuple[int, str, int]:
+    """Split `{digit}_{speaker}_{index}.wav`.
+
+    Raises:
+        HeldOutRecording: It belongs to the test set.
+    """
+    digit, speaker, index = path.stem.split("_")
+    if int(index) in TEST_INDICES:
+        raise HeldOutRecording(f"{path.name} is a test recording (0-4): not for us")
+    return int(digit), speaker, int(index)
+
+
+def list_recordings(folder: Path) -> Iterator[Path]:
+    """Yield the recordings that are not in the test set."""
+    for path in sorted(folder.glob("*_*_*.wav")):
+        if int(path.stem.split("_")[2]) not in TEST_INDICES:
+            yield path
+
+
+def read_trimmed(path: Path) -> Samples:
+    """Read a file as 16 kHz mono and cut the silence around the sound."""
+    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    mono = samples.mean(axis=1)
+    if rate != SAMPLE_RATE:
+        mono = resample(mono, rate)
+    loud = np.flatnonzero(np.abs(mono) > 0.01 * max(1e-6, np.abs(mono).max(initial=0)))
+    if not len(loud):
+        return np.zeros(0, np.float32)
+    return np.asarray(mono[max(0, loud[0] - 160) : loud[-1] + 320], np.float32)
+
+
+def resample(samples: Samples, rate: int) -> Samples:
+    """Bring `samples` to 16 kHz by cutting or padding its spectrum."""
+    n_out = round(len(samples) * SAMPLE_RATE / rate)
+    spectrum = np.fft.rfft(samples)
+    bins = np.zeros(n_out // 2 + 1, spectrum.dtype)
+    kept = min(len(bins), len(spectrum))
+    bins[:kept] = spectrum[:kept]
+    return (np.fft.irfft(bins, n_out) * (n_out / len(samples))).astype(np.float32)
+
+
+def recorded_voices(
+    folder: Path, *, indices: Iterable[int], without: str | None = None
+) -> list[Voice]:
+    """Load the recordings of the given indices, one voice per speaker."""
+    wanted = frozenset(indices)
+    voices: dict[str, Voice] = {}
+    for path in list_recordings(folder):
+        digit, speaker, index = parse_recording(path)
+        if index in wanted and speaker != without:
+            voice = voices.setdefault(speaker, Voice(speaker, "en", human=True))
+            voice.add((Word("en", digit),), read_trimmed(path))
+    return list(voices.values())
+
+
+def vary(voice: Voice, seed: int) -> None:
+    """Add slower, faster and transcoded copies of every word of a voice."""
+    rng = random.Random(f"{seed} {voice.name}")
+    originals = list(voice.utterances)
+    for utterance in originals:
+        for low, high in ((0.7, 0.95), (1.05, 1.4)):
+            slower = stretch(utterance.samples, rng.uniform(low, high))
+            voice.add(utterance.words, slower)
+    gap = np.zeros(SAMPLE_RATE // 10, np.float32)
+    pieces = [piece for u in originals for piece in (u.samples, gap)]
+    for codec, container, bit_rate in CODECS:
+        tape = transcode(np.concatenate(pieces), codec, container, bit_rate)
+        start = 0
+        for utterance in originals:
+            end = start + len(utterance.pcm)
+            if rng.random() < 0.4:
+                voice.add(utterance.words, tape[start:end].copy())
+            start = end + len(gap)
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """Words to be spoken by a synthesiser into a file.
+
+    Attributes:
+        command: The synthesiser's, but for the file's name at its end.
+    """
+
+    folder: Path
+    voice: str
+    words: tuple[Word, ...]
+    command: tuple[str, ...]
+
+    @property
+    def path(self) -> Path:
+        digits = "".join(str(word.digit) for word in self.words)
+        return self.folder / f"{self.voice}_{digits}.wav"
+
+
+def _orders(folder: Path, held_out: bool) -> Iterator[_Order]:
+    """List what all voices of one side of the split have to say."""
+    rng = random.Random(1 if held_out else 0)
+    for language, accents in ACCENTS.items():
+        repeats = 1 if held_out else {6: 1, 2: 2, 1: 3}[len(accents)]
+        for accent in accents:
+            for variant in HELD_OUT_VARIANTS if held_out else VARIANTS:
+                for repeat in range(repeats):
+                    voice = f"{accent}+{variant}"
+                    name = f"{language}_{voice}_{repeat}"
+                    speak = ["espeak-ng", "-v", voice, "-s", str(rng.randint(105, 210))]
+                    speak += ["-p", str(rng.randint(20, 80))]
+                    for words in _texts(language, rng):
+                        command = (*speak, spell(list(words)), "-w")
+                        yield _Order(folder, name, words, command)
+    for voice in HELD_OUT_FLITE if held_out else FLITE:
+        speak = ["flite", "-voice", voice, "-t"]
+        for words in _texts("en", rng):
+            command = (*speak, spell(list(words)), "-o")
+            yield _Order(folder, f"en_flite-{voice}_0", words, command)
+
+
+def _texts(language: str, rng: random.Random) -> Iterator[tuple[Word, ...]]:
+    """Each digit by itself, and two strings spoken fluently."""
+    for digit in range(len(DIGITS[language])):
+        yield (Word(language, digit),)
+    for length in (3, 5):
+        yield tuple(Word(language, rng.randrange(10)) for _ in range(length))
+
+
+def synthetic_voices(folder: Path, *, held_out: bool) -> list[Voice]:
+    """Speak all words in all synthetic voices, or load what was spoken before."""
+    folder.mkdir(parents=True, exist_ok=True)
+    orders = list(_orders(folder, held_out))
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(_speak, orders))
+    voices: dict[str, Voice] = {}
+    for order in orders:
+        name, language = order.voice, order.words[0].language
+        voice = voices.setdefault(name, Voice(name, language, human=False))
+        voice.add(order.words, read_trimmed(order.path))
+    return list(voices.values())
+
+
+def _speak(order: _Order) -> None:
+    """Run the synthesiser; a file that is there is whole."""
+    if not order.path.exists():
+        partial = order.path.with_suffix(".partial")
+        subprocess.run([*order.command, str(partial)], check=True, capture_output=True)
+        partial.replace(order.path)
