@@ -219,7 +219,7 @@ class TestPassages:
         """Within a window and between two."""
         pause = "-" * 60
         windows = [window(80), window(20, 5 * SAMPLE_RATE)]
-        labels = [frames("-a-" + pause + "-b-" + "-" * 14), frames("c" + "-" * 19)]
+        labels = [frames("-a- " + pause + "b-" + "-" * 14), frames("c" + "-" * 19)]
 
         passages = read(windows, labels)
 
