@@ -27,7 +27,7 @@ import ctypes
 import errno
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NoReturn
@@ -125,7 +125,9 @@ class _Damage:
     packets: int = 0
 
 
-def decode_stream(source: BinaryIO, *, limits: DecodeLimits) -> Iterator[Samples]:
+def decode_stream(
+    source: BinaryIO, *, limits: DecodeLimits
+) -> Generator[Samples, None, None]:
     """Decode `source` from its beginning in blocks of at most `BLOCK_SAMPLES`.
 
     Nothing is read before the first block is asked for. Blocking: belongs in a

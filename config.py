@@ -105,7 +105,7 @@ class Settings(BaseSettings):
     )
     vad_enabled: bool = Field(
         True,
-        description="Voice activity detection in live streams.",
+        description="Find speech with voice activity detection.",
     )
 
     # The server
@@ -145,6 +145,12 @@ class Settings(BaseSettings):
         gt=0,
         le=100_000,
         description="Largest request body in megabytes.",
+    )
+    max_audio_seconds: int = Field(
+        21_600,
+        ge=1,
+        le=172_800,
+        description="Longest recording in seconds.",
     )
     max_field_kb: int = Field(
         1024,

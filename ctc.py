@@ -167,11 +167,11 @@ def words(tokens: Sequence[Token], *, position: int = 0) -> tuple[Word, ...]:
     """
     found: list[Word] = []
     space_before = False
-    for group in _groups(tokens):
+    for group in groups(tokens):
         if group[0].text.isspace():
             space_before = bool(found)
             continue
-        found.append(_word(group, position, space_before))
+        found.append(word(group, position=position, space_before=space_before))
         space_before = False
     return tuple(found)
 
@@ -192,7 +192,8 @@ def mean_log_prob(tokens: Iterable[Token]) -> float:
     return sum(logs) / len(logs) if logs else 0.0
 
 
-def _word(group: Sequence[Token], position: int, space_before: bool) -> Word:
+def word(group: Sequence[Token], *, position: int, space_before: bool) -> Word:
+    """Make a word of the tokens of one group; see `groups`."""
     return Word(
         text=raw_text(group),
         start=position + group[0].first_frame * FRAME_SHIFT,
@@ -202,12 +203,15 @@ def _word(group: Sequence[Token], position: int, space_before: bool) -> Word:
     )
 
 
-def _groups(tokens: Sequence[Token]) -> Iterable[list[Token]]:
+def groups(tokens: Sequence[Token]) -> Iterable[list[Token]]:
     """Split tokens into words and spaces, in order.
 
     A character of an unspaced script is a word of its own, together with the
     marks that combine with it (an extended grapheme cluster, UAX #29). What
     stands next to it, digits or Latin letters, is not split.
+
+    Whether a word ends depends on no more than the token after it, so tokens may
+    come in parts: a part begins with the last group of the one before.
     """
     whole = raw_text(tokens)
     cluster_starts = {match.start() for match in _CLUSTER.finditer(whole)}
@@ -221,6 +225,14 @@ def _groups(tokens: Sequence[Token]) -> Iterable[list[Token]]:
         offset += len(token.text)
     if group:
         yield group
+
+
+def pause_separates(left: str, right: str) -> bool:
+    """Whether a pause between two words stands for a space in writing.
+
+    Not between two characters of an unspaced script.
+    """
+    return not (_UNSPACED.match(left[-1]) and _UNSPACED.match(right[0]))
 
 
 def _splits(left: Token, right: Token) -> bool:

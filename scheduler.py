@@ -176,8 +176,17 @@ class Scheduler:
         """
         return await asyncio.wrap_future(self.submit(samples))
 
-    def submit(self, samples: Samples) -> Future[FrameLabels]:
-        """Queue one window from any thread; see `label_frames`."""
+    def submit(
+        self, samples: Samples, *, beyond_limit: bool = False
+    ) -> Future[FrameLabels]:
+        """Queue one window from any thread; see `label_frames`.
+
+        Args:
+            samples: The window.
+            beyond_limit: Take it even if the queue is full. For the later windows
+                of a recording whose first was taken, one at a time, so that hours
+                of work are not lost; such recordings are limited elsewhere.
+        """
         job = _Job(samples, self._clock() + self._max_wait_s)
         with self._changed:
             if self._closed:
@@ -185,7 +194,7 @@ class Scheduler:
             if self._model is None:
                 raise NotReady("The model is still loading.")
             self._drop_cancelled()
-            if len(self._jobs) >= self._max_queued:
+            if len(self._jobs) >= self._max_queued and not beyond_limit:
                 raise QueueFull(self._retry_after_s())
             self._jobs.append(job)
             self._changed.notify()

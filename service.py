@@ -11,18 +11,24 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from audio_decoder import DecodeLimits
 from cards import ModelUnavailable, Progress
 from config import Settings
-from ctc import MAX_WINDOW_S
 from scheduler import Model, Scheduler
-from streaming import FileTranscriber
+from streaming import FileTranscriber, SpeechProbabilities
+
+if TYPE_CHECKING:
+    from vad_model import SileroVad
 
 logger = logging.getLogger("omniasr")
 
 # Decoding is short beside inference; more threads would only fight for cores.
-_N_DECODERS = 2
+_N_WORKERS = 2
+
+# One batch at the model and one waiting, so that the model never does.
+_BATCHES_IN_FLIGHT = 2
 
 # Below, too little of speech is left; telephones sample at 8 kHz.
 _MIN_SAMPLE_RATE = 4_000
@@ -81,23 +87,26 @@ class Service:
         self.n_requests = 0
         self._settled = asyncio.Event()  # set once loading has ended
         self.scheduler = Scheduler(
-            lambda: load(settings, self._enter_stage),
+            lambda: self._load(load),
             max_queued=settings.max_queue,
             max_batch=settings.batch_size,
             max_wait_s=settings.max_wait_s,
             on_loaded=self._loaded,
         )
-        self._decoders = ThreadPoolExecutor(_N_DECODERS, thread_name_prefix="decode")
+        self._workers = ThreadPoolExecutor(_N_WORKERS, thread_name_prefix="worker")
         self.files = FileTranscriber(
             self.scheduler,
-            decoders=self._decoders,
+            workers=self._workers,
             limits=DecodeLimits(
-                max_seconds=MAX_WINDOW_S,
+                max_seconds=settings.max_audio_seconds,
                 max_channels=settings.max_channels,
                 min_sample_rate=_MIN_SAMPLE_RATE,
                 max_sample_rate=settings.max_sample_rate,
             ),
+            listen=self._listen if settings.vad_enabled else None,
+            max_in_flight=_BATCHES_IN_FLIGHT * settings.batch_size,
         )
+        self._vad: SileroVad | None = None
         self._loop = asyncio.get_running_loop()
         self._on_failure: Callable[[], None] = lambda: None
 
@@ -109,7 +118,7 @@ class Service:
     def stop(self) -> None:
         """Serve what is queued within the grace time, then end the threads."""
         self.scheduler.close(timeout_s=self.settings.shutdown_grace_s)
-        self._decoders.shutdown(wait=False, cancel_futures=True)
+        self._workers.shutdown(wait=False, cancel_futures=True)
 
     @property
     def ready(self) -> bool:
@@ -130,7 +139,24 @@ class Service:
         card = self.settings.model_card
         return name is None or name == card or name in self.settings.model_aliases
 
-    # --- told by the model's thread ---
+    def _listen(self) -> SpeechProbabilities:
+        """Begin to listen for speech in one recording."""
+        from vad_model import VadStream
+
+        assert self._vad is not None, "no request is served before it is loaded"
+        return VadStream(self._vad)
+
+    # --- in the model's thread, or told by it ---
+
+    def _load(self, load: LoadModel) -> Model:
+        """Load the model, and what finds speech: both import torch."""
+        model = load(self.settings, self._enter_stage)
+        if self.settings.vad_enabled:
+            self._enter_stage("loading voice activity detection")
+            from vad_model import SileroVad
+
+            self._vad = SileroVad()
+        return model
 
     def _enter_stage(self, stage: str) -> None:
         self.loading.stage = stage

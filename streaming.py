@@ -1,75 +1,239 @@
 """Carry audio from its bytes to a transcript.
 
-`FileTranscriber` does it for a recording: decode in a worker thread, hand the
-window to the scheduler, read words and times off the frames that come back. It
-holds no state between recordings, so any number may run at once; the scheduler
-decides whose turn it is.
+`FileTranscriber` does it for a recording of any length. Worker threads decode it,
+listen for speech and cut windows; the scheduler labels them; worker threads read
+words and times off the frames, in order. Several windows are on their way at once,
+and no more: the recording is only read on when one of them is done, so its length
+costs time and no memory. The transcriber holds no state between recordings, so any
+number may run at once; the scheduler decides whose turn it is.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
-from concurrent.futures import Executor
-from typing import BinaryIO
+import threading
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable
+from concurrent.futures import Executor, Future
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol, TypeVar, TypeVarTuple
 
-import ctc
-import transcript
-import word_times
-from audio_decoder import DecodeLimits, decode
+from audio_chunker import AudioChunker, Window
+from audio_decoder import DecodeLimits, decode_stream
 from ctc import FrameLabels
+from passages import PassageReader
 from samples import Samples
-from scheduler import Model, Scheduler
-from transcript import Segment, Transcript
+from scheduler import QueueFull, Scheduler
+from transcript import Passage, Transcript, join
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+# Blocks of a second that one visit to a worker thread decodes: long enough that
+# visits cost nothing, short enough that results do not wait behind them.
+_BLOCKS_A_STEP = 8
+
+
+class SpeechProbabilities(Protocol):
+    """Listens to one recording; see `vad_model.VadStream`."""
+
+    def add(self, samples: Samples) -> list[float]: ...
+
+    def finish(self) -> list[float]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """How far the transcription of a recording has come.
+
+    Attributes:
+        passages: What became final since the last one; may be empty.
+        position: Sample position up to which all is final; of the last one, the
+            length of the recording.
+    """
+
+    passages: tuple[Passage, ...]
+    position: int
 
 
 class FileTranscriber:
-    """Transcribe recordings of up to one window.
+    """Transcribe recordings.
 
     Args:
         scheduler: Where windows are sent.
-        decoders: Runs the decoding, which blocks.
+        workers: Runs the decoding and the like, which block.
         limits: What a recording may be.
+        listen: Makes what listens for speech in one recording, in a worker
+            thread; None to take everything for speech.
+        max_in_flight: Most windows of one recording between decoder and text.
     """
 
     def __init__(
         self,
         scheduler: Scheduler,
         *,
-        decoders: Executor,
+        workers: Executor,
         limits: DecodeLimits,
+        listen: Callable[[], SpeechProbabilities] | None,
+        max_in_flight: int,
     ) -> None:
         self._scheduler = scheduler
-        self._decoders = decoders
+        self._workers = workers
         self._limits = limits
+        self._listen = listen
+        self._max_in_flight = max_in_flight
 
     async def transcribe(self, source: BinaryIO) -> Transcript:
-        """Transcribe one recording.
+        """Transcribe a recording to its end; see `transcribe_stream`."""
+        passages: list[Passage] = []
+        n_samples = 0
+        async with aclosing(self.transcribe_stream(source)) as advances:
+            async for advance in advances:
+                passages += advance.passages
+                n_samples = advance.position
+        return Transcript(segments=join(passages), n_samples=n_samples)
 
-        Cancelling is safe: a recording that is being decoded is decoded to its
-        end and dropped, a window that waits leaves the queue.
+    async def transcribe_stream(
+        self, source: BinaryIO
+    ) -> AsyncGenerator[Advance, None]:
+        """Transcribe a recording and say what is final as soon as it is.
+
+        Cancelling and closing are safe: windows that wait leave the queue, and once
+        that is done nobody reads `source` any more. Close it (`aclosing`) if it is
+        not read to its end.
 
         Args:
             source: A seekable file in any accepted container.
 
         Raises:
-            audio_decoder's errors, QueueFull, NotReady.
+            audio_decoder's errors, the last three also after some of the text;
+                QueueFull, for the first window only; NotReady.
         """
+        model = self._scheduler.model
+        reader = PassageReader(model.vocabulary, model.spike_offsets)
+        cutter = _Cutter(source, self._limits, self._listen)
+        queue = _InFlight(self._scheduler, self._max_in_flight)
+        try:
+            while not (cutter.exhausted and queue.empty):
+                if cutter.exhausted or queue.should_wait:
+                    window, frames = await queue.next()
+                    passages = await self._work(reader.add, window, frames)
+                    yield Advance(passages, reader.position)
+                else:
+                    queue.add(await self._work(cutter.step))
+            yield Advance((), cutter.n_samples)
+        finally:
+            queue.cancel()
+            # Not in the pool of workers: all of them may be busy, or gone.
+            await asyncio.shield(asyncio.to_thread(cutter.close))
+
+    async def _work(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
         loop = asyncio.get_running_loop()
-        samples = await loop.run_in_executor(
-            self._decoders, lambda: decode(source, limits=self._limits)
+        return await loop.run_in_executor(self._workers, call, *args)
+
+
+class _InFlight:
+    """The windows of one recording that are cut and not labelled yet, in order.
+
+    The scheduler may refuse the first, and then the recording is refused. Later
+    ones wait here until it has room; so as not to wait for ever, one of them is
+    always in its queue.
+    """
+
+    def __init__(self, scheduler: Scheduler, max_in_flight: int) -> None:
+        self._scheduler = scheduler
+        self._max_in_flight = max_in_flight
+        self._waiting: deque[Window] = deque()
+        self._submitted: deque[tuple[Window, Future[FrameLabels]]] = deque()
+        self._begun = False
+
+    @property
+    def empty(self) -> bool:
+        return not self._waiting and not self._submitted
+
+    @property
+    def should_wait(self) -> bool:
+        """Whether to see to the oldest before more is cut."""
+        return bool(self._submitted) and (
+            bool(self._waiting)
+            or len(self._submitted) >= self._max_in_flight
+            or self._submitted[0][1].done()
         )
-        frames = await self._scheduler.label_frames(samples)
-        return await loop.run_in_executor(
-            self._decoders, _read, samples, frames, self._scheduler.model
-        )
 
-    async def segments(self, source: BinaryIO) -> AsyncGenerator[Segment]:
-        for segment in (await self.transcribe(source)).segments:
-            yield segment
+    def add(self, windows: Iterable[Window]) -> None:
+        """Queue the next windows; Raises what `Scheduler.submit` raises."""
+        self._waiting += windows
+        self._submit()
+
+    async def next(self) -> tuple[Window, FrameLabels]:
+        """Wait for the oldest. Cancelling is safe; the window is lost."""
+        window, labels = self._submitted.popleft()
+        frames = await asyncio.wrap_future(labels)
+        self._submit()
+        return window, frames
+
+    def cancel(self) -> None:
+        """Take all windows out of the scheduler's queue."""
+        for _, labels in self._submitted:
+            labels.cancel()
+
+    def _submit(self) -> None:
+        while self._waiting and len(self._submitted) < self._max_in_flight:
+            must = self._begun and not self._submitted
+            try:
+                labels = self._scheduler.submit(
+                    self._waiting[0].samples, beyond_limit=must
+                )
+            except QueueFull:
+                if not self._begun:
+                    raise
+                return
+            self._submitted.append((self._waiting.popleft(), labels))
+            self._begun = True
 
 
-def _read(samples: Samples, frames: FrameLabels, model: Model) -> Transcript:
-    """Read the words, with the times of their sound, off one window's frames."""
-    tokens = ctc.tokens(frames, model.vocabulary)
-    words = word_times.widen(ctc.words(tokens), samples, offsets=model.spike_offsets)
-    segments = transcript.split_at_pauses(words, tokens, frames)
-    return Transcript(segments=segments, n_samples=len(samples))
+class _Cutter:
+    """A recording's windows, some seconds of it at a time.
+
+    For worker threads: any one, one at a time.
+    """
+
+    def __init__(
+        self,
+        source: BinaryIO,
+        limits: DecodeLimits,
+        listen: Callable[[], SpeechProbabilities] | None,
+    ) -> None:
+        self._blocks = decode_stream(source, limits=limits)
+        self._listen = listen
+        self._ear: SpeechProbabilities | None = None
+        self._chunker = AudioChunker(vad_enabled=listen is not None)
+        self._lock = threading.Lock()
+        self.exhausted = False
+        self.n_samples = 0
+
+    def step(self) -> list[Window]:
+        """Decode on; return the windows that this completes, often none."""
+        with self._lock:
+            if self._listen is not None and self._ear is None:
+                self._ear = self._listen()
+            for _ in range(_BLOCKS_A_STEP):
+                windows = self._next()
+                if windows or self.exhausted:
+                    return list(windows)
+            return []
+
+    def close(self) -> None:
+        """Wait for a step that has begun, then free everything."""
+        with self._lock:
+            self.exhausted = True
+            self._blocks.close()
+
+    def _next(self) -> tuple[Window, ...]:
+        block = None if self.exhausted else next(self._blocks, None)
+        if block is not None:
+            self.n_samples += len(block)
+            return self._chunker.add(block, self._ear.add(block) if self._ear else ())
+        if self.exhausted:  # closed while this step waited for its turn
+            return ()
+        self.exhausted = True
+        return self._chunker.finish(self._ear.finish() if self._ear else ())

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import ctc
-from ctc import FrameLabels, Token, Word
+from ctc import Token, Word
 from samples import SAMPLE_RATE
 
 # A pause that separates two segments: longer than the gaps within a phrase.
@@ -21,7 +21,8 @@ class Segment:
     """Words that follow one another without a long pause.
 
     Attributes:
-        tokens: The model's labels, in order, spaces between words among them.
+        tokens: The model's labels, in order, spaces between words among them; their
+            frames are counted from the beginning of the recording.
         avg_log_prob: Mean logarithm of the tokens' probabilities.
         no_speech_prob: The lowest posterior probability of blank within the
             segment. That nothing was said at all cannot be more likely.
@@ -71,52 +72,38 @@ class Transcript:
         return ctc.text(self.words)
 
 
-def split_at_pauses(
-    words: Sequence[Word], tokens: Sequence[Token], frames: FrameLabels
-) -> tuple[Segment, ...]:
-    """Cut the words of one window into segments at its long pauses.
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Words that are final: a segment, or the next part of one.
 
-    Args:
-        words: The window's words.
-        tokens: The tokens that make up these words, spaces among them.
-        frames: The window's frames.
+    Attributes:
+        continues: Whether it goes on with the segment of the passage before.
     """
-    remaining = list(tokens)
-    segments = []
-    for group in _groups(words):
-        own = _take_tokens(group, remaining)
-        first, last = own[0].first_frame, own[-1].last_frame
-        segments.append(
-            Segment(
-                words=tuple(group),
-                tokens=tuple(own),
-                avg_log_prob=ctc.mean_log_prob(own),
-                no_speech_prob=float(frames.blank_probs[first : last + 1].min()),
-            )
-        )
-    return tuple(segments)
+
+    part: Segment
+    continues: bool
 
 
-def _take_tokens(words: Sequence[Word], remaining: list[Token]) -> list[Token]:
-    """Remove the tokens that make up `words` from the front of `remaining`."""
-    n_letters = sum(len(word.text) for word in words)
-    own: list[Token] = []
-    while n_letters > 0:
-        token = remaining.pop(0)
-        if token.text.isspace():
-            if own:  # a space before the first word belongs to nobody
-                own.append(token)
-            continue
-        own.append(token)
-        n_letters -= len(token.text)
-    return own
+def starts_segment(last: Word | None, word: Word) -> bool:
+    """Whether a long pause lies between two words, or nothing before the word."""
+    return last is None or word.start - last.end >= SEGMENT_PAUSE
 
 
-def _groups(words: Iterable[Word]) -> list[list[Word]]:
-    groups: list[list[Word]] = []
-    for word in words:
-        if groups and word.start - groups[-1][-1].end < SEGMENT_PAUSE:
-            groups[-1].append(word)
-        else:
-            groups.append([word])
-    return groups
+def join(passages: Iterable[Passage]) -> tuple[Segment, ...]:
+    """Put segments together from their parts."""
+    parts: list[list[Segment]] = []
+    for passage in passages:
+        if not passage.continues:
+            parts.append([])
+        parts[-1].append(passage.part)
+    return tuple(own[0] if len(own) == 1 else _joined(own) for own in parts)
+
+
+def _joined(parts: Sequence[Segment]) -> Segment:
+    tokens = tuple(token for part in parts for token in part.tokens)
+    return Segment(
+        words=tuple(word for part in parts for word in part.words),
+        tokens=tokens,
+        avg_log_prob=ctc.mean_log_prob(tokens),
+        no_speech_prob=min(part.no_speech_prob for part in parts),
+    )

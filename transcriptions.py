@@ -238,7 +238,7 @@ class _EventStream:
         self._cleanup = cleanup
         self._text: list[str] = []
         self._n_tokens = 0
-        self._n_samples = 0
+        self._n_words = 0
         self._generator = self._events()
         self._coming: asyncio.Future[str] | None = None
 
@@ -285,12 +285,17 @@ class _EventStream:
 
     async def _events(self) -> AsyncGenerator[str]:
         job = self._job
-        async with aclosing(job.service.files.segments(job.form.file.file)) as segments:
-            async for segment in segments:
-                yield self._delta(segment)
+        n_samples = 0
+        async with aclosing(
+            job.service.files.transcribe_stream(job.form.file.file)
+        ) as advances:
+            async for advance in advances:
+                n_samples = advance.position
+                for passage in advance.passages:
+                    yield self._delta(passage.part)
         text = "".join(self._text)
-        job.log_end(self._n_samples, len(text.split()))
-        n_frames = ctc.n_frames(self._n_samples)
+        job.log_end(n_samples, self._n_words)
+        n_frames = ctc.n_frames(n_samples)
         yield _event(
             {
                 "type": "transcript.text.done",
@@ -304,15 +309,16 @@ class _EventStream:
             }
         )
 
-    def _delta(self, segment: Segment) -> str:
-        space = " " if self._text and segment.words[0].space_before else ""
-        self._text.append(space + segment.text)
-        self._n_tokens += len(segment.tokens)
+    def _delta(self, part: Segment) -> str:
+        space = " " if self._text and part.words[0].space_before else ""
+        self._text.append(space + part.text)
+        self._n_tokens += len(part.tokens)
+        self._n_words += len(part.words)
         return _event(
             {
                 "type": "transcript.text.delta",
                 "delta": self._text[-1],
-                "end": schemas.seconds(segment.end),
+                "end": schemas.seconds(part.end),
             }
         )
 

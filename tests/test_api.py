@@ -477,19 +477,6 @@ class TestErrors:
         assert answer.status_code == 400
         assert error_of(answer)["code"] == "unsupported_audio"
 
-    def test_a_clip_of_more_than_40_seconds_is_too_long(
-        self, http: httpx.Client
-    ) -> None:
-        """The limit of the model; 40 s exactly are taken."""
-        exactly = encode(np.zeros(640_000, np.float32), "wav", "pcm_s16le", 16_000)
-        longer = encode(np.zeros(640_001, np.float32), "wav", "pcm_s16le", 16_000)
-
-        assert post(http, exactly).status_code == 200
-        answer = post(http, longer)
-        assert answer.status_code == 400
-        assert error_of(answer)["code"] == "audio_too_long"
-        assert "40" in error_of(answer)["message"]
-
     @pytest.mark.parametrize(
         ("body", "content_type"),
         [

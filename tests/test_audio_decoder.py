@@ -856,7 +856,7 @@ class TestStreaming:
         for _ in range(n_blocks):
             next(blocks)
 
-        blocks.close()  # type: ignore[attr-defined]
+        blocks.close()
         del source, blocks
         gc.collect()
 

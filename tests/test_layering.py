@@ -7,7 +7,18 @@ import pytest
 
 from tests.serving import ROOT
 
-CORE = {"samples", "ctc", "word_times", "transcript", "subtitles", "languages"}
+CORE = {
+    "audio_chunker",
+    "ctc",
+    "languages",
+    "passages",
+    "samples",
+    "stitcher",
+    "subtitles",
+    "transcript",
+    "vad",
+    "word_times",
+}
 SHELL = {
     "audio_decoder",
     "audio_format",
@@ -17,6 +28,7 @@ SHELL = {
     "model_loading",
     "scheduler",
     "streaming",
+    "vad_model",
 }
 EDGE = {
     "auth",

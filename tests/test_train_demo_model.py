@@ -251,8 +251,11 @@ class TestShippedFiles:
     """What the tool would write is what the repository holds."""
 
     def test_the_card_is_the_one_that_ships(self) -> None:
-        """Retraining overwrites the files and changes nothing but weights."""
-        assert (ASSETS / "omniASR_CTC_demo.yaml").read_text("utf-8") == card()
+        """But for the offsets of its word times, which are measured afterwards."""
+        shipped = (ASSETS / "omniASR_CTC_demo.yaml").read_text("utf-8")
+
+        assert shipped.startswith(card())
+        assert shipped.removeprefix(card()).count("\n") == 3
 
     def test_the_tokenizer_spells_the_tokens(self, tmp_path: Path) -> None:
         """fairseq2's own tokenizer decodes every token to its text."""

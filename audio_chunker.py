@@ -1,0 +1,311 @@
+"""Cut long audio into windows that the model takes, without cutting a word.
+
+A recording of up to one window is that window, exactly as given, so its text is
+what upstream's pipeline writes. Only longer ones are cut, by these rules in turn:
+
+1. A pause of 2 s or more ends a window. Most of the silence is left out, and so
+   is everything else in which nobody speaks, however long: it costs no inference.
+2. A window that would grow beyond the limit ends in the longest pause of its
+   second half, if one is long enough to lie between words for certain.
+3. Otherwise two windows share four seconds, best around a shorter pause, and
+   `stitcher.py` finds where one decode takes over from the other. Without voice
+   activity detection all seams are of this kind.
+
+Windows are cut as the audio comes: what is held is one window, what voice activity
+detection has not decided yet, and the newest block. Where they are cut depends on
+sample positions and probabilities, never on how the stream came in blocks.
+
+Rejected: to cut at the quietest place (a plosive's closure is as quiet as a pause);
+short windows of constant length (each seam is a risk, and the models were trained
+on context of this length); to leave out all silence (a pause of a second belongs
+to the sentence, and VAD may be wrong about a soft word in it).
+Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ctc import FRAME_SHIFT, MAX_WINDOW_SAMPLES
+from samples import SAMPLE_RATE, Samples
+from vad import SpeechEvent, SpeechSpans, SpeechStart
+
+# Silence that ends a window wherever it is.
+LONG_PAUSE = 2 * SAMPLE_RATE
+
+# Silence that is certain to lie between two words. Within a word, closures and
+# hesitations last a third of that.
+WORD_PAUSE = SAMPLE_RATE // 2
+
+# What is kept of silence around speech: VAD hears soft sounds late and lets go of
+# them early, and the model was trained on clips that begin and end quietly.
+PADDING = SAMPLE_RATE // 2
+
+# What two windows share where no pause separates them: two margins, in which a
+# decode suffers from not knowing what comes before or after, and as much between
+# them to find a good place in.
+OVERLAP = 4 * SAMPLE_RATE
+
+# Most samples that may be heard and not decided upon.
+_UNDECIDED = SAMPLE_RATE // 4
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One stretch of a recording, for the model.
+
+    Attributes:
+        position: Of its first sample, a multiple of 320, so that the frames of
+            windows that overlap coincide.
+        samples: At most 40 s.
+        shared_before: How many of the first samples are the last of the window
+            before; 0 if silence separates the two.
+        shared_after: How many of the last are the first of the next.
+    """
+
+    position: int
+    samples: Samples
+    shared_before: int = 0
+    shared_after: int = 0
+
+    @property
+    def end(self) -> int:
+        return self.position + len(self.samples)
+
+
+@dataclass(frozen=True, slots=True)
+class _Gap:
+    start: int
+    end: int
+
+    @property
+    def length(self) -> int:
+        return self.end - self.start
+
+    @property
+    def middle(self) -> int:
+        return (self.start + self.end) // 2
+
+
+class AudioChunker:
+    """Audio in, windows out.
+
+    Args:
+        vad_enabled: Whether probabilities of speech are given. If not, everything
+            is taken for speech.
+        max_window: Most samples of a window; a multiple of 320.
+        overlap: Samples that windows without a pause between them share.
+
+    Raises:
+        ValueError: The window is too short for its overlaps.
+    """
+
+    def __init__(
+        self,
+        *,
+        vad_enabled: bool,
+        max_window: int = MAX_WINDOW_SAMPLES,
+        overlap: int = OVERLAP,
+    ) -> None:
+        if max_window % FRAME_SHIFT or overlap % FRAME_SHIFT:
+            raise ValueError(f"Lengths must be multiples of {FRAME_SHIFT} samples.")
+        if max_window < 4 * overlap:
+            raise ValueError("A window must be four times as long as an overlap.")
+        self._max_window = max_window
+        self._overlap = overlap
+        self._held = _Held()
+        self._vad = SpeechSpans() if vad_enabled else None
+        # Spans of speech that are not yet behind us; the last may still go on.
+        self._spans: deque[list[int]] = deque()
+        if not vad_enabled:
+            self._spans.append([0, _OPEN])
+        self._done = 0  # everything before is in windows, or silence
+        self._start: int | None = None  # of the next window, once it is known
+        self._shared = 0  # what it shares with the last
+        self._ended = False
+
+    @property
+    def max_held(self) -> int:
+        """Most samples that are held between two calls, given blocks as so far.
+
+        Besides the window these are the newest block and the rest of the oldest.
+        """
+        return self._max_window + _UNDECIDED + 2 * self._held.longest_block
+
+    @property
+    def n_held(self) -> int:
+        """Samples that are held."""
+        return self._held.end - self._held.start
+
+    def add(
+        self, samples: Samples, probabilities: Iterable[float] = ()
+    ) -> tuple[Window, ...]:
+        """Take the next samples; return the windows that they complete.
+
+        Args:
+            samples: Any number; not copied, so they must not change.
+            probabilities: Of speech, for the 512-sample frames that end within
+                `samples`; nothing without VAD.
+
+        Raises:
+            ValueError: After `finish`.
+        """
+        if self._ended:
+            raise ValueError("The recording has ended.")
+        self._held.append(samples)
+        if self._vad is not None:
+            self._note(self._vad.add(probabilities))
+        return tuple(self._windows())
+
+    def finish(self, probabilities: Iterable[float] = ()) -> tuple[Window, ...]:
+        """End the recording; return the windows that are left.
+
+        Args:
+            probabilities: Of the last frame, if samples remained for one.
+        """
+        self._ended = True
+        end = self._held.end
+        if self._vad is not None:
+            self._note(self._vad.add(probabilities))
+            self._note(self._vad.finish(end))
+        elif self._spans[-1][1] == _OPEN:
+            self._spans[-1][1] = end
+        return tuple(self._windows())
+
+    def _note(self, events: Sequence[SpeechEvent]) -> None:
+        for event in events:
+            if isinstance(event, SpeechStart):
+                self._spans.append([event.position, _OPEN])
+            else:
+                self._spans[-1][1] = event.position
+
+    @property
+    def _decided(self) -> int:
+        """Up to where it is known whether somebody speaks."""
+        end = self._held.end
+        return end if self._vad is None else min(end, self._vad.decided)
+
+    def _windows(self) -> Iterator[Window]:
+        if self._held.end <= self._max_window:
+            # It may be all of the recording.
+            if self._ended and self._spans and self._held.end:
+                self._spans.clear()
+                yield Window(0, self._held.view(0, self._held.end))
+            return
+        while self._find_start() and (window := self._next()) is not None:
+            yield window
+
+    def _find_start(self) -> bool:
+        """Find where the next window starts, and forget the silence before it."""
+        while self._spans and self._spans[0][1] <= (self._start or self._done):
+            self._spans.popleft()
+        if self._start is None:
+            quiet_until = self._spans[0][0] if self._spans else self._decided
+            start = max(self._done, _floor(quiet_until - PADDING))
+            self._held.discard_before(start)
+            if not self._spans:
+                return False
+            self._start = start
+        return True
+
+    def _next(self) -> Window | None:
+        """Cut the next window, if enough is known of what follows."""
+        assert self._start is not None
+        limit = self._start + self._max_window
+        known = min(limit, self._decided)
+        for gap in self._gaps(known):
+            if gap.start + LONG_PAUSE <= gap.end:
+                return self._cut_in(gap)
+        if self._decided > limit:
+            return self._cut_before(limit)
+        if not self._ended:
+            return None
+        return self._cut_in(_Gap(self._spans[-1][1], self._held.end))
+
+    def _gaps(self, until: int) -> Iterator[_Gap]:
+        """Yield the silences after the next window's start, clipped at `until`."""
+        ends = [span[1] for span in self._spans]
+        starts = [span[0] for span in self._spans][1:]
+        for start, end in zip(ends, [*starts, until], strict=True):
+            if start < until:
+                yield _Gap(start, min(end, until))
+
+    def _cut_before(self, limit: int) -> Window:
+        """End a window of which more is to come at the best place."""
+        earliest = limit - self._max_window // 2
+        gaps = [gap for gap in self._gaps(limit) if gap.middle >= earliest]
+        certain = [gap for gap in gaps if gap.length >= WORD_PAUSE]
+        if certain:
+            return self._cut_in(max(certain, key=lambda gap: (gap.length, gap.start)))
+        latest = limit - self._overlap // 2
+        gaps = [gap for gap in gaps if gap.middle <= latest]
+        best = max(gaps, key=lambda gap: (gap.length, gap.start), default=None)
+        return self._cut_around(best.middle if best else latest)
+
+    def _cut_in(self, gap: _Gap) -> Window:
+        """End the window in a silence and leave the rest of it out."""
+        end = gap.start + min(PADDING, gap.length // 2)
+        if gap.end == self._held.end and self._ended:
+            end = min(gap.end, gap.start + PADDING)
+        if end < self._held.end:
+            end = _floor(end)
+        assert self._start is not None
+        end = max(end, self._start + self._shared)
+        window = self._window(end, shared_after=0)
+        self._start, self._shared, self._done = None, 0, end
+        return window
+
+    def _cut_around(self, middle: int) -> Window:
+        """End the window after a place, and begin the next before it."""
+        start = _floor(middle - self._overlap // 2)
+        window = self._window(start + self._overlap, shared_after=self._overlap)
+        self._start, self._shared, self._done = start, self._overlap, start
+        self._held.discard_before(start)
+        return window
+
+    def _window(self, end: int, *, shared_after: int) -> Window:
+        assert self._start is not None
+        samples = self._held.view(self._start, end)
+        return Window(self._start, samples, self._shared, shared_after)
+
+
+_OPEN = 1 << 62  # the end of speech that goes on
+
+
+def _floor(position: int) -> int:
+    """Round down to where a window may start."""
+    return max(0, position - position % FRAME_SHIFT)
+
+
+class _Held:
+    """The blocks that are still needed, addressed by position."""
+
+    def __init__(self) -> None:
+        self._blocks: deque[Samples] = deque()
+        self.start = 0
+        self.end = 0
+        self.longest_block = 0
+
+    def append(self, samples: Samples) -> None:
+        if len(samples):
+            self._blocks.append(samples)
+            self.end += len(samples)
+            self.longest_block = max(self.longest_block, len(samples))
+
+    def discard_before(self, position: int) -> None:
+        """Forget whole blocks, so that up to one more block is held."""
+        while self._blocks and self.start + len(self._blocks[0]) <= position:
+            self.start += len(self._blocks.popleft())
+
+    def view(self, start: int, end: int) -> Samples:
+        """Copy what lies between two positions that are held."""
+        assert self.start <= start <= end <= self.end
+        parts = []
+        position = self.start
+        for block in self._blocks:
+            if position < end and position + len(block) > start:
+                parts.append(block[max(0, start - position) : end - position])
+            position += len(block)
+        return np.concatenate(parts) if parts else np.empty(0, np.float32)
