@@ -31,6 +31,7 @@ import ctc
 import model_loading
 from cards import ModelUnavailable
 from ctc import FrameLabels, Vocabulary
+from model_input import ModelInput
 from samples import SAMPLE_RATE, Samples
 from word_times import UNMEASURED, SpikeOffsets
 
@@ -168,12 +169,13 @@ class ASRModel:
         return f"{text}, {self.self_check.error:.2%} off float32"
 
     @torch.inference_mode()
-    def label_frames(self, windows: Sequence[Samples]) -> list[FrameLabels]:
+    def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
         """Label the frames of a batch of windows of any lengths.
 
-        Each window is normalised over exactly its own samples, as upstream does
-        with a clip. Padding changes nothing: the convolutions normalise frame by
-        frame, and attention does not look at padded frames.
+        A window without a normalisation of its own is normalised over exactly its
+        own samples, as upstream does with a clip. Padding changes nothing: the
+        convolutions normalise frame by frame, and attention does not look at
+        padded frames.
 
         Args:
             windows: Up to 40 s each; a window of less than 400 samples has no
@@ -196,7 +198,7 @@ class ASRModel:
         return results
 
     @torch.inference_mode()
-    def logits(self, windows: Sequence[Samples]) -> tuple[Tensor, list[int]]:
+    def logits(self, windows: Sequence[ModelInput]) -> tuple[Tensor, list[int]]:
         """Run the forward pass and return what the last layer says.
 
         Args:
@@ -220,7 +222,7 @@ class ASRModel:
     def check_arithmetic(self) -> SelfCheck:
         """Compare this model with its own weights in float32 on the CPU."""
         clip = _check_clip()
-        ours = self.logits([clip])[0][0].float().cpu()
+        ours = self.logits([ModelInput(clip)])[0][0].float().cpu()
         with _blocks_in_float32(self._module):
             reference = self._reference_logits(clip)
         difference = (ours - reference).norm() / reference.norm().clamp_min(1e-12)
@@ -230,7 +232,7 @@ class ASRModel:
 
     @torch.inference_mode()
     def _reference_logits(self, clip: Samples) -> Tensor:
-        seqs = _normalised_batch([clip])
+        seqs = _normalised_batch([ModelInput(clip)])
         logits: Tensor = self._module(seqs, _batch_layout(seqs, [len(clip)]))[0]
         return logits[0].float().cpu()
 
@@ -326,8 +328,8 @@ _NO_FRAMES = FrameLabels(
 )
 
 
-def _normalised_batch(windows: Sequence[Samples]) -> Tensor:
-    """Normalise each window to zero mean and unit variance, and pad with zeros.
+def _normalised_batch(windows: Sequence[ModelInput]) -> Tensor:
+    """Normalise each window, by default over itself, and pad with zeros.
 
     Source: omnilingual-asr's `apply_audio_normalization`.
 
@@ -336,8 +338,11 @@ def _normalised_batch(windows: Sequence[Samples]) -> Tensor:
     """
     batch = torch.zeros(len(windows), max(len(window) for window in windows))
     for row, window in zip(batch, windows, strict=True):
-        samples = torch.tensor(window)
-        row[: len(window)] = layer_norm(samples, samples.shape)
+        samples = torch.tensor(window.samples)
+        if given := window.normalisation:
+            row[: len(window)] = (samples - given.mean) / given.std
+        else:
+            row[: len(window)] = layer_norm(samples, samples.shape)
     return batch
 
 

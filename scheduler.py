@@ -24,7 +24,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ctc import FrameLabels, Vocabulary
-from samples import SAMPLE_RATE, Samples
+from model_input import ModelInput
+from samples import SAMPLE_RATE
 from word_times import SpikeOffsets
 
 logger = logging.getLogger(__name__)
@@ -77,12 +78,12 @@ class Model(Protocol):
     @property
     def description(self) -> str: ...
 
-    def label_frames(self, windows: Sequence[Samples]) -> list[FrameLabels]: ...
+    def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]: ...
 
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    samples: Samples
+    window: ModelInput
     deadline: float  # on the monotonic clock
     future: Future[FrameLabels] = field(default_factory=Future)
 
@@ -164,7 +165,7 @@ class Scheduler:
         for job in waiting:
             _fail(job, NotReady("The server is shutting down."))
 
-    async def label_frames(self, samples: Samples) -> FrameLabels:
+    async def label_frames(self, window: ModelInput) -> FrameLabels:
         """Queue one window and wait for its frames.
 
         Cancelling is safe: a window that still waits never reaches the model.
@@ -174,20 +175,20 @@ class Scheduler:
             WaitedTooLong: Its turn did not come in time.
             NotReady: There is no model to ask.
         """
-        return await asyncio.wrap_future(self.submit(samples))
+        return await asyncio.wrap_future(self.submit(window))
 
     def submit(
-        self, samples: Samples, *, beyond_limit: bool = False
+        self, window: ModelInput, *, beyond_limit: bool = False
     ) -> Future[FrameLabels]:
         """Queue one window from any thread; see `label_frames`.
 
         Args:
-            samples: The window.
+            window: What to label.
             beyond_limit: Take it even if the queue is full. For the later windows
                 of a recording whose first was taken, one at a time, so that hours
                 of work are not lost; such recordings are limited elsewhere.
         """
-        job = _Job(samples, self._clock() + self._max_wait_s)
+        job = _Job(window, self._clock() + self._max_wait_s)
         with self._changed:
             if self._closed:
                 raise NotReady("The server is shutting down.")
@@ -206,7 +207,7 @@ class Scheduler:
             self._jobs = deque(job for job in self._jobs if not job.future.cancelled())
 
     def _retry_after_s(self) -> int:
-        waiting_s = sum(len(job.samples) for job in self._jobs) / SAMPLE_RATE
+        waiting_s = sum(len(job.window) for job in self._jobs) / SAMPLE_RATE
         return max(1, min(60, math.ceil(waiting_s * self._real_time_factor / 2)))
 
     # --- in the model's thread ---
@@ -233,11 +234,11 @@ class Scheduler:
 
     def _take_batch(self) -> list[_Job]:
         """Take the oldest window and others about as long, oldest first."""
-        lengths = [len(self._jobs[0].samples)] * 2
+        lengths = [len(self._jobs[0].window)] * 2
         batch: list[_Job] = []
         rest: deque[_Job] = deque()
         for job in self._jobs:
-            n = len(job.samples)
+            n = len(job.window)
             shortest, longest = min(lengths[0], n), max(lengths[1], n)
             if len(batch) < self._max_batch and shortest >= longest * _SHORTEST_RATIO:
                 lengths = [shortest, longest]
@@ -261,7 +262,7 @@ class Scheduler:
         if not live:
             return
         try:
-            labelled = model.label_frames([job.samples for job in live])
+            labelled = model.label_frames([job.window for job in live])
         except Exception as error:
             logger.error("A batch of %d windows failed.", len(live))
             for job in live:
@@ -272,7 +273,7 @@ class Scheduler:
             job.future.set_result(frames)
 
     def _measure(self, batch: Sequence[_Job], seconds: float) -> None:
-        audio_s = sum(len(job.samples) for job in batch) / SAMPLE_RATE
+        audio_s = sum(len(job.window) for job in batch) / SAMPLE_RATE
         if audio_s:
             newest = seconds / audio_s
             self._real_time_factor += _SMOOTHING * (newest - self._real_time_factor)

@@ -20,6 +20,7 @@ from typing import BinaryIO, Protocol, TypeVar, TypeVarTuple
 from audio_chunker import AudioChunker, Window
 from audio_decoder import DecodeLimits, decode_stream
 from ctc import FrameLabels
+from model_input import ModelInput
 from passages import PassageReader
 from samples import Samples
 from scheduler import QueueFull, Scheduler
@@ -181,7 +182,7 @@ class _InFlight:
             must = self._begun and not self._submitted
             try:
                 labels = self._scheduler.submit(
-                    self._waiting[0].samples, beyond_limit=must
+                    ModelInput(self._waiting[0].samples), beyond_limit=must
                 )
             except QueueFull:
                 if not self._begun:

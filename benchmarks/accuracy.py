@@ -37,6 +37,7 @@ from benchmarks.scoring import (
     script_of,
 )
 from model import ASRModel
+from model_input import ModelInput
 from samples import SAMPLE_RATE, Samples
 
 DURATIONS_S: Final = (
@@ -132,7 +133,7 @@ def recogniser(model: ASRModel) -> Recognise:
 
     def recognise(clips: list[Samples]) -> list[Hypothesis]:
         hypotheses = []
-        for frames in model.label_frames(clips):
+        for frames in model.label_frames([ModelInput(clip) for clip in clips]):
             words = ctc.words(ctc.tokens(frames, model.vocabulary))
             confidences = tuple(word.confidence for word in words)
             hypotheses.append(Hypothesis(ctc.text(words), confidences))

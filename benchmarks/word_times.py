@@ -36,6 +36,7 @@ import ctc
 import word_times
 from ctc import Word
 from model import ASRModel
+from model_input import ModelInput
 from samples import SAMPLE_RATE
 from tests import composer
 from tests.composer import Composition, Recording, SpokenWord
@@ -189,7 +190,7 @@ def measure(
     n_spoken = n_samples = 0
     seconds = 0.0
     for composition in compositions:
-        (frames,) = model.label_frames([composition.samples])
+        (frames,) = model.label_frames([ModelInput(composition.samples)])
         heard = ctc.words(ctc.tokens(frames, model.vocabulary))
         begin = time.perf_counter()
         timed = word_times.widen(heard, composition.samples, offsets=offsets)

@@ -7,7 +7,7 @@ import numpy as np
 
 import ctc
 from ctc import FrameLabels, Vocabulary
-from samples import Samples
+from model_input import ModelInput
 from word_times import UNMEASURED
 
 ALPHABET = " abcdefghijklmnopqrstuvwxyz"
@@ -35,7 +35,7 @@ class ScriptedModel:
         self.may_run.set()
         self.running = threading.Event()
 
-    def label_frames(self, windows: Sequence[Samples]) -> list[FrameLabels]:
+    def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
         self.batches.append([len(window) for window in windows])
         self.running.set()
         assert self.may_run.wait(timeout=30), "the test never let the model run"

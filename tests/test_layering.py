@@ -11,6 +11,7 @@ CORE = {
     "audio_chunker",
     "ctc",
     "languages",
+    "model_input",
     "passages",
     "samples",
     "stitcher",

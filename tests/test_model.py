@@ -17,6 +17,7 @@ import model as model_module
 import model_loading
 from cards import ModelUnavailable
 from model import ASRModel, choose_device, choose_dtype
+from model_input import ModelInput, Normalisation
 from tests import composer
 
 DEMO = cards.ASSETS / "demo"
@@ -58,7 +59,10 @@ class TestCards:
         copy = load(make_card())
         clip = composer.load(speakers=("jackson",), indexes=(0,))[3].samples
 
-        ours, copied = demo_model.label_frames([clip]), copy.label_frames([clip])
+        ours, copied = (
+            demo_model.label_frames([ModelInput(clip)]),
+            copy.label_frames([ModelInput(clip)]),
+        )
 
         assert copy.name == "my_digits"
         assert ours[0].ids.any()
@@ -316,9 +320,9 @@ class TestSelfCheck:
         model = load(make_card(), dtype="bfloat16")
         clip = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
 
-        before = model.logits([clip])[0]
+        before = model.logits([ModelInput(clip)])[0]
         model.check_arithmetic()
-        after = model.logits([clip])[0]
+        after = model.logits([ModelInput(clip)])[0]
 
         assert after.dtype is torch.bfloat16
         assert torch.equal(before, after)
@@ -342,9 +346,10 @@ class TestWindows:
         self, demo_model: ASRModel
     ) -> None:
         """Alone and among others."""
-        tiny, one = np.zeros(399, np.float32), np.ones(400, np.float32)
+        tiny = ModelInput(np.zeros(399, np.float32))
+        one, none = ModelInput(np.ones(400, np.float32)), ModelInput(tiny.samples[:0])
 
-        frames = demo_model.label_frames([tiny, one, tiny[:0]])
+        frames = demo_model.label_frames([tiny, one, none])
 
         assert [len(window.ids) for window in frames] == [0, 1, 0]
         assert demo_model.label_frames([tiny]) == [model_module._NO_FRAMES]
@@ -353,14 +358,31 @@ class TestWindows:
         self, demo_model: ASRModel
     ) -> None:
         """Forty seconds, as upstream."""
+        samples = np.zeros(ctc.MAX_WINDOW_SAMPLES + 1, np.float32)
+
         with pytest.raises(ValueError, match="40 s"):
-            demo_model.label_frames([np.zeros(ctc.MAX_WINDOW_SAMPLES + 1, np.float32)])
+            demo_model.label_frames([ModelInput(samples)])
+
+    def test_a_normalisation_is_applied_instead_of_the_windows_own(
+        self, demo_model: ASRModel
+    ) -> None:
+        """A window's own says the same; another one something else."""
+        clip = composer.load(speakers=("george",), indexes=(1,))[7].samples
+        own = Normalisation(float(clip.mean()), float(clip.std()))
+        other = Normalisation(0.3, 2 * own.std)
+
+        plain = demo_model.logits([ModelInput(clip)])[0]
+        same = demo_model.logits([ModelInput(clip, normalisation=own)])[0]
+        changed = demo_model.logits([ModelInput(clip, normalisation=other)])[0]
+
+        assert (plain.float() - same.float()).abs().max() < 0.1
+        assert (plain.float() - changed.float()).abs().max() > 1
 
     def test_probabilities_are_probabilities(self, demo_model: ASRModel) -> None:
         """And that of a blank frame is its blank probability."""
         clip = composer.load(speakers=("george",), indexes=(1,))[7].samples
 
-        (frames,) = demo_model.label_frames([clip])
+        (frames,) = demo_model.label_frames([ModelInput(clip)])
 
         assert ((frames.probs > 0) & (frames.probs <= 1)).all()
         blank = frames.ids == ctc.BLANK

@@ -26,6 +26,7 @@ import ctc
 import model_loading
 from ctc import MAX_WINDOW_S
 from model import ASRModel, best_labels
+from model_input import ModelInput
 from samples import SAMPLE_RATE, Samples
 from tests import composer
 
@@ -142,7 +143,7 @@ def compare_batch(
     references: Sequence[tuple[torch.Tensor, str]],
 ) -> None:
     """Compare one padded batch with what upstream says of each clip alone."""
-    logits, lengths = pair.ours.logits(clips)
+    logits, lengths = pair.ours.logits([ModelInput(clip) for clip in clips])
     frames = best_labels(logits, lengths)
     for row, (reference, text) in enumerate(references):
         assert lengths[row] == len(reference) == ctc.n_frames(len(clips[row]))

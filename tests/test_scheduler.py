@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ctc import FrameLabels
-from samples import Samples
+from model_input import ModelInput
 from scheduler import Model, NotReady, QueueFull, Scheduler, WaitedTooLong
 from tests.fakes import ScriptedModel
 from tests.serving import wait_for
@@ -18,8 +18,8 @@ from tests.serving import wait_for
 SECOND = 16_000
 
 
-def window(seconds: float = 1.0) -> Samples:
-    return np.zeros(round(seconds * SECOND), np.float32)
+def window(seconds: float = 1.0) -> ModelInput:
+    return ModelInput(np.zeros(round(seconds * SECOND), np.float32))
 
 
 Start = Callable[..., Scheduler]
