@@ -11,6 +11,8 @@ CORE = {
     "audio_chunker",
     "ctc",
     "languages",
+    "live_events",
+    "live_options",
     "model_input",
     "passages",
     "samples",

@@ -1,0 +1,132 @@
+"""What a live stream tells whoever listens to it.
+
+A stream is a sequence of utterances, numbered from 1. Each ends with exactly one
+`UtteranceFinal`, or `UtteranceFailed` in its place, and these come in order and
+without a gap. Hypotheses of an utterance come only after the final of the one before
+it; `SpeechStarted` does not wait, so that an agent can stop talking at once.
+
+Positions are samples at 16 kHz since the stream began.
+Pure: no I/O, clock, settings or threads.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import ctc
+from ctc import Token, Word
+from transcript import Segment
+
+
+class Cause(Enum):
+    """Why an utterance ended."""
+
+    ENDPOINT = "endpoint"  # silence
+    FLUSH = "flush"  # the client asked for it
+    END = "end"  # the stream ended
+    STALLED = "stalled"  # the client sent nothing more in the middle of speech
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    """Speech was heard; it began at `position`."""
+
+    utterance: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechEnded:
+    """The utterance is over; its speech ended at `position`."""
+
+    utterance: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """What the utterance seems to say so far.
+
+    Attributes:
+        start: Position where its audio begins.
+        position: Up to where audio was listened to.
+        committed: Will not change before the final; only grows.
+        pending: May change with the next hypothesis.
+    """
+
+    utterance: int
+    start: int
+    position: int
+    committed: tuple[Word, ...]
+    pending: tuple[Word, ...]
+
+    @property
+    def committed_text(self) -> str:
+        return ctc.text(self.committed)
+
+    @property
+    def pending_text(self) -> str:
+        """What follows the committed text, with the space between the two."""
+        text = ctc.text(self.pending)
+        space = self.committed and self.pending and self.pending[0].space_before
+        return " " + text if space else text
+
+
+@dataclass(frozen=True, slots=True)
+class UtteranceFinal:
+    """What the utterance says, heard whole; replaces all hypotheses.
+
+    Attributes:
+        start: Position of the first sample that was heard for it.
+        end: One past the last.
+        cause: Why it ended.
+        segments: What was said; empty if nothing was.
+    """
+
+    utterance: int
+    start: int
+    end: int
+    cause: Cause
+    segments: tuple[Segment, ...]
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        return tuple(word for segment in self.segments for word in segment.words)
+
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        return tuple(token for segment in self.segments for token in segment.tokens)
+
+    @property
+    def text(self) -> str:
+        return ctc.text(self.words)
+
+
+@dataclass(frozen=True, slots=True)
+class UtteranceFailed:
+    """The utterance could not be transcribed; later ones may be.
+
+    Attributes:
+        start: Position of the first sample that belonged to it.
+        end: One past the last.
+        error: What the model raised.
+    """
+
+    utterance: int
+    start: int
+    end: int
+    cause: Cause
+    error: Exception
+
+
+LiveEvent = SpeechStarted | SpeechEnded | Hypothesis | UtteranceFinal | UtteranceFailed
+
+
+def join_texts(texts: Sequence[str]) -> str:
+    """Write the texts of utterances one after the other, as `ctc.text` would."""
+    joined = ""
+    for text in texts:
+        if joined and text and ctc.pause_separates(joined, text):
+            joined += " "
+        joined += text
+    return joined
