@@ -29,7 +29,7 @@ BLOCK_SAMPLES = SAMPLE_RATE  # 64 kB; larger gains no speed
 # few; lost network packets are 20 ms each. Words keep their times to 50 ms.
 GAP_SAMPLES = SAMPLE_RATE // 20
 
-_RESAMPLING = {"filter_size": "64"}
+RESAMPLING = {"filter_size": "64"}
 
 
 class AudioTooLong(Exception):
@@ -90,7 +90,7 @@ class Timeline:
             self._heard = _heard(frame)
             # Interleaved: PyAV reads past the end of 8 and more planes.
             self._resampler = AudioResampler(
-                "flt", frame.layout, SAMPLE_RATE, options=_RESAMPLING
+                "flt", frame.layout, SAMPLE_RATE, options=RESAMPLING
             )
         assert self._resampler is not None
         self._position += frame.samples * SAMPLE_RATE / frame.sample_rate

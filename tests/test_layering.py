@@ -29,6 +29,7 @@ SHELL = {
     "cards",
     "model",
     "model_loading",
+    "pcm",
     "scheduler",
     "streaming",
     "vad_model",
