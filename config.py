@@ -180,7 +180,19 @@ class Settings(BaseSettings):
         128,
         ge=1,
         le=100_000,
-        description="Most windows waiting for the model.",
+        description="Most windows of recordings waiting for the model.",
+    )
+    max_streams: int = Field(
+        256,
+        ge=1,
+        le=100_000,
+        description="Most live streams at once.",
+    )
+    file_share: float = Field(
+        0.1,
+        ge=0,
+        le=0.9,
+        description="Share of the model's time kept for recordings that wait.",
     )
 
     @model_validator(mode="before")

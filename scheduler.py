@@ -1,15 +1,15 @@
-"""Give every window its turn at the model, in one bounded queue.
+"""Give every window its turn at the model.
 
 One thread, named `asr`, loads the model and is the only one that ever calls it,
-so the event loop never runs torch and the model needs no lock. Windows wait in
-arrival order. When the model is free it takes the oldest one, and with it those
-waiting windows that are about as long: padding a short window to a long one
-would cost more than it saves.
+so the event loop never runs torch and the model needs no lock. Whose turn it is, and
+who shares a pass, is decided by `work_queue.py`; here are the thread, the lock and
+the futures.
 
 A full queue is refused at once: the caller learns it in time to try elsewhere,
 and nobody waits for an answer that no one is waiting for any more. Cancelling a
 waiter takes its window out of the queue; a forward pass that has begun is
-finished, and its result dropped.
+finished, and its result dropped. If memory runs out, the batch is halved until it
+fits, so that only a window which is too much by itself fails.
 """
 
 import asyncio
@@ -17,7 +17,6 @@ import logging
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -27,13 +26,10 @@ from ctc import FrameLabels, Vocabulary
 from model_input import ModelInput
 from samples import SAMPLE_RATE
 from word_times import SpikeOffsets
+from work_queue import BatchRules, Job, Work, WorkQueue, out_of_memory
 
 logger = logging.getLogger(__name__)
 
-
-# A batch costs what its longest window costs, times its size. A window that is
-# a quarter shorter than the longest still gains from sharing the pass.
-_SHORTEST_RATIO = 0.75
 
 # Until a pass has been measured: a slow CPU with the 300M model.
 _FIRST_REAL_TIME_FACTOR = 0.2
@@ -81,10 +77,9 @@ class Model(Protocol):
     def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]: ...
 
 
-@dataclass(slots=True, eq=False)
-class _Job:
+@dataclass(slots=True, eq=False, kw_only=True)
+class _Job(Job):
     window: ModelInput
-    deadline: float  # on the monotonic clock
     future: Future[FrameLabels] = field(default_factory=Future)
 
 
@@ -93,8 +88,11 @@ class Scheduler:
 
     Args:
         load: Builds the model; called once, in the model's thread.
-        max_queued: Most windows that wait.
-        max_batch: Most windows in one forward pass.
+        max_queued: Most windows of files that wait.
+        max_streams: Most streams there are; each has at most one final and one
+            partial that wait.
+        rules: What one forward pass may hold.
+        file_share: Share of the model's time that files get while they wait.
         max_wait_s: Longest that a window waits for its pass, in seconds.
         on_loaded: Told, in the model's thread, how loading ended: None or the
             exception.
@@ -106,19 +104,24 @@ class Scheduler:
         load: Callable[[], Model],
         *,
         max_queued: int,
-        max_batch: int,
+        max_streams: int,
+        rules: BatchRules,
+        file_share: float,
         max_wait_s: float,
         on_loaded: Callable[[BaseException | None], None] = lambda error: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._load = load
         self._on_loaded = on_loaded
-        self._max_queued = max_queued
-        self._max_batch = max_batch
+        self._max_waiting = {
+            Work.STREAM_FINAL: max_streams,
+            Work.STREAM_PARTIAL: max_streams,
+            Work.FILE: max_queued,
+        }
         self._max_wait_s = max_wait_s
         self._clock = clock
-        self._jobs: deque[_Job] = deque()
-        self._changed = threading.Condition()
+        self._queue: WorkQueue[_Job] = WorkQueue(rules, file_share=file_share)
+        self._changed = threading.Condition()  # guards the queue
         self._model: Model | None = None
         self._closed = False
         self._real_time_factor = _FIRST_REAL_TIME_FACTOR
@@ -144,7 +147,7 @@ class Scheduler:
     @property
     def n_queued(self) -> int:
         """Number of windows that wait."""
-        return len(self._jobs)
+        return len(self._queue)
 
     def start(self) -> None:
         """Begin to load the model."""
@@ -161,12 +164,12 @@ class Scheduler:
         if self._model is not None:
             self._thread.join(timeout_s)
         with self._changed:
-            waiting, self._jobs = list(self._jobs), deque()
+            waiting = self._queue.take_older(math.inf)
         for job in waiting:
             _fail(job, NotReady("The server is shutting down."))
 
     async def label_frames(self, window: ModelInput) -> FrameLabels:
-        """Queue one window and wait for its frames.
+        """Queue one window of a file and wait for its frames.
 
         Cancelling is safe: a window that still waits never reaches the model.
 
@@ -178,36 +181,50 @@ class Scheduler:
         return await asyncio.wrap_future(self.submit(window))
 
     def submit(
-        self, window: ModelInput, *, beyond_limit: bool = False
+        self,
+        window: ModelInput,
+        *,
+        work: Work = Work.FILE,
+        due_in_s: float | None = None,
+        beyond_limit: bool = False,
     ) -> Future[FrameLabels]:
         """Queue one window from any thread; see `label_frames`.
 
         Args:
             window: What to label.
-            beyond_limit: Take it even if the queue is full. For the later windows
+            work: What it is wanted for, which says who goes first.
+            due_in_s: When it is wanted; among windows of one kind the first that is
+                due goes first. None: at once.
+            beyond_limit: Take it even if too many wait. For the later windows
                 of a recording whose first was taken, one at a time, so that hours
                 of work are not lost; such recordings are limited elsewhere.
         """
-        job = _Job(window, self._clock() + self._max_wait_s)
+        job = _Job(
+            n_samples=len(window), work=work, due_in_s=due_in_s or 0.0, window=window
+        )
         with self._changed:
             if self._closed:
                 raise NotReady("The server is shutting down.")
             if self._model is None:
                 raise NotReady("The model is still loading.")
-            self._drop_cancelled()
-            if len(self._jobs) >= self._max_queued and not beyond_limit:
+            if self._queue.count(work) >= self._max_waiting[work] and not beyond_limit:
                 raise QueueFull(self._retry_after_s())
-            self._jobs.append(job)
+            self._queue.submit(job, self._clock())
             self._changed.notify()
+        job.future.add_done_callback(lambda future: self._forget(job))
         return job.future
 
-    def _drop_cancelled(self) -> None:
-        """Make room that nobody waits in. The caller holds the lock."""
-        if any(job.future.cancelled() for job in self._jobs):
-            self._jobs = deque(job for job in self._jobs if not job.future.cancelled())
+    def _forget(self, job: _Job) -> None:
+        """Make room that nobody waits in."""
+        if job.future.cancelled():
+            with self._changed:
+                self._queue.cancel(job)
 
     def _retry_after_s(self) -> int:
-        waiting_s = sum(len(job.window) for job in self._jobs) / SAMPLE_RATE
+        waiting_s = (
+            sum(job.n_samples for work in Work for job in self._queue.waiting(work))
+            / SAMPLE_RATE
+        )
         return max(1, min(60, math.ceil(waiting_s * self._real_time_factor / 2)))
 
     # --- in the model's thread ---
@@ -221,59 +238,55 @@ class Scheduler:
         self._model = model
         self._on_loaded(None)
         while (batch := self._next_batch()) is not None:
-            self._serve(model, batch)
+            # From here on a future can no longer be cancelled, only ignored.
+            live = [job for job in batch if job.future.set_running_or_notify_cancel()]
+            if live:
+                self._serve(model, live)
 
     def _next_batch(self) -> list[_Job] | None:
         """Wait for work; None once closed and nothing is left."""
         with self._changed:
-            while not self._jobs:
+            while not len(self._queue):
                 if self._closed:
                     return None
                 self._changed.wait()
-            return self._take_batch()
-
-    def _take_batch(self) -> list[_Job]:
-        """Take the oldest window and others about as long, oldest first."""
-        lengths = [len(self._jobs[0].window)] * 2
-        batch: list[_Job] = []
-        rest: deque[_Job] = deque()
-        for job in self._jobs:
-            n = len(job.window)
-            shortest, longest = min(lengths[0], n), max(lengths[1], n)
-            if len(batch) < self._max_batch and shortest >= longest * _SHORTEST_RATIO:
-                lengths = [shortest, longest]
-                batch.append(job)
-            else:
-                rest.append(job)
-        self._jobs = rest
-        return batch
-
-    def _serve(self, model: Model, batch: list[_Job]) -> None:
-        began = self._clock()
-        late = [job for job in batch if job.deadline < began]
+            late = self._queue.take_older(self._clock() - self._max_wait_s)
+            batch = self._queue.take_batch()
         for job in late:
             _fail(job, WaitedTooLong("The server is too busy; try again later."))
-        # From here on a future can no longer be cancelled, only ignored.
-        live = [
-            job
-            for job in batch
-            if job not in late and job.future.set_running_or_notify_cancel()
-        ]
-        if not live:
-            return
+        return batch
+
+    def _serve(self, model: Model, batch: Sequence[_Job]) -> None:
+        """Answer everybody in a batch, with frames or an error."""
         try:
-            labelled = model.label_frames([job.window for job in live])
+            labelled = self._label(model, batch)
         except Exception as error:
-            logger.error("A batch of %d windows failed.", len(live))
-            for job in live:
-                job.future.set_exception(error)
+            if len(batch) == 1 or not out_of_memory(error):
+                logger.error("A batch of %d windows failed.", len(batch))
+                for job in batch:
+                    job.future.set_exception(error)
+                return
+        else:
+            for job, frames in zip(batch, labelled, strict=True):
+                job.future.set_result(frames)
             return
-        self._measure(live, self._clock() - began)
-        for job, frames in zip(live, labelled, strict=True):
-            job.future.set_result(frames)
+        # Not in the handler: the error there holds on to what the pass had allocated.
+        logger.warning("No memory for a batch of %d windows; halving it.", len(batch))
+        half = len(batch) // 2
+        self._serve(model, batch[:half])
+        self._serve(model, batch[half:])
+
+    def _label(self, model: Model, batch: Sequence[_Job]) -> list[FrameLabels]:
+        began = self._clock()
+        try:
+            return model.label_frames([job.window for job in batch])
+        finally:
+            self._measure(batch, self._clock() - began)
 
     def _measure(self, batch: Sequence[_Job], seconds: float) -> None:
-        audio_s = sum(len(job.window) for job in batch) / SAMPLE_RATE
+        with self._changed:
+            self._queue.spent(batch, seconds)
+        audio_s = sum(job.n_samples for job in batch) / SAMPLE_RATE
         if audio_s:
             newest = seconds / audio_s
             self._real_time_factor += _SMOOTHING * (newest - self._real_time_factor)

@@ -18,6 +18,7 @@ from cards import ModelUnavailable, Progress
 from config import Settings
 from scheduler import Model, Scheduler
 from streaming import FileTranscriber, SpeechProbabilities
+from work_queue import BatchRules
 
 if TYPE_CHECKING:
     from vad_model import SileroVad
@@ -89,7 +90,9 @@ class Service:
         self.scheduler = Scheduler(
             lambda: self._load(load),
             max_queued=settings.max_queue,
-            max_batch=settings.batch_size,
+            max_streams=settings.max_streams,
+            rules=BatchRules(max_windows=settings.batch_size),
+            file_share=settings.file_share,
             max_wait_s=settings.max_wait_s,
             on_loaded=self._loaded,
         )

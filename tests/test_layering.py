@@ -21,6 +21,7 @@ CORE = {
     "transcript",
     "vad",
     "word_times",
+    "work_queue",
 }
 SHELL = {
     "audio_decoder",

@@ -3,8 +3,10 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from model_input import ModelInput
 from scheduler import Model, NotReady, QueueFull, Scheduler, WaitedTooLong
 from tests.fakes import ScriptedModel
 from tests.serving import wait_for
+from work_queue import BatchRules, Work
 
 SECOND = 16_000
 
@@ -34,13 +37,17 @@ def start() -> Iterator[Start]:
         model: ScriptedModel,
         *,
         max_queued: int = 8,
+        max_streams: int = 64,
         max_batch: int = 4,
+        file_share: float = 0.1,
         clock: Callable[[], float] = time.monotonic,
     ) -> Scheduler:
         scheduler = Scheduler(
             lambda: model,
             max_queued=max_queued,
-            max_batch=max_batch,
+            max_streams=max_streams,
+            rules=BatchRules(max_windows=max_batch),
+            file_share=file_share,
             max_wait_s=60,
             clock=clock,
         )
@@ -53,6 +60,19 @@ def start() -> Iterator[Start]:
     for scheduler, model in started:
         model.may_run.set()
         scheduler.close(timeout_s=10)
+
+
+def unstarted(load: Callable[[], Model], **options: Any) -> Scheduler:
+    """Make a scheduler whose loading is what is tested."""
+    return Scheduler(
+        load,
+        max_queued=1,
+        max_streams=1,
+        rules=BatchRules(max_windows=1),
+        file_share=0.1,
+        max_wait_s=60,
+        **options,
+    )
 
 
 def occupy(scheduler: Scheduler, model: ScriptedModel) -> Future[FrameLabels]:
@@ -123,7 +143,58 @@ class TestBatches:
         assert names == {"asr"}
 
 
+class TestUrgency:
+    def test_a_final_overtakes_fifty_queued_windows(self, start: Start) -> None:
+        """Somebody waits for it; it goes next."""
+        model = ScriptedModel()
+        scheduler = start(model, max_queued=50)
+        jobs = [occupy(scheduler, model)]
+        jobs += [scheduler.submit(window(30)) for _ in range(50)]
+        jobs += [
+            scheduler.submit(window(4), work=Work.STREAM_PARTIAL, due_in_s=0.3),
+            scheduler.submit(window(8), work=Work.STREAM_FINAL),
+        ]
+
+        model.may_run.set()
+        wait(jobs, timeout=10)
+
+        in_seconds = [n / SECOND for batch in model.batches for n in batch]
+        assert in_seconds[1:3] == [8, 4]
+
+    def test_of_the_partials_the_first_that_is_due_goes_first(
+        self, start: Start
+    ) -> None:
+        """Whoever asked first."""
+        model = ScriptedModel()
+        scheduler = start(model, max_batch=1)
+        jobs = [occupy(scheduler, model)]
+        for seconds, due_in_s in ((4, 60), (5, None), (6, 30)):
+            jobs.append(
+                scheduler.submit(
+                    window(seconds), work=Work.STREAM_PARTIAL, due_in_s=due_in_s
+                )
+            )
+
+        model.may_run.set()
+        wait(jobs, timeout=10)
+
+        assert [batch[0] / SECOND for batch in model.batches[1:]] == [5, 6, 4]
+
+
 class TestLimits:
+    def test_streams_and_files_do_not_take_each_others_room(self, start: Start) -> None:
+        """MAX_QUEUE is for files, MAX_STREAMS for streams."""
+        model = ScriptedModel()
+        scheduler = start(model, max_queued=1, max_streams=1)
+        occupy(scheduler, model)
+
+        for work in Work:
+            scheduler.submit(window(), work=work)
+            with pytest.raises(QueueFull):
+                scheduler.submit(window(), work=work)
+
+        assert scheduler.n_queued == 3
+
     def test_a_full_queue_is_refused_with_a_time_to_come_back(
         self, start: Start
     ) -> None:
@@ -204,6 +275,71 @@ class TestErrors:
         assert len(scheduler.submit(window()).result(timeout=10).ids) == 49
 
 
+class TestMemory:
+    def test_a_batch_that_does_not_fit_is_split(self, start: Start) -> None:
+        """Everybody gets an answer."""
+        model = Cramped()
+        scheduler = start(model)
+        jobs = [occupy(scheduler, model)]
+        jobs += [scheduler.submit(window(2)) for _ in range(4)]
+
+        model.may_run.set()
+
+        assert [len(job.result(timeout=10).ids) for job in jobs] == [49, *4 * [99]]
+        assert [len(batch) for batch in model.batches] == [1, 4, 2, 2]
+
+    def test_only_the_window_that_is_too_much_by_itself_fails(
+        self, start: Start
+    ) -> None:
+        """Those who shared its pass do not."""
+        model = Cramped()
+        scheduler = start(model)
+        jobs = [occupy(scheduler, model)]
+        jobs += [scheduler.submit(window(s)) for s in (5, 5, 6, 5)]
+
+        model.may_run.set()
+        wait(jobs, timeout=10)
+
+        failed = [job for job in jobs if job.exception()]
+        assert failed == [jobs[3]]
+        assert isinstance(failed[0].exception(), RuntimeError)
+
+    def test_nothing_of_the_pass_that_failed_is_kept_during_the_next(
+        self, start: Start
+    ) -> None:
+        """Or there would be still less memory."""
+        alive: list[bool] = []
+        taken: list[weakref.ref[object]] = []
+
+        class Watched(Cramped):
+            def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
+                alive.extend(ref() is not None for ref in taken)
+                activations = np.zeros(1)
+                taken.append(weakref.ref(activations))
+                return super().label_frames(windows)
+
+        model = Watched()
+        scheduler = start(model)
+        jobs = [occupy(scheduler, model)]
+        jobs += [scheduler.submit(window(4)) for _ in range(2)]
+
+        model.may_run.set()
+        wait(jobs, timeout=10)
+
+        assert len(model.batches) == 4
+        assert not any(alive)
+
+
+class Cramped(ScriptedModel):
+    """A model whose memory holds five seconds of audio at a time."""
+
+    def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
+        frames = super().label_frames(windows)
+        if sum(map(len, windows)) > 5 * SECOND:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return frames
+
+
 class TestLifetime:
     def test_nothing_is_taken_while_the_model_loads(self) -> None:
         """Callers learn it at once."""
@@ -213,7 +349,7 @@ class TestLifetime:
             may_load.wait(10)
             return ScriptedModel()
 
-        scheduler = Scheduler(load, max_queued=1, max_batch=1, max_wait_s=60)
+        scheduler = unstarted(load)
         scheduler.start()
 
         with pytest.raises(NotReady, match="loading"):
@@ -234,9 +370,7 @@ class TestLifetime:
             told.append(error)
             failed.set()
 
-        scheduler = Scheduler(
-            load, max_queued=1, max_batch=1, max_wait_s=60, on_loaded=note
-        )
+        scheduler = unstarted(load, on_loaded=note)
         scheduler.start()
 
         assert failed.wait(10)
