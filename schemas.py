@@ -5,6 +5,7 @@ a client sees (seconds, JSON). Fields that OpenAI does not have are additions;
 its SDKs keep them. Seconds are rounded to a millisecond.
 """
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -206,11 +207,9 @@ def transcription(
         text=transcript.text,
         languages=[DetectedLanguage(code=language)] if language else [],
         usage=DurationUsage(seconds=seconds(transcript.n_samples)),
-        logprobs=[
-            _log_prob(token)
-            for segment in transcript.segments
-            for token in segment.tokens
-        ]
+        logprobs=log_probs(
+            token for segment in transcript.segments for token in segment.tokens
+        )
         if logprobs
         else None,
     )
@@ -239,6 +238,18 @@ def verbose_transcription(
     return body.model_dump(exclude_none=True)
 
 
+def log_probs(tokens: Iterable[Token]) -> list[LogProb]:
+    """Write how likely each token was."""
+    return [
+        LogProb(
+            token=token.text,
+            bytes=list(token.text.encode()),
+            logprob=round(token.log_prob, 4),
+        )
+        for token in tokens
+    ]
+
+
 def _segment(number: int, segment: Segment) -> TranscriptionSegment:
     return TranscriptionSegment(
         id=number,
@@ -258,12 +269,4 @@ def _word(word: Word) -> TranscriptionWord:
         start=seconds(word.start),
         end=seconds(word.end),
         confidence=round(word.confidence, 4),
-    )
-
-
-def _log_prob(token: Token) -> LogProb:
-    return LogProb(
-        token=token.text,
-        bytes=list(token.text.encode()),
-        logprob=round(token.log_prob, 4),
     )

@@ -41,11 +41,15 @@ EDGE = {
     "errors",
     "forms",
     "middleware",
+    "realtime",
+    "realtime_session",
     "schemas",
     "server",
     "service",
     "transcriptions",
 }
+# Protocols at the edge that leave sockets and clocks to others.
+SANS_IO = {"realtime", "realtime_session"}
 # The command-line client is a program of its own.
 OUTSIDE = {"test_streaming"}
 
@@ -100,6 +104,12 @@ def test_the_shell_knows_nothing_of_the_edge(name: str) -> None:
     """No settings, no wire types, no web framework."""
     frameworks = {"fastapi", "starlette", "pydantic", "uvicorn"}
     assert not imports_of(MODULES[name]) & (EDGE | frameworks)
+
+
+@pytest.mark.parametrize("name", sorted(SANS_IO))
+def test_protocols_do_no_io(name: str) -> None:
+    """Whoever owns the socket does, and has the clock."""
+    assert not imports_of(MODULES[name]) & (NOT_IN_THE_CORE - {"pydantic"})
 
 
 @pytest.mark.parametrize("name", sorted(EDGE))
