@@ -1,6 +1,6 @@
 """Measure how well a model hears, on recordings whose text is known.
 
-    python -m benchmarks.accuracy MANIFEST... [--card NAME] [--noise-db 20 10]
+    python -m benchmarks.accuracy MANIFEST... [--card NAME] [--disturb all]
 
 For the bundled model and for the released ones alike, and for a user's own
 recordings: a manifest (see `benchmarks/manifest.py`) lists files and texts. Every
@@ -8,8 +8,10 @@ clip goes to the model whole, through the same code that serves requests, so the
 numbers are about the model: not about voice detection, chunking or streaming.
 
 Prints a table in Markdown: word and character error rates with substitutions,
-deletions and insertions by set, language, script, duration and noise level, and
-how far confidence can be trusted. `--output` keeps every clip as a JSON line.
+deletions and insertions by set, language, script, duration and disturbance (noise
+levels, speed, gain, bands, codecs: see `benchmarks/disturbances.py`), and how far
+confidence can be trusted. `--output` keeps every clip as a JSON line, `--rows`
+every row of the table.
 """
 
 import argparse
@@ -18,15 +20,15 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
-import av
 import numpy as np
 
 import ctc
 from benchmarks import manifest
+from benchmarks.disturbances import DISTURBANCES, read_audio
 from benchmarks.scoring import (
     Comparison,
     Score,
@@ -40,13 +42,8 @@ from model import ASRModel
 from model_input import ModelInput
 from samples import SAMPLE_RATE, Samples
 
-DURATIONS_S: Final = (
-    2,
-    5,
-    10,
-    20,
-    ctc.MAX_WINDOW_S,
-)  # upper bounds of rows
+DURATIONS_S: Final = (2, 5, 10, 20, ctc.MAX_WINDOW_S)  # upper bounds of rows
+UNDISTURBED: Final = "none"
 BATCH: Final = 8  # clips in a forward pass
 
 
@@ -60,9 +57,10 @@ class Options:
     device: str
     dtype: str
     threads: int
-    noise_db: list[float]
+    disturb: list[str]
     exact: bool
     output: Path | None
+    rows: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +73,10 @@ class Hypothesis:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One clip at one noise level, and how it went."""
+    """One clip, as it is or disturbed, and how it went."""
 
     entry: manifest.Entry
-    noise_db: float | None
+    disturbance: str
     audio_s: float
     hypothesis: str
     comparison: Comparison
@@ -99,33 +97,22 @@ def parse_options(arguments: Sequence[str]) -> Options:
     add("--dtype", default="auto")
     add("--threads", type=int, default=0, help="CPU threads; 0 leaves it to torch")
     add(
-        "--noise-db",
-        type=float,
+        "--disturb",
         nargs="*",
         default=[],
-        help="also with white noise at these signal-to-noise ratios",
+        choices=[*DISTURBANCES, "all"],
+        metavar="NAME",
+        help=f"measure also under these: all, or {', '.join(DISTURBANCES)}",
     )
     add("--exact", action="store_true", help="score case and punctuation too")
     add("--output", type=Path, help="write a JSON line for each clip")
-    return Options(**vars(parser.parse_args(arguments)))
-
-
-def read_audio(path: Path) -> Samples:
-    """Decode any file into 16 kHz mono."""
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
-    pieces: list[Samples] = []
-    with av.open(str(path)) as container:
-        for frame in container.decode(audio=0):
-            pieces += [part.to_ndarray()[0] for part in resampler.resample(frame)]
-        pieces += [part.to_ndarray()[0] for part in resampler.resample(None)]
-    return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
-
-
-def add_noise(samples: Samples, snr_db: float, *, seed: int) -> Samples:
-    """Add white noise; the ratio is to the mean power of the whole clip."""
-    noise = np.random.default_rng(seed).standard_normal(len(samples))
-    factor = samples.std() * 10 ** (-snr_db / 20)
-    return np.asarray(samples + factor * noise, np.float32)
+    add("--rows", type=Path, help="write a JSON line for each row of the table")
+    options = Options(**vars(parser.parse_args(arguments)))
+    return (
+        replace(options, disturb=[*DISTURBANCES])
+        if "all" in options.disturb
+        else options
+    )
 
 
 def recogniser(model: ASRModel) -> Recognise:
@@ -146,22 +133,22 @@ def run(
     entries: Sequence[manifest.Entry],
     recognise: Recognise,
     *,
-    noise_db: Sequence[float] = (),
+    disturb: Sequence[str] = (),
     exact: bool = False,
 ) -> Iterator[Outcome]:
-    """Recognise every clip, as it is and at each noise level.
+    """Recognise every clip as it is, then all of them under each disturbance.
 
     Raises:
         ManifestError: A clip is longer than a model takes.
     """
     prepare = str if exact else normalise
-    for level in (None, *noise_db):
+    for name in (UNDISTURBED, *disturb):
         for start in range(0, len(entries), BATCH):
             batch = entries[start : start + BATCH]
             clips = [_load(entry) for entry in batch]
-            if level is not None:
+            if name != UNDISTURBED:
                 clips = [
-                    add_noise(clip, level, seed=start + index)
+                    DISTURBANCES[name](clip, np.random.default_rng(start + index))
                     for index, clip in enumerate(clips)
                 ]
             heard = recognise(clips)
@@ -173,7 +160,7 @@ def run(
                     audio_s=audio_s,
                     confidences=hypothesis.confidences,
                 )
-                yield Outcome(entry, level, audio_s, hypothesis.text, comparison)
+                yield Outcome(entry, name, audio_s, hypothesis.text, comparison)
 
 
 def _load(entry: manifest.Entry) -> Samples:
@@ -185,36 +172,46 @@ def _load(entry: manifest.Entry) -> Samples:
     return samples
 
 
-def table(outcomes: Sequence[Outcome]) -> str:
-    """Write the counts as Markdown: clean clips by kind, then all by noise."""
-    clean = [outcome for outcome in outcomes if outcome.noise_db is None]
+Rows: TypeAlias = dict[str, Score]
+
+
+def rows(outcomes: Sequence[Outcome]) -> Rows:
+    """Add the counts up: clips as they are by kind, then all by disturbance."""
+    clean = [outcome for outcome in outcomes if outcome.disturbance == UNDISTURBED]
     speech = [outcome for outcome in clean if outcome.entry.text]
+    spoken = [outcome for outcome in outcomes if outcome.entry.text]
+    sums = _sums("set", clean, lambda one: one.entry.group)
+    sums |= _sums("language", speech, lambda one: one.entry.language)
+    sums |= _sums("script", speech, lambda one: script_of(one.entry.text))
+    sums |= _sums("duration", speech, _duration)
+    if len(clean) < len(outcomes):
+        sums |= _sums("disturbance", spoken, lambda one: one.disturbance)
+    return sums | {"all speech": _sum(speech)}
+
+
+def _sums(
+    kind: str, outcomes: Sequence[Outcome], key: Callable[[Outcome], str]
+) -> Rows:
+    groups: dict[str, list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        groups[key(outcome)].append(outcome)
+    return {f"{kind}: {name}": _sum(groups[name]) for name in groups if name}
+
+
+def _sum(outcomes: Sequence[Outcome]) -> Score:
+    return sum((outcome.comparison.score for outcome in outcomes), Score())
+
+
+def table(rows: Rows) -> str:
+    """Write the counts, and the rates that follow from them, as Markdown."""
     lines = [
         "|  | clips | words | WER % | CER % | sub | del | ins | ins/min |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    lines += _rows("set", clean, lambda one: one.entry.group)
-    lines += _rows("language", speech, lambda one: one.entry.language)
-    lines += _rows("script", speech, lambda one: script_of(one.entry.text))
-    lines += _rows("duration", speech, _duration)
-    if len(clean) < len(outcomes):
-        spoken = [outcome for outcome in outcomes if outcome.entry.text]
-        lines += _rows("noise", spoken, _noise)
-    lines.append(_row("all speech", speech))
-    return "\n".join(lines) + "\n\n" + _calibration(speech)
+    return "\n".join([*lines, *(_row(name, rows[name]) for name in rows)])
 
 
-def _rows(
-    kind: str, outcomes: Sequence[Outcome], key: Callable[[Outcome], str]
-) -> list[str]:
-    groups: dict[str, list[Outcome]] = defaultdict(list)
-    for outcome in outcomes:
-        groups[key(outcome)].append(outcome)
-    return [_row(f"{kind}: {name}", groups[name]) for name in groups if name]
-
-
-def _row(name: str, outcomes: Sequence[Outcome]) -> str:
-    score = sum((outcome.comparison.score for outcome in outcomes), Score())
+def _row(name: str, score: Score) -> str:
     cells = [
         name,
         str(score.n_clips),
@@ -242,12 +239,14 @@ def _duration(outcome: Outcome) -> str:
     return f"over {above} s"
 
 
-def _noise(outcome: Outcome) -> str:
-    return "none added" if outcome.noise_db is None else f"{outcome.noise_db:g} dB"
-
-
-def _calibration(outcomes: Sequence[Outcome]) -> str:
-    bins = calibrate(word for one in outcomes for word in one.comparison.heard)
+def calibration(outcomes: Sequence[Outcome]) -> str:
+    """Compare confidence with how often it is right, on undisturbed speech."""
+    speech = [
+        outcome
+        for outcome in outcomes
+        if outcome.disturbance == UNDISTURBED and outcome.entry.text
+    ]
+    bins = calibrate(word for one in speech for word in one.comparison.heard)
     lines = [
         "| confidence | words | mean confidence % | right % |",
         "|---|--:|--:|--:|",
@@ -267,13 +266,24 @@ def json_line(outcome: Outcome) -> str:
         "audio": str(outcome.entry.audio),
         "set": outcome.entry.group,
         "language": outcome.entry.language,
-        "noise_db": outcome.noise_db,
+        "disturbance": outcome.disturbance,
         "reference": outcome.entry.text,
         "hypothesis": outcome.hypothesis,
         **asdict(outcome.comparison.score),
         "words": [asdict(word) for word in outcome.comparison.heard],
     }
     return json.dumps(fields, ensure_ascii=False)
+
+
+def row_line(name: str, score: Score) -> str:
+    """Describe one row of the table on one line."""
+    return json.dumps({"row": name, **asdict(score)})
+
+
+def read_rows(path: Path) -> Rows:
+    """Read what `--rows` has written."""
+    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    return {line.pop("row"): Score(**line) for line in lines}
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -291,7 +301,7 @@ def main(arguments: Sequence[str]) -> None:
         run(
             entries,
             recogniser(model),
-            noise_db=options.noise_db,
+            disturb=options.disturb,
             exact=options.exact,
         )
     )
@@ -299,10 +309,15 @@ def main(arguments: Sequence[str]) -> None:
     if options.output is not None:
         lines = "".join(json_line(outcome) + "\n" for outcome in outcomes)
         options.output.write_text(lines, "utf-8")
+    sums = rows(outcomes)
+    if options.rows is not None:
+        lines = "".join(row_line(name, sums[name]) + "\n" for name in sums)
+        options.rows.write_text(lines, "utf-8")
     audio_s = sum(outcome.audio_s for outcome in outcomes)
     print(f"{options.card} on {model.device_name} in {model.dtype_name}:")
     print(f"{audio_s:.0f} s of audio in {wall_s:.0f} s\n")
-    print(table(outcomes))
+    print(table(sums))
+    print(f"\n{calibration(outcomes)}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from benchmarks import accuracy, manifest
 from benchmarks.accuracy import Hypothesis
+from benchmarks.disturbances import DISTURBANCES, read_audio
 from benchmarks.manifest import Entry, ManifestError, WordTime
 from benchmarks.scoring import (
     HeardWord,
@@ -231,23 +232,24 @@ class TestBench:
         short = Hypothesis("one too", (0.95, 0.5))
         return [short if len(clip) < 20000 else Hypothesis("", ()) for clip in clips]
 
-    def test_every_clip_is_scored_at_every_noise_level(
+    def test_every_clip_is_scored_under_every_disturbance(
         self, entries: list[Entry]
     ) -> None:
-        """First as it is, then with noise."""
-        outcomes = list(accuracy.run(entries, self.recognise, noise_db=[20, 0]))
+        """First as it is, then disturbed."""
+        names = ["noise-20-db", "mu-law"]
+        outcomes = list(accuracy.run(entries, self.recognise, disturb=names))
 
-        levels = [outcome.noise_db for outcome in outcomes]
-        assert levels == [None, None, 20, 20, 0, 0]
+        heard = [outcome.disturbance for outcome in outcomes]
+        assert heard == [name for name in ("none", *names) for _ in entries]
         assert outcomes[0].audio_s == pytest.approx(1.0, abs=0.01)
         assert outcomes[0].comparison.score.substitutions == 1
         assert outcomes[1].comparison.score == Score(n_clips=1, audio_s=3.0)
 
     def test_the_table_has_a_row_for_each_kind(self, entries: list[Entry]) -> None:
-        """By set, language, script, duration and noise level."""
-        outcomes = list(accuracy.run(entries, self.recognise, noise_db=[20]))
+        """By set, language, script, duration and disturbance."""
+        outcomes = list(accuracy.run(entries, self.recognise, disturb=["opus"]))
 
-        rows = accuracy.table(outcomes).splitlines()
+        rows = accuracy.table(accuracy.rows(outcomes)).splitlines()
 
         names = [row.split("|")[1].strip() for row in rows if row.startswith("|")]
         assert names[2:10] == [
@@ -256,8 +258,8 @@ class TestBench:
             "language: en",
             "script: Latin",
             "duration: 0 to 2 s",
-            "noise: none added",
-            "noise: 20 dB",
+            "disturbance: none",
+            "disturbance: opus",
             "all speech",
         ]
         assert "| all speech | 1 | 2 | 50.00 |" in "\n".join(rows)
@@ -273,13 +275,42 @@ class TestBench:
         assert fields["substitutions"] == 1
         assert fields["words"][1] == {"confidence": 0.5, "correct": False}
 
-    def test_noise_has_the_level_that_was_asked_for(self) -> None:
-        """At 10 dB its power is a tenth of the clip's."""
-        clip = np.sin(np.arange(16000, dtype=np.float32))
+    def test_a_list_of_recordings_is_all_it_takes(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """As the README has it, with the bundled model: a table and JSON lines."""
+        entry = next(e for e in SYNTHETIC_ENTRIES if e.audio.stem == "es-3")
+        listing = tmp_path / "list.tsv"
+        listing.write_text(f"{entry.audio}\t{entry.text}\tes\n", "utf-8")
+        output, rows = tmp_path / "clips.jsonl", tmp_path / "rows.jsonl"
+        arguments = [str(listing), "--disturb", "noise-10-db", "opus"]
+        arguments += ["--device", "cpu", "--dtype", "float32", "--threads", "1"]
 
-        noise = accuracy.add_noise(clip, 10, seed=1) - clip
+        accuracy.main([*arguments, "--output", str(output), "--rows", str(rows)])
 
-        assert noise.var() / clip.var() == pytest.approx(0.1, rel=0.05)
+        table = capsys.readouterr().out
+        assert accuracy.table(accuracy.read_rows(rows)) in table
+        assert "| language: es | 1 | 3 |" in table
+        assert "| disturbance: opus | 1 | 3 |" in table
+        assert len(output.read_text("utf-8").splitlines()) == 3
+
+    def test_rows_are_kept_as_lines(self, entries: list[Entry], tmp_path: Path) -> None:
+        """A file of rows gives the same table again."""
+        rows = accuracy.rows(list(accuracy.run(entries, self.recognise)))
+        path = tmp_path / "rows.jsonl"
+        lines = [accuracy.row_line(name, rows[name]) + "\n" for name in rows]
+
+        path.write_text("".join(lines), "utf-8")
+
+        assert accuracy.read_rows(path) == rows
+
+    def test_all_stands_for_every_disturbance(self) -> None:
+        """And an unknown one is refused with the list of those there are."""
+        assert accuracy.parse_options(["a.tsv", "--disturb", "all"]).disturb == [
+            *DISTURBANCES
+        ]
+        with pytest.raises(SystemExit):
+            accuracy.parse_options(["a.tsv", "--disturb", "moonlight"])
 
     def test_a_clip_too_long_for_the_model_is_refused(self, tmp_path: Path) -> None:
         """With the advice to cut it."""
@@ -288,6 +319,91 @@ class TestBench:
 
         with pytest.raises(ManifestError, match="cut it into sentences"):
             list(accuracy.run([Entry(path, "one")], self.recognise))
+
+
+class TestDisturbances:
+    """Each does what its name says, the same each time."""
+
+    @pytest.fixture
+    def clip(self) -> Samples:
+        return read_audio(SYNTHETIC.parent / "de-3.flac")
+
+    @staticmethod
+    def disturb(name: str, clip: Samples) -> Samples:
+        return DISTURBANCES[name](clip, np.random.default_rng(1))
+
+    @pytest.mark.parametrize("name", DISTURBANCES)
+    def test_the_same_seed_gives_the_same_samples(
+        self, name: str, clip: Samples
+    ) -> None:
+        """Mono float32 within full scale, and something has changed."""
+        once, again = self.disturb(name, clip), self.disturb(name, clip)
+
+        np.testing.assert_array_equal(once, again)
+        assert once.dtype == np.float32
+        assert once.ndim == 1
+        assert not np.array_equal(once, clip)
+
+    @pytest.mark.parametrize("db", [20, 10, 5])
+    def test_noise_has_the_level_that_was_asked_for(
+        self, db: int, clip: Samples
+    ) -> None:
+        """At 10 dB its power is a tenth of the clip's."""
+        noise = self.disturb(f"noise-{db}-db", clip) - clip
+
+        ratio = noise.var() / clip.var()
+        assert ratio == pytest.approx(10 ** (-db / 10), rel=0.05)
+
+    @pytest.mark.parametrize(
+        ("name", "factor"),
+        [
+            ("speed-0.85", 0.85),
+            ("speed-1.2", 1.2),
+            ("tempo-0.75", 0.75),
+            ("tempo-1.3", 1.3),
+        ],
+    )
+    def test_faster_speech_is_shorter(
+        self, name: str, factor: float, clip: Samples
+    ) -> None:
+        """Within a frame of the filter."""
+        changed = self.disturb(name, clip)
+
+        assert len(changed) == pytest.approx(len(clip) / factor, abs=1200)
+
+    @pytest.mark.parametrize(("name", "higher"), [("speed-1.2", 1.2), ("tempo-1.3", 1)])
+    def test_speed_moves_the_pitch_and_tempo_does_not(
+        self, name: str, higher: float
+    ) -> None:
+        """A tone of 400 Hz tells them apart."""
+        tone = np.sin(2 * np.pi * 400 / 16000 * np.arange(32000)).astype(np.float32)
+
+        changed = self.disturb(name, 0.5 * tone)
+
+        hertz = np.argmax(np.abs(np.fft.rfft(changed))) * 16000 / len(changed)
+        assert hertz == pytest.approx(400 * higher, rel=0.02)
+
+    @pytest.mark.parametrize("name", ["8-khz", "mu-law"])
+    def test_a_narrow_band_has_nothing_above_4_khz(self, name: str) -> None:
+        """White noise shows the edge."""
+        noise = np.random.default_rng(0).standard_normal(32000).astype(np.float32)
+
+        spectrum = np.abs(np.fft.rfft(self.disturb(name, 0.1 * noise)))
+
+        edge = len(spectrum) * 4200 // 8000
+        assert spectrum[edge:].mean() < 0.02 * spectrum[:edge].mean()
+
+    @pytest.mark.parametrize(
+        ("name", "db"), [("step-down-20-db", -20), ("step-up-20-db", 20)]
+    )
+    def test_a_step_changes_the_second_half(self, name: str, db: int) -> None:
+        """And leaves the first as it was."""
+        quiet = np.full(1000, 0.01, np.float32)
+
+        changed = self.disturb(name, quiet)
+
+        np.testing.assert_array_equal(changed[:500], quiet[:500])
+        np.testing.assert_allclose(changed[500:], 0.01 * 10 ** (db / 20), rtol=1e-5)
 
 
 class TestSyntheticClips:
