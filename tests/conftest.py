@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 import cards
 from model import ASRModel
@@ -10,6 +11,10 @@ from tests.serving import ServerProcess, server_process
 
 # Tests import fairseq2 themselves, which wants the library to be there already.
 cards.preload_libsndfile()
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")
