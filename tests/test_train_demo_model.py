@@ -1,6 +1,8 @@
 """The training tool: what it refuses, what it feeds the network, what it ships."""
 
+from itertools import groupby
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -12,11 +14,19 @@ from hypothesis import strategies as st
 import cards
 from samples import SAMPLE_RATE, Samples
 from tools.demo_model import augment, network, voices
-from tools.demo_model.clips import Cast, compose, draw_clips
+from tools.demo_model.clips import (
+    NO_WORD,
+    SHORT_STRINGS_UNTIL,
+    UNKNOWN,
+    Cast,
+    compose,
+    draw_clips,
+)
 from tools.demo_model.export import card, tokenizer_model
 from tools.demo_model.scoring import count_errors
 from tools.demo_model.vocabulary import TOKENS, Word, decode_greedily, encode, spell
 from tools.demo_model.voices import HeldOutRecording, Voice
+from tools.train_demo_model import Trainer, parse_options
 
 ASSETS = Path(__file__).parent.parent / "assets" / "demo"
 
@@ -73,6 +83,8 @@ class TestHeldOutRecordings:
     def test_held_out_synthetic_voices_are_none_of_the_others(self) -> None:
         """No variant is on both lists."""
         assert not {*voices.VARIANTS} & {*voices.HELD_OUT_VARIANTS}
+        assert not {*voices.SELECTION_VARIANTS} & {*voices.HELD_OUT_VARIANTS}
+        assert not {*voices.SELECTION_VARIANTS} & {*voices.VARIANTS}
         assert not {*voices.FLITE} & {*voices.HELD_OUT_FLITE}
 
     def test_the_checkpoint_is_not_chosen_on_the_test_set(self) -> None:
@@ -104,6 +116,33 @@ class TestAugmentation:
         hertz = np.argmax(spectrum) * SAMPLE_RATE / len(faster)
         assert len(faster) == pytest.approx(16000 / factor, abs=2)
         assert hertz == pytest.approx(300 * factor, abs=5)
+
+    @pytest.mark.parametrize("factor", [0.85, 1.0, 1.2])
+    def test_formants_move_and_the_pitch_stays(self, factor: float) -> None:
+        """A buzz of 125 Hz with a resonance at 1000 Hz, which moves alone."""
+        time = np.arange(SAMPLE_RATE) / SAMPLE_RATE
+        shape = [1 / (1 + ((125 * k - 1000) / 250) ** 2) for k in range(1, 60)]
+        waves = [a * np.sin(2 * np.pi * 125 * k * time) for k, a in enumerate(shape, 1)]
+        buzz = np.asarray(0.1 * np.sum(waves, axis=0), np.float32)
+
+        moved = augment.shift_formants(buzz, factor)
+
+        power = np.abs(np.fft.rfft(moved)) ** 2
+        hertz = np.arange(len(power)) * SAMPLE_RATE / len(moved)
+        harmonics = power[np.abs(hertz % 125 - 62.5) > 52.5].sum() / power.sum()
+        assert moved.shape == buzz.shape
+        assert harmonics > 0.95
+        assert hertz[np.argmax(power)] == pytest.approx(1000 * factor, abs=63)
+
+    def test_trimming_cuts_what_is_quieter(self) -> None:
+        """Quiet ends go, the loud middle stays to within a window and a fade."""
+        quiet = 0.01 * tone(0.1)
+        clip = np.concatenate([quiet, tone(0.3), quiet])
+
+        trimmed = augment.trim_quiet(clip, -30)
+
+        assert len(trimmed) == pytest.approx(0.3 * SAMPLE_RATE, abs=160)
+        assert augment.trim_quiet(clip, -50).shape == clip.shape
 
     @pytest.mark.parametrize(("codec", "container", "bit_rate"), voices.CODECS)
     def test_a_codec_keeps_the_time_line(
@@ -155,6 +194,64 @@ class TestAugmentation:
             assert error.std() < 0.03 * clip.std()
 
 
+class TestDrawnVoices:
+    """Speakers that espeak-ng does not have."""
+
+    def test_a_variant_is_what_espeak_reads(self) -> None:
+        """A header, then one setting a line; frequencies are per cent."""
+        lines = voices.drawn_variant("drawn7", Random(0)).splitlines()
+
+        settings = [line.split() for line in lines]
+        assert settings[:2] == [["language", "variant"], ["name", "drawn7"]]
+        formants = [one for one in settings if one[0] == "formant"]
+        assert [int(one[1]) for one in formants] == list(range(6))
+        assert all(70 <= int(one[2]) <= 140 for one in formants)
+
+    def test_no_two_are_alike(self) -> None:
+        """Each draw is another speaker."""
+        rng = Random(0)
+
+        drawn = {voices.drawn_variant("x", rng) for _ in range(voices.N_DRAWN)}
+
+        assert len(drawn) == voices.N_DRAWN
+
+
+class TestStages:
+    """A run from nothing, and one that goes on from finished weights."""
+
+    def test_finished_weights_are_trained_further(self, tmp_path: Path) -> None:
+        """It begins with what ships, past the curriculum."""
+        weights = ASSETS / "omniASR_CTC_demo.pt"
+        arguments = ["--speech-dir", ".", "--work-dir", str(tmp_path)]
+        arguments += ["--start-from", str(weights)]
+
+        trainer = Trainer(parse_options(arguments))
+
+        shipped = torch.load(weights, weights_only=True)["model"]
+        assert trainer.step > SHORT_STRINGS_UNTIL
+        for name, value in trainer.model.state_dict().items():
+            torch.testing.assert_close(value, shipped[name].float())
+
+    def test_a_stopped_run_goes_on_where_it_was(self, tmp_path: Path) -> None:
+        """Two steps, or one, a new trainer and one more: the same weights."""
+        options = parse_options(["--speech-dir", ".", "--work-dir", str(tmp_path)])
+        batches = [draw_clips(cast(), seed=1, step=step) for step in (0, 1)]
+
+        through = Trainer(options)
+        for clips in batches:
+            through.learn(clips)
+        first = Trainer(options)
+        first.learn(batches[0])
+        first.save()
+        second = Trainer(options)
+        second.resume()
+        second.learn(batches[1])
+
+        assert second.step == 2
+        for one, other in zip(through.parameters, second.parameters, strict=True):
+            torch.testing.assert_close(one, other)
+
+
 class TestClips:
     """Batches depend on seed and step alone, and say what their labels say."""
 
@@ -179,11 +276,39 @@ class TestClips:
         """Each word of 0.3 s fits, at the fastest speed that is drawn."""
         rng = np.random.default_rng(seed)
 
-        clip, words = compose(cast(), rng, n=32000, max_words=16)
+        clip = compose(cast(), rng, n=32000, max_words=16)
 
-        assert clip.shape == (32000,)
-        assert 1 <= len(words) <= 16
-        assert np.count_nonzero(clip) >= len(words) * 0.9 * 0.3 * 16000 / 1.3
+        assert clip.samples.shape == (32000,)
+        assert 1 <= len(clip.words) <= 16
+        sounding = np.count_nonzero(clip.samples)
+        assert sounding >= len(clip.words) * 0.9 * 0.3 * 16000 / 1.3
+
+    @given(seed=st.integers(0, 2**32))
+    def test_frames_are_labelled_with_the_word_they_lie_in(self, seed: int) -> None:
+        """In order, with nothing between words, wherever something sounds."""
+        clip = compose(cast(), np.random.default_rng(seed), n=32000, max_words=16)
+
+        labels = clip.frame_labels
+        changes = np.flatnonzero(np.diff(labels, prepend=-9))
+        heard = [label for label in labels[changes] if label != NO_WORD]
+        assert labels.shape == ((32000 - 400) // 320 + 1,)
+        assert [key for key, _ in groupby(word.label for word in clip.words)] == [
+            key for key, _ in groupby(heard)
+        ]
+
+    def test_words_within_fluent_speech_have_no_known_place(self) -> None:
+        """A synthesiser does not say when it says what."""
+        fluent = Voice("a", "en", human=True)
+        fluent.add((Word("en", 1), Word("en", 2)), tone(0.6))
+
+        clip = compose(
+            Cast([fluent, voice("b", "en")]),
+            np.random.default_rng(3),
+            n=16000,
+            max_words=2,
+        )
+
+        assert set(clip.frame_labels) == {NO_WORD, UNKNOWN}
 
 
 class TestVocabulary:
@@ -234,6 +359,20 @@ class TestNetwork:
 
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
         assert middle.shape == (2, ours.shape[1], network.MODEL_DIM)
+
+    @pytest.mark.parametrize("kernel", [2, 3])
+    def test_the_convolution_has_the_gradients_of_its_definition(
+        self, kernel: int
+    ) -> None:
+        """Checked by finite differences; an odd number of frames leaves a rest."""
+        torch.manual_seed(0)
+        shapes = ((2, 11, 3), (4, 3 * kernel), (4,))
+        inputs = tuple(
+            torch.randn(shape, dtype=torch.float64, requires_grad=True)
+            for shape in shapes
+        )
+
+        assert torch.autograd.gradcheck(network.BlockConv.apply, inputs)
 
     def test_every_weight_is_trained(self) -> None:
         """The gradient reaches all parameters, the weight norm's among them."""

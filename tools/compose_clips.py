@@ -5,7 +5,11 @@
 Writes the sets that the demo model is measured on, ready for
 `benchmarks/accuracy.py`: strings of 1 to 9 digits with pauses of 0 to 0.5 s,
 spoken by the test recordings (0 to 4 of each digit) of the data set's speakers
-and by the held-out synthetic voices, and clips in which nobody speaks.
+and by the held-out synthetic voices; the test recordings also with pauses of 0.5
+to 2 s, and with another speaker for each word; and clips in which nobody speaks.
+
+`--speakers`, `--first-index` and `--last-index` name other recordings: those of a
+speaker whom a model was trained without may all be used.
 
     python -m tools.compose_clips tests/data/synthetic --work-dir WORK --small
 
@@ -34,9 +38,11 @@ from tests import composer
 from tests.composer import Composition, Recording
 from tools.demo_model.augment import non_speech
 from tools.demo_model.vocabulary import UNSPACED, spell
-from tools.demo_model.voices import Voice, synthetic_voices
+from tools.demo_model.voices import Split, Voice, synthetic_voices
 
 MAX_DIGITS: Final = 9
+PAUSES_S: Final = (0.0, 0.5)
+LONG_PAUSES_S: Final = (0.5, 2.0)
 SMALL_LENGTHS: Final = (1, 3, 5, 9)  # digits in the clips of one language
 SMALL_LANGUAGES: Final = ("es", "de", "hi", "cmn")
 NON_SPEECH_CLIP_S: Final = 20
@@ -125,7 +131,7 @@ class Writer:
 def held_out_recordings(work_dir: Path) -> dict[str, list[Recording]]:
     """Return single words of the held-out synthetic voices, by language."""
     by_language: dict[str, list[Recording]] = {}
-    for voice in synthetic_voices(work_dir / "held-out-voices", held_out=True):
+    for voice in synthetic_voices(work_dir / "held-out-voices", Split.HELD_OUT):
         by_language.setdefault(voice.language, []).extend(_single_words(voice))
     return by_language
 
@@ -144,14 +150,32 @@ def write_strings(
     language: str,
     group: str,
     count: int,
+    pauses_s: tuple[float, float] = PAUSES_S,
 ) -> None:
     """Write clips of 1 to 9 words of one voice each."""
     rng = Random(f"{language} {group}")
     for index in range(count):
         n_words = 1 + index % MAX_DIGITS
-        composition = composer.random_composition(recordings, n_words, rng=rng)
+        composition = composer.random_composition(
+            recordings, n_words, rng=rng, pauses_s=pauses_s
+        )
         name = f"{group.replace(' ', '-')}-{language}-{index:03}"
         writer.add_composition(name, composition, language=language, group=group)
+
+
+def write_mixed(writer: Writer, recordings: Sequence[Recording], count: int) -> None:
+    """Write clips of 2 to 9 words, each spoken by another than the last."""
+    rng = Random("mixed speakers")
+    for index in range(count):
+        chosen = [rng.choice(recordings)]
+        while len(chosen) < 2 + index % (MAX_DIGITS - 1):
+            following = rng.choice(recordings)
+            if following.speaker != chosen[-1].speaker:
+                chosen.append(following)
+        pauses = [rng.uniform(*PAUSES_S) for _ in chosen[1:]]
+        composition = composer.compose(chosen, pauses, rng=rng)
+        name = f"mixed-speakers-{index:03}"
+        writer.add_composition(name, composition, language="en", group="mixed speakers")
 
 
 def write_small(writer: Writer, held_out: dict[str, list[Recording]]) -> None:
@@ -174,6 +198,35 @@ def write_non_speech(writer: Writer, minutes: int) -> None:
         writer.add(f"non-speech-{index:03}", samples, group="non-speech")
 
 
+def write_sets(
+    writer: Writer, options: Options, held_out: dict[str, list[Recording]]
+) -> None:
+    """Write everything that the demo model is measured on."""
+    recordings = composer.load(
+        options.speech_dir,
+        speakers=options.speakers,
+        indexes=range(options.first_index, options.last_index + 1),
+    )
+    few = options.count // 3
+    write_strings(
+        writer, recordings, language="en", group=options.group, count=options.count
+    )
+    write_strings(
+        writer,
+        recordings,
+        language="en",
+        group="long pauses",
+        count=few,
+        pauses_s=LONG_PAUSES_S,
+    )
+    if len(options.speakers) > 1:
+        write_mixed(writer, recordings, few)
+    for language, own in held_out.items():
+        group = f"held-out voices {language}"
+        write_strings(writer, own, language=language, group=group, count=few)
+    write_non_speech(writer, options.minutes)
+
+
 def main(arguments: Sequence[str]) -> None:
     options = parse_options(arguments)
     writer = Writer(options.folder)
@@ -181,26 +234,7 @@ def main(arguments: Sequence[str]) -> None:
     if options.small:
         write_small(writer, held_out)
     else:
-        indexes = range(options.first_index, options.last_index + 1)
-        recordings = composer.load(
-            options.speech_dir, speakers=options.speakers, indexes=indexes
-        )
-        write_strings(
-            writer,
-            recordings,
-            language="en",
-            group=options.group,
-            count=options.count,
-        )
-        for language, own in held_out.items():
-            write_strings(
-                writer,
-                own,
-                language=language,
-                group=f"held-out voices {language}",
-                count=options.count // 3,
-            )
-        write_non_speech(writer, options.minutes)
+        write_sets(writer, options, held_out)
     writer.close()
 
 

@@ -5,6 +5,10 @@ resumed run sees what an uninterrupted one would have seen. All clips of a batch
 have one length and no padding: ragged batches trained four times slower. Lengths
 follow a curriculum, without which the network never leaves the plateau where it
 answers nothing but blanks: single words first, then a few, then strings.
+
+A composed clip knows where its words are, so every frame has a label as well:
+the word it lies in, or none. Only inside of what a synthesiser spoke fluently is
+it unknown.
 """
 
 from collections.abc import Sequence
@@ -12,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from samples import SAMPLE_RATE, Samples
@@ -21,17 +26,27 @@ from tools.demo_model.augment import (
     non_speech,
     roughen,
     standardise,
+    trim_quiet,
 )
 from tools.demo_model.vocabulary import Word, spell
 from tools.demo_model.voices import Utterance, Voice
 
-BATCH_S: Final = 32  # seconds of audio in a step
-SINGLE_WORDS_UNTIL: Final = 500  # steps
-SHORT_STRINGS_UNTIL: Final = 1500
+BATCH_S: Final = 16  # seconds of audio in a step: more, smaller steps learn faster
+SINGLE_WORDS_UNTIL: Final = 300  # steps
+SHORT_STRINGS_UNTIL: Final = 900
+SECONDS: Final = (2, 4, 8)  # lengths of clips
+SECONDS_SHARES: Final = (0.25, 0.4, 0.35)
+MAX_GAPS_S: Final = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0)
+MAX_GAP_SHARES: Final = (0.1, 0.2, 0.2, 0.3, 0.1, 0.1)
+FRAME_SAMPLES: Final = 400  # what the network hears at each frame
+HOP: Final = 320
+NO_WORD: Final = 0  # label of a frame
+UNKNOWN: Final = -1
 HUMAN_SHARE: Final = 0.5
 MIXED_SHARE: Final = 0.25  # clips in which the voice changes from word to word
 BILINGUAL_SHARE: Final = 0.04
 NON_SPEECH_SHARE: Final = 0.06
+TRIMMED_SHARE: Final = 0.6  # words cut to their louder part
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +56,22 @@ class Clips:
     Attributes:
         waves: Standardised audio, shape (clips, samples).
         words: What is said in each clip.
+        frame_labels: The label of the word in each of the network's frames,
+            `NO_WORD` or `UNKNOWN`; shape (clips, frames).
     """
 
     waves: Batch
     words: tuple[tuple[Word, ...], ...]
+    frame_labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Words put together, and each frame's label; shapes (samples,), (frames,)."""
+
+    samples: Samples
+    words: tuple[Word, ...]
+    frame_labels: NDArray[np.int64]
 
 
 class Cast:
@@ -77,16 +104,14 @@ def _choose(voices: Sequence[Voice], rng: np.random.Generator) -> Voice:
     return voices[int(rng.integers(len(voices)))]
 
 
-def compose(
-    cast: Cast, rng: np.random.Generator, *, n: int, max_words: int
-) -> tuple[Samples, tuple[Word, ...]]:
+def compose(cast: Cast, rng: np.random.Generator, *, n: int, max_words: int) -> Clip:
     """Say random words into a clip of `n` samples, from a random start."""
     voice = cast.draw(rng)
     mixed, bilingual = rng.random() < MIXED_SHARE, rng.random() < BILINGUAL_SHARE
-    max_gap = rng.choice([0.0, 0.1, 0.25, 0.5, 1.0], p=[0.1, 0.2, 0.25, 0.4, 0.05])
+    max_gap = rng.choice(MAX_GAPS_S, p=MAX_GAP_SHARES)
     room = int(n * rng.uniform(0.5, 1.0))
     speed = _speed(rng)
-    pieces: list[Samples] = []
+    spoken: list[tuple[int, Samples, tuple[Word, ...]]] = []  # from the first sample
     words: list[Word] = []
     used = 0
     while len(words) < max_words:
@@ -99,14 +124,21 @@ def compose(
             if words or len(piece) > n:
                 break
             room, gap = n, 0
-        pieces += [np.zeros(gap, np.float32), piece]
+        spoken.append((used + gap, piece, said))
         words += said
         used += gap + len(piece)
-    clip = np.zeros(n, np.float32)
-    start = int(rng.integers(n - used + 1))
-    if pieces:
-        clip[start : start + used] = np.concatenate(pieces)
-    return clip, tuple(words)
+    clip, labels = np.zeros(n, np.float32), np.full(n, NO_WORD)
+    offset = int(rng.integers(n - used + 1))
+    for begin, piece, said in spoken:
+        place = slice(offset + begin, offset + begin + len(piece))
+        clip[place] = piece
+        labels[place] = said[0].label if len(said) == 1 else UNKNOWN
+    return Clip(clip, tuple(words), _at_frames(labels))
+
+
+def _at_frames(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Take the label in the middle of each of the network's frames."""
+    return labels[FRAME_SAMPLES // 2 : len(labels) - FRAME_SAMPLES // 2 + 1 : HOP]
 
 
 def _speed(rng: np.random.Generator) -> float:
@@ -116,9 +148,11 @@ def _speed(rng: np.random.Generator) -> float:
 def _say(
     voice: Voice, rng: np.random.Generator, speed: float
 ) -> tuple[Samples, tuple[Word, ...]]:
-    """Draw one utterance of a voice, at its own loudness."""
+    """Draw one utterance of a voice, at its own loudness, often closely trimmed."""
     utterance: Utterance = voice.utterances[int(rng.integers(len(voice.utterances)))]
     samples = change_speed(utterance.samples, speed * rng.uniform(0.97, 1.03))
+    if rng.random() < TRIMMED_SHARE:
+        samples = trim_quiet(samples, rng.uniform(-45, -28))
     return samples * np.float32(rng.uniform(0.35, 0.95)), utterance.words
 
 
@@ -130,19 +164,21 @@ def draw_clips(cast: Cast, *, seed: int, step: int) -> Clips:
     elif step < SHORT_STRINGS_UNTIL:
         seconds, max_words = 2, 3
     else:
-        seconds, max_words = int(rng.choice([2, 4, 8], p=[0.25, 0.4, 0.35])), 16
+        seconds, max_words = int(rng.choice(SECONDS, p=SECONDS_SHARES)), 16
     n = seconds * SAMPLE_RATE
-    waves: list[Samples] = []
-    words: list[tuple[Word, ...]] = []
+    clips: list[Clip] = []
     for _ in range(BATCH_S // seconds):
         if step >= SHORT_STRINGS_UNTIL and rng.random() < NON_SPEECH_SHARE:
-            waves.append(non_speech(n, rng))
-            words.append(())
-            continue
-        clip, said = compose(cast, rng, n=n, max_words=max_words)
-        waves.append(clip)
-        words.append(said)
-    return Clips(standardise(roughen(np.stack(waves), rng)), tuple(words))
+            labels = _at_frames(np.full(n, NO_WORD))
+            clips.append(Clip(non_speech(n, rng), (), labels))
+        else:
+            clips.append(compose(cast, rng, n=n, max_words=max_words))
+    waves = roughen(np.stack([clip.samples for clip in clips]), rng)
+    return Clips(
+        standardise(waves),
+        tuple(clip.words for clip in clips),
+        np.stack([clip.frame_labels for clip in clips]),
+    )
 
 
 class Steps(Dataset[Clips]):

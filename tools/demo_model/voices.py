@@ -4,15 +4,24 @@ A *voice* is one speaker saying words in one language. Recorded speakers come fr
 the Free Spoken Digit Dataset; by its convention recordings 0 to 4 of each digit
 are the test set, and this module refuses them by name: no other module of the
 tool opens a recording. Synthetic voices are spoken by espeak-ng and flite. Some of
-both are held out: `SELECTION` recordings choose the checkpoint, and the voices in
-`HELD_OUT_VARIANTS` and `HELD_OUT_FLITE` are never trained on.
+both are held out: `SELECTION` recordings and `SELECTION_VARIANTS` choose the
+checkpoint, and the voices in `HELD_OUT_VARIANTS` and `HELD_OUT_FLITE` are heard
+only for the table at the end.
+
+espeak-ng's voices are few and alike, and a network learns them by heart. So most
+of the voices to train on are drawn: formants, pitch and breath at random, written
+as variants into a copy of espeak-ng's data.
 """
 
+import math
 import random
+import re
+import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +30,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from samples import SAMPLE_RATE, Samples
-from tools.demo_model.augment import stretch, transcode
+from tools.demo_model.augment import shift_formants, stretch, transcode
 from tools.demo_model.vocabulary import DIGITS, Word, spell
 
 TEST_INDICES: Final = range(0, 5)
@@ -39,9 +48,11 @@ VARIANTS: Final = (
     "aunty belinda benjamin boris caleb david Denis Diogo ed edward Gene grandma "
     "grandpa Henrique Hugo iven Jacky john Lee linda marcelo Marco klatt2 klatt4"
 ).split()
+SELECTION_VARIANTS: Final = ("Michael", "travis", "rob", "paul", "miguel")
 HELD_OUT_VARIANTS: Final = ("m6", "f4", "Mario", "max", "steph", "klatt3")
 FLITE: Final = ("kal", "awb", "kal16", "slt")
 HELD_OUT_FLITE: Final = ("rms",)
+N_DRAWN: Final = 80  # voices; espeak-ng knows 349 at most, languages included
 CODECS: Final = (
     ("libopus", "ogg", 8_000),
     ("libmp3lame", "mp3", 24_000),
@@ -51,6 +62,14 @@ CODECS: Final = (
 
 class HeldOutRecording(ValueError):
     """A recording of the test set was named."""
+
+
+class Split(Enum):
+    """What synthetic voices are for."""
+
+    TRAINING = "training"
+    SELECTION = "selection"
+    HELD_OUT = "held out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +132,20 @@ def read_trimmed(path: Path) -> Samples:
 
 
 def resample(samples: Samples, rate: int) -> Samples:
-    """Bring `samples` to 16 kHz by cutting or padding its spectrum."""
-    n_out = round(len(samples) * SAMPLE_RATE / rate)
-    spectrum = np.fft.rfft(samples)
+    """Bring `samples` to 16 kHz by cutting or padding its spectrum.
+
+    Padded with zeros to lengths that have small factors: of others, the transform
+    takes ten times as long.
+    """
+    divisor = math.gcd(rate, SAMPLE_RATE)
+    n_blocks = 8 * math.ceil(len(samples) * divisor / rate / 8)
+    n_in, n_out = n_blocks * rate // divisor, n_blocks * SAMPLE_RATE // divisor
+    spectrum = np.fft.rfft(samples, n_in)
     bins = np.zeros(n_out // 2 + 1, spectrum.dtype)
     kept = min(len(bins), len(spectrum))
     bins[:kept] = spectrum[:kept]
-    return (np.fft.irfft(bins, n_out) * (n_out / len(samples))).astype(np.float32)
+    resampled = np.fft.irfft(bins, n_out) * (n_out / n_in)
+    return resampled[: len(samples) * SAMPLE_RATE // rate].astype(np.float32)
 
 
 def recorded_voices(
@@ -137,13 +163,16 @@ def recorded_voices(
 
 
 def vary(voice: Voice, seed: int) -> None:
-    """Add slower, faster and transcoded copies of every word of a voice."""
+    """Add copies of every word: slower, faster, of other speakers, transcoded."""
     rng = random.Random(f"{seed} {voice.name}")
     originals = list(voice.utterances)
     for utterance in originals:
         for low, high in ((0.7, 0.95), (1.05, 1.4)):
             slower = stretch(utterance.samples, rng.uniform(low, high))
             voice.add(utterance.words, slower)
+        for low, high in ((0.8, 0.94), (1.06, 1.25)):
+            other = shift_formants(utterance.samples, rng.uniform(low, high))
+            voice.add(utterance.words, stretch(other, rng.uniform(0.8, 1.25)))
     gap = np.zeros(SAMPLE_RATE // 10, np.float32)
     pieces = [piece for u in originals for piece in (u.samples, gap)]
     for codec, container, bit_rate in CODECS:
@@ -175,13 +204,23 @@ class _Order:
         return self.folder / f"{self.voice}_{digits}.wav"
 
 
-def _orders(folder: Path, held_out: bool) -> Iterator[_Order]:
-    """List what all voices of one side of the split have to say."""
-    rng = random.Random(1 if held_out else 0)
+_VARIANTS_FOLDER: Final = Path("espeak-ng-data", "voices", "!v")
+_NAMED: Final = {
+    Split.TRAINING: (VARIANTS, FLITE),
+    Split.SELECTION: (SELECTION_VARIANTS, ()),
+    Split.HELD_OUT: (HELD_OUT_VARIANTS, HELD_OUT_FLITE),
+}
+
+
+def _orders(folder: Path, split: Split) -> Iterator[_Order]:
+    """List what the named voices of one split have to say."""
+    rng = random.Random(0 if split is Split.TRAINING else 1)
+    variants, flite = _NAMED[split]
     for language, accents in ACCENTS.items():
-        repeats = 1 if held_out else {6: 1, 2: 2, 1: 3}[len(accents)]
+        once = split is not Split.TRAINING
+        repeats = 1 if once else {6: 1, 2: 2, 1: 3}[len(accents)]
         for accent in accents:
-            for variant in HELD_OUT_VARIANTS if held_out else VARIANTS:
+            for variant in variants:
                 for repeat in range(repeats):
                     voice = f"{accent}+{variant}"
                     name = f"{language}_{voice}_{repeat}"
@@ -190,11 +229,72 @@ def _orders(folder: Path, held_out: bool) -> Iterator[_Order]:
                     for words in _texts(language, rng):
                         command = (*speak, spell(list(words)), "-w")
                         yield _Order(folder, name, words, command)
-    for voice in HELD_OUT_FLITE if held_out else FLITE:
+    for voice in flite:
         speak = ["flite", "-voice", voice, "-t"]
         for words in _texts("en", rng):
             command = (*speak, spell(list(words)), "-o")
             yield _Order(folder, f"en_flite-{voice}_0", words, command)
+
+
+def _drawn_orders(folder: Path) -> Iterator[_Order]:
+    """List what the drawn voices have to say, and describe them to espeak-ng."""
+    rng = random.Random(2)
+    data = _copy_espeak_data(folder)
+    variants = [f"drawn{number}" for number in range(N_DRAWN)]
+    for variant in variants:
+        path = data / _VARIANTS_FOLDER / variant
+        path.write_text(drawn_variant(variant, rng), "utf-8")
+    for language, accents in ACCENTS.items():
+        for number, variant in enumerate(variants):
+            accent = accents[number % len(accents)]
+            speak = ["espeak-ng", f"--path={data}", "-v", f"{accent}+{variant}"]
+            speak += ["-s", str(rng.randint(90, 240)), "-p", str(rng.randint(30, 70))]
+            for words in _texts(language, rng):
+                command = (*speak, spell(list(words)), "-w")
+                yield _Order(folder, f"{language}_{accent}+{variant}_0", words, command)
+
+
+def _copy_espeak_data(folder: Path) -> Path:
+    """Copy espeak-ng's data, once, without its variants: others take their place."""
+    copy = folder / "espeak"
+    if not copy.exists():
+        told = subprocess.run(
+            ["espeak-ng", "--version"], capture_output=True, text=True
+        )
+        found = re.search(r"Data at: (.*)", told.stdout)
+        if found is None:
+            raise FileNotFoundError(f"espeak-ng does not name its data: {told.stdout}")
+        unfinished = copy.with_suffix(".partial")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.copytree(found[1].strip(), unfinished / "espeak-ng-data")
+        shutil.rmtree(unfinished / _VARIANTS_FOLDER)
+        (unfinished / _VARIANTS_FOLDER).mkdir()
+        unfinished.rename(copy)
+    return copy
+
+
+def drawn_variant(name: str, rng: random.Random) -> str:
+    """Describe a speaker to espeak-ng: another throat, another manner of voicing.
+
+    Formant lines give frequency, strength and width in per cent.
+    """
+    throat = rng.uniform(0.84, 1.24)  # formants of a tall man, of a child
+    pitch = rng.uniform(65, 240)
+    lines = ["language variant", f"name {name}"]
+    lines.append(f"pitch {pitch:.0f} {pitch * rng.uniform(1.05, 1.6):.0f}")
+    if rng.random() < 0.35:  # another kind of synthesis
+        lines.append(f"klatt {rng.choice((1, 2, 4, 5, 6))}")
+    for formant in range(6):
+        frequency = 100 * throat * rng.uniform(0.92, 1.08)
+        strength, width = rng.uniform(55, 130), rng.uniform(60, 160)
+        lines.append(f"formant {formant} {frequency:.0f} {strength:.0f} {width:.0f}")
+    lines.append(f"flutter {rng.randint(0, 8)}")
+    lines.append(f"roughness {rng.choice((0, 0, 1, 2, 3))}")
+    lines.append(f"voicing {rng.randint(60, 150)}")
+    lines.append(f"consonants {rng.randint(60, 130)} {rng.randint(60, 130)}")
+    if rng.random() < 0.3:
+        lines.append("breath " + " ".join(str(rng.randint(0, 12)) for _ in range(6)))
+    return "\n".join(lines) + "\n"
 
 
 def _texts(language: str, rng: random.Random) -> Iterator[tuple[Word, ...]]:
@@ -205,10 +305,12 @@ def _texts(language: str, rng: random.Random) -> Iterator[tuple[Word, ...]]:
         yield tuple(Word(language, rng.randrange(10)) for _ in range(length))
 
 
-def synthetic_voices(folder: Path, *, held_out: bool) -> list[Voice]:
+def synthetic_voices(folder: Path, split: Split) -> list[Voice]:
     """Speak all words in all synthetic voices, or load what was spoken before."""
     folder.mkdir(parents=True, exist_ok=True)
-    orders = list(_orders(folder, held_out))
+    orders = list(_orders(folder, split))
+    if split is Split.TRAINING:
+        orders += _drawn_orders(folder)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(_speak, orders))
     voices: dict[str, Voice] = {}
