@@ -22,6 +22,7 @@ to the sentence, and VAD may be wrong about a soft word in it).
 Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
 """
 
+import copy
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -95,6 +96,8 @@ class AudioChunker:
     Args:
         vad_enabled: Whether probabilities of speech are given. If not, everything
             is taken for speech.
+        speaking: Whether the audio is known to begin with speech, so that it is a
+            window even if all probabilities are low.
         max_window: Most samples of a window; a multiple of 320.
         overlap: Samples that windows without a pause between them share.
 
@@ -106,6 +109,7 @@ class AudioChunker:
         self,
         *,
         vad_enabled: bool,
+        speaking: bool = False,
         max_window: int = MAX_WINDOW_SAMPLES,
         overlap: int = OVERLAP,
     ) -> None:
@@ -116,10 +120,10 @@ class AudioChunker:
         self._max_window = max_window
         self._overlap = overlap
         self._held = _Held()
-        self._vad = SpeechSpans() if vad_enabled else None
+        self._vad = SpeechSpans(speaking=speaking) if vad_enabled else None
         # Spans of speech that are not yet behind us; the last may still go on.
         self._spans: deque[list[int]] = deque()
-        if not vad_enabled:
+        if speaking or not vad_enabled:
             self._spans.append([0, _OPEN])
         self._done = 0  # everything before is in windows, or silence
         self._start: int | None = None  # of the next window, once it is known
@@ -173,6 +177,14 @@ class AudioChunker:
         elif self._spans[-1][1] == _OPEN:
             self._spans[-1][1] = end
         return tuple(self._windows())
+
+    def fork(self) -> "AudioChunker":
+        """Return a copy that goes its own way from here; blocks are shared."""
+        other = copy.copy(self)
+        other._held = self._held.fork()
+        other._vad = copy.copy(self._vad)
+        other._spans = deque(list(span) for span in self._spans)
+        return other
 
     def _note(self, events: Sequence[SpeechEvent]) -> None:
         for event in events:
@@ -287,6 +299,11 @@ class _Held:
         self.start = 0
         self.end = 0
         self.longest_block = 0
+
+    def fork(self) -> "_Held":
+        other = copy.copy(self)
+        other._blocks = self._blocks.copy()
+        return other
 
     def append(self, samples: Samples) -> None:
         if len(samples):

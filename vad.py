@@ -57,6 +57,8 @@ class SpeechSpans:
         hangover: Samples by which ends are put later; at most `min_silence`.
         start_prob: Probability at which speech may begin.
         stay_prob: Probability below which a frame is silent; at most `start_prob`.
+        speaking: Whether it begins in the middle of speech.
+        position: Of the first frame.
 
     Raises:
         ValueError: Options that contradict each other.
@@ -71,6 +73,8 @@ class SpeechSpans:
         hangover: int = 0,
         start_prob: float = START_PROB,
         stay_prob: float = STAY_PROB,
+        speaking: bool = False,
+        position: int = 0,
     ) -> None:
         if not 0 <= hangover <= min_silence:
             raise ValueError("hangover must lie between 0 and min_silence.")
@@ -84,10 +88,10 @@ class SpeechSpans:
         self._hangover = hangover
         self._start_prob = start_prob
         self._stay_prob = stay_prob
-        self._heard = 0  # one past the newest frame
-        self._speaking = False
+        self._heard = position  # one past the newest frame
+        self._speaking = speaking
         self._turn: int | None = None  # where the state may have changed
-        self._last = 0  # position of the last event
+        self._last = position  # position of the last event
         self._finished = False
 
     @property

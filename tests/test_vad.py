@@ -1,5 +1,7 @@
 """Speech and silence, from probabilities."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,7 +79,7 @@ class TestSpans:
 class TestInvariants:
     @given(probabilities, options)
     def test_starts_and_ends_alternate_and_never_go_back(
-        self, probs: list[float], options: dict[str, int]
+        self, probs: list[float], options: dict[str, Any]
     ) -> None:
         """Whatever the options."""
         found = events(probs, SpeechSpans(**options))
@@ -89,7 +91,7 @@ class TestInvariants:
 
     @given(probabilities, options)
     def test_no_event_comes_before_what_was_decided(
-        self, probs: list[float], options: dict[str, int]
+        self, probs: list[float], options: dict[str, Any]
     ) -> None:
         """And what was decided never goes back."""
         spans = SpeechSpans(**options)

@@ -1,0 +1,259 @@
+"""Commit tokens once successive hypotheses of the same audio agree on them.
+
+A hypothesis is what the model said of a window, label by label, on frames that are
+counted from the beginning of the stream. Windows of one utterance coincide frame for
+frame, so two hypotheses agree on a token if they have the same label at about the
+same frame. Text is never compared, so what was really said twice stays, and it makes
+no difference whether a script has spaces.
+
+The right edge of a window is not trusted: the model has not heard what follows. So a
+token is committed only if it lies a margin before the edge, and the hypotheses agree
+on it and on all tokens before it. The cut between what is committed and what may
+change lies in a run of blanks of both hypotheses, so that no letter can move across
+it. Where people speak without such runs, a narrower one is accepted after a while,
+and in the end the most blank frame there is: speech goes on, and so must the text.
+
+A committed token is never taken back. Whatever a later hypothesis says about frames
+before the cut is ignored, except that a token which moved across it by a frame or
+two is recognised: it is neither doubled nor lost.
+
+Source: LocalAgreement-2, Liu et al. 2020 (arXiv:2005.11185); for Whisper, Macháček
+et al. 2023 (arXiv:2307.14743), there on words of text. Cutting only in blank runs as
+in segmentation by CTC (Kürzinger et al. 2020, arXiv:2007.09127).
+Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+import ctc
+from ctc import BLANK, FRAME_SHIFT, FrameLabels, Token, Vocabulary
+from samples import SAMPLE_RATE
+
+# Two decodes of the same sound put a label so many frames apart at most.
+JITTER = 3
+
+# Blanks that a cut has on each side, in all hypotheses that are compared.
+_CUT_BLANKS = 2
+
+# Uncommitted audio beyond which one blank of the newest hypothesis will do, and
+# beyond which any frame will.
+_NARROW_AFTER = 3 * SAMPLE_RATE // FRAME_SHIFT
+_FORCE_AFTER = 6 * SAMPLE_RATE // FRAME_SHIFT
+
+
+@dataclass(frozen=True, slots=True)
+class WindowLabels:
+    """A hypothesis.
+
+    Attributes:
+        first_frame: Its first frame, counted from the beginning of the stream.
+        frames: What the model said.
+    """
+
+    first_frame: int
+    frames: FrameLabels
+
+    @property
+    def end_frame(self) -> int:
+        return self.first_frame + len(self.frames.ids)
+
+    def tokens(self, vocabulary: Vocabulary) -> tuple[Token, ...]:
+        """Return its tokens, on the frames of the stream."""
+        first = self.first_frame
+        return tuple(
+            Token(t.id, t.text, t.first_frame + first, t.last_frame + first, t.prob)
+            for t in ctc.tokens(self.frames, vocabulary)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What one more hypothesis brought.
+
+    Attributes:
+        committed: New since the last one; append these.
+        pending: What follows and may change; replaces what was pending before.
+    """
+
+    committed: tuple[Token, ...]
+    pending: tuple[Token, ...]
+
+
+class LocalAgreement:
+    """Hypotheses in, committed and pending tokens out.
+
+    Args:
+        vocabulary: Of the model.
+        margin_frames: Frames before the right edge in which nothing is committed.
+        start_frame: Where the utterance begins.
+        n: Successive hypotheses that must agree.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        margin_frames: int,
+        start_frame: int = 0,
+        n: int = 2,
+    ) -> None:
+        if n < 1 or margin_frames < 0:
+            raise ValueError("n must be at least 1, and the margin not negative.")
+        self._vocabulary = vocabulary
+        self._margin = margin_frames
+        self._cut = start_frame
+        self._last: deque[Token] = deque(maxlen=4)  # committed
+        self._before: deque[WindowLabels] = deque(maxlen=n - 1)
+        self._n = n
+
+    @property
+    def cut_frame(self) -> int:
+        """The first frame that is not committed."""
+        return self._cut
+
+    def insert(self, hypothesis: WindowLabels) -> Agreement:
+        """Take the next hypothesis.
+
+        Its window must begin at or before `cut_frame` and end no earlier than the
+        one before.
+        """
+        tail = self._own(hypothesis)
+        limit = self._limit(hypothesis, tail)
+        cut = self._choose_cut(hypothesis, limit)
+        self._before.append(hypothesis)
+        if cut is None:
+            return Agreement((), tuple(tail))
+        committed = tuple(token for token in tail if token.first_frame < cut)
+        self._cut = cut
+        self._last.extend(committed)
+        return Agreement(committed, tuple(tail[len(committed) :]))
+
+    def skip_to(self, frame: int) -> None:
+        """Give up on everything before a frame: nobody has time to label it."""
+        if frame > self._cut:
+            self._cut = frame
+            self._before.clear()
+
+    def _own(self, hypothesis: WindowLabels) -> list[Token]:
+        """Return the tokens that are not committed yet, in order."""
+        tokens = hypothesis.tokens(self._vocabulary)
+        known = self._recognised(tokens)
+        newest = self._last[-1].last_frame if self._last else self._cut - JITTER - 1
+        return [
+            token
+            for k, token in enumerate(tokens)
+            if k not in known
+            and (
+                token.first_frame >= self._cut
+                or (
+                    self._cut - token.first_frame <= JITTER
+                    and token.first_frame > newest + JITTER
+                )
+            )
+        ]
+
+    def _recognised(self, tokens: Sequence[Token]) -> set[int]:
+        """Return the indexes of tokens that are committed, each as one of them."""
+        found: set[int] = set()
+        for old in self._last:
+            own = [
+                (abs(token.first_frame - old.first_frame), k)
+                for k, token in enumerate(tokens)
+                if k not in found and _same(token, old)
+            ]
+            if own:
+                found.add(min(own)[1])
+        return found
+
+    def _limit(self, hypothesis: WindowLabels, tail: Sequence[Token]) -> int:
+        """Return the frame from which on nothing may be committed."""
+        limit = hypothesis.end_frame - self._margin
+        if len(self._before) < self._n - 1:
+            return self._cut
+        for earlier in self._before:
+            limit = min(limit, earlier.end_frame)
+            others = self._own(earlier)
+            n = _common_prefix(tail, others)
+            if n < len(tail):
+                limit = min(limit, tail[n].first_frame)
+            if n < len(others):
+                limit = min(limit, others[n].first_frame)
+        return limit
+
+    def _choose_cut(self, hypothesis: WindowLabels, limit: int) -> int | None:
+        """Choose the frame to commit up to, at most `limit`; None for none."""
+        waiting = hypothesis.end_frame - self._cut
+        every = [hypothesis, *self._before]
+        first = self._cut + 1
+        if limit >= first:
+            blank = np.logical_and.reduce(
+                [_blank(h, self._cut, limit + _CUT_BLANKS) for h in every]
+            )
+            cut = _last_inside_run(blank, _CUT_BLANKS)
+            if cut is not None and cut >= 1:
+                return self._cut + min(cut, limit - self._cut)
+        if waiting > _NARROW_AFTER and limit >= first:
+            blank = _blank(hypothesis, self._cut, limit + 1)
+            cut = _last_inside_run(blank, 0)
+            if cut is not None and cut >= 1:
+                return self._cut + min(cut, limit - self._cut)
+        forced = hypothesis.end_frame - self._margin
+        if waiting > _FORCE_AFTER and forced >= first:
+            return self._most_blank(hypothesis, forced)
+        return None
+
+    def _most_blank(self, hypothesis: WindowLabels, end: int) -> int:
+        """Return the frame from the middle of the uncommitted on that is most blank.
+
+        Not inside of a label's run.
+        """
+        first = (self._cut + end) // 2 + 1
+        begin = hypothesis.first_frame
+        blank_probs = hypothesis.frames.blank_probs[first - begin : end + 1 - begin]
+        cut = first + int(np.argmax(blank_probs))
+        ids = hypothesis.frames.ids
+        while cut < end and ids[cut - begin] == ids[cut - 1 - begin] != BLANK:
+            cut += 1
+        return cut
+
+
+def _blank(hypothesis: WindowLabels, start: int, end: int) -> NDArray[np.bool_]:
+    """Whether frames are blank; frames that were not heard are not."""
+    found = np.zeros(end - start, bool)
+    first = max(start, hypothesis.first_frame)
+    last = min(end, hypothesis.end_frame)
+    if last > first:
+        ids = hypothesis.frames.ids
+        begin = hypothesis.first_frame
+        found[first - start : last - start] = ids[first - begin : last - begin] == BLANK
+    return found
+
+
+def _last_inside_run(blank: NDArray[np.bool_], n_around: int) -> int | None:
+    """Return the last index with so many blanks before it and from it on."""
+    width = max(1, 2 * n_around)
+    if len(blank) < width:
+        return None
+    windows = np.lib.stride_tricks.sliding_window_view(blank, width).all(axis=1)
+    found = np.flatnonzero(windows)
+    return int(found[-1]) + n_around if len(found) else None
+
+
+def _common_prefix(left: Sequence[Token], right: Sequence[Token]) -> int:
+    """Count the tokens from the first on that are the same in both."""
+    n = 0
+    for a, b in zip(left, right, strict=False):
+        if not _same(a, b):
+            break
+        n += 1
+    return n
+
+
+def _same(left: Token, right: Token) -> bool:
+    """Whether two hypotheses mean the same token."""
+    return left.id == right.id and abs(left.first_frame - right.first_frame) <= JITTER
