@@ -97,7 +97,7 @@ class Interim:
         self.committed: tuple[Word, ...] = ()
         self.pending: tuple[Word, ...] = ()
         self.heard = start  # the end of the newest window
-        self.last_token = start  # position one past the newest token's frames
+        self.last_letter = start  # one past the frames of the newest, if any
 
     @property
     def needed_from(self) -> int:
@@ -144,9 +144,10 @@ class Interim:
         self.committed += complete
         spelled = [*self._open, *_shown(agreed.pending, hypothesis.end_frame)]
         self.pending, _ = self._spell(spelled)
-        if spelled:
-            newest = spelled[-1].last_frame * FRAME_SHIFT + FRAME_LENGTH
-            self.last_token = max(self.last_token, newest)
+        letters = [token for token in spelled if not token.text.isspace()]
+        if letters:
+            newest = letters[-1].last_frame * FRAME_SHIFT + FRAME_LENGTH
+            self.last_letter = max(self.last_letter, newest)
         return _texts(*before) != _texts(self.committed, self.pending)
 
     def _measure(self, samples: Samples, end: int) -> Normalisation:

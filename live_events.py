@@ -2,8 +2,10 @@
 
 A stream is a sequence of utterances, numbered from 1. Each ends with exactly one
 `UtteranceFinal`, or `UtteranceFailed` in its place, and these come in order and
-without a gap. Hypotheses of an utterance come only after the final of the one before
-it; `SpeechStarted` does not wait, so that an agent can stop talking at once.
+without a gap. (If the client clears the audio of an open utterance, the next one
+takes over its number.) Hypotheses of an utterance come only after the final of the
+one before it; `SpeechStarted` does not wait, so that an agent can stop talking at
+once.
 
 Positions are samples at 16 kHz since the stream began.
 Pure: no I/O, clock, settings or threads.
@@ -81,6 +83,7 @@ class UtteranceFinal:
         end: One past the last.
         cause: Why it ended.
         segments: What was said; empty if nothing was.
+        position: Up to where audio had come when it was decided that it is over.
     """
 
     utterance: int
@@ -88,6 +91,7 @@ class UtteranceFinal:
     end: int
     cause: Cause
     segments: tuple[Segment, ...]
+    position: int
 
     @property
     def words(self) -> tuple[Word, ...]:
@@ -110,6 +114,7 @@ class UtteranceFailed:
         start: Position of the first sample that belonged to it.
         end: One past the last.
         error: What the model raised.
+        position: Up to where audio had come when it was decided that it is over.
     """
 
     utterance: int
@@ -117,6 +122,7 @@ class UtteranceFailed:
     end: int
     cause: Cause
     error: Exception
+    position: int
 
 
 LiveEvent = SpeechStarted | SpeechEnded | Hypothesis | UtteranceFinal | UtteranceFailed

@@ -52,9 +52,9 @@ from word_times import SpikeOffsets
 # Silence after which a final is begun on suspicion, and the shortest endpoint.
 SPECULATE_AFTER = 5 * FRAME_SAMPLES
 
-# A token in what VAD takes for silence puts the endpoint off, but not by more.
-_TOKEN_GRACE = round(0.6 * SAMPLE_RATE)
-_TOKEN_SLACK = round(0.1 * SAMPLE_RATE)
+# A letter in what VAD takes for silence puts the endpoint off, but not by more.
+_LETTER_GRACE = round(0.6 * SAMPLE_RATE)
+_LETTER_SLACK = round(0.1 * SAMPLE_RATE)
 
 # Speech in which the model hears nothing for so long is none: after a word, and
 # before the first.
@@ -354,15 +354,15 @@ class StreamSession:
             return False
         needed = max(self._options.endpoint_silence, SPECULATE_AFTER)
         silence = self._audio.end - utterance.quiet
-        word = utterance.interim.last_token > utterance.quiet + _TOKEN_SLACK
-        return silence >= needed + (_TOKEN_GRACE if word else 0)
+        word = utterance.interim.last_letter > utterance.quiet + _LETTER_SLACK
+        return silence >= needed + (_LETTER_GRACE if word else 0)
 
     def _is_blank(self, utterance: Utterance) -> bool:
         """Whether the model hears nothing in what VAD takes for speech."""
         interim = utterance.interim
-        if interim.last_token == utterance.final.start:
+        if interim.last_letter == utterance.final.start:
             return interim.heard - utterance.onset >= _BLANK_START
-        return interim.heard - interim.last_token >= _BLANK_ENDPOINT
+        return interim.heard - interim.last_letter >= _BLANK_ENDPOINT
 
     def _came_to_nothing(self, utterance: Utterance) -> bool:
         """Whether an utterance that nobody knows of may be forgotten."""
@@ -374,7 +374,7 @@ class StreamSession:
         assert utterance is not None
         number = self._number(utterance)
         events = self._announce(utterance) if cause is Cause.ENDPOINT else []
-        utterance.close(cause)
+        utterance.close(cause, self._audio.end)
         self._open = None
         self._closing.append(utterance)
         end = utterance.final.end
@@ -434,5 +434,8 @@ def _outcome(utterance: Utterance) -> UtteranceFinal | UtteranceFailed:
     assert cause is not None
     start, end = utterance.final.start, utterance.final.end
     if utterance.error is not None:
-        return UtteranceFailed(number, start, end, cause, utterance.error)
-    return UtteranceFinal(number, start, end, cause, utterance.final.segments())
+        return UtteranceFailed(
+            number, start, end, cause, utterance.error, utterance.decided
+        )
+    segments = utterance.final.segments()
+    return UtteranceFinal(number, start, end, cause, segments, utterance.decided)

@@ -1,5 +1,8 @@
 """Carry audio from its bytes to a transcript.
 
+`StreamingTranscriber` opens live streams; each runs by itself (`live_stream.py`), and
+all share the model.
+
 `FileTranscriber` does it for a recording of any length. Worker threads decode it,
 listen for speech and cut windows; the scheduler labels them; worker threads read
 words and times off the frames, in order. Several windows are on their way at once,
@@ -14,12 +17,16 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import Executor, Future
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO, Protocol, TypeVar, TypeVarTuple
 
 from audio_chunker import AudioChunker, Window
 from audio_decoder import DecodeLimits, decode_stream
 from ctc import FrameLabels
+from interim import Load
+from live_options import StreamOptions
+from live_session import StreamSession
+from live_stream import LiveStream, LiveVad
 from model_input import ModelInput
 from passages import PassageReader
 from samples import Samples
@@ -54,6 +61,54 @@ class Advance:
 
     passages: tuple[Passage, ...]
     position: int
+
+
+class StreamingTranscriber:
+    """Transcribe live audio.
+
+    Args:
+        scheduler: Where windows are sent.
+        listen: Makes what listens for speech in one stream; None to take everything
+            for speech, so that only clients end utterances.
+        stall_s: Time without audio after which speech that is open is ended.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        *,
+        listen: Callable[[], LiveVad] | None,
+        stall_s: float,
+    ) -> None:
+        self._scheduler = scheduler
+        self._listen = listen
+        self._stall_s = stall_s
+        self.n_streams = 0
+
+    def open(self, options: StreamOptions) -> LiveStream:
+        """Open a stream; close it with `aclose`.
+
+        Raises:
+            NotReady: There is no model.
+        """
+        model = self._scheduler.model
+        vad = self._listen is not None and options.vad
+        options = replace(options, vad=vad)
+        session = StreamSession(
+            vocabulary=model.vocabulary, offsets=model.spike_offsets, options=options
+        )
+        self.n_streams += 1
+        return LiveStream(
+            session,
+            self._scheduler,
+            vad=self._listen() if self._listen is not None and vad else None,
+            load=Load,
+            stall_s=self._stall_s,
+            on_close=self._leave,
+        )
+
+    def _leave(self) -> None:
+        self.n_streams -= 1
 
 
 class FileTranscriber:

@@ -60,6 +60,7 @@ class Utterance:
         announced: Whether its beginning was told.
         quiet: Where its speech ended, unless it goes on.
         cause: Why it ended, once it has.
+        decided: Up to where audio had come then.
         error: What went wrong with its final.
     """
 
@@ -83,6 +84,7 @@ class Utterance:
         self.announced = False
         self.quiet: int | None = None
         self.cause: Cause | None = None
+        self.decided = start
         self.error: Exception | None = None
         self._options = options
         self._hypothesis: Request | None = None  # on its way
@@ -115,9 +117,10 @@ class Utterance:
         self.final.drop_speculation()
         self._forget_unwanted()
 
-    def close(self, cause: Cause) -> None:
-        """End it here, or where a speculation ended."""
+    def close(self, cause: Cause, position: int) -> None:
+        """End it where a speculation ended, else here; decided at a position."""
         self.cause = cause
+        self.decided = position
         self._ask(self.final.finish())
         self._forget_unwanted()
         for request in self._finals:

@@ -1,0 +1,328 @@
+"""Run one live stream: its session, its share of the model, its events.
+
+The session decides, this carries out. Audio that is pushed goes through voice activity
+detection to the session; the windows it asks for go to the scheduler; labels come back
+on the event loop, and what the session makes of them waits for whoever reads the
+events. The loop never runs the model.
+
+Everything has a bound. Pushing waits while finals are behind, so a client that sends
+faster than the model works is slowed down by its own socket. A hypothesis that nobody
+has read is replaced by the next one.
+
+Coroutines belong to one event loop. `push`, `flush`, `clear` and `end` are called by
+one task, one after the other; `events` is read by another.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from work_queue import Work
+
+from ctc import FrameLabels
+from interim import Load
+from live_events import Hypothesis, LiveEvent
+from live_options import StreamOptions
+from live_session import StreamSession
+from samples import SAMPLE_RATE, Samples
+from scheduler import Scheduler
+from utterance import Request
+
+logger = logging.getLogger(__name__)
+
+# Audio is taken in blocks of at most so many samples, so that a long message does
+# not hold up the loop.
+_BLOCK = SAMPLE_RATE // 2
+
+# Pushing waits while finals are behind by more than two of the longest windows...
+_MAX_WAITING = 80 * SAMPLE_RATE
+# ...or while so many events are unread.
+_MAX_UNREAD = 1000
+
+# When hypotheses are wanted; among streams the one that is due first goes first.
+_HYPOTHESIS_DUE_S = 0.3
+# Nobody waits for a speculation yet.
+_SPECULATION_DUE_S = 0.15
+
+
+class LiveVad(Protocol):
+    """Listens to one stream; see `vad_batcher.LiveVad`."""
+
+    async def add(self, samples: Samples) -> list[float]: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TimedEvent:
+    """An event and how late it is.
+
+    Attributes:
+        latency_ms: From the arrival of the newest audio that it speaks for; of a
+            final, from the arrival of the audio that ended the utterance, or of the
+            client's word.
+        audio_position: Samples received so far.
+    """
+
+    event: LiveEvent
+    latency_ms: float
+    audio_position: int
+
+
+@dataclass(slots=True, eq=False)
+class _InFlight:
+    future: Future[FrameLabels]
+    due: float  # on the clock
+
+
+class LiveStream:
+    """One stream; made by `StreamingTranscriber.open`.
+
+    Args:
+        session: Fresh.
+        scheduler: Where windows are sent.
+        vad: Listens for speech; None if the session does without.
+        load: Tells what to save on.
+        stall_s: Time without audio after which speech that is open is ended.
+        on_close: Called once, when everything is given back.
+        clock: Tells the time in seconds.
+    """
+
+    def __init__(
+        self,
+        session: StreamSession,
+        scheduler: Scheduler,
+        *,
+        vad: LiveVad | None,
+        load: Callable[[], Load],
+        stall_s: float,
+        on_close: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._session = session
+        self._scheduler = scheduler
+        self._vad = vad
+        self._load = load
+        self._stall_s = stall_s
+        self._on_close = on_close
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._in_flight: dict[Request, _InFlight] = {}
+        self._unread: deque[TimedEvent] = deque()
+        self._news = asyncio.Event()  # something to read, or no more will come
+        self._room = asyncio.Event()  # audio may come
+        self._room.set()
+        self._arrivals: deque[tuple[int, float]] = deque(maxlen=4096)
+        self._stall_timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    @property
+    def position(self) -> int:
+        """Samples received so far."""
+        return self._session.position
+
+    async def push(self, samples: Samples) -> None:
+        """Take the next samples; wait while finals or events are behind.
+
+        Cancelling is safe; the rest of the samples is lost.
+
+        Args:
+            samples: At 16 kHz, any number; copied.
+
+        Raises:
+            ValueError: After `end`.
+        """
+        for first in range(0, len(samples), _BLOCK):
+            block = samples[first : first + _BLOCK]
+            await self._room.wait()
+            heard = await self._vad.add(block) if self._vad is not None else []
+            if self._closed:
+                return
+            events = self._session.push(block, heard)
+            self._arrivals.append((self._session.position, self._clock()))
+            self._go_on(events)
+            self._watch_for_stall()
+
+    async def flush(self) -> None:
+        """Ask for the final of what came since the last one, if only an empty one."""
+        self._ask_now()
+        self._go_on(self._session.flush())
+
+    async def clear(self) -> None:
+        """Forget the audio since the last final; an open utterance has none."""
+        self._session.clear()
+        self._go_on([])
+
+    async def end(self) -> None:
+        """No more audio comes: `events` ends after the finals of what is left."""
+        self._stop_watching()
+        self._ask_now()
+        self._go_on(self._session.end())
+
+    def configure(self, options: StreamOptions) -> None:
+        """Listen differently from here on.
+
+        Raises:
+            ValueError: VAD can not be switched in mid-stream.
+        """
+        self._session.configure(options)
+
+    async def events(self) -> AsyncIterator[TimedEvent]:
+        """Give what happens, in order, until the stream has ended and said all.
+
+        Cancelling is safe; nothing is lost.
+        """
+        while True:
+            await self._news.wait()
+            while self._unread:
+                event = self._unread.popleft()
+                self._refresh()
+                yield event
+            if self._closed or self._session.done:
+                return
+            self._refresh()
+
+    async def aclose(self) -> None:
+        """Give everything back, however far it is. May be called again."""
+        if self._closed:
+            return
+        self._closed = True
+        self._stop_watching()
+        for own in list(self._in_flight.values()):
+            own.future.cancel()
+        self._in_flight.clear()
+        self._unread.clear()
+        if self._vad is not None:
+            self._vad.close()
+        self._refresh()
+        self._on_close()
+
+    # --- between the session and the scheduler ---
+
+    def _go_on(self, events: Sequence[LiveEvent]) -> None:
+        """Publish events, ask for the windows that are wanted now."""
+        self._publish(events)
+        self._session.load = self._load()
+        due = self._withdraw_stale()
+        for request in self._session.requests():
+            self._submit(request, due)
+        for request, own in list(self._in_flight.items()):
+            if not request.wanted:
+                own.future.cancel()
+        self._refresh()
+
+    def _withdraw_stale(self) -> float | None:
+        """Take back a hypothesis that still waits, if there is newer audio.
+
+        Returns:
+            When it was due: its successor does not go to the end of the queue.
+        """
+        stale = self._session.replaceable()
+        own = self._in_flight.get(stale) if stale is not None else None
+        if stale is None or own is None or not own.future.cancel():
+            return None
+        self._session.withdraw(stale)
+        return own.due
+
+    def _submit(self, request: Request, due: float | None) -> None:
+        now = self._clock()
+        if request.piece is None:
+            work = Work.STREAM_PARTIAL
+            due = now + _HYPOTHESIS_DUE_S if due is None else due
+        else:
+            work = Work.STREAM_FINAL
+            due = now + (_SPECULATION_DUE_S if request.speculative else 0.0)
+        try:
+            future = self._scheduler.submit(
+                request.window,
+                work=work,
+                due_in_s=max(0.0, due - now),
+                beyond_limit=request.piece is not None,
+            )
+        except Exception as error:  # full, or shutting down
+            self._publish(self._session.fail(request, error))
+            return
+        self._in_flight[request] = _InFlight(future, due)
+        future.add_done_callback(partial(self._hand_over, request))
+
+    def _hand_over(self, request: Request, future: Future[FrameLabels]) -> None:
+        """Bring labels to the loop; called by whoever finishes the future."""
+        try:
+            self._loop.call_soon_threadsafe(self._done, request, future)
+        except RuntimeError:  # the loop is closed, and nobody waits
+            logger.debug("Labels came after the end.")
+
+    def _done(self, request: Request, future: Future[FrameLabels]) -> None:
+        if self._closed or self._in_flight.pop(request, None) is None:
+            return
+        if future.cancelled():
+            return
+        if (error := future.exception()) is None:
+            self._go_on(self._session.accept(request, future.result()))
+            return
+        assert isinstance(error, Exception)
+        if request.wanted:
+            logger.error("A window of a live stream failed.", exc_info=error)
+        self._go_on(self._session.fail(request, error))
+
+    # --- between the session and the reader ---
+
+    def _publish(self, events: Sequence[LiveEvent]) -> None:
+        for event in events:
+            if isinstance(event, Hypothesis):
+                older = [own for own in self._unread if _is_hypothesis(own)]
+                for own in older:
+                    self._unread.remove(own)
+            latency_ms = 1000 * (self._clock() - self._arrival(event))
+            self._unread.append(TimedEvent(event, latency_ms, self._session.position))
+
+    def _arrival(self, event: LiveEvent) -> float:
+        """When the newest audio came that an event speaks for."""
+        position = event.position
+        arrived = self._clock()
+        for end, time_s in reversed(self._arrivals):
+            if end < position:
+                break
+            arrived = time_s
+        return arrived
+
+    def _ask_now(self) -> None:
+        """Count latency from now: the client has waited for nothing before."""
+        if self._arrivals:
+            self._arrivals[-1] = (self._session.position, self._clock())
+
+    def _refresh(self) -> None:
+        """Wake who can go on, let wait who must."""
+        if self._unread or self._closed or self._session.done:
+            self._news.set()
+        else:
+            self._news.clear()
+        behind = self._session.n_waiting > _MAX_WAITING
+        if self._closed or not (behind or len(self._unread) >= _MAX_UNREAD):
+            self._room.set()
+        else:
+            self._room.clear()
+
+    def _watch_for_stall(self) -> None:
+        self._stop_watching()
+        if self._session.speaking:
+            self._stall_timer = self._loop.call_later(self._stall_s, self._stalled)
+
+    def _stop_watching(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+
+    def _stalled(self) -> None:
+        self._stall_timer = None
+        self._go_on(self._session.stall())
+
+
+def _is_hypothesis(own: TimedEvent) -> bool:
+    return isinstance(own.event, Hypothesis)
