@@ -23,8 +23,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from work_queue import Work
-
 from ctc import FrameLabels
 from interim import Load
 from live_events import Hypothesis, LiveEvent
@@ -33,6 +31,7 @@ from live_session import StreamSession
 from samples import SAMPLE_RATE, Samples
 from scheduler import Scheduler
 from utterance import Request
+from work_queue import Work
 
 logger = logging.getLogger(__name__)
 

@@ -154,7 +154,7 @@ def final(
     words = tuple(word(each) for each in text.split())
     tokens = tuple(Token(1, letter, 0, 0, 0.5) for letter in text)
     segments = (Segment(words, tokens, -0.1, 0.01),) if words else ()
-    return UtteranceFinal(utterance, start, end, cause, segments)
+    return UtteranceFinal(utterance, start, end, cause, segments, end)
 
 
 class TestSession:
@@ -615,7 +615,7 @@ class TestTurns:
         machine.hear(SpeechStarted(1, 0))
 
         heard = machine.hear(
-            UtteranceFailed(1, 0, 16_000, Cause.ENDPOINT, RuntimeError("broke"))
+            UtteranceFailed(1, 0, 16_000, Cause.ENDPOINT, RuntimeError("broke"), 16_000)
         )
 
         failed = events(heard)[-1]
@@ -930,7 +930,12 @@ class Stream:
         )
         if self.draw(5) == 0:
             outcome = UtteranceFailed(
-                self.number, 0, self.position, cause, RuntimeError("broke")
+                self.number,
+                0,
+                self.position,
+                cause,
+                RuntimeError("broke"),
+                self.position,
             )
         self.waiting.append(outcome)
         self.open = False
