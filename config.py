@@ -11,7 +11,9 @@ the README; a test holds the three together.
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -19,6 +21,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 import languages
 from auth import parse_keys
+from live_options import PROFILES, StreamOptions
+from samples import SAMPLE_RATE
 
 DEMO_CARD = "omniASR_CTC_demo"
 
@@ -106,6 +110,47 @@ class Settings(BaseSettings):
     vad_enabled: bool = Field(
         True,
         description="Find speech with voice activity detection.",
+    )
+
+    stream_profile: Literal["captions", "agent", "quality"] = Field(
+        "captions",
+        description="How live streams are listened to, unless they ask otherwise.",
+    )
+    hop_s: float | None = Field(
+        None,
+        ge=0.1,
+        le=5,
+        description="Seconds between hypotheses (empty: as the profile says).",
+    )
+    margin_s: float | None = Field(
+        None,
+        ge=0.1,
+        le=3,
+        description="Newest seconds that are not committed (empty: the profile's).",
+    )
+    endpoint_silence_s: float | None = Field(
+        None,
+        ge=0.16,
+        le=10,
+        description="Seconds of silence that end an utterance (empty: the profile's).",
+    )
+    pre_roll_s: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Seconds kept before the first sound (empty: the profile's).",
+    )
+    speech_prob: float | None = Field(
+        None,
+        ge=0.05,
+        le=0.95,
+        description="Probability that counts as speech (empty: the profile's).",
+    )
+    stall_s: float = Field(
+        3.0,
+        gt=0,
+        le=600,
+        description="Seconds without audio that end an utterance in mid-speech.",
     )
 
     # The server
@@ -263,6 +308,19 @@ class Settings(BaseSettings):
         return keys
 
     @property
+    def profiles(self) -> dict[str, StreamOptions]:
+        """The profiles of live streams, with what the operator has changed in all."""
+        lengths = ("hop", "margin", "endpoint_silence", "pre_roll")
+        changes: dict[str, Any] = {
+            name: round(value * SAMPLE_RATE)
+            for name in lengths
+            if (value := getattr(self, f"{name}_s")) is not None
+        }
+        if self.speech_prob is not None:
+            changes["speech_prob"] = self.speech_prob
+        return {name: replace(own, **changes) for name, own in PROFILES.items()}
+
+    @property
     def max_upload_bytes(self) -> int:
         return int(self.max_upload_mb * 1_000_000)
 
@@ -288,13 +346,15 @@ def _allowed(name: str) -> str | None:
     field = Settings.model_fields.get(name)
     if field is None:
         return None
-    if field.annotation is bool:
+    kinds = [kind for kind in get_args(field.annotation) if kind is not NoneType]
+    annotation = kinds[0] if len(kinds) == 1 else field.annotation
+    if annotation is bool:
         return "must be on, yes, true, 1, off, no, false or 0"
-    if get_origin(field.annotation) is Literal:
-        return "must be one of " + ", ".join(get_args(field.annotation))
-    if field.annotation not in (int, float):
+    if get_origin(annotation) is Literal:
+        return "must be one of " + ", ".join(get_args(annotation))
+    if annotation not in (int, float):
         return None
-    kind = "a whole number" if field.annotation is int else "a number"
+    kind = "a whole number" if annotation is int else "a number"
     bounds = {
         sign: getattr(rule, attribute)
         for rule in field.metadata

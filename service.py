@@ -9,15 +9,16 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from audio_decoder import DecodeLimits
 from cards import ModelUnavailable, Progress
 from config import Settings
+from samples import Samples
 from scheduler import Model, Scheduler
-from streaming import FileTranscriber, SpeechProbabilities
+from streaming import FileTranscriber, SpeechProbabilities, StreamingTranscriber
 from work_queue import BatchRules
 
 if TYPE_CHECKING:
@@ -109,6 +110,11 @@ class Service:
             listen=self._listen if settings.vad_enabled else None,
             max_in_flight=_BATCHES_IN_FLIGHT * settings.batch_size,
         )
+        self.live = StreamingTranscriber(
+            self.scheduler,
+            listen=self._listen_live if settings.vad_enabled else None,
+            stall_s=settings.stall_s,
+        )
         self._vad: SileroVad | None = None
         self._loop = asyncio.get_running_loop()
         self._on_failure: Callable[[], None] = lambda: None
@@ -149,6 +155,10 @@ class Service:
         assert self._vad is not None, "no request is served before it is loaded"
         return VadStream(self._vad)
 
+    def _listen_live(self) -> "_LiveVad":
+        """Begin to listen for speech in one live stream."""
+        return _LiveVad(self._listen(), self._workers)
+
     # --- in the model's thread, or told by it ---
 
     def _load(self, load: LoadModel) -> Model:
@@ -181,3 +191,18 @@ class Service:
         self._settled.set()
         if error is not None:
             self._on_failure()
+
+
+class _LiveVad:
+    """Listens to one live stream, in a worker thread."""
+
+    def __init__(self, ear: SpeechProbabilities, workers: Executor) -> None:
+        self._ear = ear
+        self._workers = workers
+
+    async def add(self, samples: Samples) -> list[float]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._workers, self._ear.add, samples)
+
+    def close(self) -> None:
+        """Nothing is held."""

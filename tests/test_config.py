@@ -1,12 +1,14 @@
 """Settings: defaults, bounds, messages, and the texts that describe them."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
 from config import Settings, describe_errors
+from live_options import PROFILES
 
 ROOT = Path(__file__).parent.parent
 FIELDS = Settings.model_fields
@@ -139,6 +141,36 @@ class TestErrors:
             monkeypatch.setenv(name.upper(), value)
             with pytest.raises(ValidationError):
                 Settings()
+
+
+class TestProfiles:
+    @pytest.mark.parametrize(
+        ("variable", "field"),
+        [
+            ("HOP_S", "hop"),
+            ("MARGIN_S", "margin"),
+            ("ENDPOINT_SILENCE_S", "endpoint_silence"),
+            ("PRE_ROLL_S", "pre_roll"),
+        ],
+    )
+    def test_a_length_is_changed_in_every_profile(
+        self, monkeypatch: pytest.MonkeyPatch, variable: str, field: str
+    ) -> None:
+        """And nothing else is."""
+        monkeypatch.setenv(variable, "0.5")
+
+        profiles = Settings().profiles
+
+        for name, options in PROFILES.items():
+            assert profiles[name] == replace(options, **{field: 8000})
+
+    def test_the_probability_of_speech_is_changed(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Noisy rooms want a higher one."""
+        monkeypatch.setenv("SPEECH_PROB", "0.8")
+
+        assert {own.speech_prob for own in Settings().profiles.values()} == {0.8}
 
 
 class TestDescriptions:
