@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr, ValidationError
@@ -162,7 +163,8 @@ class TestProfiles:
         profiles = Settings().profiles
 
         for name, options in PROFILES.items():
-            assert profiles[name] == replace(options, **{field: 8000})
+            changed: dict[str, Any] = {field: 8000}
+            assert profiles[name] == replace(options, **changed)
 
     def test_the_probability_of_speech_is_changed(
         self, monkeypatch: pytest.MonkeyPatch
