@@ -156,6 +156,8 @@ class LiveStream:
     async def clear(self) -> None:
         """Forget the audio since the last final; an open utterance has none."""
         self._session.clear()
+        # Who reads late shall not hear of it: the next utterance has its number.
+        self._drop_hypotheses()
         self._go_on([])
 
     async def end(self) -> None:
@@ -275,11 +277,13 @@ class LiveStream:
     def _publish(self, events: Sequence[LiveEvent]) -> None:
         for event in events:
             if isinstance(event, Hypothesis):
-                older = [own for own in self._unread if _is_hypothesis(own)]
-                for own in older:
-                    self._unread.remove(own)
+                self._drop_hypotheses()
             latency_ms = 1000 * (self._clock() - self._arrival(event))
             self._unread.append(TimedEvent(event, latency_ms, self._session.position))
+
+    def _drop_hypotheses(self) -> None:
+        for own in [own for own in self._unread if _is_hypothesis(own)]:
+            self._unread.remove(own)
 
     def _arrival(self, event: LiveEvent) -> float:
         """When the newest audio came that an event speaks for."""

@@ -214,6 +214,23 @@ class TestOneStream:
 
         run(test)
 
+    def test_what_was_cleared_is_not_told_to_those_who_read_late(self) -> None:
+        """They would take it for the beginning of what comes next."""
+
+        async def test() -> None:
+            async with opened(vad=False) as own:
+                for first in range(0, 3 * SAMPLE_RATE, 1600):
+                    await own.stream.push(SCRIPT.samples[first : first + 1600])
+                    await asyncio.to_thread(
+                        wait_for, lambda: own.scheduler.n_queued == 0
+                    )
+                await own.stream.clear()
+                await own.stream.end()
+                await own.read_all()
+                assert own.events == []
+
+        run(test)
+
     def test_a_client_that_stops_sending_has_its_turn_ended(self) -> None:
         """By the clock on the wall: no audio will tell."""
 
