@@ -143,14 +143,20 @@ def tokens(frames: FrameLabels, vocabulary: Vocabulary) -> tuple[Token, ...]:
         return ()
     starts = np.flatnonzero(np.diff(ids, prepend=ids[0] - 1))
     ends = np.append(starts[1:], len(ids))
-    found = []
-    for first, end in zip(starts.tolist(), ends.tolist(), strict=True):
-        label = int(ids[first])
-        text = vocabulary.texts[label]
-        if label != BLANK and text:
-            prob = float(frames.probs[first:end].max())
-            found.append(Token(label, text, first, end - 1, prob))
-    return tuple(found)
+    probs = np.maximum.reduceat(frames.probs, starts)
+    spoken = ids[starts] != BLANK
+    runs = zip(
+        ids[starts][spoken].tolist(),
+        starts[spoken].tolist(),
+        ends[spoken].tolist(),
+        probs[spoken].tolist(),
+        strict=True,
+    )
+    return tuple(
+        Token(label, text, first, end - 1, prob)
+        for label, first, end, prob in runs
+        if (text := vocabulary.texts[label])
+    )
 
 
 def raw_text(tokens: Iterable[Token]) -> str:

@@ -84,6 +84,12 @@ class Agreement:
     pending: tuple[Token, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    labels: WindowLabels
+    tokens: tuple[Token, ...]
+
+
 class LocalAgreement:
     """Hypotheses in, committed and pending tokens out.
 
@@ -108,7 +114,8 @@ class LocalAgreement:
         self._margin = margin_frames
         self._cut = start_frame
         self._last: deque[Token] = deque(maxlen=4)  # committed
-        self._before: deque[WindowLabels] = deque(maxlen=n - 1)
+        # Those before the newest, with their tokens.
+        self._before: deque[_Read] = deque(maxlen=n - 1)
         self._n = n
 
     @property
@@ -122,10 +129,11 @@ class LocalAgreement:
         Its window must begin at or before `cut_frame` and end no earlier than the
         one before.
         """
-        tail = self._own(hypothesis)
+        tokens = hypothesis.tokens(self._vocabulary)
+        tail = self._own(tokens)
         limit = self._limit(hypothesis, tail)
         cut = self._choose_cut(hypothesis, limit)
-        self._before.append(hypothesis)
+        self._before.append(_Read(hypothesis, tokens))
         if cut is None:
             return Agreement((), tuple(tail))
         committed = tuple(token for token in tail if token.first_frame < cut)
@@ -139,9 +147,8 @@ class LocalAgreement:
             self._cut = frame
             self._before.clear()
 
-    def _own(self, hypothesis: WindowLabels) -> list[Token]:
-        """Return the tokens that are not committed yet, in order."""
-        tokens = hypothesis.tokens(self._vocabulary)
+    def _own(self, tokens: Sequence[Token]) -> list[Token]:
+        """Return those tokens of a hypothesis that are not committed yet."""
         known = self._recognised(tokens)
         newest = self._last[-1].last_frame if self._last else self._cut - JITTER - 1
         return [
@@ -176,8 +183,8 @@ class LocalAgreement:
         if len(self._before) < self._n - 1:
             return self._cut
         for earlier in self._before:
-            limit = min(limit, earlier.end_frame)
-            others = self._own(earlier)
+            limit = min(limit, earlier.labels.end_frame)
+            others = self._own(earlier.tokens)
             n = _common_prefix(tail, others)
             if n < len(tail):
                 limit = min(limit, tail[n].first_frame)
@@ -188,7 +195,7 @@ class LocalAgreement:
     def _choose_cut(self, hypothesis: WindowLabels, limit: int) -> int | None:
         """Choose the frame to commit up to, at most `limit`; None for none."""
         waiting = hypothesis.end_frame - self._cut
-        every = [hypothesis, *self._before]
+        every = [hypothesis, *(earlier.labels for earlier in self._before)]
         first = self._cut + 1
         if limit >= first:
             blank = np.logical_and.reduce(
