@@ -233,6 +233,30 @@ class Settings(BaseSettings):
         le=100_000,
         description="Most live streams at once.",
     )
+    max_idle_s: float = Field(
+        300.0,
+        ge=0.1,
+        le=86_400,
+        description="Longest a live stream's client may send nothing, in seconds.",
+    )
+    max_session_s: float = Field(
+        14_400.0,
+        ge=0.1,
+        le=172_800,
+        description="Longest live stream, in seconds of time and of audio.",
+    )
+    max_unread_mb: float = Field(
+        8.0,
+        ge=0.001,
+        le=1_000,
+        description="Most text kept for a live client that does not read it, in MB.",
+    )
+    max_frame_mb: float = Field(
+        32.0,
+        ge=0.1,
+        le=1_000,
+        description="Largest WebSocket message, in megabytes.",
+    )
     file_share: float = Field(
         0.1,
         ge=0,
@@ -323,6 +347,14 @@ class Settings(BaseSettings):
     @property
     def max_upload_bytes(self) -> int:
         return int(self.max_upload_mb * 1_000_000)
+
+    @property
+    def max_unread_bytes(self) -> int:
+        return int(self.max_unread_mb * 1_000_000)
+
+    @property
+    def max_frame_bytes(self) -> int:
+        return int(self.max_frame_mb * 1_000_000)
 
     @property
     def max_field_bytes(self) -> int:

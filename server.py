@@ -10,8 +10,10 @@ how far it is, and transcriptions are refused with a time to come back.
 
 import asyncio
 import logging
+import math
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -25,6 +27,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 import languages
+import live_route
 import schemas
 import transcriptions
 from auth import ApiKeyGate
@@ -92,6 +95,7 @@ def create_app(
     _add_status_routes(app)
     _add_catalogue_routes(app)
     transcriptions.add_routes(app)
+    live_route.add_routes(app)
     _add_middleware(app, settings)
     return app
 
@@ -154,6 +158,7 @@ def _add_status_routes(app: FastAPI) -> None:
             ready=service.ready,
             endpoints={
                 "POST /v1/audio/transcriptions": "transcribe a recording",
+                "WS /v1/audio/transcriptions": "transcribe a live stream",
                 "GET /v1/models": "the model that is served",
                 "GET /v1/languages": "the languages it knows",
                 "GET /health": "what the process is doing",
@@ -173,7 +178,7 @@ def _add_status_routes(app: FastAPI) -> None:
             device=model.device_name if model else None,
             dtype=model.dtype_name if model else None,
             requests=service.n_requests,
-            streams=0,
+            streams=service.live.n_streams,
             queued=service.scheduler.n_queued,
             uptime_s=round(time.monotonic() - service.loading.began, 1),
         )
@@ -225,6 +230,45 @@ def _add_catalogue_routes(app: FastAPI) -> None:
 # --- the process ----------------------------------------------------------------
 
 
+class Server(uvicorn.Server):
+    """Serve the application; at shutdown, let live streams come to their end first.
+
+    uvicorn itself would close all WebSockets before the application hears of it.
+    """
+
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                log_level=settings.log_level,
+                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_graceful_shutdown=settings.shutdown_grace_s,
+                ws_max_size=settings.max_frame_bytes,
+                # A client that sends a long file before it reads answers no ping;
+                # MAX_IDLE_S finds those that are gone.
+                ws_ping_timeout=None,
+                # Audio does not get smaller, and inflating holds up everybody.
+                ws_per_message_deflate=False,
+            )
+        )
+        self._app = app
+        self._grace_s = settings.shutdown_grace_s
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections, end the streams, then what uvicorn does."""
+        began = time.monotonic()
+        for listener in self.servers:
+            listener.close()
+        ended = await self._app.state.service.connections.stop(within_s=self._grace_s)
+        if not ended:
+            logger.warning("Some live streams did not end within the grace time.")
+        left_s = self._grace_s - (time.monotonic() - began)
+        self.config.timeout_graceful_shutdown = max(0, math.ceil(left_s))
+        await super().shutdown(sockets)
+
+
 def main() -> int:
     """Run the server until it is told to stop; return the exit status."""
     if sys.version_info[:2] != (3, 11):
@@ -253,16 +297,7 @@ def _serve(settings: Settings) -> int:
         failed = True
         server.should_exit = True
 
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(settings, on_load_failure=give_up),
-            host=settings.host,
-            port=settings.port,
-            log_level=settings.log_level,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=settings.shutdown_grace_s,
-        )
-    )
+    server = Server(create_app(settings, on_load_failure=give_up), settings)
     # uvicorn stops gracefully and then raises the signal again for whoever was
     # there first. That is us, and being told to stop is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):

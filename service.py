@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from audio_decoder import DecodeLimits
 from cards import ModelUnavailable, Progress
 from config import Settings
+from connections import Connections
 from samples import Samples
 from scheduler import Model, Scheduler
 from streaming import FileTranscriber, SpeechProbabilities, StreamingTranscriber
@@ -87,6 +88,7 @@ class Service:
         self.loading = Loading()
         self.created = int(time.time())
         self.n_requests = 0
+        self.connections = Connections()
         self._settled = asyncio.Event()  # set once loading has ended
         self.scheduler = Scheduler(
             lambda: self._load(load),

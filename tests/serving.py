@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import uvicorn
 
 from config import Settings
 from scheduler import Model
-from server import create_app
+from server import Server, create_app
 
 ROOT = Path(__file__).parent.parent
 START_WITHIN_S = 120
@@ -98,9 +97,8 @@ def app_in_thread(
         load=lambda settings, progress: load(),
         on_load_failure=on_failure,
     )
-    server = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning")
-    )
+    place = {"host": "127.0.0.1", "port": 0, "log_level": "warning"}
+    server = Server(app, settings.model_copy(update=place))
     thread = threading.Thread(target=server.run, name="test server")
     thread.start()
     wait_for(lambda: server.started)

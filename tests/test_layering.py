@@ -45,18 +45,33 @@ SHELL = {
 EDGE = {
     "auth",
     "config",
+    "connections",
     "errors",
     "forms",
+    "live_messages",
+    "live_protocol",
+    "live_route",
+    "live_setup",
     "middleware",
+    "outbox",
     "realtime",
     "realtime_session",
     "schemas",
     "server",
     "service",
+    "socket_actions",
+    "sockets",
     "transcriptions",
 }
 # Protocols at the edge that leave sockets and clocks to others.
-SANS_IO = {"realtime", "realtime_session"}
+SANS_IO = {
+    "live_messages",
+    "live_protocol",
+    "live_setup",
+    "realtime",
+    "realtime_session",
+    "socket_actions",
+}
 # The command-line client is a program of its own.
 OUTSIDE = {"test_streaming"}
 

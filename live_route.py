@@ -1,0 +1,151 @@
+"""Serve live streams over WebSockets, in our own protocol.
+
+A session is let in here or refused, and written about in the log: a line when it
+opens, a line when it closes, and never what was said.
+"""
+
+import logging
+import time
+import uuid
+from typing import Protocol
+
+from fastapi import FastAPI
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+import live_messages as wire
+from config import Settings
+from connections import Connections
+from errors import RETRY_S, refusal_of
+from live_options import StreamOptions
+from live_protocol import INTERNAL, TRY_AGAIN, LiveProtocol, farewell
+from live_setup import Defaults
+from samples import SAMPLE_RATE
+from socket_actions import Close, Send
+from sockets import Limits, SocketSession, Stream
+
+PATH = "/v1/audio/transcriptions"
+
+# Offered by browsers, which cannot do without one beside that with their key.
+SUBPROTOCOL = "omniasr"
+
+logger = logging.getLogger("omniasr")
+
+
+class Live(Protocol):
+    """Opens streams; see `streaming.StreamingTranscriber`."""
+
+    @property
+    def n_streams(self) -> int: ...
+
+    def open(self, options: StreamOptions) -> Stream: ...
+
+
+class LiveService(Protocol):
+    """What the route needs of a `service.Service`."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def connections(self) -> Connections: ...
+
+    @property
+    def live(self) -> Live: ...
+
+
+def add_routes(app: FastAPI) -> None:
+    """Add the route to the application."""
+
+    @app.websocket(PATH)
+    async def stream_transcription(socket: WebSocket) -> None:
+        await _serve(socket, app.state.service)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return what the settings let a session use."""
+    return Limits(
+        idle_s=settings.max_idle_s,
+        session_s=settings.max_session_s,
+        unread_bytes=settings.max_unread_bytes,
+    )
+
+
+async def _serve(socket: WebSocket, service: LiveService) -> None:
+    offered = socket.scope["subprotocols"]
+    await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+    session_id = uuid.uuid4().hex[:16]
+    machine = LiveProtocol(
+        session_id=session_id,
+        defaults=_defaults(service.settings),
+        explain=lambda error: refusal_of(error)[0],
+    )
+    try:
+        stream = service.live.open(machine.options)
+    except Exception as error:
+        await _refuse(socket, error)
+        return
+    session = SocketSession(
+        socket,
+        machine,
+        stream,
+        limits=limits_of(service.settings),
+        name=session_id,
+    )
+    began = time.monotonic()
+    who = socket.scope.get("api_key_name", "anybody")
+    logger.info("Stream %s of %s is open.", session_id, who)
+    try:
+        with service.connections.hold(session):
+            await session.run()
+    finally:
+        _log_end(session_id, session, machine, time.monotonic() - began)
+
+
+def _defaults(settings: Settings) -> Defaults:
+    return Defaults(
+        model=settings.model_card,
+        vad=settings.vad_enabled,
+        language=settings.default_lang or None,
+        chunk_duration_s=settings.chunk_duration,
+        profile=settings.stream_profile,
+        profiles=settings.profiles,
+    )
+
+
+async def _refuse(socket: WebSocket, error: Exception) -> None:
+    """Say why no stream can be opened.
+
+    A socket that is refused before it is accepted tells its client nothing.
+    """
+    message, refusal = refusal_of(error)
+    if refusal.status == 503:
+        loading = refusal.code == "model_not_ready"
+        code: wire.ErrorCode = "model_not_ready" if loading else "overloaded"
+        wait_s = round(getattr(error, "retry_after_s", RETRY_S))
+        actions = farewell(code, message, close=TRY_AGAIN, retry_after_s=wait_s)
+        logger.info("A stream was refused: %s", message)
+    else:
+        logger.error("A stream could not be opened.", exc_info=error)
+        actions = farewell("internal_error", message, close=INTERNAL)
+    try:
+        for action in actions:
+            if isinstance(action, Send):
+                await socket.send_text(action.text)
+            elif isinstance(action, Close):
+                await socket.close(action.code, action.reason)
+    except WebSocketDisconnect:
+        pass  # it did not wait for the answer
+
+
+def _log_end(
+    session_id: str, session: SocketSession, machine: LiveProtocol, took_s: float
+) -> None:
+    audio_s = session.n_samples / SAMPLE_RATE
+    logger.info(
+        "Stream %s closed with %d: %.1f s of audio, %d words, real-time factor %s.",
+        session_id,
+        session.close_code,
+        audio_s,
+        machine.n_words,
+        f"{took_s / audio_s:.2f}" if audio_s else "none",
+    )

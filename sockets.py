@@ -1,0 +1,383 @@
+"""Carry one session between a socket and a live stream.
+
+Three tasks, and none of them waits for the client to read. The reader takes messages,
+does what the protocol makes of them, and stops reading while the stream is full, so
+that TCP slows the client down. The listener takes what the stream tells. The writer
+sends what waits in the outbox.
+
+However a session ends, the client is told why if it can be: finals that were made are
+sent first, then the reason, then the close. One that has gone away is not waited for,
+and whatever it held is given back.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from live_events import Cause, LiveEvent, UtteranceFailed, UtteranceFinal
+from live_options import StreamOptions
+from outbox import Outbox, OutboxFull
+from pcm import Encoding, PcmDecoder
+from samples import SAMPLE_RATE, Samples
+from socket_actions import (
+    Action,
+    Append,
+    Clear,
+    Close,
+    Configure,
+    End,
+    Failure,
+    Flush,
+    Send,
+    Stop,
+)
+
+logger = logging.getLogger("omniasr")
+
+# Audio is decoded in pieces of about a second, and others get their turn in between.
+_SLICE_BYTES = 32 * 1024
+
+# Flushes that may wait for their finals; reading pauses at more.
+_MAX_FLUSHES = 32
+
+# Once no audio is taken any more, the longest that sending one message may last.
+_SEND_S = 30.0
+
+# When the server stops, what was on its way is still read: until nothing comes for
+# the first time, in any case no longer than the second. Voice clients send a frame
+# every 20 to 100 ms.
+_LAST_PAUSE_S = 0.1
+_LAST_READ_S = 2.0
+
+# What `websocket.disconnect` says when there was no close.
+_ABNORMAL = 1006
+
+
+class TimedEvent(Protocol):
+    """What a stream tells, and when; see `streaming.TimedEvent`."""
+
+    @property
+    def event(self) -> LiveEvent: ...
+
+    @property
+    def latency_ms(self) -> float: ...
+
+    @property
+    def audio_position(self) -> int: ...
+
+
+class Stream(Protocol):
+    """What a session needs of a stream; see `streaming.LiveStream`."""
+
+    async def push(self, samples: Samples) -> None: ...
+
+    async def flush(self) -> None: ...
+
+    async def clear(self) -> None: ...
+
+    async def end(self) -> None: ...
+
+    def configure(self, options: StreamOptions) -> None: ...
+
+    def events(self) -> AsyncIterator[TimedEvent]: ...
+
+    async def aclose(self) -> None: ...
+
+
+class Machine(Protocol):
+    """A protocol: what to do about messages and events; see `live_protocol.py`."""
+
+    def greet(self) -> Sequence[Action]: ...
+
+    def receive(self, message: str | bytes) -> Sequence[Action]: ...
+
+    def stop(self, why: Stop) -> Sequence[Action]: ...
+
+    def fail(self, why: Failure) -> Sequence[Action]: ...
+
+    def tell(
+        self, event: LiveEvent, *, latency_ms: float, audio_position: int
+    ) -> Sequence[Action]: ...
+
+    def finish(self, *, latency_ms: float, audio_position: int) -> Sequence[Action]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one session may use.
+
+    Attributes:
+        idle_s: Longest that its client may send nothing.
+        session_s: Longest that it may last, and most audio that it may send.
+        unread_bytes: Most of its messages that may wait to be sent.
+    """
+
+    idle_s: float
+    session_s: float
+    unread_bytes: int
+
+
+class _Gone(Exception):
+    """The client is not there any more."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class SocketSession:
+    """One session, from its greeting to its close.
+
+    Args:
+        socket: Accepted. Nothing else may receive from it or send to it.
+        machine: The protocol that is spoken.
+        stream: Closed when the session is over, however that comes.
+        limits: What it may use.
+        name: Names it in the log.
+
+    Attributes:
+        n_samples: Audio that came, at 16 kHz.
+        close_code: How it ended.
+    """
+
+    def __init__(
+        self,
+        socket: WebSocket,
+        machine: Machine,
+        stream: Stream,
+        *,
+        limits: Limits,
+        name: str,
+    ) -> None:
+        self._socket = socket
+        self._machine = machine
+        self._stream = stream
+        self._limits = limits
+        self._name = name
+        self._now = asyncio.get_running_loop().time
+        self._began = self._now()
+        self._newest_audio = self._began  # when it came
+        self._outbox = Outbox(limits.unread_bytes)
+        self._format: tuple[Encoding, int] | None = None
+        self._decoder: PcmDecoder | None = None
+        self._flushes = asyncio.Semaphore(_MAX_FLUSHES)
+        self._receiving: asyncio.Timeout | None = None
+        self._sending: asyncio.Timeout | None = None
+        self._stop_reading_at: float | None = None
+        self._full = False  # no more audio may come
+        self._ended = False  # none is taken any more
+        self.n_samples = 0
+        self.close_code = _ABNORMAL
+
+    async def run(self) -> None:
+        """Serve the client until one of the two goes. Cancelling is safe."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                work = group.create_task(self._work(), name=f"{self._name} work")
+                await self._write()
+                work.cancel()
+        except* _Gone as gone:
+            self.close_code = _code_of(gone)
+        except* TimeoutError:  # it has stopped reading for good
+            pass
+        finally:
+            await self._stream.aclose()
+
+    def stop(self) -> None:
+        """Come to an end, because the server does: finals first."""
+        self._stop_reading_at = self._now() + _LAST_READ_S
+        if self._receiving is not None and not self._ended:
+            self._receiving.reschedule(self._now() + _LAST_PAUSE_S)
+
+    async def _work(self) -> None:
+        """Read and listen until the stream is over or has to be given up."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._read(), name=f"{self._name} reader")
+                group.create_task(self._listen(), name=f"{self._name} listener")
+        except* _Gone:
+            raise
+        except* OutboxFull:
+            await self._give_up(Failure.SLOW_READER)
+        except* Exception:
+            logger.exception("Stream %s failed.", self._name)
+            await self._give_up(Failure.INTERNAL)
+
+    async def _give_up(self, why: Failure) -> None:
+        await self._stream.aclose()
+        self._note_end()
+        self._send(self._machine.fail(why), beyond_limit=True)
+
+    # --- the reader ---
+
+    async def _read(self) -> None:
+        await self._do(self._machine.greet())
+        while True:
+            message = await self._receive()
+            if isinstance(message, Stop):
+                await self._do(self._machine.stop(message))
+            else:
+                await self._do(self._machine.receive(message))
+
+    async def _receive(self) -> str | bytes | Stop:
+        """Wait for the next message, or for a reason to take no more.
+
+        Raises:
+            _Gone: There is nobody to wait for.
+        """
+        if self._full and not self._ended:
+            return Stop.TOO_LONG
+        try:
+            async with asyncio.timeout_at(self._deadline()) as self._receiving:
+                message = await self._socket.receive()
+        except TimeoutError:
+            return self._reason()
+        finally:
+            self._receiving = None
+        if message["type"] == "websocket.disconnect":
+            raise _Gone(message["code"])
+        text: str | None = message.get("text")
+        return text if text is not None else message.get("bytes") or b""
+
+    def _deadline(self) -> float | None:
+        if self._ended:
+            return None
+        if self._stop_reading_at is not None:
+            return min(self._stop_reading_at, self._now() + _LAST_PAUSE_S)
+        last = self._began + self._limits.session_s
+        return min(last, self._now() + self._limits.idle_s)
+
+    def _reason(self) -> Stop:
+        if self._stop_reading_at is not None:
+            return Stop.SHUTDOWN
+        if self._now() >= self._began + self._limits.session_s:
+            return Stop.TOO_LONG
+        return Stop.IDLE
+
+    async def _do(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            match action:
+                case Send() | Close():
+                    self._send([action])
+                case Append():
+                    await self._append(action.audio)
+                case Flush():
+                    await self._flushes.acquire()
+                    await self._stream.flush()
+                case Clear():
+                    await self._stream.clear()
+                case Configure():
+                    await self._configure(action)
+                case End():
+                    await self._finish_audio()
+                    self._note_end()
+                    await self._stream.end()
+
+    async def _append(self, audio: bytes) -> None:
+        """Push audio a piece at a time; waits while the stream is full."""
+        assert self._decoder is not None, "a protocol configures first"
+        self._newest_audio = self._now()
+        view = memoryview(audio)
+        for start in range(0, len(view), _SLICE_BYTES):
+            await self._push(self._decoder.add(view[start : start + _SLICE_BYTES]))
+            if len(view) > _SLICE_BYTES:
+                await asyncio.sleep(0)
+
+    async def _push(self, samples: Samples) -> None:
+        room = int(self._limits.session_s * SAMPLE_RATE) - self.n_samples
+        self._full = self._full or len(samples) > room
+        taken = samples[:room]
+        if len(taken):
+            self.n_samples += len(taken)
+            await self._stream.push(taken)
+
+    async def _configure(self, wanted: Configure) -> None:
+        audio_format = (wanted.encoding, wanted.sample_rate)
+        if audio_format != self._format:
+            await self._finish_audio()
+            self._decoder = PcmDecoder(*audio_format)
+            self._format = audio_format
+        self._stream.configure(wanted.options)
+
+    async def _finish_audio(self) -> None:
+        if self._decoder is not None:
+            await self._push(self._decoder.finish())
+            self._decoder = None
+
+    def _note_end(self) -> None:
+        """From here on the client is only waited for while it reads."""
+        self._ended = True
+        if self._sending is not None:
+            self._sending.reschedule(self._now() + _SEND_S)
+
+    # --- the listener ---
+
+    async def _listen(self) -> None:
+        async for told in self._stream.events():
+            event = told.event
+            actions = self._machine.tell(
+                event,
+                latency_ms=told.latency_ms,
+                audio_position=told.audio_position,
+            )
+            self._send(actions)
+            if _answers_a_flush(event):
+                self._flushes.release()
+        waited_ms = (self._now() - self._newest_audio) * 1000
+        # Nothing comes after these, so they need not fit in.
+        self._send(
+            self._machine.finish(latency_ms=waited_ms, audio_position=self.n_samples),
+            beyond_limit=True,
+        )
+
+    def _send(self, actions: Sequence[Action], *, beyond_limit: bool = False) -> None:
+        for action in actions:
+            if isinstance(action, Close):
+                self._outbox.close(action)
+            else:
+                assert isinstance(action, Send), "nothing else is asked for here"
+                self._outbox.put(action, beyond_limit=beyond_limit)
+
+    # --- the writer ---
+
+    async def _write(self) -> None:
+        """Send what comes into the outbox, up to the close.
+
+        Raises:
+            _Gone: Nobody is there to take it.
+            TimeoutError: Somebody is, and does not.
+        """
+        while True:
+            message = await self._outbox.get()
+            limit_s = _SEND_S if self._ended else None
+            try:
+                async with asyncio.timeout(limit_s) as self._sending:
+                    if isinstance(message, Close):
+                        await self._socket.close(message.code, message.reason)
+                        self.close_code = message.code
+                        return
+                    await self._socket.send_text(message.text)
+            except WebSocketDisconnect as error:
+                raise _Gone(error.code) from error
+            finally:
+                self._sending = None
+
+
+def _answers_a_flush(event: LiveEvent) -> bool:
+    return (
+        isinstance(event, UtteranceFinal | UtteranceFailed)
+        and event.cause is Cause.FLUSH
+    )
+
+
+def _code_of(group: BaseExceptionGroup[_Gone]) -> int:
+    """Return the code of the first in a group of groups."""
+    first = group.exceptions[0]
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    assert isinstance(first, _Gone)
+    return first.code
