@@ -45,9 +45,9 @@ _MAX_WAITING = 80 * SAMPLE_RATE
 _MAX_UNREAD = 1000
 
 # When hypotheses are wanted; among streams the one that is due first goes first.
-_HYPOTHESIS_DUE_S = 0.3
+HYPOTHESIS_DUE_S = 0.3
 # Nobody waits for a speculation yet.
-_SPECULATION_DUE_S = 0.15
+SPECULATION_DUE_S = 0.15
 
 
 class LiveVad(Protocol):
@@ -235,10 +235,10 @@ class LiveStream:
         now = self._clock()
         if request.piece is None:
             work = Work.STREAM_PARTIAL
-            due = now + _HYPOTHESIS_DUE_S if due is None else due
+            due = now + HYPOTHESIS_DUE_S if due is None else due
         else:
             work = Work.STREAM_FINAL
-            due = now + (_SPECULATION_DUE_S if request.speculative else 0.0)
+            due = now + (SPECULATION_DUE_S if request.speculative else 0.0)
         try:
             future = self._scheduler.submit(
                 request.window,

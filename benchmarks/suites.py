@@ -50,6 +50,9 @@ _LEAD_S = 0.6
 # So that the last endpoint of a stream falls into it.
 _TAIL_S = 1.6
 
+# A recording with a longer silence inside is no word of known beginning and end.
+_LONGEST_SILENCE = round(0.3 * SAMPLE_RATE)
+
 _UTTERANCES_A_STREAM = 10
 _STEP_DB = 12.0
 
@@ -154,7 +157,16 @@ def load(speech_dir: Path | None = None) -> Material:
         speakers = sorted({speaker for _, speaker, _ in named})
         indexes = {int(index) for *_, index in named}
         spoken = composer.load(speech_dir, speakers=speakers, indexes=indexes)
-    return Material(tuple(spoken), tuple(_mandarin()))
+    whole = (one for one in spoken if _silence(one.samples) <= _LONGEST_SILENCE)
+    return Material(tuple(whole), tuple(_mandarin()))
+
+
+def _silence(samples: Samples) -> int:
+    """Return the longest stretch 35 dB below the loudest 10 ms, in samples."""
+    hop = SAMPLE_RATE // 100
+    levels = samples[: len(samples) // hop * hop].reshape(-1, hop).std(axis=1)
+    loud = np.flatnonzero(levels > levels.max() * 10 ** (-35 / 20))
+    return int(np.diff(loud).max(initial=1) - 1) * hop
 
 
 def compose(name: str, material: Material, *, quick: bool = False) -> list[Stream]:

@@ -130,6 +130,18 @@ class TestCompose:
 
 
 class TestFolders:
+    def test_a_recording_with_a_silence_inside_is_left_out(
+        self, tmp_path: Path
+    ) -> None:
+        """Its word ends long before it does."""
+        one, two = composer.load(speakers=("lucas",), indexes=(0,))[1:3]
+        silence = np.zeros(SAMPLE_RATE // 2, np.float32)
+        clicks = np.concatenate([two.samples, silence, two.samples[-2000:]])
+        for name, samples in (("1_ann_0", one.samples), ("2_ann_0", clicks)):
+            soundfile.write(tmp_path / f"{name}.wav", samples, SAMPLE_RATE)
+
+        assert [recording.word for recording in load(tmp_path).spoken] == ["one"]
+
     def test_recordings_of_ones_own_are_read(self, tmp_path: Path) -> None:
         """All speakers and indexes, whatever they are called."""
         for digit, speaker, index in ((1, "ann", 7), (2, "bob", 0)):
