@@ -24,6 +24,7 @@ from hashlib import sha1
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from architecture import Architecture, UnsupportedArchitecture, from_card
 from samples import SAMPLE_RATE
 from word_times import UNMEASURED, SpikeOffsets
 
@@ -93,6 +94,24 @@ def _fetch_field(card: "AssetCard", field: str, progress: Progress) -> Path:
             return Path(get(uri, card.name, progress=True))
     except (AssetDownloadError, OSError) as error:
         raise ModelUnavailable(_download_advice(card.name, str(uri), error)) from error
+
+
+def architecture_of(card: "AssetCard") -> Architecture:
+    """Read what network a card describes.
+
+    Raises:
+        ModelUnavailable: None that this server computes.
+    """
+    fields = [
+        card.maybe_get_field(name)
+        for name in ("model_arch", "model_config", "model_config_override")
+    ]
+    try:
+        return from_card(*(None if field is None else field.value for field in fields))
+    except UnsupportedArchitecture as error:
+        raise ModelUnavailable(
+            f"The card {card.name} describes no network that can be served: {error}"
+        ) from error
 
 
 def spike_offsets(card: "AssetCard") -> SpikeOffsets:

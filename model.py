@@ -3,13 +3,17 @@
 It knows devices, data types and arithmetic. It knows nothing of files, streams,
 queues or threads: the scheduler is its only caller, one call at a time.
 
-The module is called directly on arrays. `ASRInferencePipeline`, the upstream
-way in, takes one route through files and data pipelines, returns text alone and
-empties the CUDA cache after every batch; the tests use it as the reference that
-our text must equal to the character.
+The network is `wav2vec2.py`'s, not fairseq2's module, and is called directly on
+arrays. `ASRInferencePipeline`, the upstream way in, takes one route through files
+and data pipelines, returns text alone and empties the CUDA cache after every
+batch; the tests use it as the reference that our text must equal to the character.
+
+Windows of a live utterance bring a cache. What the convolutions make of a frame
+depends on its 400 samples alone, so only frames that the last window did not have
+are computed; the transformer, which looks at the whole window, runs over all.
 
 Before a model is used it has to prove itself: a short clip goes through the
-chosen device and data type and, layer by layer, through the same weights in
+chosen device and arithmetic and, layer by layer, through the same weights in
 float32 on the CPU. Kernels that return garbage without any error exist.
 """
 
@@ -17,23 +21,24 @@ import logging
 import math
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
 import ctc
 import model_loading
 from cards import ModelUnavailable
-from ctc import FrameLabels, Vocabulary
+from ctc import FrameLabels
 from model_input import ModelInput
+from model_loading import LoadedModel
 from samples import SAMPLE_RATE, Samples
-from word_times import UNMEASURED, SpikeOffsets
 
 logger = logging.getLogger(__name__)
 
@@ -75,17 +80,16 @@ class ASRModel:
 
     def __init__(
         self,
-        module: torch.nn.Module,
-        vocabulary: Vocabulary,
+        loaded: LoadedModel,
         *,
         name: str,
         device: torch.device,
         dtype: torch.dtype,
-        spike_offsets: SpikeOffsets = UNMEASURED,
     ) -> None:
-        self._module = module
-        self.vocabulary = vocabulary
-        self.spike_offsets = spike_offsets
+        self._network = loaded.network
+        self._reference = loaded.reference
+        self.vocabulary = loaded.vocabulary
+        self.spike_offsets = loaded.spike_offsets
         self.name = name
         self.device = device
         self.dtype = dtype
@@ -123,21 +127,14 @@ class ASRModel:
             torch.set_num_threads(num_threads)
 
         def build(arithmetic: torch.dtype) -> ASRModel:
-            loaded = model_loading.load_module(
+            loaded = model_loading.load(
                 card,
                 model_dir=model_dir,
                 device=chosen,
                 dtype=arithmetic,
                 progress=progress,
             )
-            return cls(
-                loaded.module,
-                loaded.vocabulary,
-                name=card,
-                device=chosen,
-                dtype=arithmetic,
-                spike_offsets=loaded.spike_offsets,
-            )
+            return cls(loaded, name=card, device=chosen, dtype=arithmetic)
 
         model = build(arithmetic)
         progress("checking the arithmetic")
@@ -173,89 +170,142 @@ class ASRModel:
         """Label the frames of a batch of windows of any lengths.
 
         A window without a normalisation of its own is normalised over exactly its
-        own samples, as upstream does with a clip. Padding changes nothing: the
-        convolutions normalise frame by frame, and attention does not look at
-        padded frames.
+        own samples, as upstream does with a clip. Windows do not see each other.
 
         Args:
             windows: Up to 40 s each; a window of less than 400 samples has no
                 frame.
 
         Raises:
-            ValueError: A window is longer than the model takes.
+            ValueError: A window is longer than the model takes, or has a cache and
+                a position between two frames.
         """
-        results = [_NO_FRAMES] * len(windows)
-        long_enough = [
-            index for index, window in enumerate(windows) if ctc.n_frames(len(window))
-        ]
+        lengths = [ctc.n_frames(len(window)) for window in windows]
+        long_enough = [window for window in windows if ctc.n_frames(len(window))]
         if not long_enough:
-            return results
-        logits, lengths = self.logits([windows[index] for index in long_enough])
-        for index, frames in zip(
-            long_enough, best_labels(logits, lengths), strict=True
-        ):
-            results[index] = frames
-        return results
+            return [_NO_FRAMES] * len(windows)
+        blocks = [_labels(block) for block in self._logits(long_enough)]
+        ids, probs, blank_probs = (
+            np.concatenate(parts) for parts in zip(*blocks, strict=True)
+        )
+        return [
+            FrameLabels(ids[first:end], probs[first:end], blank_probs[first:end])
+            for first, end in pairwise([0, *accumulate(lengths)])
+        ]
 
     @torch.inference_mode()
-    def logits(self, windows: Sequence[ModelInput]) -> tuple[Tensor, list[int]]:
+    def logits(self, windows: Sequence[ModelInput]) -> list[Tensor]:
         """Run the forward pass and return what the last layer says.
 
         Args:
             windows: At least 400 samples each.
 
         Returns:
-            Logits, shape (n_windows, most_frames, n_labels), on the device and in
-            the data type of the model, and each window's number of frames.
+            Each window's logits, shape (n_frames, n_labels), on the device.
+
+        Raises:
+            ValueError: As `label_frames`.
         """
+        lengths = [ctc.n_frames(len(window)) for window in windows]
+        return list(torch.split(torch.cat(list(self._logits(windows))), lengths))
+
+    def _logits(self, windows: Sequence[ModelInput]) -> Iterator[Tensor]:
         for window in windows:
             if len(window) > ctc.MAX_WINDOW_SAMPLES:
                 raise ValueError(
                     f"A window of {len(window)} samples is longer than "
                     f"the model's {ctc.MAX_WINDOW_S} s."
                 )
-        seqs = _normalised_batch(windows).to(self.device, self.dtype)
-        lengths = [len(window) for window in windows]
-        logits, layout = self._module(seqs, _batch_layout(seqs, lengths))
-        return logits, list(layout.seq_lens)
+        lengths = [ctc.n_frames(len(window)) for window in windows]
+        return self._network.encode(self._features(windows), lengths)
+
+    def _features(self, windows: Sequence[ModelInput]) -> Tensor:
+        """Return the convolution features of all windows, one after another."""
+        kept = [cached_features(window) for window in windows]
+        waves = [
+            self._wave(window, skip=0 if old is None else len(old) * ctc.FRAME_SHIFT)
+            for window, old in zip(windows, kept, strict=True)
+        ]
+        n_new = [ctc.n_frames(len(wave)) for wave in waves]
+        missing = [wave for wave, n in zip(waves, n_new, strict=True) if n]
+        made = self._network.features(missing) if missing else kept[0]
+        assert made is not None, "a window has frames, old or new"
+        features = []
+        rows = torch.split(made, n_new) if missing else [made[:0]] * len(windows)
+        for window, old, new in zip(windows, kept, rows, strict=True):
+            features.append(new if old is None else torch.cat([old, new]))
+            remember_features(window, features[-1])
+        return torch.cat(features)
+
+    def _wave(self, window: ModelInput, *, skip: int) -> Tensor:
+        wave = _normalised(window)[skip:]
+        return wave.to(self.device, self._network.dtype)
 
     def check_arithmetic(self) -> SelfCheck:
         """Compare this model with its own weights in float32 on the CPU."""
-        clip = _check_clip()
-        ours = self.logits([ModelInput(clip)])[0][0].float().cpu()
-        with _blocks_in_float32(self._module):
-            reference = self._reference_logits(clip)
+        clip = ModelInput(_check_clip())
+        ours = self.logits([clip])[0].float().cpu()
+        reference = self._reference(_normalised(clip))
         difference = (ours - reference).norm() / reference.norm().clamp_min(1e-12)
         same = (ours.argmax(-1) == reference.argmax(-1)).float().mean()
         self.self_check = SelfCheck(float(difference), float(same))
         return self.self_check
 
-    @torch.inference_mode()
-    def _reference_logits(self, clip: Samples) -> Tensor:
-        seqs = _normalised_batch([ModelInput(clip)])
-        logits: Tensor = self._module(seqs, _batch_layout(seqs, [len(clip)]))[0]
-        return logits[0].float().cpu()
+
+def cached_features(window: ModelInput) -> Tensor | None:
+    """Return the features of a window's first frames that its cache has.
+
+    The cache is of use if it was normalised with the same numbers and holds the
+    window's first frame; None otherwise.
+
+    Returns:
+        Shape (n_frames, n_features), n_frames above 0.
+
+    Raises:
+        ValueError: The window begins between two frames of its cache.
+    """
+    cache = window.cache
+    if cache is None or window.normalisation is None:
+        return None
+    first, rest = divmod(window.position - cache.position, ctc.FRAME_SHIFT)
+    if window.position % ctc.FRAME_SHIFT or rest:
+        raise ValueError(
+            f"A window with a cache begins at a multiple of {ctc.FRAME_SHIFT} samples, "
+            f"not at {window.position}."
+        )
+    if not isinstance(cache.features, Tensor):
+        return None
+    if cache.normalisation != window.normalisation:
+        return None
+    if not 0 <= first < len(cache.features):
+        return None
+    return cache.features[first : first + ctc.n_frames(len(window))]
 
 
-def best_labels(logits: Tensor, lengths: Sequence[int]) -> list[FrameLabels]:
+def remember_features(window: ModelInput, features: Tensor) -> None:
+    """Leave a window's features in its cache, and nothing else's."""
+    if window.cache is not None and window.normalisation is not None:
+        window.cache.features = features
+        window.cache.position = window.position
+        window.cache.normalisation = window.normalisation
+
+
+def _labels(logits: Tensor) -> tuple[NDArray[Any], ...]:
     """Take the most likely label of each frame and what the model thought of it.
 
     Logits stay where they are; three numbers a frame leave the device.
 
     Args:
-        logits: Shape (n_windows, most_frames, n_labels).
-        lengths: Number of frames of each window.
+        logits: Shape (n_frames, n_labels).
+
+    Returns:
+        What `FrameLabels` holds, in its order.
     """
-    ids = logits.argmax(dim=-1)
+    best, ids = logits.max(dim=-1)
     log_norm = logits.float().logsumexp(dim=-1)
-    best = logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1).float()
-    probs = (best - log_norm).exp().cpu().numpy()
-    blank_probs = (logits[..., ctc.BLANK].float() - log_norm).exp().cpu().numpy()
-    ids_np = ids.to("cpu", torch.int32).numpy()
-    return [
-        FrameLabels(ids_np[row, :n], probs[row, :n], blank_probs[row, :n])
-        for row, n in enumerate(lengths)
-    ]
+    probs = (best.float() - log_norm).exp()
+    blank_probs = (logits[:, ctc.BLANK].float() - log_norm).exp()
+    return ids.int().cpu().numpy(), probs.cpu().numpy(), blank_probs.cpu().numpy()
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -328,29 +378,18 @@ _NO_FRAMES = FrameLabels(
 )
 
 
-def _normalised_batch(windows: Sequence[ModelInput]) -> Tensor:
-    """Normalise each window, by default over itself, and pad with zeros.
+def _normalised(window: ModelInput) -> Tensor:
+    """Normalise a window, by default over itself.
 
     Source: omnilingual-asr's `apply_audio_normalization`.
 
     Returns:
-        float32, shape (n_windows, most_samples), on the CPU.
+        float32, shape (n_samples,), on the CPU.
     """
-    batch = torch.zeros(len(windows), max(len(window) for window in windows))
-    for row, window in zip(batch, windows, strict=True):
-        samples = torch.tensor(window.samples)
-        if given := window.normalisation:
-            row[: len(window)] = (samples - given.mean) / given.std
-        else:
-            row[: len(window)] = layer_norm(samples, samples.shape)
-    return batch
-
-
-def _batch_layout(seqs: Tensor, lengths: Sequence[int]) -> Any:
-    """Describe the padding; windows of one length skip the slower masked path."""
-    from fairseq2.nn import BatchLayout
-
-    return BatchLayout(tuple(seqs.shape), list(lengths), device=seqs.device)
+    samples = torch.tensor(window.samples)
+    if given := window.normalisation:
+        return (samples - given.mean) / given.std
+    return layer_norm(samples, samples.shape)
 
 
 def _check_clip() -> Samples:
@@ -363,37 +402,3 @@ def _check_clip() -> Samples:
     noise = np.random.default_rng(0).standard_normal(n)
     clip = syllables * (0.3 * glide + 0.1 * glide * formants) + 0.01 * noise
     return np.asarray(clip, dtype=np.float32)
-
-
-@contextmanager
-def _blocks_in_float32(module: torch.nn.Module) -> Iterator[None]:
-    """Let a module compute in float32 on the CPU, one block at a time.
-
-    Each block's weights are converted when its turn comes and restored after
-    it, so the check of a 7B model needs the memory of one more layer, not of a
-    second model four times as large.
-    """
-    blocks = [
-        child
-        for child in module.modules()
-        if next(child.parameters(recurse=False), None) is not None
-    ]
-    saved: dict[torch.nn.Module, list[Tensor]] = {}
-
-    def convert(block: torch.nn.Module, inputs: Any) -> None:
-        saved[block] = [weight.data for weight in block.parameters(recurse=False)]
-        for weight in block.parameters(recurse=False):
-            weight.data = weight.data.to("cpu", torch.float32)
-
-    def restore(block: torch.nn.Module, inputs: Any, output: Any) -> None:
-        weights = block.parameters(recurse=False)
-        for weight, data in zip(weights, saved.pop(block), strict=True):
-            weight.data = data
-
-    with ExitStack() as stack:
-        for block in blocks:
-            # First of all, before weight norm computes the weight from its parts.
-            hook = block.register_forward_pre_hook(convert, prepend=True)
-            stack.callback(hook.remove)
-            stack.callback(block.register_forward_hook(restore).remove)
-        yield

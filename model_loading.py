@@ -1,24 +1,29 @@
-"""Build the module that a card describes, with its weights and its vocabulary.
+"""Build the network that a card describes, with its weights and its vocabulary.
 
 A full disk, a half-copied checkpoint, a model too large for the machine: each
 ends in one `ModelUnavailable` that names the card and the file, before the
 system starts to kill processes for memory.
 """
 
-import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 import cards
-from cards import CTC_FAMILY, ModelUnavailable, Progress
+import checkpoint
+from architecture import Architecture
+from cards import ModelUnavailable, Progress
 from ctc import Vocabulary
-from word_times import SpikeOffsets
+from linear_layers import maker_for
+from wav2vec2 import Wav2Vec2, Weights, reference_logits
+from word_times import UNMEASURED, SpikeOffsets
 
 if TYPE_CHECKING:
-    from fairseq2.assets import AssetCard
     from fairseq2.data.tokenizers import Tokenizer
 
 # Beside the weights: activations of one batch, the allocator, Python itself.
@@ -26,27 +31,31 @@ _WORKING_MEMORY_BYTES = 400 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class LoadedModule:
-    """fairseq2's module in evaluation mode, and what the card says of its labels.
+class LoadedModel:
+    """A network, and what the card says of its labels.
 
     Attributes:
+        reference: Computes one wave, normalised, shape (n_samples,), with the same
+            weights in float32 on the CPU, a layer at a time; returns logits, shape
+            (n_frames, n_labels).
         vocabulary: The text of each label.
         spike_offsets: How far inside the sound of a word they are said.
     """
 
-    module: torch.nn.Module
+    network: Wav2Vec2
+    reference: Callable[[Tensor], Tensor]
     vocabulary: Vocabulary
-    spike_offsets: SpikeOffsets
+    spike_offsets: SpikeOffsets = UNMEASURED
 
 
-def load_module(
+def load(
     card_name: str,
     *,
     model_dir: Path | None,
     device: torch.device,
     dtype: torch.dtype,
     progress: Progress,
-) -> LoadedModule:
+) -> LoadedModel:
     """Load the CTC model that a card names.
 
     Args:
@@ -60,95 +69,66 @@ def load_module(
     cards.start_fairseq2(model_dir)
     card = cards.find_card(card_name)
     offsets = cards.spike_offsets(card)
-    checkpoint, tokenizer = cards.fetch(card, progress)
+    architecture = cards.architecture_of(card)
+    weights_file, tokenizer = cards.fetch(card, progress)
     progress("loading the weights")
-    module = _build(card, checkpoint, device, dtype)
+    _check_memory(card_name, architecture, device, dtype)
+    network = _build(card_name, weights_file, architecture, device, dtype)
     vocabulary = read_vocabulary(load_tokenizer(tokenizer))
-    labels = module.final_proj.weight.shape[0]
-    if len(vocabulary.texts) < labels:
+    if len(vocabulary.texts) < architecture.n_labels:
         raise ModelUnavailable(
             f"The tokenizer of {card_name} ({tokenizer}) has "
-            f"{len(vocabulary.texts)} pieces, but the model has {labels} labels: "
-            "the two do not belong together."
+            f"{len(vocabulary.texts)} pieces, but the model has "
+            f"{architecture.n_labels} labels: the two do not belong together."
         )
-    return LoadedModule(module.eval(), vocabulary, offsets)
+
+    @torch.inference_mode()
+    def reference(wave: Tensor) -> Tensor:
+        state = _read(card_name, weights_file, architecture)
+        return reference_logits(state, architecture, wave)
+
+    return LoadedModel(network, reference, vocabulary, offsets)
 
 
+@torch.inference_mode()
 def _build(
-    card: "AssetCard", checkpoint: Path, device: torch.device, dtype: torch.dtype
-) -> Any:
-    from fairseq2.gang import create_fake_gangs
-    from fairseq2.model_checkpoint import ModelCheckpointError
-    from fairseq2.models.family import ModelFamily
-    from fairseq2.runtime.dependency import get_dependency_resolver
-
-    family = get_dependency_resolver().resolve(ModelFamily, key=CTC_FAMILY)
-    config = _read_config(card, family)
-    _check_memory(card.name, family, config, device, dtype)
+    name: str,
+    path: Path,
+    architecture: Architecture,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Wav2Vec2:
     try:
-        return family.load_custom_model(
-            checkpoint,
-            config,
-            create_fake_gangs(device),
-            dtype,
-            # Mapped, the file needs no second copy in memory.
-            mmap=zipfile.is_zipfile(checkpoint),
-            restrict=True,
-            progress=True,
-        )
-    except ModelCheckpointError as error:
-        raise ModelUnavailable(
-            f"The checkpoint of {card.name} cannot be loaded: {checkpoint}\n"
-            f"{_innermost(error)}"
-        ) from error
+        state = _read(name, path, architecture)
+        weights = Weights(state, device, dtype, maker_for(device, dtype))
+        return Wav2Vec2(weights, architecture)
     except (MemoryError, torch.OutOfMemoryError) as error:
-        raise ModelUnavailable(_memory_advice(card.name, device)) from error
+        raise ModelUnavailable(_memory_advice(name, device)) from error
     except RuntimeError as error:
         if "alloc" in str(error) or "memory" in str(error):
-            raise ModelUnavailable(_memory_advice(card.name, device)) from error
-        raise ModelUnavailable(
-            f"The checkpoint of {card.name} cannot be loaded: {checkpoint}\n{error}"
-        ) from error
-    except (OSError, ValueError, EOFError) as error:
-        raise ModelUnavailable(
-            f"The checkpoint of {card.name} cannot be read: {checkpoint} ({error})"
-        ) from error
+            raise ModelUnavailable(_memory_advice(name, device)) from error
+        raise
 
 
-def _read_config(card: "AssetCard", family: Any) -> Any:
-    from fairseq2.assets import AssetCardError
-
+def _read(name: str, path: Path, architecture: Architecture) -> dict[str, Tensor]:
     try:
-        return family.get_model_config(card)
-    except (AssetCardError, ValueError) as error:
+        return checkpoint.read(path, architecture)
+    except checkpoint.BadCheckpoint as error:
         raise ModelUnavailable(
-            f"The card {card.name} describes no model: {_innermost(error)}"
+            f"The checkpoint of {name} cannot be loaded: {path}\n{error}"
         ) from error
-
-
-def _innermost(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
+    except OSError as error:
+        raise ModelUnavailable(
+            f"The checkpoint of {name} cannot be read: {path} ({error})"
+        ) from error
 
 
 def _check_memory(
-    name: str, family: Any, config: Any, device: torch.device, dtype: torch.dtype
+    name: str, architecture: Architecture, device: torch.device, dtype: torch.dtype
 ) -> None:
     """Refuse a model that cannot fit before the system starts to kill for it."""
-    from fairseq2.gang import create_fake_gangs
-
-    try:
-        blank = family.create_new_model(
-            config, create_fake_gangs(torch.device("cpu")), dtype, meta=True
-        )
-    except ValueError as error:
-        raise ModelUnavailable(
-            f"The card {name} describes no model: {error}"
-        ) from error
-    needed = _WORKING_MEMORY_BYTES + sum(
-        tensor.numel() * tensor.element_size() for tensor in blank.parameters()
-    )
+    n_weights = sum(prod(shape) for shape in architecture.shapes().values())
+    needed = _WORKING_MEMORY_BYTES + n_weights * dtype.itemsize
     if needed > (free := free_memory(device)):
         raise ModelUnavailable(
             f"{_memory_advice(name, device)} It needs about {needed / 2**30:.1f} GiB "

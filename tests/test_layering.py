@@ -8,6 +8,7 @@ import pytest
 from tests.serving import ROOT
 
 CORE = {
+    "architecture",
     "audio_buffer",
     "audio_chunker",
     "ctc",
@@ -34,6 +35,8 @@ SHELL = {
     "audio_format",
     "audio_timeline",
     "cards",
+    "checkpoint",
+    "linear_layers",
     "live_stream",
     "model",
     "model_loading",
@@ -41,6 +44,7 @@ SHELL = {
     "scheduler",
     "streaming",
     "vad_model",
+    "wav2vec2",
 }
 EDGE = {
     "auth",
@@ -79,6 +83,7 @@ MODULES = {path.stem: path for path in ROOT.glob("*.py")}
 
 # What has a clock, does I/O, or belongs to the outside.
 NOT_IN_THE_CORE = {
+    "architecture",
     "asyncio",
     "logging",
     "os",

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fairseq2.models.wav2vec2.position_encoder import Wav2Vec2PositionalConv1d
 
 import cards
 import ctc
@@ -17,8 +16,9 @@ import model as model_module
 import model_loading
 from cards import ModelUnavailable
 from model import ASRModel, choose_device, choose_dtype
-from model_input import ModelInput, Normalisation
+from model_input import FeatureCache, ModelInput, Normalisation
 from tests import composer
+from wav2vec2 import Extractor, PositionalConvolution
 
 DEMO = cards.ASSETS / "demo"
 
@@ -136,8 +136,18 @@ class TestFiles:
 
     def test_a_card_that_describes_no_model_is_named(self, make_card: MakeCard) -> None:
         """Twelve groups do not divide 200 channels."""
-        with pytest.raises(ModelUnavailable, match="card my_digits describes no"):
+        with pytest.raises(
+            ModelUnavailable,
+            match=r"card my_digits describes no.*num_pos_conv_groups is 12",
+        ):
             load(make_card(model_dim="200"))
+
+    def test_a_card_for_a_network_that_is_not_computed_is_named(
+        self, make_card: MakeCard
+    ) -> None:
+        """Rather than computed without its rotary positions."""
+        with pytest.raises(ModelUnavailable, match="pos_encoder_type is rotary"):
+            load(make_card(layer_drop_p="0.0\n    pos_encoder_type: rotary"))
 
     def test_a_checkpoint_that_holds_code_is_not_run(
         self, make_card: MakeCard, tmp_path: Path
@@ -316,7 +326,7 @@ class TestSelfCheck:
     def test_weights_are_as_they_were_after_the_check(
         self, make_card: MakeCard
     ) -> None:
-        """It borrows them, block by block."""
+        """It reads the checkpoint's once more, and touches none of the model's."""
         model = load(make_card(), dtype="bfloat16")
         clip = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
 
@@ -330,15 +340,15 @@ class TestSelfCheck:
     @pytest.fixture
     def broken_kernel(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Make the grouped convolution return garbage in bfloat16, silently."""
-        right = Wav2Vec2PositionalConv1d.forward
+        right = PositionalConvolution.__call__
 
-        def wrong(self: Any, seqs: torch.Tensor) -> torch.Tensor:
-            output = right(self, seqs)
+        def wrong(self: PositionalConvolution, frames: torch.Tensor) -> torch.Tensor:
+            output = right(self, frames)
             if output.dtype is torch.bfloat16:
                 return output.flip(-1) * 1.5
             return output
 
-        monkeypatch.setattr(Wav2Vec2PositionalConv1d, "forward", wrong)
+        monkeypatch.setattr(PositionalConvolution, "__call__", wrong)
 
 
 class TestWindows:
@@ -390,6 +400,111 @@ class TestWindows:
         assert not blank.all()
         assert frames.probs[blank] == pytest.approx(frames.blank_probs[blank])
         assert (frames.blank_probs[~blank] <= frames.probs[~blank]).all()
+
+
+NORMALISATION = Normalisation(0.0, 0.1)
+
+
+class TestCaches:
+    def test_windows_of_an_utterance_say_the_same_with_and_without(
+        self, demo_model: ASRModel
+    ) -> None:
+        """They grow, then slide, then shrink; logits agree to 1e-4."""
+        utterance = composer.load(speakers=("george",), indexes=(1,))
+        samples = np.concatenate([recording.samples for recording in utterance])
+        cache = FeatureCache()
+        ends = (3_000, 16_000, 21_337, 40_000, 40_000, 56_000, 47_000)
+        starts = (0, 0, 0, 320, 6_400, 9_600, 32_000)
+
+        for start, end in zip(starts, ends, strict=True):
+            part = samples[start:end]
+            cached = ModelInput(part, start, NORMALISATION, cache)
+            plain = ModelInput(part, start, NORMALISATION)
+            ours, reference = (demo_model.logits([w])[0] for w in (cached, plain))
+
+            assert (ours - reference).abs().max() <= 1e-4
+            assert cache.position == start
+            assert isinstance(cache.features, torch.Tensor)
+            assert len(cache.features) == len(ours) == ctc.n_frames(len(part))
+
+    def test_a_batch_may_mix_windows_with_and_without(
+        self, demo_model: ASRModel
+    ) -> None:
+        """Each window gets its own frames."""
+        rng = np.random.default_rng(0)
+        noise = rng.standard_normal(32_000).astype(np.float32) / 10
+        caches = [FeatureCache() for _ in range(2)]
+        for cache in caches:
+            demo_model.logits([ModelInput(noise[:16_000], 0, NORMALISATION, cache)])
+        batch = [
+            ModelInput(noise, 0, NORMALISATION, caches[0]),
+            ModelInput(noise[:9_999]),
+            ModelInput(noise[3_200:16_000], 3_200, NORMALISATION, caches[1]),
+        ]
+
+        together = demo_model.logits(batch)
+
+        for window, logits in zip(batch, together, strict=True):
+            alone = ModelInput(window.samples, normalisation=window.normalisation)
+            assert (logits - demo_model.logits([alone])[0]).abs().max() <= 1e-4
+
+    def test_only_new_frames_are_computed(
+        self, demo_model: ASRModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Those of the last 0.3 s, not of all 4 s; none, if none is new."""
+        seen: list[int] = []
+        right = Extractor.__call__
+
+        def counting(self: Extractor, waves: Any) -> torch.Tensor:
+            features = right(self, waves)
+            seen.append(len(features))
+            return features
+
+        monkeypatch.setattr(Extractor, "__call__", counting)
+        samples = np.random.default_rng(0).standard_normal(80_000).astype(np.float32)
+        cache = FeatureCache()
+
+        for start in (0, 4_800, 4_800):
+            window = samples[start : start + 64_000]
+            demo_model.label_frames([ModelInput(window, start, NORMALISATION, cache)])
+
+        assert seen == [199, 15]
+
+    @pytest.mark.parametrize(
+        ("position", "normalisation"),
+        [
+            (0, Normalisation(0.0, 0.2)),
+            (320_000, NORMALISATION),
+            (-3_200, NORMALISATION),
+        ],
+        ids=["another normalisation", "a gap", "an earlier window"],
+    )
+    def test_features_of_something_else_are_discarded(
+        self, demo_model: ASRModel, position: int, normalisation: Normalisation
+    ) -> None:
+        """And make room for those of the window."""
+        samples = np.random.default_rng(0).standard_normal(32_000).astype(np.float32)
+        cache = FeatureCache()
+        demo_model.logits([ModelInput(samples, 0, NORMALISATION, cache)])
+        window = ModelInput(samples[::-1].copy(), position, normalisation, cache)
+
+        ours = demo_model.logits([window])[0]
+
+        plain = ModelInput(window.samples, normalisation=normalisation)
+        assert (ours - demo_model.logits([plain])[0]).abs().max() <= 1e-4
+        assert cache.position == position
+        assert cache.normalisation == normalisation
+
+    def test_a_window_that_begins_between_frames_is_refused(
+        self, demo_model: ASRModel
+    ) -> None:
+        """Its frames are not those of the cache."""
+        window = ModelInput(
+            np.zeros(16_000, np.float32), 100, NORMALISATION, FeatureCache()
+        )
+
+        with pytest.raises(ValueError, match="multiple of 320 samples, not at 100"):
+            demo_model.label_frames([window])
 
 
 class Mischief:

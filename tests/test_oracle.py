@@ -14,21 +14,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fairseq2.models.wav2vec2.asr.config import Wav2Vec2AsrConfig
-from fairseq2.models.wav2vec2.asr.factory import create_wav2vec2_asr_model
-from fairseq2.runtime.config_registry import get_config
-from fairseq2.runtime.dependency import get_dependency_resolver
 from omnilingual_asr.models.inference.pipeline import ASRInferencePipeline
 from sentencepiece import sentencepiece_model_pb2
 
-import cards
 import ctc
 import model_loading
+from architecture import Architecture, from_card
 from ctc import MAX_WINDOW_S
-from model import ASRModel, best_labels
+from linear_layers import maker_for
+from model import ASRModel
 from model_input import ModelInput
+from model_loading import LoadedModel
 from samples import SAMPLE_RATE, Samples
-from tests import composer
+from tests import composer, upstream
+from wav2vec2 import Wav2Vec2, Weights, reference_logits
 
 TOLERANCE = 1e-4
 BATCH_SIZES = (1, 3, 8)
@@ -65,23 +64,15 @@ def demo_pair(demo_model: ASRModel) -> Pair:
 @pytest.fixture(scope="module")
 def pair_300m(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     """The 300M architecture as it is, with seeded random weights."""
-    cards.start_fairseq2(None)
-    config = get_config(get_dependency_resolver(), Wav2Vec2AsrConfig, "300m_v2")
-    torch.manual_seed(0)
-    module = create_wav2vec2_asr_model(config).eval()
+    config = upstream.config_of("300m_v2")
+    module = upstream.module_of(config)
     path = tmp_path_factory.mktemp("tokenizer") / "stand_in.model"
     path.write_bytes(_stand_in_tokenizer(config.target_vocab_size))
     tokenizer = model_loading.load_tokenizer(path)
     pipeline = ASRInferencePipeline(
         None, model=module, tokenizer=tokenizer, device="cpu", dtype=torch.float32
     )
-    ours = ASRModel(
-        module,
-        model_loading.read_vocabulary(tokenizer),
-        name="300m_v2 with random weights",
-        device=torch.device("cpu"),
-        dtype=torch.float32,
-    )
+    ours = model_of(module, from_card("300m_v2"), tokenizer)
     return Pair(ours, pipeline)
 
 
@@ -104,6 +95,18 @@ class TestArchitecture300M:
     ) -> None:
         """The long comparison, up to 40 s a clip."""
         compare(pair_300m, clips(200))
+
+
+def model_of(module: Any, architecture: Architecture, tokenizer: Any) -> ASRModel:
+    """Build our model of a fairseq2 module's weights."""
+    cpu, state = torch.device("cpu"), module.state_dict()
+    weights = Weights(state, cpu, torch.float32, maker_for(cpu, torch.float32))
+    loaded = LoadedModel(
+        Wav2Vec2(weights, architecture),
+        lambda wave: reference_logits(state, architecture, wave),
+        model_loading.read_vocabulary(tokenizer),
+    )
+    return ASRModel(loaded, name="random weights", device=cpu, dtype=torch.float32)
 
 
 def clips(count: int, *, longest_s: float = MAX_WINDOW_S) -> list[Samples]:
@@ -143,11 +146,11 @@ def compare_batch(
     references: Sequence[tuple[torch.Tensor, str]],
 ) -> None:
     """Compare one padded batch with what upstream says of each clip alone."""
-    logits, lengths = pair.ours.logits([ModelInput(clip) for clip in clips])
-    frames = best_labels(logits, lengths)
+    windows = [ModelInput(clip) for clip in clips]
+    logits, frames = pair.ours.logits(windows), pair.ours.label_frames(windows)
     for row, (reference, text) in enumerate(references):
-        assert lengths[row] == len(reference) == ctc.n_frames(len(clips[row]))
-        assert (logits[row, : lengths[row]] - reference).abs().max() <= TOLERANCE
+        assert len(logits[row]) == len(reference) == ctc.n_frames(len(clips[row]))
+        assert (logits[row] - reference).abs().max() <= TOLERANCE
         disputed = _too_close_to_call(reference).numpy()
         labels = reference.argmax(-1).numpy()
         assert (frames[row].ids == labels)[~disputed].all()

@@ -1,0 +1,136 @@
+"""Our network computes what fairseq2's module computes, for every released size."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from architecture import ARCHITECTURES, Architecture, from_card
+from ctc import n_frames
+from linear_layers import PlainLinear, maker_for
+from tests import upstream
+from wav2vec2 import Extractor, Wav2Vec2, Weights, reference_logits
+
+CPU = torch.device("cpu")
+TOLERANCE = 1e-4
+
+# Windows of one frame, of several blocks of convolutions, of several of rows.
+LENGTHS = (400, 12_345, 25_000, 200_000)
+
+
+def network_of(state: dict[str, Tensor], architecture: Architecture) -> Wav2Vec2:
+    maker = maker_for(CPU, torch.float32)
+    return Wav2Vec2(Weights(state, CPU, torch.float32, maker), architecture)
+
+
+@torch.inference_mode()
+def logits_of(network: Wav2Vec2, waves: list[Tensor]) -> list[Tensor]:
+    lengths = [n_frames(len(wave)) for wave in waves]
+    blocks = network.encode(network.features(waves), lengths)
+    return list(torch.split(torch.cat(list(blocks)), lengths))
+
+
+def waves_of(lengths: tuple[int, ...]) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(length, generator=generator) for length in lengths]
+
+
+# Both versions, which differ in their labels only, are among them.
+@pytest.mark.parametrize("arch", ["300m", "1b_v2", "3b", "7b_v2"])
+def test_logits_are_those_of_fairseq2(arch: str) -> None:
+    """In float32 to 1e-4, with two layers of each size; and so is the reference."""
+    module = upstream.module_of(upstream.config_of(arch, n_layers=2))
+    architecture = from_card(arch, {"encoder_config": {"num_encoder_layers": 2}})
+    network = network_of(module.state_dict(), architecture)
+    waves = waves_of((400, 12_345))
+
+    together = logits_of(network, waves)
+
+    for wave, ours in zip(waves, together, strict=True):
+        theirs = upstream.logits_of(module, wave)
+        with torch.inference_mode():
+            plain = reference_logits(module.state_dict(), architecture, wave)
+        assert theirs.abs().max() > 0.5
+        assert (ours - theirs).abs().max() <= TOLERANCE
+        assert (plain - theirs).abs().max() <= TOLERANCE
+
+
+@pytest.mark.parametrize("arch", list(ARCHITECTURES))
+def test_a_checkpoint_has_the_tensors_of_fairseq2s_module(arch: str) -> None:
+    """All layers of them, by name and shape."""
+    with torch.device("meta"):
+        module = upstream.module_of(upstream.config_of(arch))
+
+    theirs = {name: tuple(t.shape) for name, t in module.state_dict().items()}
+
+    assert ARCHITECTURES[arch].shapes() == theirs
+
+
+@pytest.fixture(scope="module")
+def small() -> tuple[Any, Wav2Vec2]:
+    """Two narrow layers, which cost nothing."""
+    config = upstream.config_of("300m", n_layers=2)
+    encoder = config.encoder_config
+    encoder.model_dim, encoder.ffn_inner_dim = 128, 256
+    module = upstream.module_of(config)
+    sizes = {"num_encoder_layers": 2, "model_dim": 128, "ffn_inner_dim": 256}
+    architecture = from_card("300m", {"encoder_config": sizes})
+    return module, network_of(module.state_dict(), architecture)
+
+
+class TestBatches:
+    @pytest.mark.parametrize(
+        "lengths",
+        [LENGTHS, LENGTHS[::-1], (25_000,) * 3, (200_000,), (400,), (400, 401)],
+        ids=["ragged", "falling", "equal", "long", "short", "one frame each"],
+    )
+    def test_windows_do_not_see_each_other(
+        self, small: tuple[Any, Wav2Vec2], lengths: tuple[int, ...]
+    ) -> None:
+        """Whatever the others' lengths, each gets what it would get alone."""
+        module, network = small
+        waves = waves_of(lengths)
+
+        together = logits_of(network, waves)
+
+        for wave, ours in zip(waves, together, strict=True):
+            assert (ours - upstream.logits_of(module, wave)).abs().max() <= TOLERANCE
+
+    def test_silence_beside_a_window_with_no_number_in_it_stays_silence(
+        self, small: tuple[Any, Wav2Vec2]
+    ) -> None:
+        """NaN does not leak into a neighbour."""
+        _, network = small
+        broken, fine = torch.full((25_000,), float("nan")), torch.zeros(24_000)
+
+        _, ours, _ = logits_of(network, [broken, fine, broken])
+
+        (alone,) = logits_of(network, [fine])
+        assert (ours - alone).abs().max() <= TOLERANCE
+
+    def test_features_of_a_frame_depend_on_its_400_samples(
+        self, small: tuple[Any, Wav2Vec2]
+    ) -> None:
+        """Hence they can be kept."""
+        _, network = small
+        (wave,) = waves_of((100_000,))
+
+        with torch.inference_mode():
+            whole = network.features([wave])
+            part = network.features([wave[3200:53_200]])
+
+        assert (whole[10 : 10 + len(part)] - part).abs().max() <= TOLERANCE
+
+
+def test_features_do_not_depend_on_how_linear_layers_are_made() -> None:
+    """The convolutions are products of their own."""
+    module = upstream.module_of(upstream.config_of("300m", n_layers=1))
+    weights = Weights(module.state_dict(), CPU, torch.float32, PlainLinear)
+    wave = waves_of((16_000,))
+
+    with torch.inference_mode():
+        ours = Extractor(weights)(wave)
+        theirs = module.encoder_frontend.feature_extractor.layers(wave[0][None, None])
+
+    assert (ours - theirs[0].T).abs().max() <= TOLERANCE
