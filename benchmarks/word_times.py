@@ -19,12 +19,9 @@ naming) give the line `spike_offsets_ms` of the model's card.
 
 import argparse
 import json
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -34,6 +31,7 @@ from numpy.typing import NDArray
 
 import ctc
 import word_times
+from benchmarks.environment import environment
 from ctc import Word
 from model import ASRModel
 from model_input import ModelInput
@@ -46,8 +44,6 @@ GOAL_MEDIAN_MS = 60
 GOAL_P95_MS = 120
 
 CALIBRATION_INDEXES = range(5, 50)
-
-_PACKAGES = ("numpy", "torch", "fairseq2", "omnilingual-asr")
 
 Noise = Callable[[int, np.random.Generator], NDArray[np.float64]]
 
@@ -300,17 +296,6 @@ def _summary(errors: Errors) -> dict[str, Any]:
     }
 
 
-def _environment() -> dict[str, str]:
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
-    versions = {package: version(package) for package in _PACKAGES}
-    return {"commit": commit, "python": platform.python_version(), **versions}
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="omniASR_CTC_demo", help="name of a card")
@@ -365,7 +350,7 @@ def main() -> None:
                 "utterances": n,
                 "seed": seed,
                 "spike_offsets": {"start": offsets.start, "end": offsets.end},
-                **_environment(),
+                **environment(),
                 "conditions": summaries,
             }
         )

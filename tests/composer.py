@@ -27,7 +27,7 @@ SPEAKERS = ("george", "jackson", "lucas", "nicolas", "yweweler")
 _LEVEL_WINDOW = SAMPLE_RATE // 100
 _TRIM_DB = -35.0
 _FADE = SAMPLE_RATE // 200
-_ROOM_TONE = 3e-4  # about -70 dBFS
+ROOM_TONE = 3e-4  # about -70 dBFS
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def compose(
     parts.append(np.zeros(round(tail_s * SAMPLE_RATE), np.float32))
     joined = np.concatenate(parts)
     tone = np.random.default_rng(rng.getrandbits(32)).standard_normal(len(joined))
-    return Composition(joined + (_ROOM_TONE * tone).astype(np.float32), tuple(words))
+    return Composition(joined + (ROOM_TONE * tone).astype(np.float32), tuple(words))
 
 
 def random_composition(
