@@ -7,9 +7,11 @@ Speech is composed from the test recordings, with pauses of up to a second, and
 written again and again into a file of the length that is wanted: encoded by the
 codec, in every container the server takes. With `--silence` so many minutes of room
 tone follow each minute of speech; the server has to decode them and to listen, but
-not to transcribe, which makes four hours in all containers affordable. Each file goes to a server of its own, in
-a process of its own, so that the peak of its resident memory is that of this file.
-It is asked for the costliest answer, `verbose_json` with words and segments.
+not to transcribe, which makes four hours in all containers affordable.
+
+Each file goes to a server of its own, in a process of its own, so that the peak of
+its resident memory is that of this file. It is asked for the costliest answer,
+`verbose_json` with words and segments.
 
 `memory` is the peak in megabytes; `growth` is how much of it the server did not use
 for a file of four minutes in the same container. The requirement is that four hours
