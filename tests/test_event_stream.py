@@ -82,6 +82,38 @@ class TestEvents:
         assert (event["type"], event["text"]) == ("transcript.text.done", "")
 
 
+class TestWhileAtWork:
+    @pytest.mark.parametrize("route", ["transcriptions", "transcriptions/stream"])
+    def test_the_first_text_is_there_while_the_model_is_at_the_second_batch(
+        self, route: str
+    ) -> None:
+        """Of ten minutes; the client has read it before the model goes on."""
+        model = ScriptedModel("hello world", n_free=1)
+        model.may_run.clear()
+        data = {"stream": "true"} if route == "transcriptions" else {}
+        with (
+            app_in_thread(settings(batch_size=1), lambda: model) as url,
+            httpx.stream(
+                "POST",
+                f"{url}/v1/audio/{route}",
+                files={"file": ("upload", silence(600))},
+                data=data,
+                timeout=20,
+            ) as answer,
+        ):
+            lines = answer.iter_lines()
+            first = json.loads(next(lines).removeprefix("data: "))
+            blocked = not model.may_run.is_set()
+            model.may_run.set()
+            rest = [json.loads(line[6:]) for line in lines if line.startswith("data:")]
+
+        assert blocked
+        assert (first["type"], first["delta"]) == ("transcript.text.delta", "hello")
+        assert rest[-1]["type"] == "transcript.text.done"
+        assert rest[-1]["text"].startswith("hello")
+        assert sum(map(len, model.batches)) >= 600 / 40
+
+
 class TestFailures:
     def test_one_before_the_first_event_is_a_status(self, client: OpenAI) -> None:
         """As without `stream`."""
