@@ -44,6 +44,7 @@ from audio_timeline import (
     BLOCK_SAMPLES,
     AudioTooLong,
     DecodeLimits,
+    Origin,
     Timeline,
     TooManyChannels,
     UnsupportedSampleRate,
@@ -57,6 +58,7 @@ __all__ = (
     "DecodeLimits",
     "EmptyAudio",
     "NoAudioStream",
+    "Origin",
     "TooManyChannels",
     "UnsupportedAudio",
     "UnsupportedSampleRate",
@@ -126,7 +128,7 @@ class _Damage:
 
 
 def decode_stream(
-    source: BinaryIO, *, limits: DecodeLimits
+    source: BinaryIO, *, limits: DecodeLimits, origin: Origin | None = None
 ) -> Generator[Samples, None, None]:
     """Decode `source` from its beginning in blocks of at most `BLOCK_SAMPLES`.
 
@@ -137,6 +139,9 @@ def decode_stream(
 
     Args:
         source: Seekable. What it raises is raised here, unchanged.
+        limits: What the file may ask for.
+        origin: Where to note, before the first block, when the file's clock begins;
+            None to be given silence up to then.
 
     Raises:
         UnsupportedAudio, EmptyAudio, CorruptAudio, NoAudioStream, AudioTooLong,
@@ -145,7 +150,7 @@ def decode_stream(
     """
     upload = _Upload(source)
     demuxer = _recognise(upload)
-    timeline = Timeline(limits, clocked=demuxer in _CLOCKED)
+    timeline = Timeline(limits, clocked=demuxer in _CLOCKED, origin=origin)
     damage = _Damage()
     try:
         with closing(_open(upload, demuxer)) as container:

@@ -3,7 +3,8 @@
 Sample position is file time. Where a file's clock runs ahead of its samples, at
 the beginning or after lost packets, silence is put in; where it runs back, audio
 is kept contiguous. What comes out is counted, silence included, and the count is
-what limits hold against: headers lie.
+what limits hold against: headers lie. A clock that begins late (pieces of a live
+broadcast may begin at five hours) can be noted instead, and costs nothing then.
 
 Channels are averaged after resampling, with numpy. Rejected: libswresample's own
 downmix, which for float adds equal channels up (+3 dB), drops or turns down what
@@ -29,6 +30,13 @@ BLOCK_SAMPLES = SAMPLE_RATE  # 64 kB; larger gains no speed
 # few; lost network packets are 20 ms each. Words keep their times to 50 ms.
 GAP_SAMPLES = SAMPLE_RATE // 20
 
+# Encoders add the rest of a frame, and what they need before the first: AAC and MP3
+# at 8 kHz a fifth of a second. A recording of exactly the limit is to pass in them.
+CODEC_PADDING_S = 0.5
+
+# Where a clock may begin, so that the model's frames lie on one grid for all files.
+ORIGIN_STEP = SAMPLE_RATE // 50
+
 RESAMPLING = {"filter_size": "64"}
 
 
@@ -46,7 +54,10 @@ class UnsupportedSampleRate(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DecodeLimits:
-    """What a file may ask for; each `max_*` is still allowed."""
+    """What a file may ask for; each `max_*` is still allowed.
+
+    `max_seconds` are those of the recording; what codecs add is not counted.
+    """
 
     max_seconds: float
     max_channels: int
@@ -54,19 +65,30 @@ class DecodeLimits:
     max_sample_rate: int
 
 
+@dataclass(slots=True)
+class Origin:
+    """Where a file's clock stands at its first sample, a multiple of 320 samples."""
+
+    position: int = 0
+
+
 class Timeline:
     """Frames in, blocks out, so that sample position is file time.
 
-    Without a clock (`clocked` false) timestamps are not looked at.
+    Without a clock (`clocked` false) timestamps are not looked at. With an `origin`
+    a late beginning is noted there, and file time is counted from it.
 
     A change of rate or layout and a gap both end one resampler and begin another;
     positions are counted from what came out, so rounding does not add up.
     """
 
-    def __init__(self, limits: DecodeLimits, *, clocked: bool) -> None:
+    def __init__(
+        self, limits: DecodeLimits, *, clocked: bool, origin: Origin | None = None
+    ) -> None:
         self._limits = limits
-        self._max_samples = int(limits.max_seconds * SAMPLE_RATE)
+        self._max_samples = int((limits.max_seconds + CODEC_PADDING_S) * SAMPLE_RATE)
         self._clocked = clocked
+        self._origin = origin
         self._resampler: AudioResampler | None = None
         self._input: tuple[str, str, int] | None = None
         self._heard: list[int] = []
@@ -81,6 +103,8 @@ class Timeline:
             return
         form = (frame.format.name, frame.layout.name, frame.sample_rate)
         gap = self._gap(frame)
+        if self._origin is not None and self._input is None:
+            self._origin.position, gap = gap - gap % ORIGIN_STEP, gap % ORIGIN_STEP
         if form != self._input or gap:
             self._check(frame)
             yield from self._flush()
@@ -109,7 +133,8 @@ class Timeline:
         time_s = frame.time
         if time_s is None or not self._clocked:
             return 0
-        gap = time_s * SAMPLE_RATE - self._position
+        begin = self._origin.position if self._origin is not None else 0
+        gap = time_s * SAMPLE_RATE - begin - self._position
         return round(gap) if gap > GAP_SAMPLES else 0
 
     def _check(self, frame: AudioFrame) -> None:

@@ -114,7 +114,9 @@ class TranscriptionVerbose(BaseModel):
 
     task: Literal["transcribe"] = "transcribe"
     language: str = Field(description="BCP-47 tag; `und` where it is not known.")
-    duration: float
+    duration: float = Field(
+        description="Where the recording ends, in seconds of its file's clock."
+    )
     text: str
     segments: list[TranscriptionSegment] | None = None
     words: list[TranscriptionWord] | None = None
@@ -222,7 +224,7 @@ def verbose_transcription(
     """Write a transcript as `verbose_json`, with the asked-for times."""
     body = TranscriptionVerbose(
         language=language,
-        duration=seconds(transcript.n_samples),
+        duration=seconds(transcript.end),
         text=transcript.text,
         usage=DurationUsage(seconds=seconds(transcript.n_samples)),
         segments=[

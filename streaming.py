@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO, Protocol, TypeVar, TypeVarTuple
 
 from audio_chunker import AudioChunker, Window
-from audio_decoder import DecodeLimits, decode_stream
+from audio_decoder import DecodeLimits, Origin, decode_stream
 from ctc import FrameLabels
 from interim import Load
 from live_options import StreamOptions
@@ -55,12 +55,14 @@ class Advance:
 
     Attributes:
         passages: What became final since the last one; may be empty.
-        position: Sample position up to which all is final; of the last one, the
-            length of the recording.
+        position: Sample position up to which all is final; of the last one, where
+            the recording ends.
+        start: Where it begins: not at 0 if the file's clock does not.
     """
 
     passages: tuple[Passage, ...]
     position: int
+    start: int
 
 
 class StreamingTranscriber:
@@ -141,12 +143,12 @@ class FileTranscriber:
     async def transcribe(self, source: BinaryIO) -> Transcript:
         """Transcribe a recording to its end; see `transcribe_stream`."""
         passages: list[Passage] = []
-        n_samples = 0
+        start = end = 0
         async with aclosing(self.transcribe_stream(source)) as advances:
             async for advance in advances:
                 passages += advance.passages
-                n_samples = advance.position
-        return Transcript(segments=join(passages), n_samples=n_samples)
+                start, end = advance.start, advance.position
+        return Transcript(segments=join(passages), start=start, end=end)
 
     async def transcribe_stream(
         self, source: BinaryIO
@@ -173,10 +175,10 @@ class FileTranscriber:
                 if cutter.exhausted or queue.should_wait:
                     window, frames = await queue.next()
                     passages = await self._work(reader.add, window, frames)
-                    yield Advance(passages, reader.position)
+                    yield Advance(passages, reader.position, cutter.start)
                 else:
                     queue.add(await self._work(cutter.step))
-            yield Advance((), cutter.n_samples)
+            yield Advance((), cutter.end, cutter.start)
         finally:
             queue.cancel()
             # Not in the pool of workers: all of them may be busy, or gone.
@@ -259,13 +261,24 @@ class _Cutter:
         limits: DecodeLimits,
         listen: Callable[[], SpeechProbabilities] | None,
     ) -> None:
-        self._blocks = decode_stream(source, limits=limits)
+        self._origin = Origin()
+        self._blocks = decode_stream(source, limits=limits, origin=self._origin)
         self._listen = listen
         self._ear: SpeechProbabilities | None = None
         self._chunker = AudioChunker(vad_enabled=listen is not None)
         self._lock = threading.Lock()
+        self._n_samples = 0
         self.exhausted = False
-        self.n_samples = 0
+
+    @property
+    def start(self) -> int:
+        """Sample position of the first sample, by the file's clock."""
+        return self._origin.position
+
+    @property
+    def end(self) -> int:
+        """One past the last that was decoded."""
+        return self.start + self._n_samples
 
     def step(self) -> list[Window]:
         """Decode on; return the windows that this completes, often none."""
@@ -275,7 +288,10 @@ class _Cutter:
             for _ in range(_BLOCKS_A_STEP):
                 windows = self._next()
                 if windows or self.exhausted:
-                    return list(windows)
+                    return [
+                        replace(window, position=window.position + self.start)
+                        for window in windows
+                    ]
             return []
 
     def close(self) -> None:
@@ -287,7 +303,7 @@ class _Cutter:
     def _next(self) -> tuple[Window, ...]:
         block = None if self.exhausted else next(self._blocks, None)
         if block is not None:
-            self.n_samples += len(block)
+            self._n_samples += len(block)
             return self._chunker.add(block, self._ear.add(block) if self._ear else ())
         if self.exhausted:  # closed while this step waited for its turn
             return ()

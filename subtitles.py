@@ -130,7 +130,7 @@ def cues(words: Sequence[Word], *, n_samples: int | None = None) -> tuple[Cue, .
 
     Args:
         words: In order of their starts.
-        n_samples: The recording's length, past which no cue should stay.
+        n_samples: Where the recording ends, past which no cue should stay.
 
     Returns:
         Cues in order, none of which overlap. A word that lasts too long leaves the

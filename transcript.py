@@ -58,10 +58,20 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What was said in a recording of `n_samples` samples."""
+    """What was said in a recording.
+
+    Attributes:
+        start: Sample position where it begins, by its file's clock.
+        end: One past its last sample.
+    """
 
     segments: tuple[Segment, ...]
-    n_samples: int
+    start: int
+    end: int
+
+    @property
+    def n_samples(self) -> int:
+        return self.end - self.start
 
     @property
     def words(self) -> tuple[Word, ...]:

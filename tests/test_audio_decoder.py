@@ -23,12 +23,14 @@ from audio_decoder import (
     DecodeLimits,
     EmptyAudio,
     NoAudioStream,
+    Origin,
     TooManyChannels,
     UnsupportedAudio,
     UnsupportedSampleRate,
     decode,
     decode_stream,
 )
+from audio_timeline import CODEC_PADDING_S, ORIGIN_STEP
 from samples import SAMPLE_RATE, Samples
 from tests.audio_files import (
     Signal,
@@ -416,6 +418,23 @@ class TestFileTime:
 
         assert peak_at(samples) / SAMPLE_RATE == pytest.approx(2.5, abs=0.002)
 
+    @pytest.mark.parametrize(("container", "codec", "rate"), CLOCKED)
+    def test_a_late_beginning_can_be_noted(
+        self, container: str, codec: str, rate: int
+    ) -> None:
+        """Five hours of nothing are not made, and not counted; gaps still are."""
+        second = click(rate, rate // 2)
+        file = encode(container, codec, rate, (18_000.3, second), (18_003.3, second))
+        origin = Origin()
+
+        blocks = list(decode_stream(io.BytesIO(file), limits=LIMITS, origin=origin))
+
+        samples = np.concatenate(blocks)
+        found = (origin.position + np.flatnonzero(np.abs(samples) > 0.15)) / SAMPLE_RATE
+        assert found == pytest.approx([18_000.8, 18_003.8], abs=0.002)
+        assert len(samples) < 5 * SAMPLE_RATE
+        assert origin.position % ORIGIN_STEP == 0
+
     def test_timestamp_jitter_is_no_gap(self) -> None:
         """Packets a few milliseconds early and late give a continuous signal."""
         rate, size = 48_000, 4_800
@@ -703,12 +722,33 @@ class TestLimits:
     """Limits hold against what is decoded, not against what headers say."""
 
     def test_length_is_inclusive(self) -> None:
-        """Exactly the limit passes; one sample more does not."""
+        """And what a codec may add on top; one sample more does not pass."""
         limits = DecodeLimits(1.0, 8, 4_000, 48_000)
+        most = SAMPLE_RATE + round(CODEC_PADDING_S * SAMPLE_RATE)
 
-        assert len(decode(wav(bytes(32_000)), limits=limits)) == SAMPLE_RATE
+        assert len(decode(wav(bytes(2 * most)), limits=limits)) == most
         with pytest.raises(AudioTooLong, match="longer than 1 seconds"):
-            decode(wav(bytes(32_002)), limits=limits)
+            decode(wav(bytes(2 * most + 2)), limits=limits)
+
+    @pytest.mark.parametrize(
+        ("container", "codec", "rate"),
+        [
+            ("mp3", "libmp3lame", 8_000),
+            ("mp3", "libmp3lame", 44_100),
+            ("adts", "aac", 8_000),
+            ("mp4", "aac", 8_000),
+            ("ogg", "libopus", 48_000),
+            ("amr", "libopencore_amrnb", 8_000),
+        ],
+    )
+    def test_padding_of_the_codec_is_not_counted(
+        self, container: str, codec: str, rate: int
+    ) -> None:
+        """A recording of exactly the limit passes in every codec."""
+        limits = DecodeLimits(1.0, 8, 4_000, 48_000)
+        file = encode(container, codec, rate, (0.0, tone(rate)))
+
+        assert len(decode(file, limits=limits)) >= SAMPLE_RATE - 400
 
     def test_a_lying_header_does_not_matter(self) -> None:
         """An hour stated and a second sent is a second."""
@@ -734,7 +774,7 @@ class TestLimits:
                 n_samples += len(block)
 
         assert len(bomb) < 60 * 1_000
-        assert n_samples <= 2 * SAMPLE_RATE
+        assert n_samples <= (2 + CODEC_PADDING_S) * SAMPLE_RATE
 
     def test_channels(self) -> None:
         """More channels than allowed are named in the error."""

@@ -55,8 +55,8 @@ class TestJoining:
         spaced = (segment(word("one", 0.5)), segment(word("two", 3.0)))
         unspaced = (segment(word("一", 0.5)), segment(word("二", 3.0, space=False)))
 
-        assert Transcript(spaced, n_samples=1).text == "one two"
-        assert Transcript(unspaced, n_samples=1).text == "一二"
+        assert Transcript(spaced, start=0, end=1).text == "one two"
+        assert Transcript(unspaced, start=0, end=1).text == "一二"
 
 
 class TestFigures:
