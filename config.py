@@ -197,8 +197,9 @@ class Settings(BaseSettings):
         le=172_800,
         description="Longest recording in seconds.",
     )
+    # Clients may send ten seconds of a speaker's voice as text.
     max_field_kb: int = Field(
-        1024,
+        4096,
         ge=1,
         le=1_000_000,
         description="Largest form field other than the file, in kilobytes.",

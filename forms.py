@@ -180,7 +180,7 @@ def parse_form(form: FormData) -> TranscriptionForm:
     return TranscriptionForm(
         file=_file(form),
         model=_text(form, "model"),
-        language=_text(form, "language"),
+        language=_text(form, "language") or _only_candidate(form),
         response_format=response_format,
         granularities=_granularities(form),
         logprobs="logprobs" in _array(form, "include"),
@@ -207,6 +207,16 @@ def _array(form: FormData, name: str) -> list[str]:
     """Return a repeated field, with or without brackets after its name."""
     values = [*form.getlist(f"{name}[]"), *form.getlist(name)]
     return [value for value in values if isinstance(value, str) and value]
+
+
+def _only_candidate(form: FormData) -> str | None:
+    """Return the language that a client names as the only one there may be.
+
+    LiveKit sends `languages[]` instead of `language` to models of some names. Of
+    several candidates none is a hint, since nothing here chooses between them.
+    """
+    candidates = _array(form, "languages")
+    return candidates[0] if len(candidates) == 1 else None
 
 
 def _file(form: FormData) -> UploadFile:
