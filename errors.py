@@ -12,7 +12,7 @@ import audio_decoder
 import languages
 import schemas
 from forms import BadRequest
-from scheduler import NotReady, QueueFull, WaitedTooLong
+from scheduler import NotReady, Overloaded, QueueFull, WaitedTooLong
 
 # How long clients are told to wait for a model that is loading, or a busy one.
 RETRY_S = 5
@@ -44,6 +44,7 @@ REFUSALS: dict[type[Exception], Refusal] = {
         400, code="unsupported_language", param="language"
     ),
     QueueFull: Refusal(503, type="server_error", code="overloaded"),
+    Overloaded: Refusal(503, type="server_error", code="overloaded"),
     WaitedTooLong: Refusal(503, type="server_error", code="overloaded"),
     NotReady: Refusal(503, type="server_error", code="model_not_ready"),
 }
@@ -89,6 +90,8 @@ def refusal_response(error: Exception) -> JSONResponse:
     message, refusal = refusal_of(error)
     headers = {}
     if refusal.status == 503:
-        wait_s = error.retry_after_s if isinstance(error, QueueFull) else RETRY_S
+        wait_s = RETRY_S
+        if isinstance(error, QueueFull | Overloaded):
+            wait_s = error.retry_after_s
         headers["retry-after"] = str(wait_s)
     return error_response(message, refusal, headers=headers)

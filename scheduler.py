@@ -10,6 +10,9 @@ and nobody waits for an answer that no one is waiting for any more. Cancelling a
 waiter takes its window out of the queue; a forward pass that has begun is
 finished, and its result dropped. If memory runs out, the batch is halved until it
 fits, so that only a window which is too much by itself fails.
+
+Streams are let in while there is time for them, and told what to do without when
+there is not: `admission.py` and `overload.py` decide it from the times measured here.
 """
 
 import asyncio
@@ -22,8 +25,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from admission import Costs, StreamAdmission
 from ctc import FrameLabels, Vocabulary
 from model_input import ModelInput
+from overload import LoadMeter, OverloadLadder, OverloadLevel
 from samples import SAMPLE_RATE
 from word_times import SpikeOffsets
 from work_queue import BatchRules, Job, Work, WorkQueue, out_of_memory
@@ -31,9 +36,9 @@ from work_queue import BatchRules, Job, Work, WorkQueue, out_of_memory
 logger = logging.getLogger(__name__)
 
 
-# Until a pass has been measured: a slow CPU with the 300M model.
-_FIRST_REAL_TIME_FACTOR = 0.2
-_SMOOTHING = 0.3  # weight of the newest pass in the running real-time factor
+# How long a stream that is refused should stay away: as long as the overload ladder
+# takes to find that there is room.
+_STREAM_RETRY_S = 5
 
 
 class QueueFull(Exception):
@@ -45,6 +50,21 @@ class QueueFull(Exception):
 
     def __init__(self, retry_after_s: int) -> None:
         super().__init__(f"The server is busy; try again in {retry_after_s} s.")
+        self.retry_after_s = retry_after_s
+
+
+class Overloaded(Exception):
+    """One more stream would make those fall behind that are already here.
+
+    Attributes:
+        retry_after_s: When there may be room.
+    """
+
+    def __init__(self, retry_after_s: int = _STREAM_RETRY_S) -> None:
+        super().__init__(
+            "The server has as many streams as it can serve; "
+            f"try again in {retry_after_s} s."
+        )
         self.retry_after_s = retry_after_s
 
 
@@ -94,6 +114,8 @@ class Scheduler:
         rules: What one forward pass may hold.
         file_share: Share of the model's time that files get while they wait.
         max_wait_s: Longest that a window waits for its pass, in seconds.
+        rehearsal: A window that the model is given before all others, to learn what
+            one costs.
         on_loaded: Told, in the model's thread, how loading ended: None or the
             exception.
         clock: Tells the time in seconds.
@@ -108,6 +130,7 @@ class Scheduler:
         rules: BatchRules,
         file_share: float,
         max_wait_s: float,
+        rehearsal: ModelInput | None = None,
         on_loaded: Callable[[BaseException | None], None] = lambda error: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -119,12 +142,16 @@ class Scheduler:
             Work.FILE: max_queued,
         }
         self._max_wait_s = max_wait_s
+        self._rehearsal = rehearsal
         self._clock = clock
         self._queue: WorkQueue[_Job] = WorkQueue(rules, file_share=file_share)
-        self._changed = threading.Condition()  # guards the queue
+        self._meter = LoadMeter(clock(), file_share=file_share)
+        self._ladder = OverloadLadder()
+        self._admission = StreamAdmission(max_streams=max_streams)
+        self._costs = Costs()
+        self._changed = threading.Condition()  # guards all of these
         self._model: Model | None = None
         self._closed = False
-        self._real_time_factor = _FIRST_REAL_TIME_FACTOR
         # A daemon: a download that hangs must not keep the process alive.
         self._thread = threading.Thread(target=self._run, name="asr", daemon=True)
 
@@ -149,6 +176,18 @@ class Scheduler:
         """Number of windows that wait."""
         return len(self._queue)
 
+    @property
+    def n_streams(self) -> int:
+        """Number of streams that were let in and have not ended."""
+        return len(self._admission)
+
+    @property
+    def overload(self) -> OverloadLevel:
+        """What streams have to do without at the moment."""
+        with self._changed:
+            self._read_load()
+            return self._ladder.level
+
     def start(self) -> None:
         """Begin to load the model."""
         self._thread.start()
@@ -167,6 +206,37 @@ class Scheduler:
             waiting = self._queue.take_older(math.inf)
         for job in waiting:
             _fail(job, NotReady("The server is shutting down."))
+
+    def admit_stream(self, *, encoded_ratio: float) -> Callable[[], None]:
+        """Let a stream in.
+
+        Args:
+            encoded_ratio: Seconds of audio in its partials for each second of speech.
+
+        Returns:
+            What to call when it ends; again does no harm.
+
+        Raises:
+            Overloaded: There is no room for it.
+        """
+        stream = object()
+        with self._changed:
+            self._read_load()
+            admitted = self._admission.admit(
+                stream,
+                self._clock(),
+                cost=self._costs.of_stream(encoded_ratio),
+                busy=self._meter.busy,
+                overloaded=self._ladder.level.level > 0,
+            )
+        if not admitted:
+            raise Overloaded
+
+        def leave() -> None:
+            with self._changed:
+                self._admission.leave(stream)
+
+        return leave
 
     async def label_frames(self, window: ModelInput) -> FrameLabels:
         """Queue one window of a file and wait for its frames.
@@ -221,17 +291,34 @@ class Scheduler:
                 self._queue.cancel(job)
 
     def _retry_after_s(self) -> int:
-        waiting_s = (
-            sum(job.n_samples for work in Work for job in self._queue.waiting(work))
-            / SAMPLE_RATE
+        waiting_s = sum(
+            self._costs.of(work) * job.n_samples / SAMPLE_RATE
+            for work in Work
+            for job in self._queue.waiting(work)
         )
-        return max(1, min(60, math.ceil(waiting_s * self._real_time_factor / 2)))
+        return max(1, min(60, math.ceil(waiting_s / 2)))
+
+    def _read_load(self) -> None:
+        """Let the ladder see the load of the last second, if one has passed."""
+        reading = self._meter.read(self._clock())
+        if reading is None:
+            return
+        before = self._ladder.level
+        self._ladder.add(reading)
+        if (after := self._ladder.level) != before:
+            logger.info(
+                "Overload level %d, was %d: streams took %.0f %% of the time.",
+                after.level,
+                before.level,
+                100 * reading.busy,
+            )
 
     # --- in the model's thread ---
 
     def _run(self) -> None:
         try:
             model = self._load()
+            self._rehearse(model)
         except BaseException as error:
             self._on_loaded(error)
             return
@@ -250,8 +337,12 @@ class Scheduler:
                 if self._closed:
                     return None
                 self._changed.wait()
-            late = self._queue.take_older(self._clock() - self._max_wait_s)
+            now = self._clock()
+            late = self._queue.take_older(now - self._max_wait_s)
             batch = self._queue.take_batch()
+            for job in batch:
+                if job.work == Work.STREAM_PARTIAL:
+                    self._meter.partial(job.since, now, due=job.due)
         for job in late:
             _fail(job, WaitedTooLong("The server is too busy; try again later."))
         return batch
@@ -277,19 +368,34 @@ class Scheduler:
         self._serve(model, batch[half:])
 
     def _label(self, model: Model, batch: Sequence[_Job]) -> list[FrameLabels]:
+        """Run one pass and measure it."""
+        n_of_files = sum(job.n_samples for job in batch if job.work == Work.FILE)
+        n_samples = max(1, sum(job.n_samples for job in batch))
         began = self._clock()
-        try:
-            return model.label_frames([job.window for job in batch])
-        finally:
-            self._measure(batch, self._clock() - began)
-
-    def _measure(self, batch: Sequence[_Job], seconds: float) -> None:
         with self._changed:
-            self._queue.spent(batch, seconds)
-        audio_s = sum(job.n_samples for job in batch) / SAMPLE_RATE
-        if audio_s:
-            newest = seconds / audio_s
-            self._real_time_factor += _SMOOTHING * (newest - self._real_time_factor)
+            self._meter.begin(began, of_streams=1 - n_of_files / n_samples)
+        try:
+            labelled = model.label_frames([job.window for job in batch])
+            with self._changed:
+                self._costs.add(batch, self._clock() - began)
+            return labelled
+        finally:
+            with self._changed:
+                ended = self._clock()
+                self._meter.end(ended)
+                self._queue.spent(batch, ended - began)
+                self._read_load()
+
+    def _rehearse(self, model: Model) -> None:
+        """Learn what a window costs."""
+        if self._rehearsal is None:
+            return
+        job = Job(n_samples=len(self._rehearsal), work=Work.STREAM_PARTIAL)
+        for _ in range(2):  # the first pass also allocates, and the like
+            began = self._clock()
+            model.label_frames([self._rehearsal])
+        with self._changed:
+            self._costs.add([job], self._clock() - began)
 
 
 def _fail(job: _Job, error: Exception) -> None:

@@ -167,6 +167,9 @@ class Health(BaseModel):
     requests: int = Field(description="Transcriptions in progress.")
     streams: int = Field(description="Live streams that are open.")
     queued: int = Field(description="Windows that wait for the model.")
+    overload_level: int = Field(
+        description="0: none; 1 to 3: streams get fewer partials; 4: finals only."
+    )
     uptime_s: float
 
 

@@ -57,6 +57,9 @@ logger = logging.getLogger("omniasr")
 # Voice clients keep idle connections for two minutes and send on them again.
 _KEEP_ALIVE_S = 125
 
+# About as long as a partial's window.
+_REHEARSAL_S = 4
+
 
 # --- the application ------------------------------------------------------------
 
@@ -65,6 +68,7 @@ def create_app(
     settings: Settings,
     *,
     load: LoadModel = load_model,
+    rehearsal_s: int = _REHEARSAL_S,
     on_load_failure: Callable[[], None] = lambda: None,
 ) -> FastAPI:
     """Wire the server together.
@@ -72,12 +76,13 @@ def create_app(
     Args:
         settings: What the operator chose.
         load: Builds the model.
+        rehearsal_s: Seconds of silence that the model is given before it serves.
         on_load_failure: Called in the event loop if the model cannot be served.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        service = Service(settings, load)
+        service = Service(settings, load, rehearsal_s=rehearsal_s)
         app.state.service = service
         service.start(on_load_failure)
         try:
@@ -180,6 +185,7 @@ def _add_status_routes(app: FastAPI) -> None:
             requests=service.n_requests,
             streams=service.live.n_streams,
             queued=service.scheduler.n_queued,
+            overload_level=service.scheduler.overload.level,
             uptime_s=round(time.monotonic() - service.loading.began, 1),
         )
 

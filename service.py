@@ -9,20 +9,25 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from audio_decoder import DecodeLimits
 from cards import ModelUnavailable, Progress
 from config import Settings
 from connections import Connections
-from samples import Samples
+from live_stream import LiveVad
+from model_input import ModelInput
+from samples import SAMPLE_RATE
 from scheduler import Model, Scheduler
 from streaming import FileTranscriber, SpeechProbabilities, StreamingTranscriber
 from work_queue import BatchRules
 
 if TYPE_CHECKING:
+    from vad_batcher import VadBatcher
     from vad_model import SileroVad
 
 logger = logging.getLogger("omniasr")
@@ -81,14 +86,19 @@ class Service:
     Args:
         settings: What the operator chose.
         load: Builds the model, in the model's thread.
+        rehearsal_s: Seconds of silence that the model is given before it serves, so
+            that what streams will cost can be forecast; 0 to do without.
     """
 
-    def __init__(self, settings: Settings, load: LoadModel) -> None:
+    def __init__(
+        self, settings: Settings, load: LoadModel, *, rehearsal_s: int
+    ) -> None:
         self.settings = settings
         self.loading = Loading()
         self.created = int(time.time())
         self.n_requests = 0
         self.connections = Connections()
+        silence = ModelInput(np.zeros(rehearsal_s * SAMPLE_RATE, np.float32))
         self._settled = asyncio.Event()  # set once loading has ended
         self.scheduler = Scheduler(
             lambda: self._load(load),
@@ -97,6 +107,7 @@ class Service:
             rules=BatchRules(max_windows=settings.batch_size),
             file_share=settings.file_share,
             max_wait_s=settings.max_wait_s,
+            rehearsal=silence if rehearsal_s else None,
             on_loaded=self._loaded,
         )
         self._workers = ThreadPoolExecutor(_N_WORKERS, thread_name_prefix="worker")
@@ -118,6 +129,7 @@ class Service:
             stall_s=settings.stall_s,
         )
         self._vad: SileroVad | None = None
+        self._vad_batcher: VadBatcher | None = None
         self._loop = asyncio.get_running_loop()
         self._on_failure: Callable[[], None] = lambda: None
 
@@ -130,6 +142,8 @@ class Service:
         """Serve what is queued within the grace time, then end the threads."""
         self.scheduler.close(timeout_s=self.settings.shutdown_grace_s)
         self._workers.shutdown(wait=False, cancel_futures=True)
+        if self._vad_batcher is not None:
+            self._vad_batcher.close()
 
     @property
     def ready(self) -> bool:
@@ -157,9 +171,10 @@ class Service:
         assert self._vad is not None, "no request is served before it is loaded"
         return VadStream(self._vad)
 
-    def _listen_live(self) -> "_LiveVad":
+    def _listen_live(self) -> LiveVad:
         """Begin to listen for speech in one live stream."""
-        return _LiveVad(self._listen(), self._workers)
+        assert self._vad_batcher is not None, "no stream is opened before it is loaded"
+        return self._vad_batcher.open()
 
     # --- in the model's thread, or told by it ---
 
@@ -168,9 +183,11 @@ class Service:
         model = load(self.settings, self._enter_stage)
         if self.settings.vad_enabled:
             self._enter_stage("loading voice activity detection")
+            from vad_batcher import VadBatcher
             from vad_model import SileroVad
 
             self._vad = SileroVad()
+            self._vad_batcher = VadBatcher(self._vad)
         return model
 
     def _enter_stage(self, stage: str) -> None:
@@ -193,18 +210,3 @@ class Service:
         self._settled.set()
         if error is not None:
             self._on_failure()
-
-
-class _LiveVad:
-    """Listens to one live stream, in a worker thread."""
-
-    def __init__(self, ear: SpeechProbabilities, workers: Executor) -> None:
-        self._ear = ear
-        self._workers = workers
-
-    async def add(self, samples: Samples) -> list[float]:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._workers, self._ear.add, samples)
-
-    def close(self) -> None:
-        """Nothing is held."""

@@ -85,13 +85,18 @@ class StreamingTranscriber:
         self._scheduler = scheduler
         self._listen = listen
         self._stall_s = stall_s
-        self.n_streams = 0
+
+    @property
+    def n_streams(self) -> int:
+        """Number of streams that are open."""
+        return self._scheduler.n_streams
 
     def open(self, options: StreamOptions) -> LiveStream:
         """Open a stream; close it with `aclose`.
 
         Raises:
             NotReady: There is no model.
+            Overloaded: Those who are here would fall behind.
         """
         model = self._scheduler.model
         vad = self._listen is not None and options.vad
@@ -99,18 +104,25 @@ class StreamingTranscriber:
         session = StreamSession(
             vocabulary=model.vocabulary, offsets=model.spike_offsets, options=options
         )
-        self.n_streams += 1
+        encoded_ratio = options.window / options.hop if options.interim else 0.0
+        leave = self._scheduler.admit_stream(encoded_ratio=encoded_ratio)
         return LiveStream(
             session,
             self._scheduler,
             vad=self._listen() if self._listen is not None and vad else None,
-            load=Load,
+            load=self._load,
             stall_s=self._stall_s,
-            on_close=self._leave,
+            on_close=leave,
         )
 
-    def _leave(self) -> None:
-        self.n_streams -= 1
+    def _load(self) -> Load:
+        overload = self._scheduler.overload
+        return Load(
+            hop_factor=overload.hop_factor,
+            max_left_context=overload.max_left_context,
+            interim=overload.partials,
+            speculate=overload.speculate,
+        )
 
 
 class FileTranscriber:

@@ -95,6 +95,7 @@ def app_in_thread(
     app = create_app(
         settings,
         load=lambda settings, progress: load(),
+        rehearsal_s=0,  # the model may wait for the test
         on_load_failure=on_failure,
     )
     place = {"host": "127.0.0.1", "port": 0, "log_level": "warning"}

@@ -8,6 +8,7 @@ import pytest
 from tests.serving import ROOT
 
 CORE = {
+    "admission",
     "architecture",
     "audio_buffer",
     "audio_chunker",
@@ -20,6 +21,7 @@ CORE = {
     "live_session",
     "local_agreement",
     "model_input",
+    "overload",
     "passages",
     "samples",
     "stitcher",
@@ -43,6 +45,7 @@ SHELL = {
     "pcm",
     "scheduler",
     "streaming",
+    "vad_batcher",
     "vad_model",
     "wav2vec2",
 }

@@ -13,7 +13,15 @@ import pytest
 
 from ctc import FrameLabels
 from model_input import ModelInput
-from scheduler import Model, NotReady, QueueFull, Scheduler, WaitedTooLong
+from overload import LEVELS
+from scheduler import (
+    Model,
+    NotReady,
+    Overloaded,
+    QueueFull,
+    Scheduler,
+    WaitedTooLong,
+)
 from tests.fakes import ScriptedModel
 from tests.serving import wait_for
 from work_queue import BatchRules, Work
@@ -64,15 +72,8 @@ def start() -> Iterator[Start]:
 
 def unstarted(load: Callable[[], Model], **options: Any) -> Scheduler:
     """Make a scheduler whose loading is what is tested."""
-    return Scheduler(
-        load,
-        max_queued=1,
-        max_streams=1,
-        rules=BatchRules(max_windows=1),
-        file_share=0.1,
-        max_wait_s=60,
-        **options,
-    )
+    limits = {"max_queued": 1, "max_streams": 1, "file_share": 0.1, "max_wait_s": 60}
+    return Scheduler(load, rules=BatchRules(max_windows=1), **(limits | options))
 
 
 def occupy(scheduler: Scheduler, model: ScriptedModel) -> Future[FrameLabels]:
@@ -259,6 +260,88 @@ class TestLimits:
         stays.result(timeout=10)
 
         assert model.batches == [[SECOND], [2 * SECOND]]
+
+
+class TestStreams:
+    def test_a_stream_has_a_place_until_it_ends(self, start: Start) -> None:
+        """The limit is MAX_STREAMS; ending twice makes no more room."""
+        scheduler = start(ScriptedModel(), max_streams=2)
+        leave = scheduler.admit_stream(encoded_ratio=16)
+        scheduler.admit_stream(encoded_ratio=16)
+
+        with pytest.raises(Overloaded) as refusal:
+            scheduler.admit_stream(encoded_ratio=16)
+        leave()
+        leave()
+
+        assert refusal.value.retry_after_s == 5
+        assert scheduler.n_streams == 1
+
+    def test_what_the_rehearsal_cost_decides_how_many_get_in(self) -> None:
+        """Before any stream has said a word."""
+        now = [0.0]
+
+        class Slow(ScriptedModel):
+            def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
+                now[0] += 0.02
+                return super().label_frames(windows)
+
+        def crowd_in() -> None:
+            while True:  # each takes 5 ms of the model for 17 s of audio a second
+                scheduler.admit_stream(encoded_ratio=16)
+
+        model = Slow()
+        scheduler = unstarted(
+            lambda: model, max_streams=64, rehearsal=window(4), clock=lambda: now[0]
+        )
+        scheduler.start()
+        wait_for(lambda: scheduler.ready)
+
+        with pytest.raises(Overloaded):
+            crowd_in()
+        scheduler.close(timeout_s=10)
+
+        assert scheduler.n_streams == 10
+        assert model.batches == [[4 * SECOND]] * 2
+
+    def test_overload_is_seen_and_passes(self, start: Start) -> None:
+        """The clock is the test's, and so is what a pass takes."""
+        now = [0.0]
+
+        class Slow(ScriptedModel):
+            def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
+                now[0] += 1.0
+                return super().label_frames(windows)
+
+        scheduler = start(Slow(), clock=lambda: now[0])
+
+        found = []
+        for _ in range(3):
+            scheduler.submit(window(), work=Work.STREAM_PARTIAL).result(timeout=10)
+            wait_for(lambda: scheduler.n_queued == 0)
+            found.append(scheduler.overload)
+        scheduler.admit_stream(encoded_ratio=1)
+        with pytest.raises(Overloaded):
+            scheduler.admit_stream(encoded_ratio=0)
+        now[0] += 60
+
+        assert [level.level for level in found] == [1, 2, 3]
+        assert scheduler.overload == LEVELS[0]
+
+    def test_recordings_overload_nobody(self, start: Start) -> None:
+        """They take what time is left."""
+        now = [0.0]
+
+        class Slow(ScriptedModel):
+            def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
+                now[0] += 1.0
+                return super().label_frames(windows)
+
+        scheduler = start(Slow(), clock=lambda: now[0])
+        for _ in range(5):
+            scheduler.submit(window(30)).result(timeout=10)
+
+        assert scheduler.overload.level == 0
 
 
 class TestErrors:

@@ -1,0 +1,168 @@
+"""Say how much streams have to do without while there is more to do than time.
+
+Once a second the model's load is read. Above 85 % of the time, or when partials have
+their turn after they were due, things get one step sparser: partials come less often,
+then look less far back, then stop. Five seconds below 60 % begin the way back, a step
+a second. Finals never suffer, and audio is never dropped.
+
+Only what streams ask for counts as load. Recordings fill whatever time is left, so a
+busy model says nothing by itself; they narrow the time for streams by no more than
+their share. For the same reason a wait does not count as far as a window of a
+recording was being served.
+
+Pure: no I/O, clock, settings or threads; `now` is an argument. Not safe for concurrent
+use.
+"""
+
+from dataclasses import dataclass
+
+from samples import SAMPLE_RATE
+
+_UP_ABOVE = 0.85
+_DOWN_BELOW = 0.6
+_CALM_S = 5.0  # before the first step down
+_STEP_S = 1.0  # between further ones
+
+_INTERVAL_S = 1.0
+_SMOOTHING_S = 3.0  # of the load that admission looks at
+
+# Partials are late if more than one in twenty is, and not just a single one: it may
+# have met a long final.
+_MAX_LATE_RATIO = 0.05
+_MAX_LATE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class OverloadLevel:
+    """What streams do without.
+
+    Attributes:
+        level: From 0, nothing, to 4.
+        hop_factor: How many times as long as usual it takes from one partial to
+            the next.
+        max_left_context: Most samples before the committed text that partials look
+            at; None for as many as usual.
+        partials: Whether there are any.
+        speculate: Whether finals are begun before it is certain that they are due.
+    """
+
+    level: int
+    hop_factor: float
+    max_left_context: int | None
+    partials: bool
+    speculate: bool
+
+
+LEVELS = (
+    OverloadLevel(0, 1.0, None, partials=True, speculate=True),
+    OverloadLevel(1, 1.5, None, partials=True, speculate=True),
+    OverloadLevel(2, 2.0, 3 * SAMPLE_RATE, partials=True, speculate=False),
+    OverloadLevel(3, 3.0, 2 * SAMPLE_RATE, partials=True, speculate=False),
+    OverloadLevel(4, 3.0, 2 * SAMPLE_RATE, partials=False, speculate=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What streams asked of the model in the last second or more.
+
+    Attributes:
+        busy: Share of the time open to them that their windows took; may exceed 1.
+        late: Whether partials came late.
+        seconds: How long it was.
+    """
+
+    busy: float
+    late: bool
+    seconds: float
+
+
+class OverloadLadder:
+    """Readings in, levels out."""
+
+    def __init__(self) -> None:
+        self._step = 0
+        self._calm_s = 0.0
+
+    @property
+    def level(self) -> OverloadLevel:
+        return LEVELS[self._step]
+
+    def add(self, reading: Reading) -> None:
+        """Take the next reading."""
+        if reading.busy > _UP_ABOVE or reading.late:
+            self._step = min(self._step + 1, len(LEVELS) - 1)
+            self._calm_s = 0.0
+        elif reading.busy >= _DOWN_BELOW:
+            self._calm_s = 0.0
+        else:
+            self._calm_s += reading.seconds
+        while self._step and self._calm_s >= _CALM_S:
+            self._step -= 1
+            self._calm_s -= _STEP_S
+
+
+class LoadMeter:
+    """Measure what streams ask of the model.
+
+    Args:
+        now: When measuring begins.
+        file_share: Share of the model's time that files may take from streams.
+    """
+
+    def __init__(self, now: float, *, file_share: float) -> None:
+        self._file_share = file_share
+        self._read_at = now
+        self._streams_s = 0.0  # since then
+        self._files_s = 0.0
+        self._n_partials = 0
+        self._n_late = 0
+        self._began: float | None = None  # the pass under way
+        self._of_streams = 0.0  # share of it
+        self._last_of_files = (now, now)  # the last pass that was for files only
+        self.busy = 0.0  # share of the time, smoothed
+
+    def partial(self, since: float, now: float, *, due: float) -> None:
+        """Note that a partial, submitted and due at some time, has its turn."""
+        began, ended = self._last_of_files
+        for_files_s = max(0.0, min(ended, now) - max(began, since))
+        self._n_partials += 1
+        self._n_late += now - for_files_s > due
+
+    def begin(self, now: float, *, of_streams: float) -> None:
+        """Note that a pass begins, and which share of it is for streams."""
+        self._began, self._of_streams = now, of_streams
+        if not of_streams:
+            self._last_of_files = (now, now)
+
+    def end(self, now: float) -> None:
+        """Note that the pass has ended."""
+        self._count(now)
+        self._began = None
+
+    def read(self, now: float) -> Reading | None:
+        """Return the load since the last time, once a second has passed."""
+        seconds = now - self._read_at
+        if seconds < _INTERVAL_S:
+            return None
+        self._count(now)
+        taken_s = min(self._files_s, self._file_share * seconds)
+        busy = self._streams_s / (seconds - taken_s)
+        n_allowed = max(_MAX_LATE, _MAX_LATE_RATIO * self._n_partials)
+        reading = Reading(busy, self._n_late > n_allowed, seconds)
+        self.busy += min(1.0, seconds / _SMOOTHING_S) * (busy - self.busy)
+        self._read_at = now
+        self._streams_s = self._files_s = 0.0
+        self._n_partials = self._n_late = 0
+        return reading
+
+    def _count(self, now: float) -> None:
+        """Count what the pass under way has taken so far."""
+        if self._began is None:
+            return
+        seconds = now - self._began
+        self._streams_s += seconds * self._of_streams
+        self._files_s += seconds * (1 - self._of_streams)
+        if not self._of_streams:
+            self._last_of_files = (self._last_of_files[0], now)
+        self._began = now
