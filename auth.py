@@ -15,6 +15,9 @@ logger = logging.getLogger("omniasr")
 _PROTECTED = "/v1/"
 _SCHEME = b"bearer "
 
+# What clients of Azure's variety of the API send.
+_AZURE_HEADER = b"api-key"
+
 # What browsers, which cannot set headers on a WebSocket, send as a subprotocol.
 _SUBPROTOCOL = b"openai-insecure-api-key."
 
@@ -60,6 +63,8 @@ def _sent_key(scope: Scope) -> bytes:
     authorization: bytes = headers.get(b"authorization", b"")
     if authorization[: len(_SCHEME)].lower() == _SCHEME:
         return authorization[len(_SCHEME) :].strip()
+    if api_key := headers.get(_AZURE_HEADER):
+        return bytes(api_key)
     for offered in headers.get(b"sec-websocket-protocol", b"").split(b","):
         protocol: bytes = offered.strip()
         if protocol.startswith(_SUBPROTOCOL):

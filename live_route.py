@@ -21,7 +21,7 @@ from live_protocol import INTERNAL, TRY_AGAIN, LiveProtocol, farewell
 from live_setup import Defaults
 from samples import SAMPLE_RATE
 from socket_actions import Close, Send
-from sockets import Limits, SocketSession, Stream
+from sockets import Limits, Machine, SocketSession, Stream
 
 PATH = "/v1/audio/transcriptions"
 
@@ -38,6 +38,13 @@ class Live(Protocol):
     def n_streams(self) -> int: ...
 
     def open(self, options: StreamOptions) -> Stream: ...
+
+
+class CountingMachine(Machine, Protocol):
+    """A protocol that knows how much it has told."""
+
+    @property
+    def n_words(self) -> int: ...
 
 
 class LiveService(Protocol):
@@ -84,21 +91,37 @@ async def _serve(socket: WebSocket, service: LiveService) -> None:
     except Exception as error:
         await _refuse(socket, error)
         return
+    await carry(socket, service, machine, stream, name=session_id)
+
+
+async def carry(
+    socket: WebSocket,
+    service: LiveService,
+    machine: CountingMachine,
+    stream: Stream,
+    *,
+    name: str,
+) -> None:
+    """Serve a client that has a stream until one of the two goes, and log it.
+
+    Args:
+        socket: Accepted.
+        service: Knows the limits, and who is to be asked to end.
+        machine: The protocol that is spoken.
+        stream: Closed at the end.
+        name: Of the session, in the log.
+    """
     session = SocketSession(
-        socket,
-        machine,
-        stream,
-        limits=limits_of(service.settings),
-        name=session_id,
+        socket, machine, stream, limits=limits_of(service.settings), name=name
     )
     began = time.monotonic()
     who = socket.scope.get("api_key_name", "anybody")
-    logger.info("Stream %s of %s is open.", session_id, who)
+    logger.info("Stream %s of %s is open.", name, who)
     try:
         with service.connections.hold(session):
             await session.run()
     finally:
-        _log_end(session_id, session, machine, time.monotonic() - began)
+        _log_end(name, session, machine, time.monotonic() - began)
 
 
 def _defaults(settings: Settings) -> Defaults:
@@ -138,7 +161,7 @@ async def _refuse(socket: WebSocket, error: Exception) -> None:
 
 
 def _log_end(
-    session_id: str, session: SocketSession, machine: LiveProtocol, took_s: float
+    session_id: str, session: SocketSession, machine: CountingMachine, took_s: float
 ) -> None:
     audio_s = session.n_samples / SAMPLE_RATE
     logger.info(

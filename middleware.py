@@ -2,7 +2,7 @@
 
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -78,17 +78,25 @@ class SocketGate:
     Args:
         wait_until_ready: Waits for the model, within limits; whether it is ready.
         refusal: Answers the handshake if it is not.
+        patient: Paths of routes that let their clients in and wait themselves.
     """
 
     def __init__(
-        self, app: ASGIApp, *, wait_until_ready: Wait, refusal: ASGIApp
+        self,
+        app: ASGIApp,
+        *,
+        wait_until_ready: Wait,
+        refusal: ASGIApp,
+        patient: Collection[str] = (),
     ) -> None:
         self._app = app
         self._wait_until_ready = wait_until_ready
         self._refusal = refusal
+        self._patient = patient
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket" and not await self._wait_until_ready():
+        waits = scope["type"] == "websocket" and scope["path"] not in self._patient
+        if waits and not await self._wait_until_ready():
             await self._refusal(scope, receive, send)
             return
         await self._app(scope, receive, send)

@@ -1,9 +1,8 @@
 """Speak OpenAI's Realtime protocol, as far as it is about transcription.
 
-Messages of the client go in; actions on a live stream and events for the client come
-out. What the stream tells goes in; more events for the client come out. Whoever owns
-the socket performs the actions in order and sends the events in order; see
-`realtime_route.py`.
+Messages of the client go in; what is to be done with a live stream and sent to the
+client comes out. What the stream tells goes in; more events for the client come out.
+Whoever owns the socket does these in order; see `sockets.py`.
 
 Clients rely on more than the names of events, so this holds, whatever comes in:
 
@@ -25,7 +24,7 @@ No I/O, no clock, no asyncio: ids come from outside, times from the stream.
 import base64
 import json
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,65 +39,30 @@ from live_events import (
     UtteranceFailed,
     UtteranceFinal,
 )
-from live_options import StreamOptions
-from pcm import Encoding
 from realtime_session import BadSession, Defaults, Json, SessionConfig, in_effect
 from samples import SAMPLE_RATE
+from socket_actions import (
+    Action,
+    Append,
+    Clear,
+    Close,
+    Configure,
+    End,
+    Failure,
+    Flush,
+    Send,
+    Stop,
+)
+
+# Close codes (RFC 6455 section 7.4.1 and the registry of IANA). After all but the
+# last two OpenAI's SDK connects again; the frameworks do after any.
+GOING_AWAY, INTERNAL, RESTART, TRY_AGAIN = 1001, 1011, 1012, 1013
+POLICY = 1008
 
 _TRANSCRIPTION = "conversation.item.input_audio_transcription"
 
 # Events of a conversation, which there is none of here.
 _CONVERSATION = ("conversation.", "response.", "output_audio_buffer.")
-
-
-@dataclass(frozen=True, slots=True)
-class ServerEvent:
-    """An event for the client.
-
-    Attributes:
-        body: Everything, `type` and `event_id` included.
-    """
-
-    body: Mapping[str, Any]
-
-    @property
-    def type(self) -> str:
-        return str(self.body["type"])
-
-    @property
-    def text(self) -> str:
-        """The message."""
-        return json.dumps(self.body, ensure_ascii=False, separators=(",", ":"))
-
-
-@dataclass(frozen=True, slots=True)
-class Append:
-    """Push audio to the stream, in the format of the last `Configure`."""
-
-    audio: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Flush:
-    """Ask the stream for the final of what it has."""
-
-
-@dataclass(frozen=True, slots=True)
-class Clear:
-    """Have the stream forget the utterance that is open."""
-
-
-@dataclass(frozen=True, slots=True)
-class Configure:
-    """From here on audio comes in this format, to be listened to like this."""
-
-    encoding: Encoding
-    sample_rate: int
-    options: StreamOptions
-
-
-Action = Append | Flush | Clear | Configure
-Output = ServerEvent | Action
 
 
 class _Refused(Exception):
@@ -166,9 +130,11 @@ class RealtimeProtocol:
         self._beta = beta
         self._config = SessionConfig()
         self._session = in_effect(self._config, defaults, new_id("sess"))
+        self.n_words = 0  # of all finals
         self._items: dict[int, _Item] = {}  # by the number of their utterance
         self._last_item: str | None = None  # the last that was committed
         self._last_final = 0  # utterance
+        self._close_code = GOING_AWAY
         self._last_stop = 0  # where speech ended last
         self._n_bytes = 0  # appended since the last commit
         # Whether there is audio that silence may cut into utterances, so that their
@@ -178,17 +144,28 @@ class RealtimeProtocol:
         self._held: deque[type[Flush | Clear]] = deque()  # to be answered in order
 
     @property
+    def session_id(self) -> str:
+        """Names the session in the log as it does for its client."""
+        return self._session.id
+
+    @property
     def configured(self) -> Configure:
         """How audio comes and is listened to now."""
         session = self._session
         return Configure(session.encoding, session.sample_rate, session.options)
 
-    def begin(self) -> ServerEvent:
+    def created(self) -> Send:
         """Return the first event, which clients wait for."""
         return self._event("session.created", session=self._session.general_form())
 
-    def receive(self, message: str) -> list[Output]:
-        """Take a message of the client."""
+    def greet(self) -> list[Action]:
+        """Set up the stream; the client was greeted before there was one."""
+        return [self.configured]
+
+    def receive(self, message: str | bytes) -> list[Action]:
+        """Take a message of the client; binary ones mean nothing."""
+        if isinstance(message, bytes):
+            return []
         event_id = None
         try:
             event = _parse(message)
@@ -209,7 +186,9 @@ class RealtimeProtocol:
                 )
             ]
 
-    def hear(self, event: LiveEvent) -> list[ServerEvent]:
+    def tell(
+        self, event: LiveEvent, *, latency_ms: float, audio_position: int
+    ) -> list[Send]:
         """Take what the stream tells."""
         match event:
             case SpeechStarted():
@@ -222,9 +201,22 @@ class RealtimeProtocol:
             case UtteranceFinal() | UtteranceFailed():
                 return self._final(event)
 
+    def stop(self, why: Stop) -> list[Action]:
+        """Take no more audio; what was said so far is still answered."""
+        self._close_code = RESTART if why is Stop.SHUTDOWN else GOING_AWAY
+        return [End()]
+
+    def finish(self, *, latency_ms: float, audio_position: int) -> list[Action]:
+        """The stream has told all."""
+        return [Close(self._close_code)]
+
+    def fail(self, why: Failure) -> list[Action]:
+        """The server gives the session up; clients know what to make of a close."""
+        return [Close(POLICY if why is Failure.SLOW_READER else INTERNAL)]
+
     # --- what the client sends ---
 
-    def _answer(self, event: Json) -> list[Output]:
+    def _answer(self, event: Json) -> list[Action]:
         match event["type"]:
             case "input_audio_buffer.append":
                 return [self._append(event)]
@@ -271,7 +263,7 @@ class RealtimeProtocol:
                 asked.settles = False
         return Append(decoded)
 
-    def _commit(self) -> list[Output]:
+    def _commit(self) -> list[Action]:
         if not self._n_bytes:
             raise _Refused(
                 "There is no audio to commit: none was appended since the last commit.",
@@ -287,7 +279,7 @@ class RealtimeProtocol:
         item = self._item(self._last_final + len(self._asked))
         return [Flush(), *self._committed(item)]
 
-    def _clear(self) -> list[Output]:
+    def _clear(self) -> list[Action]:
         self._n_bytes = 0
         if self._held:
             self._held.append(Clear)
@@ -297,7 +289,7 @@ class RealtimeProtocol:
                 del self._items[utterance]
         return [Clear(), self._event("input_audio_buffer.cleared")]
 
-    def _update(self, event: Json, *, beta: bool) -> list[Output]:
+    def _update(self, event: Json, *, beta: bool) -> list[Action]:
         update = event.get("session")
         if not isinstance(update, dict):
             raise _Refused(
@@ -321,8 +313,8 @@ class RealtimeProtocol:
 
     # --- what the stream tells ---
 
-    def _speech_started(self, event: SpeechStarted) -> list[ServerEvent]:
-        before = self._committed_before(event.utterance)
+    def _speech_started(self, event: SpeechStarted) -> list[Send]:
+        before = self._ended_before(event)
         item = self._item(event.utterance)
         if item.started:  # of audio that was cleared
             del self._items[event.utterance]
@@ -338,15 +330,15 @@ class RealtimeProtocol:
             ),
         ]
 
-    def _speech_ended(self, event: SpeechEnded) -> list[ServerEvent]:
+    def _speech_ended(self, event: SpeechEnded) -> list[Send]:
         item = self._item(event.utterance)
         return [
-            *self._committed_before(event.utterance),
+            *self._ended_before(event),
             *self._stopped(item, event.position),
             *self._committed(item),
         ]
 
-    def _stopped(self, item: _Item, position: int) -> list[ServerEvent]:
+    def _stopped(self, item: _Item, position: int) -> list[Send]:
         if item.stopped or not item.started:
             return []
         item.stopped = True
@@ -359,15 +351,15 @@ class RealtimeProtocol:
             )
         ]
 
-    def _committed_before(self, utterance: int) -> list[ServerEvent]:
-        """Commit the utterances before one: there is another, so they have ended."""
-        return [
-            event
-            for number in range(self._last_final + 1, utterance)
-            for event in self._committed(self._item(number))
-        ]
+    def _ended_before(self, event: SpeechStarted | SpeechEnded) -> list[Send]:
+        """End the utterances before that of an event: only one is open at a time."""
+        events = []
+        for number in range(self._last_final + 1, event.utterance):
+            item = self._item(number)
+            events += [*self._stopped(item, event.position), *self._committed(item)]
+        return events
 
-    def _committed(self, item: _Item) -> list[ServerEvent]:
+    def _committed(self, item: _Item) -> list[Send]:
         if item.committed:
             return []
         item.committed = True
@@ -396,7 +388,7 @@ class RealtimeProtocol:
             ),
         ]
 
-    def _delta(self, item: _Item, text: str) -> list[ServerEvent]:
+    def _delta(self, item: _Item, text: str) -> list[Send]:
         """Send what a text has more than the deltas so far, if it begins with them."""
         if not text.startswith(item.sent) or text == item.sent:
             return []
@@ -410,10 +402,11 @@ class RealtimeProtocol:
             )
         ]
 
-    def _final(self, event: UtteranceFinal | UtteranceFailed) -> list[ServerEvent]:
+    def _final(self, event: UtteranceFinal | UtteranceFailed) -> list[Send]:
         item = self._item(event.utterance)
         events = [*self._stopped(item, event.end), *self._committed(item)]
         if isinstance(event, UtteranceFinal):
+            self.n_words += len(event.words)
             events += self._delta(item, event.text)
             events.append(self._completed(item, event))
         else:
@@ -424,7 +417,7 @@ class RealtimeProtocol:
             events += self._flushed()
         return events
 
-    def _completed(self, item: _Item, event: UtteranceFinal) -> ServerEvent:
+    def _completed(self, item: _Item, event: UtteranceFinal) -> Send:
         optional: Json = {}
         if self._session.logprobs:
             probs = schemas.log_probs(event.tokens)
@@ -446,7 +439,7 @@ class RealtimeProtocol:
             **optional,
         )
 
-    def _failed(self, item: _Item, event: UtteranceFailed) -> ServerEvent:
+    def _failed(self, item: _Item, event: UtteranceFailed) -> Send:
         error = self._describe(event.error)
         return self._event(
             f"{_TRANSCRIPTION}.failed",
@@ -455,7 +448,7 @@ class RealtimeProtocol:
             error=error.model_dump(),
         )
 
-    def _flushed(self) -> list[ServerEvent]:
+    def _flushed(self) -> list[Send]:
         """Answer what had to wait for the final of a commit."""
         asked = self._asked.popleft()
         if asked.settles:
@@ -476,8 +469,9 @@ class RealtimeProtocol:
             self._items[utterance] = _Item(self._new_id("item"))
         return self._items[utterance]
 
-    def _event(self, type: str, **fields: Any) -> ServerEvent:
-        return ServerEvent({"type": type, "event_id": self._new_id("event"), **fields})
+    def _event(self, type: str, **fields: Any) -> Send:
+        body = {"type": type, "event_id": self._new_id("event"), **fields}
+        return Send(json.dumps(body, ensure_ascii=False, separators=(",", ":")))
 
 
 def _parse(message: str) -> Json:

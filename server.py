@@ -28,6 +28,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 import languages
 import live_route
+import realtime_route
 import schemas
 import transcriptions
 from auth import ApiKeyGate
@@ -101,6 +102,7 @@ def create_app(
     _add_catalogue_routes(app)
     transcriptions.add_routes(app)
     live_route.add_routes(app)
+    realtime_route.add_routes(app)
     _add_middleware(app, settings)
     return app
 
@@ -130,6 +132,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         SocketGate,
         wait_until_ready=lambda: app.state.service.wait_until_ready(),
         refusal=refusal_response(NotReady("The model is still loading; try again.")),
+        patient=(realtime_route.PATH,),
     )
     app.add_middleware(
         ApiKeyGate,

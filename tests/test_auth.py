@@ -46,6 +46,14 @@ class TestGate:
             assert answer.headers["www-authenticate"] == "Bearer"
             assert answer.headers["x-request-id"]
 
+    @pytest.mark.parametrize(("key", "status"), [("sesame", 200), ("wrong", 401)])
+    def test_azure_has_a_header_of_its_own(self, key: str, status: int) -> None:
+        """Its clients send no other."""
+        with app_in_thread(settings(api_keys=KEYS), ScriptedModel) as url:
+            answer = httpx.get(f"{url}/v1/models", headers={"api-key": key})
+
+        assert answer.status_code == status
+
     def test_every_route_below_v1_asks_and_the_others_do_not(self) -> None:
         """Also one that does not exist: it tells nobody what does."""
         with app_in_thread(settings(api_keys=KEYS), ScriptedModel) as url:

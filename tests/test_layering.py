@@ -62,6 +62,7 @@ EDGE = {
     "middleware",
     "outbox",
     "realtime",
+    "realtime_route",
     "realtime_session",
     "schemas",
     "server",

@@ -5,17 +5,11 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from openai.types.beta.realtime import TranscriptionSessionUpdatedEvent
-from openai.types.realtime import RealtimeServerEvent
-from openai.types.realtime.realtime_transcription_session_create_request import (
-    RealtimeTranscriptionSessionCreateRequest,
-)
-from pydantic import BaseModel
 
 import schemas
 from ctc import Token, Word
@@ -30,27 +24,25 @@ from live_events import (
 )
 from live_options import PROFILES, StreamOptions
 from pcm import Encoding
-from realtime import (
-    Append,
-    Clear,
-    Configure,
-    Flush,
-    Output,
-    RealtimeProtocol,
-    ServerEvent,
-)
+from realtime import RealtimeProtocol
 from realtime_session import LOGPROBS, Defaults
 from samples import SAMPLE_RATE
+from socket_actions import (
+    Action,
+    Append,
+    Clear,
+    Close,
+    Configure,
+    End,
+    Failure,
+    Flush,
+    Send,
+    Stop,
+)
+from tests.realtime_client import TRANSCRIPTION, of_type, validate
 from transcript import Segment
 
-TRANSCRIPTION = "conversation.item.input_audio_transcription"
 MANUAL = {"audio": {"input": {"turn_detection": None}}}
-
-# The SDK's type of each event.
-_EVENT_TYPES: dict[str, type[BaseModel]] = {
-    get_args(each.model_fields["type"].annotation)[0]: each
-    for each in get_args(get_args(RealtimeServerEvent)[0])
-} | {"transcription_session.updated": TranscriptionSessionUpdatedEvent}
 
 
 def protocol(**arguments: Any) -> RealtimeProtocol:
@@ -68,7 +60,7 @@ def protocol(**arguments: Any) -> RealtimeProtocol:
     )
 
 
-def send(machine: RealtimeProtocol, type: str, **fields: Any) -> list[Output]:
+def send(machine: RealtimeProtocol, type: str, **fields: Any) -> list[Action]:
     """Have a client's event answered."""
     return machine.receive(json.dumps({"type": type, **fields}))
 
@@ -76,9 +68,9 @@ def send(machine: RealtimeProtocol, type: str, **fields: Any) -> list[Output]:
 def update(machine: RealtimeProtocol, **session: Any) -> dict[str, Any]:
     """Update a session; return the session of the reply."""
     outputs = send(machine, "session.update", session=session)
-    (reply,) = (o for o in outputs if isinstance(o, ServerEvent))
-    assert reply.type == "session.updated", reply.text
-    session_in_effect = reply.body["session"]
+    (reply,) = events(outputs, checked=False)
+    assert reply["type"] == "session.updated", reply
+    session_in_effect = reply["session"]
     assert isinstance(session_in_effect, dict)
     return session_in_effect
 
@@ -91,41 +83,37 @@ def update_input(machine: RealtimeProtocol, **input: Any) -> dict[str, Any]:
     return effective
 
 
-def append(machine: RealtimeProtocol, audio: bytes = b"\0\0") -> list[Output]:
+def tell(machine: RealtimeProtocol, *told: LiveEvent) -> list[Send]:
+    """Tell what the stream does."""
+    return [
+        event
+        for each in told
+        for event in machine.tell(each, latency_ms=20.0, audio_position=0)
+    ]
+
+
+def append(machine: RealtimeProtocol, audio: bytes = b"\0\0") -> list[Action]:
     """Send audio."""
     text = base64.b64encode(audio).decode()
     return send(machine, "input_audio_buffer.append", audio=text)
 
 
-def events(outputs: Sequence[Output]) -> list[dict[str, Any]]:
-    """The events among outputs, checked against the SDK's own types."""
-    found = [dict(o.body) for o in outputs if isinstance(o, ServerEvent)]
-    for event in found:
+def events(outputs: Sequence[Action], *, checked: bool = True) -> list[dict[str, Any]]:
+    """The events among outputs, held against the SDK's own types."""
+    found = [json.loads(o.text) for o in outputs if isinstance(o, Send)]
+    for event in found if checked else ():
         validate(event)
     return found
 
 
-def types(outputs: Sequence[Output]) -> list[str]:
+def types(outputs: Sequence[Action]) -> list[str]:
     """What happened, in order: the types of events, the names of actions."""
     return [
-        output.type if isinstance(output, ServerEvent) else type(output).__name__
+        json.loads(output.text)["type"]
+        if isinstance(output, Send)
+        else type(output).__name__
         for output in outputs
     ]
-
-
-def validate(event: dict[str, Any]) -> None:
-    """Hold an event against the SDK's types, strictly."""
-    if event["type"] == "transcription_session.updated":
-        # Required by the type, and never sent on a socket, as the type itself says.
-        secret = {"client_secret": {"value": "", "expires_at": 0}}
-        event = {**event, "session": {**event["session"], **secret}}
-    _EVENT_TYPES[event["type"]].model_validate(event, strict=True)
-    if event["type"] in ("session.created", "session.updated"):
-        session = RealtimeTranscriptionSessionCreateRequest.model_validate(
-            event["session"], strict=True
-        )
-        assert session.audio
-        assert session.audio.input
 
 
 def word(text: str, at_s: float = 0.5) -> Word:
@@ -160,7 +148,7 @@ def final(
 class TestSession:
     def test_the_first_event_tells_the_defaults(self) -> None:
         """Pipecat configures nothing before it; the SDK's types accept it."""
-        (created,) = events([protocol().begin()])
+        (created,) = events([protocol().created()])
 
         assert created["type"] == "session.created"
         assert created["session"]["type"] == "transcription"
@@ -462,7 +450,7 @@ class TestSession:
         """The general release hears of items added and done."""
         for beta in (False, True):
             machine = protocol(beta=beta)
-            heard = types(machine.hear(final(1)))
+            heard = types(tell(machine, final(1)))
 
             assert ("conversation.item.created" in heard) == beta
             assert ("conversation.item.done" in heard) != beta
@@ -513,15 +501,14 @@ class TestTurns:
         """The order of a turn that silence ends."""
         machine = protocol()
         append(machine)
-        heard: list[ServerEvent] = []
-        for event in (
+        heard = tell(
+            machine,
             SpeechStarted(1, 8_000),
             hypothesis(1, "good", "more"),
             SpeechEnded(1, 32_000),
             hypothesis(1, "good morning"),
             final(1, "good morning all", start=3_200, end=32_000),
-        ):
-            heard += machine.hear(event)
+        )
 
         turn = events(heard)
 
@@ -549,8 +536,8 @@ class TestTurns:
     def test_a_final_that_says_something_else_replaces_the_deltas(self) -> None:
         """Nothing is added to them then."""
         machine = protocol()
-        heard = machine.hear(hypothesis(1, "good mourning"))
-        heard += machine.hear(final(1, "good morning"))
+        heard = tell(machine, hypothesis(1, "good mourning"))
+        heard += tell(machine, final(1, "good morning"))
 
         deltas = [event["delta"] for event in events(heard) if "delta" in event]
         assert deltas == ["good mourning"]
@@ -561,7 +548,7 @@ class TestTurns:
         machine = protocol()
         chain = []
         for n in (1, 2, 3):
-            heard = [*machine.hear(SpeechStarted(n, n)), *machine.hear(final(n, "x"))]
+            heard = [*tell(machine, SpeechStarted(n, n)), *tell(machine, final(n, "x"))]
             chain += [
                 (event["previous_item_id"], event["item_id"])
                 for event in events(heard)
@@ -574,8 +561,8 @@ class TestTurns:
     def test_a_turn_may_start_while_the_last_is_transcribed(self) -> None:
         """Each keeps its item."""
         machine = protocol()
-        heard: list[ServerEvent] = []
-        for event in (
+        heard = tell(
+            machine,
             SpeechStarted(1, 0),
             SpeechEnded(1, 16_000),
             SpeechStarted(2, 24_000),
@@ -583,8 +570,7 @@ class TestTurns:
             hypothesis(2, "two"),
             SpeechEnded(2, 40_000),
             final(2, "two"),
-        ):
-            heard += machine.hear(event)
+        )
 
         by_item: dict[str, list[str]] = {}
         for told in events(heard):
@@ -599,9 +585,9 @@ class TestTurns:
     def test_an_utterance_that_just_ends_is_stopped_first(self, cause: Cause) -> None:
         """Clients wait for the end of a turn that they saw begin."""
         machine = protocol()
-        machine.hear(SpeechStarted(1, 0))
+        tell(machine, SpeechStarted(1, 0))
 
-        assert types(machine.hear(final(1, "", cause=cause))) == [
+        assert types(tell(machine, final(1, "", cause=cause))) == [
             "input_audio_buffer.speech_stopped",
             "input_audio_buffer.committed",
             "conversation.item.added",
@@ -612,25 +598,26 @@ class TestTurns:
     def test_a_failure_is_of_its_utterance(self) -> None:
         """It is no `error`, which ends the session of most clients."""
         machine = protocol()
-        machine.hear(SpeechStarted(1, 0))
+        tell(machine, SpeechStarted(1, 0))
 
-        heard = machine.hear(
-            UtteranceFailed(1, 0, 16_000, Cause.ENDPOINT, RuntimeError("broke"), 16_000)
+        heard = tell(
+            machine,
+            UtteranceFailed(1, 0, 16_000, Cause.ENDPOINT, RuntimeError("broke"), 0),
         )
 
         failed = events(heard)[-1]
         assert failed["type"] == f"{TRANSCRIPTION}.failed"
         assert failed["error"]["message"] == "broke"
-        assert events(machine.hear(final(2, "well")))[-1]["transcript"] == "well"
+        assert events(tell(machine, final(2, "well")))[-1]["transcript"] == "well"
 
     def test_log_probabilities_are_sent_if_asked_for(self) -> None:
         """One entry for each token, with all three fields."""
         machine = protocol()
-        without = events(machine.hear(final(1, "ab")))[-1]
+        without = events(tell(machine, final(1, "ab")))[-1]
         update(machine, include=[LOGPROBS])
-        with_them = events(machine.hear(final(2, "ab")))[-1]
+        with_them = events(tell(machine, final(2, "ab")))[-1]
         update(machine, include=None)
-        off_again = events(machine.hear(final(3, "ab")))[-1]
+        off_again = events(tell(machine, final(3, "ab")))[-1]
 
         assert "logprobs" not in without
         assert with_them["logprobs"] == [
@@ -658,7 +645,7 @@ class TestTurns:
         machine = protocol()
         update_input(machine, transcription={"language": asked})
 
-        completed = events(machine.hear(final(1, text)))[-1]
+        completed = events(tell(machine, final(1, text)))[-1]
 
         assert completed["languages"] == [{"code": code} for code in languages]
 
@@ -669,10 +656,10 @@ class TestCommits:
         machine = protocol()
         update(machine, **MANUAL)
         append(machine)
-        early = machine.hear(hypothesis(1, "one"))
+        early = tell(machine, hypothesis(1, "one"))
 
         answer = send(machine, "input_audio_buffer.commit")
-        text = machine.hear(final(1, "one two", cause=Cause.FLUSH))
+        text = tell(machine, final(1, "one two", cause=Cause.FLUSH))
 
         assert types(answer) == [
             "Flush",
@@ -687,12 +674,12 @@ class TestCommits:
         """Each has an item of its own, and the text comes in order."""
         machine = protocol()
         update(machine, **MANUAL)
-        answers: list[Output] = []
+        answers: list[Action] = []
         for _ in range(3):
             append(machine)
             answers += send(machine, "input_audio_buffer.commit")
         for n in (1, 2, 3):
-            answers += machine.hear(final(n, f"text {n}", cause=Cause.FLUSH))
+            answers += tell(machine, final(n, f"text {n}", cause=Cause.FLUSH))
 
         settled = of_type(events(answers), f"{TRANSCRIPTION}.completed")
         committed = of_type(events(answers), "input_audio_buffer.committed")
@@ -704,16 +691,15 @@ class TestCommits:
         machine = protocol()
         append(machine)
         answer = send(machine, "input_audio_buffer.commit")
-        heard: list[Output] = []
-        for event in (
+        heard = tell(
+            machine,
             SpeechStarted(1, 0),
             SpeechEnded(1, 16_000),
             SpeechStarted(2, 24_000),
             SpeechEnded(2, 40_000),
             final(1, "one"),
             final(2, "two", cause=Cause.FLUSH),
-        ):
-            heard += machine.hear(event)
+        )
 
         assert types(answer) == ["Flush"]
         assert len(of_type(events(heard), "input_audio_buffer.committed")) == 2
@@ -726,7 +712,7 @@ class TestCommits:
         append(machine)
         send(machine, "input_audio_buffer.commit")
 
-        heard = machine.hear(final(1, "", cause=Cause.FLUSH, start=800, end=800))
+        heard = tell(machine, final(1, "", cause=Cause.FLUSH, start=800, end=800))
 
         assert events(heard)[-1]["transcript"] == ""
         assert events(heard)[-1]["usage"] == {"type": "duration", "seconds": 0.0}
@@ -761,10 +747,10 @@ class TestClear:
         """What comes then is another item, of the same number."""
         machine = protocol()
         append(machine)
-        before = machine.hear(SpeechStarted(1, 0))
+        before = tell(machine, SpeechStarted(1, 0))
 
         answer = send(machine, "input_audio_buffer.clear")
-        after = machine.hear(SpeechStarted(1, 32_000))
+        after = tell(machine, SpeechStarted(1, 32_000))
 
         assert types(answer) == ["Clear", "input_audio_buffer.cleared"]
         assert len(item_ids(events([*before, *after]))) == 2
@@ -778,7 +764,7 @@ class TestClear:
         append(machine)
         outputs = send(machine, "input_audio_buffer.commit")
         outputs += send(machine, "input_audio_buffer.clear")
-        outputs += machine.hear(final(1, "one", cause=Cause.FLUSH))
+        outputs += tell(machine, final(1, "one", cause=Cause.FLUSH))
 
         assert types(outputs)[-3:] == [
             "input_audio_buffer.cleared",
@@ -791,11 +777,11 @@ class TestClear:
         """openai-agents takes it for the end of all that is coming."""
         machine = protocol()
         append(machine)
-        outputs = machine.hear(SpeechStarted(1, 0))
+        outputs = tell(machine, SpeechStarted(1, 0))
         answers = send(machine, "input_audio_buffer.commit")
         answers += send(machine, "input_audio_buffer.clear")
-        heard = machine.hear(SpeechEnded(1, 16_000))
-        heard += machine.hear(final(1, "one", cause=Cause.FLUSH))
+        heard = tell(machine, SpeechEnded(1, 16_000))
+        heard += tell(machine, final(1, "one", cause=Cause.FLUSH))
 
         assert types(answers) == ["Flush", "Clear"]
         assert types(heard)[-1] == "input_audio_buffer.cleared"
@@ -855,14 +841,45 @@ class TestMessages:
         assert append(machine, b"\1\2\3") == [Append(b"\1\2\3")]
         assert append(machine, b"") == [Append(b"")]
 
+    def test_binary_messages_mean_nothing(self) -> None:
+        """Pipecat can be told to keep connections alive with them."""
+        assert protocol().receive(b"\0" * 320) == []
+
     def test_event_ids_differ(self) -> None:
         """All of them."""
         machine = protocol()
-        seen = [machine.begin(), *machine.hear(SpeechStarted(1, 0))]
-        seen += machine.hear(final(1, "x"))
+        seen = [machine.created(), *tell(machine, SpeechStarted(1, 0))]
+        seen += tell(machine, final(1, "x"))
 
-        ids = [event.body["event_id"] for event in seen]
+        ids = [event["event_id"] for event in events(seen)]
         assert len(set(ids)) == len(ids)
+
+
+class TestEnd:
+    @pytest.mark.parametrize(
+        ("why", "code"),
+        [(Stop.SHUTDOWN, 1012), (Stop.IDLE, 1001), (Stop.TOO_LONG, 1001)],
+    )
+    def test_what_was_said_is_answered_before_the_close(
+        self, why: Stop, code: int
+    ) -> None:
+        """With a code after which clients connect again."""
+        machine = protocol()
+        append(machine)
+        tell(machine, SpeechStarted(1, 0))
+
+        stopped = machine.stop(why)
+        last = tell(machine, final(1, "one", cause=Cause.END))
+        closed = machine.finish(latency_ms=0.0, audio_position=0)
+
+        assert stopped == [End()]
+        assert types(last)[-1] == f"{TRANSCRIPTION}.completed"
+        assert closed == [Close(code)]
+
+    def test_a_session_that_is_given_up_is_just_closed(self) -> None:
+        """An error event would end clients that could have gone on."""
+        assert protocol().fail(Failure.INTERNAL) == [Close(1011)]
+        assert protocol().fail(Failure.SLOW_READER) == [Close(1008)]
 
 
 # --- invariants -------------------------------------------------------------------
@@ -885,7 +902,7 @@ class Stream:
     words: int = 0
     waiting: list[UtteranceFinal | UtteranceFailed] = field(default_factory=list)
 
-    def perform(self, output: Output) -> None:
+    def perform(self, output: Action) -> None:
         match output:
             case Append():
                 self._push()
@@ -980,15 +997,14 @@ def test_whatever_happens_clients_can_rely_on_the_promises(data: st.DataObject) 
     n_unheard = 0
 
     def hear(n: int) -> None:
-        for event in stream.events[:n]:
-            sent.extend(events(machine.hear(event)))
+        sent.extend(events(tell(machine, *stream.events[:n])))
         del stream.events[:n]
 
     for _ in range(data.draw(st.integers(1, 25))):
         message = data.draw(st.sampled_from(MESSAGES))
         outputs = machine.receive(json.dumps(message))
         for output in outputs:
-            if isinstance(output, ServerEvent):
+            if isinstance(output, Send):
                 sent.extend(events([output]))
             else:
                 asked.append(type(output).__name__)
@@ -1058,10 +1074,6 @@ def check_answers(sent: list[dict[str, Any]], asked: list[str]) -> None:
         if event["type"] == "input_audio_buffer.cleared":
             assert n_committed >= needed[n_cleared]
             n_cleared += 1
-
-
-def of_type(sent: list[dict[str, Any]], *types: str) -> list[dict[str, Any]]:
-    return [event for event in sent if event["type"] in types]
 
 
 def item_ids(sent: list[dict[str, Any]]) -> set[str]:
