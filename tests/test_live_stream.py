@@ -269,7 +269,7 @@ class TestBounds:
                 await own.stream.end()
                 await own.read_all()
                 finals = [e for e in own.events if isinstance(e, UtteranceFinal)]
-                assert finals[0].end == 2 * SAMPLE_RATE
+                assert finals[0].position == 2 * SAMPLE_RATE
                 assert finals[-1].words
 
         run(test)
