@@ -17,6 +17,10 @@ _PACKAGES = ("numpy", "torch", "fairseq2", "omnilingual-asr")
 
 Row = dict[str, Any]
 
+# What is between these in the README comes from the committed result lines.
+BEGIN = "<!-- begin: benchmarks/results/streaming.jsonl -->"
+END = "<!-- end -->"
+
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
@@ -324,6 +328,13 @@ def look_up(rows: Sequence[Row], goal: Goal) -> Any:
                 value = None if value is None else value[key]
             return value
     return None
+
+
+def fill(document: str, rows: Sequence[Row]) -> str:
+    """Put the comparison with the goals between a document's markers."""
+    before, rest = document.split(BEGIN, 1)
+    _, after = rest.split(END, 1)
+    return f"{before}{BEGIN}\n{goals_table(rows)}\n{END}{after}"
 
 
 def goals_table(rows: Sequence[Row]) -> str:

@@ -88,6 +88,7 @@ class Options:
     traces: Path
     output: Path | None
     plots: Path | None
+    readme: Path | None
     report_only: bool
 
 
@@ -115,6 +116,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
     add("--traces", type=Path, default=Path("streaming-traces"))
     add("--output", type=Path, help="write the result lines")
     add("--plots", type=Path, help="write a plot of each suite and setup")
+    add("--readme", type=Path, help="put the goals' table into this document")
     add("--report-only", action="store_true", help="run nothing, read the traces")
     return Options(**vars(parser.parse_args(arguments)))
 
@@ -304,6 +306,9 @@ def main(arguments: Sequence[str]) -> None:
     rows = bench.rows()
     if options.output is not None:
         stream_report.write_rows(options.output, rows)
+    if options.readme is not None:
+        filled = stream_report.fill(options.readme.read_text("utf-8"), rows)
+        options.readme.write_text(filled, "utf-8")
     print()
     print(stream_report.suites_table(rows))
     print()
