@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import openai
 import pytest
 from openai import OpenAI
 
+import transcriptions
 from tests.fakes import ScriptedModel
 from tests.serving import ServerProcess, app_in_thread, wait_for
 from tests.test_api import is_right, speech, wav
@@ -112,6 +114,44 @@ class TestWhileAtWork:
         assert rest[-1]["type"] == "transcript.text.done"
         assert rest[-1]["text"].startswith("hello")
         assert sum(map(len, model.batches)) >= 600 / 40
+
+    def test_the_text_is_that_of_the_plain_answer(self) -> None:
+        """Spaces between its parts among it; and it is no more work for the model."""
+        model = ScriptedModel("hello world")
+        with app_in_thread(settings(), lambda: model) as url:
+            files = {"file": ("upload", silence(100))}
+            streamed = httpx.post(url + PATH, files=files, data={"stream": "true"})
+            windows = sorted(chain(*model.batches))
+            model.batches.clear()
+            plain = httpx.post(url + PATH, files=files).json()["text"]
+
+        assert windows == sorted(chain(*model.batches))
+        *deltas, done = events_of(streamed)
+        assert [event["delta"] for event in deltas] == ["hello", " world"]
+        assert done["text"] == plain == "hello world"
+
+    def test_comments_keep_a_quiet_connection_alive(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The SDK passes over them; proxies are told not to hold anything back."""
+        monkeypatch.setattr(transcriptions, "_FIRST_EVENT_WITHIN_S", 0.01)
+        monkeypatch.setattr(transcriptions, "_COMMENT_EVERY_S", 0.01)
+        model = ScriptedModel()
+        model.may_run.clear()
+        with app_in_thread(settings(), lambda: model) as url:
+            files = {"file": ("upload", silence())}
+            with httpx.stream(
+                "POST", url + PATH, files=files, data={"stream": "true"}, timeout=20
+            ) as answer:
+                lines = answer.iter_lines()
+                comments = [next(lines) for _ in range(4)]
+                model.may_run.set()
+                rest = list(lines)
+
+        assert comments == [": still at work", ""] * 2
+        assert answer.headers["cache-control"] == "no-cache"
+        assert answer.headers["x-accel-buffering"] == "no"
+        assert sum(line.startswith("data: ") for line in rest) == 2
 
 
 class TestFailures:
