@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import av
 import httpx
@@ -122,14 +122,22 @@ def _print_stream(
             _check(answer)
         for event in _events(answer):
             if event["type"] == "transcript.text.delta":
-                bar.clear()
-                print(event["delta"], end="", flush=True)
+                _show(event["delta"], bar)
                 bar.update(max(0.0, event["end"] - bar.n))
+        bar.update(max(0.0, (duration_s or 0.0) - bar.n))
     print()
     took_s = time.monotonic() - began
     if duration_s:
         speed = f", {duration_s / took_s:.1f} times real time"
         print(f"{duration_s:.1f} s of audio in {took_s:.2f} s{speed}", file=sys.stderr)
+
+
+def _show(text: str, bar: "tqdm[NoReturn]") -> None:
+    """Print more text; on the terminal that has the bar, on lines above it."""
+    if bar.disable or not sys.stdout.isatty():
+        print(text, end="", flush=True)
+    else:
+        bar.write(text.strip())
 
 
 def _events(answer: httpx.Response) -> Iterator[dict[str, Any]]:

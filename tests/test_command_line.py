@@ -1,14 +1,24 @@
 """`python test_streaming.py`, as people type it."""
 
+import contextlib
+import fcntl
 import json
+import os
+import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
 
-from tests.serving import ROOT, ServerProcess, free_port
+from tests.fakes import ScriptedModel
+from tests.serving import ROOT, ServerProcess, app_in_thread, free_port
 from tests.test_api import is_right, speech, wav
+from tests.test_server import settings
+from tests.test_server import wav as silence
 
 __all__ = ["speech", "wav"]  # fixtures
 
@@ -20,6 +30,26 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=120,
     )
+
+
+def on_a_terminal(*arguments: str) -> str:
+    """Run the command where it shows itself; return all that was written there."""
+    ours, its = pty.openpty()
+    rows_and_columns = struct.pack("HHHH", 24, 80, 0, 0)
+    fcntl.ioctl(its, termios.TIOCSWINSZ, rows_and_columns)
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "test_streaming.py", *arguments],
+        stdout=its,
+        stderr=its,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    os.close(its)
+    written = b""
+    with open(ours, "rb", buffering=0) as screen, contextlib.suppress(OSError):
+        while part := screen.read(65_536):  # an OSError once the other end closes
+            written += part
+    assert process.wait(60) == 0, written
+    return written.decode()
 
 
 def port_of(server: ServerProcess) -> str:
@@ -37,6 +67,23 @@ class TestRest:
         assert is_right(done.stdout)
         assert "s of audio in" in done.stderr
         assert "times real time" in done.stderr
+
+    def test_a_bar_shows_how_far_it_is(self, tmp_path: Path) -> None:
+        """Below the text, which it leaves whole."""
+        file = tmp_path / "long.wav"
+        file.write_bytes(silence(100))
+        model = ScriptedModel("hello world " * 80)  # all along a window of 40 s
+        with app_in_thread(settings(), lambda: model) as url:
+            port = url.rsplit(":", 1)[1]
+            screen = on_a_terminal("rest", "--file", str(file), "--port", port)
+
+        percentages = [int(n) for n in re.findall(r"long.wav: +(\d+) %", screen)]
+        assert percentages == sorted(percentages)
+        assert {0, 100} < set(percentages)
+        lines = [line.rpartition("\r")[2] for line in screen.split("\r\n")]
+        said = [line for line in lines if line.startswith("hello world")]
+        assert len(said) >= 2
+        assert all(set(line.split()) == {"hello", "world"} for line in said)
 
     @pytest.mark.parametrize(
         ("response_format", "beginning"),
