@@ -13,7 +13,9 @@ Words that were doubled or lost within 0.3 s of a cut are counted, by aligning w
 heard with what was said. The base rate is that of the same model at the same place
 without a seam: 16 seconds of which the place of the cut is the middle, in one window.
 The difference is the seam error rate. Its 95 % interval is a percentile bootstrap over
-recordings (Efron 1979), and the goal is that it contains 0.
+recordings (Efron 1979), and the goal is that it contains 0 for all cuts that are
+forced together. Cuts in pauses are a row of their own: they leave silence out, and
+with it what the model invents there, so they may well be better than no cut.
 
 Prints a table, then a line of JSON.
 """
@@ -46,6 +48,7 @@ MAX_WINDOW: Final = 4 * OVERLAP
 NEAR: Final = round(0.3 * SAMPLE_RATE)
 RECORDING_S: Final = 100.0
 
+_FORCED = "all forced cuts"
 _BATCH = 8
 _N_DRAWS = 2000
 # A word may be paired with one heard so much earlier or later, but rather with a
@@ -332,7 +335,7 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Return 1 if the interval of all seams does not contain 0."""
+    """Return 1 if the interval of all forced cuts does not contain 0."""
     options = _arguments(arguments)
     model = ASRModel.load(options.model, dtype="float32")
     recordings = composer.load()
@@ -343,15 +346,17 @@ def main(arguments: Sequence[str]) -> int:
         own = measure(
             model, condition, recordings, n_seams=options.seams, seed=options.seed
         )
-        offset = found[-1].recording + 1 if found else 0
-        found += [Seam(s.recording + offset, s.stitched, s.base) for s in own]
         summary[condition.name] = _totals(own)
         _print_row(condition.name, summary[condition.name])
-    summary["all"] = _totals(found)
-    _print_row("all", summary["all"])
-    reached = bool(summary["all"]["contains_zero"])
+        if not condition.vad:
+            offset = found[-1].recording + 1 if found else 0
+            found += [Seam(s.recording + offset, s.stitched, s.base) for s in own]
+    summary[_FORCED] = _totals(found)
+    _print_row(_FORCED, summary[_FORCED])
+    reached = bool(summary[_FORCED]["contains_zero"])
     print(
-        f"Goal: the interval of all contains 0; {'reached' if reached else 'missed'}."
+        f"Goal: the interval of {_FORCED} contains 0; "
+        f"{'reached' if reached else 'missed'}."
     )
     print(
         json.dumps(
