@@ -59,6 +59,7 @@ class FinalPass:
         self._pieces: deque[Piece] = deque()  # not read yet, in order
         self._later: list[Piece] = []  # cut after the speculation began
         self._passages: list[Passage] = []
+        self._n_cut = 0  # samples in windows that are cut
         self._speculation: _Speculation | None = None
         self._finished = False
 
@@ -66,6 +67,11 @@ class FinalPass:
     def done(self) -> bool:
         """Whether the span is complete and all of it is read."""
         return self._finished and not self._pieces
+
+    @property
+    def n_uncut(self) -> int:
+        """Samples that no window holds yet: what a speculation has to decode."""
+        return self.end - self.start - self._n_cut
 
     @property
     def n_waiting(self) -> int:
@@ -81,6 +87,7 @@ class FinalPass:
         """
         self.end += len(samples)
         pieces = [Piece(w) for w in self._chunker.add(samples, probabilities)]
+        self._n_cut = max([self._n_cut, *(piece.window.end for piece in pieces)])
         if self._speculation is None:
             self._pieces += pieces
         else:

@@ -38,7 +38,7 @@ from live_events import (
 )
 from live_options import StreamOptions
 from samples import SAMPLE_RATE, Samples
-from utterance import Request, Utterance
+from utterance import SPECULATE_AFTER, Request, Utterance
 from vad import (
     FRAME_SAMPLES,
     START_PROB,
@@ -48,10 +48,6 @@ from vad import (
     SpeechStart,
 )
 from word_times import SpikeOffsets
-
-# Silence after which a final is begun on suspicion, and the shortest endpoint: so
-# early that it is there when a client asks 0.2 s after the end of speech.
-SPECULATE_AFTER = 3 * FRAME_SAMPLES
 
 # A letter in what VAD takes for silence puts the endpoint off, but not by more.
 _LETTER_GRACE = round(0.6 * SAMPLE_RATE)
@@ -274,6 +270,8 @@ class StreamSession:
         events: list[LiveEvent] = []
         for event in self._vad.add(probabilities) if self._options.vad else ():
             events += self._hear(event)
+        if self._open is not None:
+            self._open.speculate(self._audio.end, self.load)
         return events + self._maybe_end()
 
     def _catch_up(self) -> list[LiveEvent]:
@@ -291,7 +289,7 @@ class StreamSession:
     def _hear(self, event: SpeechEvent) -> list[LiveEvent]:
         if not isinstance(event, SpeechStart):
             if self._open is not None:
-                self._open.speech_ended(event.position, self.load)
+                self._open.speech_ended(event.position)
             return []
         if self._open is not None:
             self._open.speech_resumed()

@@ -14,6 +14,7 @@ from live_events import Cause
 from live_options import StreamOptions
 from model_input import ModelInput
 from samples import SAMPLE_RATE, Samples
+from vad import FRAME_SAMPLES
 from word_times import SpikeOffsets
 
 # The first hypothesis comes so long after speech was first heard, the next ones in
@@ -21,6 +22,14 @@ from word_times import SpikeOffsets
 _FIRST_AFTER = round(0.32 * SAMPLE_RATE)
 _ONSET_HOP = round(0.16 * SAMPLE_RATE)
 _ONSET = round(1.3 * SAMPLE_RATE)
+
+# Silence after which a final is begun on suspicion: so early that it is there when a
+# client asks 0.2 s after the end of speech. A long utterance costs more to hear and
+# has more pauses to be wrong about, so it waits longer, one part in so many of its
+# length, but not so long that the final is late at its endpoint.
+SPECULATE_AFTER = 3 * FRAME_SAMPLES
+_LENGTH_TO_SILENCE = 48
+_LATEST_SPECULATION = round(0.3 * SAMPLE_RATE)
 
 # After the end of speech hypotheses go on until the margin lies in silence, and a
 # little longer.
@@ -87,6 +96,7 @@ class Utterance:
         self.decided = start
         self.error: Exception | None = None
         self._options = options
+        self._may_speculate = False
         self._hypothesis: Request | None = None  # on its way
         self._finals: list[Request] = []  # on their way, or not handed out yet
         self._new: list[Request] = []
@@ -105,15 +115,27 @@ class Utterance:
         """Take the next samples, and the probabilities of frames that end in them."""
         self._ask(self.final.add(samples, probabilities))
 
-    def speech_ended(self, position: int, load: Load) -> None:
+    def speech_ended(self, position: int) -> None:
         """Silence began at a position; perhaps the utterance is over."""
         self.quiet = position
-        if load.speculate:
+        self._may_speculate = True
+
+    def speculate(self, position: int, load: Load) -> None:
+        """Begin the final on suspicion, if silence has lasted long enough by now."""
+        if not (self._may_speculate and load.speculate) or self.quiet is None:
+            return
+        needed = min(
+            max(SPECULATE_AFTER, self.final.n_uncut // _LENGTH_TO_SILENCE),
+            _LATEST_SPECULATION,
+        )
+        if position - self.quiet >= needed:
+            self._may_speculate = False
             self._ask(self.final.speculate(), speculative=True)
 
     def speech_resumed(self) -> None:
         """It is not over."""
         self.quiet = None
+        self._may_speculate = False
         self.final.drop_speculation()
         self._forget_unwanted()
 

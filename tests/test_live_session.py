@@ -12,13 +12,16 @@ from hypothesis import strategies as st
 
 import ctc
 import transcript
+from audio_buffer import AudioBuffer
 from audio_chunker import AudioChunker
+from interim import Load
 from live_events import Cause, Hypothesis, SpeechEnded, SpeechStarted, UtteranceFailed
 from live_options import PROFILES, StreamOptions
 from passages import PassageReader
 from samples import SAMPLE_RATE, Samples
 from tests.live import Listener, listen_to, listener, silence
 from tests.scripted_speech import VOCABULARY, Encoder, Script, write
+from utterance import Utterance
 from vad import FRAME_SAMPLES
 from word_times import UNMEASURED
 
@@ -295,6 +298,33 @@ class TestEndpoints:
         heard.end()
 
         assert [f.text for f in heard.finals if f.text] == [said(script)] * 2
+
+
+class TestSuspicion:
+    @pytest.mark.parametrize(
+        ("length_s", "silence_s"), [(2, 0.096), (12, 0.25), (35, 0.3)]
+    )
+    def test_a_long_utterance_is_heard_on_suspicion_later(
+        self, length_s: float, silence_s: float
+    ) -> None:
+        """It has more pauses, and hearing it costs more."""
+        n_frames = round(length_s * SAMPLE_RATE) // FRAME_SAMPLES
+        spoken = n_frames * FRAME_SAMPLES
+        utterance = Utterance(
+            0, 0, vocabulary=VOCABULARY, offsets=UNMEASURED, options=StreamOptions()
+        )
+        utterance.add(np.zeros(spoken, np.float32), [1.0] * n_frames)
+        utterance.speech_ended(spoken)
+        buffer, load = AudioBuffer(capacity=1), Load(interim=False)
+
+        n_silent = 0
+        while not utterance.take_requests(buffer, load):
+            n_silent += 1
+            utterance.add(np.zeros(FRAME_SAMPLES, np.float32), [0.0])
+            utterance.speculate(spoken + n_silent * FRAME_SAMPLES, load)
+
+        waited_s = n_silent * FRAME_SAMPLES / SAMPLE_RATE
+        assert silence_s <= waited_s < silence_s + 0.033
 
 
 class TestClients:
