@@ -137,6 +137,8 @@ class LiveStream:
         Raises:
             ValueError: After `end`.
         """
+        # It is us who keep the client waiting from here on.
+        self._stop_watching()
         for first in range(0, len(samples), _BLOCK):
             block = samples[first : first + _BLOCK]
             await self._room.wait()
@@ -146,7 +148,7 @@ class LiveStream:
             events = self._session.push(block, heard)
             self._arrivals.append((self._session.position, self._clock()))
             self._go_on(events)
-            self._watch_for_stall()
+        self._watch_for_stall()
 
     async def flush(self) -> None:
         """Ask for the final of what came since the last one, if only an empty one."""

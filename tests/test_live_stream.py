@@ -43,8 +43,11 @@ class Ear:
     script: Script
     n_heard: int = 0
     closed: bool = False
+    may_listen: asyncio.Event | None = None
 
     async def add(self, samples: Samples) -> list[float]:
+        if self.may_listen is not None:
+            await self.may_listen.wait()
         first = self.n_heard // FRAME_SAMPLES
         self.n_heard += len(samples)
         known = self.script.probabilities
@@ -241,6 +244,27 @@ class TestOneStream:
                 final = own.events[-1]
                 assert isinstance(final, UtteranceFinal)
                 assert final.cause is Cause.STALLED
+
+        run(test)
+
+    def test_a_client_that_we_keep_waiting_has_not_stopped(self) -> None:
+        """However long its next words wait for their turn."""
+
+        async def test() -> None:
+            async with opened(stall_s=0.05) as own:
+                await own.stream.push(SCRIPT.samples[:SAMPLE_RATE])
+                own.ear.may_listen = asyncio.Event()
+                pushing = asyncio.create_task(
+                    own.stream.push(SCRIPT.samples[SAMPLE_RATE:])
+                )
+                await asyncio.wait({pushing}, timeout=0.2)
+                own.ear.may_listen.set()
+                await pushing
+                await own.stream.end()
+                await own.read_all()
+
+            finals = [e for e in own.events if isinstance(e, UtteranceFinal)]
+            assert Cause.STALLED not in [final.cause for final in finals]
 
         run(test)
 
