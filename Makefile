@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NODE_STAMP := tests/node/node_modules/.installed
-SOURCES := $(wildcard *.py) tests benchmarks tools
+SOURCES := $(wildcard *.py) client tests benchmarks tools
 
 # Everything needs the environment, and says nothing while it is up to date.
 .PHONY: demo serve test check oracle lock download clean

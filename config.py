@@ -246,6 +246,12 @@ class Settings(BaseSettings):
         le=172_800,
         description="Longest live stream, in seconds of time and of audio.",
     )
+    max_ahead_mb: float = Field(
+        32.0,
+        ge=0.001,
+        le=1_000,
+        description="Most that is read of a live stream before its turn comes, in MB.",
+    )
     max_unread_mb: float = Field(
         8.0,
         ge=0.001,
@@ -348,6 +354,10 @@ class Settings(BaseSettings):
     @property
     def max_upload_bytes(self) -> int:
         return int(self.max_upload_mb * 1_000_000)
+
+    @property
+    def max_ahead_bytes(self) -> int:
+        return int(self.max_ahead_mb * 1_000_000)
 
     @property
     def max_unread_bytes(self) -> int:

@@ -73,6 +73,7 @@ def limits_of(settings: Settings) -> Limits:
     return Limits(
         idle_s=settings.max_idle_s,
         session_s=settings.max_session_s,
+        ahead_bytes=settings.max_ahead_bytes,
         unread_bytes=settings.max_unread_bytes,
     )
 

@@ -1,9 +1,10 @@
 """Carry one session between a socket and a live stream.
 
-Three tasks, and none of them waits for the client to read. The reader takes messages,
-does what the protocol makes of them, and stops reading while the stream is full, so
-that TCP slows the client down. The listener takes what the stream tells. The writer
-sends what waits in the outbox.
+Four tasks, and none of them waits for the client to read. The reader puts messages
+into the inbox, and stops reading while that is full, so that TCP slows the client
+down. The worker does what the protocol makes of them, as fast as the stream takes
+audio. The listener takes what the stream tells. The writer sends what waits in the
+outbox.
 
 However a session ends, the client is told why if it can be: finals that were made are
 sent first, then the reason, then the close. One that has gone away is not waited for,
@@ -18,6 +19,7 @@ from typing import Protocol
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from inbox import Inbox
 from live_events import Cause, LiveEvent, UtteranceFailed, UtteranceFinal
 from live_options import StreamOptions
 from outbox import Outbox, OutboxFull
@@ -41,7 +43,7 @@ logger = logging.getLogger("omniasr")
 # Audio is decoded in pieces of about a second, and others get their turn in between.
 _SLICE_BYTES = 32 * 1024
 
-# Flushes that may wait for their finals; reading pauses at more.
+# Flushes that may wait for their finals; nothing more is done at more.
 _MAX_FLUSHES = 32
 
 # Once no audio is taken any more, the longest that sending one message may last.
@@ -113,11 +115,13 @@ class Limits:
     Attributes:
         idle_s: Longest that its client may send nothing.
         session_s: Longest that it may last, and most audio that it may send.
+        ahead_bytes: Most that is read ahead of the stream.
         unread_bytes: Most of its messages that may wait to be sent.
     """
 
     idle_s: float
     session_s: float
+    ahead_bytes: int
     unread_bytes: int
 
 
@@ -161,6 +165,7 @@ class SocketSession:
         self._now = asyncio.get_running_loop().time
         self._began = self._now()
         self._newest_audio = self._began  # when it came
+        self._inbox = Inbox(limits.ahead_bytes)
         self._outbox = Outbox(limits.unread_bytes)
         self._format: tuple[Encoding, int] | None = None
         self._decoder: PcmDecoder | None = None
@@ -190,7 +195,7 @@ class SocketSession:
     def stop(self) -> None:
         """Come to an end, because the server does: finals first."""
         self._stop_reading_at = self._now() + _LAST_READ_S
-        if self._receiving is not None and not self._ended:
+        if self._receiving is not None:
             self._receiving.reschedule(self._now() + _LAST_PAUSE_S)
 
     async def _work(self) -> None:
@@ -198,6 +203,7 @@ class SocketSession:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read(), name=f"{self._name} reader")
+                group.create_task(self._work_off(), name=f"{self._name} worker")
                 group.create_task(self._listen(), name=f"{self._name} listener")
         except* _Gone:
             raise
@@ -215,37 +221,41 @@ class SocketSession:
     # --- the reader ---
 
     async def _read(self) -> None:
-        await self._do(self._machine.greet())
-        while True:
-            message = await self._receive()
-            if isinstance(message, Stop):
-                await self._do(self._machine.stop(message))
-            else:
-                await self._do(self._machine.receive(message))
-
-    async def _receive(self) -> str | bytes | Stop:
-        """Wait for the next message, or for a reason to take no more.
+        """Fill the inbox; its last message says why no more is taken.
 
         Raises:
             _Gone: There is nobody to wait for.
         """
-        if self._full and not self._ended:
-            return Stop.TOO_LONG
-        try:
-            async with asyncio.timeout_at(self._deadline()) as self._receiving:
-                message = await self._socket.receive()
-        except TimeoutError:
-            return self._reason()
-        finally:
-            self._receiving = None
+        message = await self._receive()
+        while not isinstance(message, Stop):
+            await self._inbox.put(message)
+            message = await self._receive()
+        await self._inbox.put(message)
+        while True:
+            await self._next_message()
+
+    async def _receive(self) -> str | bytes | Stop:
+        """Wait for the next message, or for a reason to take no more."""
+        while True:
+            try:
+                async with asyncio.timeout_at(self._deadline()) as self._receiving:
+                    return await self._next_message()
+            except TimeoutError:
+                reason = self._reason()
+                # A client that waits for us is not idle.
+                if reason is not Stop.IDLE or not (self._inbox.busy or self._ended):
+                    return reason
+            finally:
+                self._receiving = None
+
+    async def _next_message(self) -> str | bytes:
+        message = await self._socket.receive()
         if message["type"] == "websocket.disconnect":
             raise _Gone(message["code"])
         text: str | None = message.get("text")
         return text if text is not None else message.get("bytes") or b""
 
-    def _deadline(self) -> float | None:
-        if self._ended:
-            return None
+    def _deadline(self) -> float:
         if self._stop_reading_at is not None:
             return min(self._stop_reading_at, self._now() + _LAST_PAUSE_S)
         last = self._began + self._limits.session_s
@@ -257,6 +267,20 @@ class SocketSession:
         if self._now() >= self._began + self._limits.session_s:
             return Stop.TOO_LONG
         return Stop.IDLE
+
+    # --- the worker ---
+
+    async def _work_off(self) -> None:
+        """Do what the protocol makes of what comes."""
+        await self._do(self._machine.greet())
+        while True:
+            message = await self._inbox.get()
+            if isinstance(message, Stop):
+                await self._do(self._machine.stop(message))
+            else:
+                await self._do(self._machine.receive(message))
+            if self._full:
+                await self._do(self._machine.stop(Stop.TOO_LONG))
 
     async def _do(self, actions: Sequence[Action]) -> None:
         for action in actions:
@@ -357,6 +381,8 @@ class SocketSession:
             try:
                 async with asyncio.timeout(limit_s) as self._sending:
                     if isinstance(message, Close):
+                        # Its place is free when the client learns of it.
+                        await self._stream.aclose()
                         await self._socket.close(message.code, message.reason)
                         self.close_code = message.code
                         return

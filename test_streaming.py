@@ -1,43 +1,39 @@
-"""Talk to a running server from the command line.
+"""Talk to a running server from the command line, or to the model without one.
 
+    python test_streaming.py mic
     python test_streaming.py rest --file audio.wav
-    python test_streaming.py rest --file audio.wav --format srt
+    python test_streaming.py websocket
+    python test_streaming.py websocket --file audio.wav
+    python test_streaming.py websocket --mic
+    python test_streaming.py bench --streams 8
 
-`rest` sends a recording and prints what was said in it, as it is found, and then
-how long that took. With another format than text it prints the answer as the
-server gives it. Progress goes to standard error, so that the text can be piped.
+`mic` shows captions from the microphone; the model runs in this process, and no
+server is needed. `rest` sends a recording, `websocket` streams one as fast as it would
+be spoken, or the microphone, or if given neither a bundled recording of digits.
+`bench` streams to a server from many clients at once, and prints how soon text came.
 
 The name is the one the command has always had; pytest does not collect it.
 """
 
 import argparse
-import json
 import os
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
 
-import av
-import httpx
-from tqdm import tqdm
+from client.errors import CommandError
 
 FORMATS = ("text", "json", "verbose_json", "srt", "vtt")
-
-# A server that is busy with a long recording still sends a comment every 10 s.
-_SILENCE_S = 60.0
-
-
-class CommandError(Exception):
-    """The command cannot go on; the message is for whoever typed it."""
+PROFILES = ("captions", "agent", "quality")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        _rest(options)
+        # Only what the command needs is imported: `mic` needs a model, and no other.
+        import_module(f"client.{options.module}").run(options)
     except CommandError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -49,127 +45,54 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    mic = commands.add_parser("mic", help="live captions, without a server")
+    mic.set_defaults(module="mic")
+    mic.add_argument("--model", help="model card (default: MODEL_CARD)")
+    mic.add_argument("--profile", choices=PROFILES)
+
     rest = commands.add_parser("rest", help="send a recording, print its text")
+    rest.set_defaults(module="rest")
     rest.add_argument("--file", type=Path, required=True, help="any audio or video")
     rest.add_argument("--format", choices=FORMATS, default="text")
-    rest.add_argument("--language", help="ISO 639, BCP-47 or omniASR id")
-    rest.add_argument("--host", default="localhost")
-    rest.add_argument("--port", type=int, default=8000)
-    rest.add_argument(
-        "--key", default=os.environ.get("API_KEY"), help="API key (or set API_KEY)"
-    )
+    _add_language(rest)
+    _add_server(rest)
+
+    live = commands.add_parser("websocket", help="stream, and show captions")
+    live.set_defaults(module="live")
+    source = live.add_mutually_exclusive_group()
+    source.add_argument("--file", type=Path, help="any audio or video")
+    source.add_argument("--mic", action="store_true", help="the microphone")
+    live.add_argument("--fast", action="store_true", help="do not wait as if speaking")
+    live.add_argument("--profile", choices=PROFILES)
+    _add_language(live)
+    _add_server(live)
+
+    bench = commands.add_parser("bench", help="measure many streams at once")
+    bench.set_defaults(module="bench")
+    bench.add_argument("--streams", type=_count, default=1, help="how many")
+    bench.add_argument("--file", type=Path, help="any audio or video")
+    _add_server(bench)
     return parser
 
 
-def _rest(options: argparse.Namespace) -> None:
-    if not options.file.is_file():
-        raise CommandError(f"there is no file {options.file}")
-    url = f"http://{options.host}:{options.port}/v1/audio/transcriptions"
-    headers = {"authorization": f"Bearer {options.key}"} if options.key else {}
-    fields = {"language": options.language} if options.language else {}
-    timeout = httpx.Timeout(_SILENCE_S, read=None if options.format != "text" else 60)
-    try:
-        with httpx.Client(headers=headers, timeout=timeout) as client:
-            if options.format == "text":
-                _print_stream(client, url, options.file, fields)
-            else:
-                fields["response_format"] = options.format
-                _print_whole(client, url, options.file, fields)
-    except httpx.ConnectError as error:
-        raise CommandError(
-            f"nothing answers at {options.host}:{options.port} ({error}); "
-            "is the server running there?"
-        ) from error
-    except httpx.TransportError as error:
-        raise CommandError(f"the connection failed: {error}") from error
+def _add_language(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--language", help="ISO 639, BCP-47 or omniASR id")
 
 
-def _print_whole(
-    client: httpx.Client, url: str, file: Path, fields: dict[str, str]
-) -> None:
-    with file.open("rb") as content:
-        answer = client.post(url, files={"file": (file.name, content)}, data=fields)
-    _check(answer)
-    sys.stdout.write(answer.text)
-    if not answer.text.endswith("\n"):
-        sys.stdout.write("\n")
+def _add_server(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="localhost")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument(
+        "--key", default=os.environ.get("API_KEY"), help="API key (or set API_KEY)"
+    )
 
 
-def _print_stream(
-    client: httpx.Client, url: str, file: Path, fields: dict[str, str]
-) -> None:
-    """Print text as it comes; then the length of the audio and the time it took."""
-    began = time.monotonic()
-    duration_s = _duration_s(file)
-    with (
-        file.open("rb") as content,
-        tqdm(
-            total=duration_s and round(duration_s, 1),
-            unit="s",
-            desc=file.name,
-            disable=not sys.stderr.isatty(),
-            bar_format="{desc}: {percentage:3.0f} %|{bar}| {n:.0f} of {total:.0f} s",
-        ) as bar,
-        client.stream(
-            "POST",
-            url,
-            files={"file": (file.name, content)},
-            data={**fields, "stream": "true"},
-        ) as answer,
-    ):
-        if answer.is_error:
-            answer.read()
-            _check(answer)
-        for event in _events(answer):
-            if event["type"] == "transcript.text.delta":
-                _show(event["delta"], bar)
-                bar.update(max(0.0, event["end"] - bar.n))
-        bar.update(max(0.0, (duration_s or 0.0) - bar.n))
-    print()
-    took_s = time.monotonic() - began
-    if duration_s:
-        speed = f", {duration_s / took_s:.1f} times real time"
-        print(f"{duration_s:.1f} s of audio in {took_s:.2f} s{speed}", file=sys.stderr)
-
-
-def _show(text: str, bar: "tqdm[NoReturn]") -> None:
-    """Print more text; on the terminal that has the bar, on lines above it."""
-    if bar.disable or not sys.stdout.isatty():
-        print(text, end="", flush=True)
-    else:
-        bar.write(text.strip())
-
-
-def _events(answer: httpx.Response) -> Iterator[dict[str, Any]]:
-    """Parse server-sent events; a failure in mid-stream is raised."""
-    for line in answer.iter_lines():
-        if not line.startswith("data: "):
-            continue
-        event = json.loads(line.removeprefix("data: "))
-        if "error" in event:
-            raise CommandError(event["error"]["message"])
-        yield event
-
-
-def _check(answer: httpx.Response) -> None:
-    if not answer.is_error:
-        return
-    try:
-        message = answer.json()["error"]["message"]
-    except (ValueError, KeyError, TypeError):
-        message = answer.text[:200]
-    wait = answer.headers.get("retry-after")
-    again = f" (try again in {wait} s)" if wait else ""
-    raise CommandError(f"the server answered {answer.status_code}: {message}{again}")
-
-
-def _duration_s(file: Path) -> float | None:
-    """Read the length that a file states, for the progress bar; None if none."""
-    try:
-        with av.open(file) as container:
-            return container.duration / 1e6 if container.duration else None
-    except (av.FFmpegError, OSError):
-        return None
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
 
 
 if __name__ == "__main__":

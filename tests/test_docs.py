@@ -62,6 +62,8 @@ def folder(tmp_path: Path) -> Path:
     """A folder such as a reader has: a recording in it, nothing else."""
     recording = composer.load(speakers=("lucas",), indexes=(2,))[5]
     soundfile.write(tmp_path / "audio.wav", recording.samples, 16_000)
+    integers = (recording.samples * 32_767).astype("<i2")
+    (tmp_path / "audio.raw").write_bytes(integers.tobytes())
     return tmp_path
 
 
@@ -72,6 +74,8 @@ class TestCommands:
     ) -> None:
         """Against the demo server, whose port alone is put in."""
         code = block.code.replace("http://localhost:8000", demo_server.url)
+        socket_url = demo_server.url.replace("http", "ws")
+        code = code.replace("ws://localhost:8000", socket_url)
         if block.language == "bash":
             code = code.replace("curl ", "curl -fsS ")
             command = ["bash", "-euo", "pipefail", "-c", code]

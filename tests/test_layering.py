@@ -1,6 +1,8 @@
 """Imports point one way: from the edge through the shell into the core."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,7 @@ EDGE = {
     "connections",
     "errors",
     "forms",
+    "inbox",
     "live_messages",
     "live_protocol",
     "live_route",
@@ -119,9 +122,28 @@ def test_every_module_has_its_layer() -> None:
     assert set(MODULES) == CORE | SHELL | EDGE | OUTSIDE
 
 
-def test_the_client_shares_no_code_with_the_server() -> None:
-    """It sees what every client sees."""
-    assert not imports_of(MODULES["test_streaming"]) & (CORE | SHELL | EDGE)
+CLIENT = {path.stem: path for path in (ROOT / "client").glob("*.py")}
+
+
+@pytest.mark.parametrize("path", [MODULES["test_streaming"], *CLIENT.values()], ids=str)
+def test_the_client_shares_no_code_with_the_server(path: Path) -> None:
+    """It sees what every client sees; only `mic`, which needs no server, is one."""
+    if path != CLIENT["mic"]:
+        assert not imports_of(path) & (CORE | SHELL | EDGE)
+
+
+def test_other_commands_than_mic_need_no_model() -> None:
+    """Those parts of the server are imported when `mic` runs, and by nobody else."""
+    code = "import sys, test_streaming, client.mic, client.live, client.bench"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; print(*sys.modules)"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert not set(done.stdout.split()) & (CORE | SHELL | EDGE | {"torch"})
 
 
 @pytest.mark.parametrize("name", sorted(CORE))

@@ -1,7 +1,6 @@
 """Live sessions over real sockets, with a stream whose behaviour a test dictates."""
 
 import asyncio
-import json
 import logging
 import socket
 import threading
@@ -30,12 +29,9 @@ from scheduler import NotReady, QueueFull
 from server import Server
 from socket_actions import Close, Send
 from tests.fakes import ScriptedLive, ScriptedStream
+from tests.live_client import SECOND, listen, listen_for, rest, say
 from tests.serving import wait_for
 from tests.test_server import settings
-
-Json = dict[str, Any]
-
-SECOND = bytes(32_000)  # of s16le at 16 kHz
 
 
 @dataclass
@@ -85,34 +81,6 @@ def serving(live: ScriptedLive | None = None, **values: Any) -> Iterator[Place]:
         server.should_exit = True
         thread.join(60)
         assert not thread.is_alive()
-
-
-def say(client: ClientConnection, kind: str, **fields: Any) -> None:
-    client.send(json.dumps({"type": kind, **fields}))
-
-
-def listen(client: ClientConnection) -> Json:
-    message = json.loads(client.recv(timeout=30))
-    assert isinstance(message, dict)
-    return message
-
-
-def rest(client: ClientConnection) -> tuple[list[Json], int]:
-    """All that comes up to the close, and its code."""
-    messages: list[Json] = []
-    try:
-        while True:
-            messages.append(listen(client))
-    except ConnectionClosed as closed:
-        return messages, closed.rcvd.code if closed.rcvd else 1006
-
-
-def listen_for(client: ClientConnection, **fields: Any) -> Json:
-    """The next message with these fields; others before it are passed over."""
-    while True:
-        message = listen(client)
-        if message.items() >= fields.items():
-            return message
 
 
 class TestSession:
@@ -184,7 +152,7 @@ class TestSession:
                 assert client.subprotocol is None
 
     def test_a_client_that_goes_away_leaves_nothing_behind(self) -> None:
-        """With or without a goodbye; also while the stream is full."""
+        """Also while the stream is full."""
         with serving() as place:
             for full in (False, True):
                 with place.connect() as client:
@@ -194,7 +162,6 @@ class TestSession:
                         stream.may_take.clear()
                     client.send(SECOND)
                     client.socket.shutdown(socket.SHUT_RDWR)
-                stream.may_take.set()
                 assert stream.closed.wait(30)
             wait_for(lambda: len(place.connections) == 0)
 
@@ -287,8 +254,22 @@ class TestAudio:
         assert messages[-1]["audio_duration"] == 600
         assert max(map(len, big.pushed)) <= sockets._SLICE_BYTES // 2
 
+    def test_pings_are_answered_while_audio_waits_for_its_turn(self) -> None:
+        """Stock clients give up after 20 s, with ten minutes on their way."""
+        with serving() as place, place.connect() as client:
+            listen(client)
+            place.stream.may_take.clear()
+            for _ in range(600):
+                client.send(SECOND)
+            assert client.ping().wait(30)
+            place.stream.may_take.set()
+            say(client, "end")
+            messages, _ = rest(client)
+
+        assert messages[-1]["audio_duration"] == 600
+
     def test_reading_pauses_while_the_stream_is_full(self) -> None:
-        """What nobody takes stays with the client; then all of it comes."""
+        """Beyond MAX_AHEAD_MB it stays with the client; then all of it comes."""
         n_frames = 1_000  # 32 MB: more than the system's buffers hold
         sent = 0
 
@@ -299,7 +280,7 @@ class TestAudio:
                 sent += 1
             say(client, "end")
 
-        with serving() as place, place.connect() as client:
+        with serving(max_ahead_mb=1) as place, place.connect() as client:
             listen(client)
             place.stream.may_take.clear()
             sender = threading.Thread(target=send_all, args=(client,))
@@ -382,6 +363,20 @@ class TestLimits:
         assert messages[-1]["is_final"]
         assert messages[-1]["text"].split() == ["one"] * 10
         assert code == 1008
+
+    def test_a_client_that_waits_for_us_is_not_idle(self) -> None:
+        """However long its audio waits for its turn."""
+        with serving(max_idle_s=0.2) as place, place.connect() as client:
+            listen(client)
+            place.stream.may_take.clear()
+            client.send(SECOND)
+            say(client, "end")
+            threading.Event().wait(1.0)
+            place.stream.may_take.set()
+            messages, code = rest(client)
+
+        assert messages[-1]["text"].split() == ["one"] * 10
+        assert code == 1000
 
     def test_a_session_is_no_longer_than_max_session_s_of_audio(self) -> None:
         """However fast it comes."""

@@ -1,0 +1,120 @@
+"""Measure a server with several live streams at once.
+
+Each stream sends a recording as fast as it would be spoken, on an absolute schedule,
+begun at its own time within two seconds. When it has been sent, the stream asks for
+the final of what is left. First text is timed from the first audio, so the silence
+that a recording begins with is part of it.
+"""
+
+import argparse
+import asyncio
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+
+from websockets.exceptions import ConnectionClosed
+
+from client.audio import BUNDLED, BYTES_PER_S, paced, read_file
+from client.errors import CommandError
+from client.live import receive, send, session, together
+
+# Streams begin within so many seconds, as people do not all speak at once.
+_STAGGER_S = 2.0
+
+# If this computer sends later than that, it is too slow to measure anything.
+_MAX_LATENESS_S = 0.05
+
+
+@dataclass(slots=True)
+class _Measured:
+    """One stream: seconds, or None for what did not happen."""
+
+    first_text_s: float | None = None
+    flush_to_final_s: float | None = None
+    lateness_s: float = 0.0
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the streams, print what was measured.
+
+    Raises:
+        CommandError: A stream failed.
+    """
+    audio = read_file(options.file or BUNDLED)
+    measured = asyncio.run(_run(options, audio))
+    seconds = len(audio) / BYTES_PER_S
+    print(f"{options.streams} streams of {seconds:.1f} s, in real time")
+    _print("first text after first audio", [m.first_text_s for m in measured])
+    _print("flush to final", [m.flush_to_final_s for m in measured])
+    lateness_s = max(m.lateness_s for m in measured)
+    if lateness_s > _MAX_LATENESS_S:
+        print(
+            f"warning: this computer sent up to {1000 * lateness_s:.0f} ms late; "
+            "the figures are its own as much as the server's",
+            file=sys.stderr,
+        )
+
+
+async def _run(options: argparse.Namespace, audio: bytes) -> list[_Measured]:
+    try:
+        async with asyncio.TaskGroup() as group:
+            streams = [
+                group.create_task(
+                    _stream(options, audio, _STAGGER_S * k / options.streams)
+                )
+                for k in range(options.streams)
+            ]
+    except* CommandError as errors:
+        first = errors.exceptions[0]
+        failed = f"{len(errors.exceptions)} of {options.streams} streams failed"
+        raise CommandError(f"{failed}: {first}") from first
+    return [stream.result() for stream in streams]
+
+
+async def _stream(
+    options: argparse.Namespace, audio: bytes, delay_s: float
+) -> _Measured:
+    measured = _Measured()
+    await asyncio.sleep(delay_s)
+    now = asyncio.get_running_loop().time
+    async with session(options.host, options.port, options.key) as socket:
+        began = now()
+        flushed = 0.0
+
+        async def send_all() -> None:
+            nonlocal flushed
+            sent_s = 0.0
+            with suppress(ConnectionClosed):  # whoever listens will say why
+                async for chunk in paced(audio):
+                    sent_s += len(chunk) / BYTES_PER_S
+                    late_s = now() - began - sent_s
+                    measured.lateness_s = max(measured.lateness_s, late_s)
+                    await socket.send(chunk)
+                flushed = now()
+                await send(socket, "flush")
+                await send(socket, "end")
+
+        async def listen() -> None:
+            while not (message := await receive(socket))["is_final"]:
+                if message["text"] and measured.first_text_s is None:
+                    measured.first_text_s = now() - began
+                if message.get("cause") == "flush":
+                    measured.flush_to_final_s = now() - flushed
+
+        await together(listen(), send_all())
+    return measured
+
+
+def _print(name: str, values: list[float | None]) -> None:
+    known = sorted(value for value in values if value is not None)
+    missing = (
+        f", {len(values) - len(known)} without" if len(known) < len(values) else ""
+    )
+    if not known:
+        print(f"{name:<30} none")
+        return
+    p50, p95 = (known[min(len(known) - 1, int(q * len(known)))] for q in (0.5, 0.95))
+    print(
+        f"{name:<30} p50 {1000 * p50:5.0f} ms  p95 {1000 * p95:5.0f} ms  "
+        f"max {1000 * known[-1]:5.0f} ms{missing}"
+    )

@@ -1,0 +1,186 @@
+"""Speak the server's streaming protocol; see `docs/protocol.md`."""
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+
+from client.audio import BUNDLED, BYTES_PER_S, Microphone, paced, read_file
+from client.captions import Captions
+from client.errors import CommandError
+
+Json = dict[str, Any]
+
+PATH = "/v1/audio/transcriptions"
+
+
+@asynccontextmanager
+async def session(
+    host: str, port: int, key: str | None
+) -> AsyncIterator[ClientConnection]:
+    """Connect, and wait until the server is ready for audio.
+
+    Raises:
+        CommandError: It cannot be reached, or it refuses.
+    """
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    try:
+        async with connect(
+            f"ws://{host}:{port}{PATH}",
+            additional_headers=headers,
+            max_size=None,
+            compression=None,  # audio does not get smaller
+        ) as socket:
+            await receive(socket)
+            yield socket
+    except InvalidStatus as error:
+        body = (error.response.body or b"").decode(errors="replace")
+        raise CommandError(
+            f"the server answered {error.response.status_code}: {_message_in(body)}"
+        ) from error
+    except (OSError, InvalidHandshake, TimeoutError) as error:
+        raise CommandError(
+            f"nothing answers at {host}:{port} ({error}); is the server running there?"
+        ) from error
+    except ConnectionClosed as error:
+        raise CommandError(f"the connection failed: {error}") from error
+
+
+def _message_in(body: str) -> str:
+    with suppress(ValueError, KeyError, TypeError):
+        return str(json.loads(body)["error"]["message"])
+    return body[:200]
+
+
+async def receive(socket: ClientConnection) -> Json:
+    """Wait for the next message.
+
+    Raises:
+        CommandError: It is an error that ends the session.
+    """
+    message: Json = json.loads(await socket.recv())
+    if message["type"] == "error" and message["fatal"]:
+        wait_s = message.get("retry_after_s")
+        again = f" (try again in {wait_s} s)" if wait_s else ""
+        raise CommandError(f"{message['message']}{again}")
+    return message
+
+
+async def send(socket: ClientConnection, kind: str, **fields: Any) -> None:
+    """Send a control message."""
+    await socket.send(json.dumps({"type": kind, **fields}))
+
+
+@dataclass(slots=True)
+class _Times:
+    """When what happened, for the summary."""
+
+    audio_s: float = 0.0
+    ended: float | None = None
+    first_text: float | None = None
+    began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+
+
+def run(options: argparse.Namespace) -> None:
+    """Stream a file, the microphone or a bundled recording; show captions."""
+    asyncio.run(_run(options))
+
+
+async def _run(options: argparse.Namespace) -> None:
+    async with session(options.host, options.port, options.key) as socket:
+        wanted = {"language": options.language, "profile": options.profile}
+        wanted = {name: value for name, value in wanted.items() if value}
+        if wanted:
+            await send(socket, "config", **wanted)
+        times = _Times()
+        await together(_show(socket, times), _send_audio(socket, options, times))
+    _summarise(times)
+
+
+async def together(
+    main: Coroutine[Any, Any, None], other: Coroutine[Any, Any, None]
+) -> None:
+    """Run two at once until `main` is done; if one fails, raise what it raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            beside = group.create_task(other)
+            await main
+            beside.cancel()
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+
+
+async def _send_audio(
+    socket: ClientConnection, options: argparse.Namespace, times: _Times
+) -> None:
+    with suppress(ConnectionClosed):  # whoever listens will say why
+        async for chunk in _chunks(options):
+            await socket.send(chunk)
+            times.audio_s += len(chunk) / BYTES_PER_S
+        times.ended = asyncio.get_running_loop().time()
+        await send(socket, "end")
+
+
+async def _chunks(options: argparse.Namespace) -> AsyncIterator[bytes]:
+    if options.mic:
+        microphone = Microphone()
+        with stopped_by_user(microphone):
+            async for chunk in microphone.chunks():
+                yield chunk
+    else:
+        audio = read_file(options.file or BUNDLED)
+        if options.fast:
+            yield audio
+        else:
+            async for chunk in paced(audio):
+                yield chunk
+
+
+class stopped_by_user:  # reads as what it does: with stopped_by_user(...)
+    """Let Ctrl-C stop the microphone, and the rest come to its end."""
+
+    def __init__(self, microphone: Microphone) -> None:
+        self._microphone = microphone
+
+    def __enter__(self) -> None:
+        print("Listening; Ctrl-C ends it.", file=sys.stderr)
+        with suppress(NotImplementedError):  # Windows: Ctrl-C ends it at once
+            asyncio.get_running_loop().add_signal_handler(
+                signal.SIGINT, self._microphone.stop
+            )
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(NotImplementedError):
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+
+
+async def _show(socket: ClientConnection, times: _Times) -> None:
+    captions = Captions()
+    while not (message := await receive(socket))["is_final"]:
+        if message["type"] == "error":
+            print(f"error: {message['message']}", file=sys.stderr)
+        elif message["type"] == "transcript":
+            if message["text"] and times.first_text is None:
+                times.first_text = asyncio.get_running_loop().time()
+            if message["utterance_final"]:
+                captions.finish(message["text"])
+            else:
+                captions.show(message["confirmed_text"], message["pending_text"])
+
+
+def _summarise(times: _Times) -> None:
+    now = asyncio.get_running_loop().time()
+    parts = [f"{times.audio_s:.1f} s of audio"]
+    if times.first_text is not None:
+        parts.append(f"first text after {times.first_text - times.began:.2f} s")
+    if times.ended is not None:
+        parts.append(f"last {1000 * (now - times.ended):.0f} ms after the end")
+    print(", ".join(parts), file=sys.stderr)

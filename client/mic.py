@@ -1,0 +1,99 @@
+"""Captions from the microphone, without a server: the model runs in this process.
+
+This is the one command that uses the server's own modules: what a live stream is made
+of, without anything that has to do with a network. They are imported when it runs, so
+that the others need neither PyTorch nor a model.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from client.audio import Microphone
+from client.captions import Captions
+from client.errors import CommandError
+from client.live import stopped_by_user, together
+
+if TYPE_CHECKING:
+    from live_stream import LiveStream
+    from service import Service
+
+
+def run(options: argparse.Namespace) -> None:
+    """Show captions of what is said, until Ctrl-C."""
+    asyncio.run(_run(options))
+    sys.stdout.flush()
+
+
+async def _run(options: argparse.Namespace) -> None:
+    from pydantic import ValidationError
+
+    from config import Settings, describe_errors
+    from service import Service, load_model
+
+    microphone = Microphone()  # before the model is loaded in vain
+    if options.model:
+        os.environ["MODEL_CARD"] = options.model
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        raise CommandError(describe_errors(error)) from error
+    service = Service(settings, load_model, rehearsal_s=0)
+    failed = asyncio.Event()
+    service.start(failed.set)
+    try:
+        await _loaded(service, failed)
+        profile = options.profile or settings.stream_profile
+        stream = service.live.open(
+            settings.profiles[profile].stretched(settings.chunk_duration)
+        )
+        try:
+            await _caption(microphone, stream)
+        finally:
+            await stream.aclose()
+    finally:
+        await asyncio.to_thread(service.stop)
+
+
+async def _loaded(service: "Service", failed: asyncio.Event) -> None:
+    """Wait for the model, saying what is being done."""
+    shown = ""
+    while not service.ready:
+        if failed.is_set():
+            raise CommandError("the model cannot be loaded")
+        if service.loading.stage != shown:
+            shown = service.loading.stage
+            print(f"{service.settings.model_card}: {shown}", file=sys.stderr)
+        await asyncio.sleep(0.05)
+
+
+async def _caption(microphone: Microphone, stream: "LiveStream") -> None:
+    from pcm import Encoding, PcmDecoder
+    from samples import SAMPLE_RATE
+
+    decoder = PcmDecoder(Encoding.S16LE, SAMPLE_RATE)
+
+    async def listen() -> None:
+        with stopped_by_user(microphone):
+            async for chunk in microphone.chunks():
+                await stream.push(decoder.add(chunk))
+        await stream.end()
+
+    await together(_show(stream), listen())
+
+
+async def _show(stream: "LiveStream") -> None:
+    from live_events import Hypothesis, UtteranceFailed, UtteranceFinal
+
+    captions = Captions()
+    async for told in stream.events():
+        match told.event:
+            case Hypothesis() as hypothesis:
+                captions.show(hypothesis.committed_text, hypothesis.pending_text)
+            case UtteranceFinal() as final:
+                captions.finish(final.text)
+            case UtteranceFailed() as failed:
+                captions.finish("")
+                print(f"error: {failed.error}", file=sys.stderr)

@@ -1,0 +1,140 @@
+"""Send a recording, and print what was said in it, as it is found.
+
+With another format than text the answer is printed as the server gives it. Progress
+goes to standard error, so that the text can be piped.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import av
+import httpx
+from tqdm import tqdm
+
+from client.errors import CommandError
+
+FORMATS = ("text", "json", "verbose_json", "srt", "vtt")
+
+# A server that is busy with a long recording still sends a comment every 10 s.
+_SILENCE_S = 60.0
+
+
+def run(options: argparse.Namespace) -> None:
+    """Send a recording, print what was said in it.
+
+    Raises:
+        CommandError: It could not be transcribed.
+    """
+    if not options.file.is_file():
+        raise CommandError(f"there is no file {options.file}")
+    url = f"http://{options.host}:{options.port}/v1/audio/transcriptions"
+    headers = {"authorization": f"Bearer {options.key}"} if options.key else {}
+    fields = {"language": options.language} if options.language else {}
+    timeout = httpx.Timeout(_SILENCE_S, read=None if options.format != "text" else 60)
+    try:
+        with httpx.Client(headers=headers, timeout=timeout) as client:
+            if options.format == "text":
+                _print_stream(client, url, options.file, fields)
+            else:
+                fields["response_format"] = options.format
+                _print_whole(client, url, options.file, fields)
+    except httpx.ConnectError as error:
+        raise CommandError(
+            f"nothing answers at {options.host}:{options.port} ({error}); "
+            "is the server running there?"
+        ) from error
+    except httpx.TransportError as error:
+        raise CommandError(f"the connection failed: {error}") from error
+
+
+def _print_whole(
+    client: httpx.Client, url: str, file: Path, fields: dict[str, str]
+) -> None:
+    with file.open("rb") as content:
+        answer = client.post(url, files={"file": (file.name, content)}, data=fields)
+    _check(answer)
+    sys.stdout.write(answer.text)
+    if not answer.text.endswith("\n"):
+        sys.stdout.write("\n")
+
+
+def _print_stream(
+    client: httpx.Client, url: str, file: Path, fields: dict[str, str]
+) -> None:
+    """Print text as it comes; then the length of the audio and the time it took."""
+    began = time.monotonic()
+    duration_s = _duration_s(file)
+    with (
+        file.open("rb") as content,
+        tqdm(
+            total=duration_s and round(duration_s, 1),
+            unit="s",
+            desc=file.name,
+            disable=not sys.stderr.isatty(),
+            bar_format="{desc}: {percentage:3.0f} %|{bar}| {n:.0f} of {total:.0f} s",
+        ) as bar,
+        client.stream(
+            "POST",
+            url,
+            files={"file": (file.name, content)},
+            data={**fields, "stream": "true"},
+        ) as answer,
+    ):
+        if answer.is_error:
+            answer.read()
+            _check(answer)
+        for event in _events(answer):
+            if event["type"] == "transcript.text.delta":
+                _show(event["delta"], bar)
+                bar.update(max(0.0, event["end"] - bar.n))
+        bar.update(max(0.0, (duration_s or 0.0) - bar.n))
+    print()
+    took_s = time.monotonic() - began
+    if duration_s:
+        speed = f", {duration_s / took_s:.1f} times real time"
+        print(f"{duration_s:.1f} s of audio in {took_s:.2f} s{speed}", file=sys.stderr)
+
+
+def _show(text: str, bar: "tqdm[NoReturn]") -> None:
+    """Print more text; on the terminal that has the bar, on lines above it."""
+    if bar.disable or not sys.stdout.isatty():
+        print(text, end="", flush=True)
+    else:
+        bar.write(text.strip())
+
+
+def _events(answer: httpx.Response) -> Iterator[dict[str, Any]]:
+    """Parse server-sent events; a failure in mid-stream is raised."""
+    for line in answer.iter_lines():
+        if not line.startswith("data: "):
+            continue
+        event = json.loads(line.removeprefix("data: "))
+        if "error" in event:
+            raise CommandError(event["error"]["message"])
+        yield event
+
+
+def _check(answer: httpx.Response) -> None:
+    if not answer.is_error:
+        return
+    try:
+        message = answer.json()["error"]["message"]
+    except (ValueError, KeyError, TypeError):
+        message = answer.text[:200]
+    wait = answer.headers.get("retry-after")
+    again = f" (try again in {wait} s)" if wait else ""
+    raise CommandError(f"the server answered {answer.status_code}: {message}{again}")
+
+
+def _duration_s(file: Path) -> float | None:
+    """Read the length that a file states, for the progress bar; None if none."""
+    try:
+        with av.open(file) as container:
+            return container.duration / 1e6 if container.duration else None
+    except (av.FFmpegError, OSError):
+        return None
