@@ -8,7 +8,6 @@ never send, plain HTTP. Rules that the tests of a module hold already are listed
 """
 
 import importlib
-import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,11 +16,9 @@ from typing import Any
 import httpx
 import openai
 import pytest
-import uvicorn
 from openai import OpenAI
 
-import server
-from config import Settings
+from server import Server, create_app
 from tests.fakes import ScriptedModel
 from tests.serving import ServerProcess, app_in_thread, wait_for
 from tests.test_api import (
@@ -561,22 +558,13 @@ class TestErrors:
 
         assert "response_format 'yaml' is not supported" in answer["message"]
 
-    def test_idle_connections_are_kept_longer_than_clients_keep_them(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_idle_connections_are_kept_longer_than_clients_keep_them(self) -> None:
         """LiveKit uses them again for two minutes."""
-        configured: list[uvicorn.Config] = []
+        ours = settings()
 
-        class Server(uvicorn.Server):
-            def run(self, sockets: Any = None) -> None:
-                configured.append(self.config)
+        configured = Server(create_app(ours), ours).config
 
-        monkeypatch.setattr(uvicorn, "Server", Server)
-        monkeypatch.setattr(signal, "signal", lambda *_: None)
-
-        server._serve(Settings(model_card="omniASR_CTC_demo"))
-
-        assert configured[0].timeout_keep_alive > 120
+        assert configured.timeout_keep_alive > 120
 
 
 class TestOtherPlaces:
