@@ -28,7 +28,7 @@ _ONSET = round(1.3 * SAMPLE_RATE)
 # has more pauses to be wrong about, so it waits longer, one part in so many of its
 # length, but not so long that the final is late at its endpoint.
 SPECULATE_AFTER = 3 * FRAME_SAMPLES
-_LENGTH_TO_SILENCE = 48
+_LENGTH_TO_SILENCE = 64
 _LATEST_SPECULATION = round(0.3 * SAMPLE_RATE)
 
 # After the end of speech hypotheses go on until the margin lies in silence, and a

@@ -302,7 +302,7 @@ class TestEndpoints:
 
 class TestSuspicion:
     @pytest.mark.parametrize(
-        ("length_s", "silence_s"), [(2, 0.096), (12, 0.25), (35, 0.3)]
+        ("length_s", "silence_s"), [(2, 0.096), (12, 0.19), (35, 0.3)]
     )
     def test_a_long_utterance_is_heard_on_suspicion_later(
         self, length_s: float, silence_s: float
