@@ -231,6 +231,20 @@ class TestOverload:
             assert post(url, wav(3.0)).status_code == 200
         assert model.batches == [[16_000], [48_000]]
 
+    def test_so_do_all_windows_of_a_long_recording(self, model: ScriptedModel) -> None:
+        """None but the one the model is at is worked on for nobody."""
+        model.may_run.clear()
+        with app_in_thread(settings(batch_size=2), lambda: model) as url:
+            files = {"file": ("upload", wav(300))}
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(url + PATH, files=files, timeout=2.0)
+            wait_for(lambda: health(url)["requests"] == 0)
+            model.may_run.set()
+
+            assert post(url, wav(3.0)).status_code == 200
+        assert len(model.batches) == 2
+        assert model.batches[-1] == [48_000]
+
 
 def health(url: str) -> dict[str, Any]:
     answer = httpx.get(url + "/health").json()
