@@ -74,8 +74,9 @@ class StreamOptions:
 
     def stretched(self, chunk_duration_s: float) -> "StreamOptions":
         """Return these options for another nominal window."""
-        window = round(self.window * chunk_duration_s / NOMINAL_CHUNK_S)
-        longest = max(self.max_window, min(2 * window, MAX_WINDOW_SAMPLES))
+        ratio = chunk_duration_s / NOMINAL_CHUNK_S
+        longest = min(round(self.max_window * max(1.0, ratio)), MAX_WINDOW_SAMPLES)
+        window = min(round(self.window * ratio), longest)
         return replace(self, window=window, max_window=longest)
 
 

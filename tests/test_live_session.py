@@ -504,3 +504,20 @@ class TestMemory:
 
         early = max(sizes[minutes] for minutes in range(5, 11))
         assert max(sizes.values()) <= 1.2 * early
+
+
+class TestOptions:
+    @pytest.mark.parametrize("profile", PROFILES)
+    def test_the_nominal_window_changes_nothing(self, profile: str) -> None:
+        """Profiles are written down for it."""
+        assert PROFILES[profile].stretched(5.0) == PROFILES[profile]
+
+    @pytest.mark.parametrize("chunk_duration_s", [1.0, 5.0, 40.0])
+    @pytest.mark.parametrize("profile", PROFILES)
+    def test_windows_stay_within_what_the_model_takes(
+        self, profile: str, chunk_duration_s: float
+    ) -> None:
+        """However far they are stretched."""
+        options = PROFILES[profile].stretched(chunk_duration_s)
+
+        assert options.window <= options.max_window <= ctc.MAX_WINDOW_SAMPLES
