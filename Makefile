@@ -10,7 +10,7 @@ NODE_STAMP := tests/node/node_modules/.installed
 SOURCES := $(wildcard *.py) client tests benchmarks tools
 
 # Everything needs the environment, and says nothing while it is up to date.
-.PHONY: demo serve test check oracle lock download clean
+.PHONY: demo serve test test-light check oracle lock download clean
 
 demo: $(STAMP)
 	$(BIN)/python -m tools.demo
@@ -26,6 +26,17 @@ check: $(STAMP)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 
+# The model, REST and streaming tests without fairseq2, on a newer PyTorch, with each
+# of these Pythons that is here.
+LIGHT_PYTHONS ?= 3.11 3.13
+LIGHT_TESTS := tests/test_architecture.py tests/test_cards.py tests/test_checkpoint.py \
+  tests/test_downloads.py tests/test_linear_layers.py tests/test_model.py \
+  tests/test_api.py tests/test_server.py tests/test_event_stream.py \
+  tests/test_vad_model.py $(wildcard tests/test_live*.py tests/test_realtime*.py)
+
+test-light:
+	sh tools/test_light.sh "$(LIGHT_PYTHONS)" $(LIGHT_TESTS)
+
 # The long comparison with upstream's own pipeline: hours on two cores.
 oracle: $(STAMP)
 	$(BIN)/python -m pytest -m oracle
@@ -33,13 +44,19 @@ oracle: $(STAMP)
 download: $(STAMP)
 	$(BIN)/python -m tools.download $(MODEL_CARD)
 
-# Newest releases that fit the .in files, for Linux and macOS alike.
+# Newest releases that fit the .in files, for Linux and macOS alike. The light
+# environment leaves out what only PyTorch's CUDA builds need: pip adds it by itself.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+  --custom-compile-command "make lock"
+LIGHT = --no-config --no-annotate
+WITHOUT_CUDA = grep -vE "^(cuda|nvidia|triton)"
+
 lock: $(STAMP)
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
-	  --custom-compile-command "make lock" requirements.in -o requirements.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
-	  --custom-compile-command "make lock" -c requirements.txt \
-	  requirements-dev.in -o requirements-dev.txt
+	$(COMPILE) --upgrade requirements.in -o requirements.txt
+	$(COMPILE) -c requirements.txt requirements-dev.in -o requirements-dev.txt
+	$(COMPILE) $(LIGHT) requirements-light.in | $(WITHOUT_CUDA) > requirements-light.txt
+	$(COMPILE) $(LIGHT) -c requirements-light.txt requirements-light.in \
+	  requirements-tests.in | $(WITHOUT_CUDA) > requirements-light-tests.txt
 
 $(STAMP): requirements.txt requirements-dev.txt tools/find_python.sh
 	rm -rf $(VENV)
@@ -55,4 +72,4 @@ $(NODE_STAMP): tests/node/package.json | $(STAMP)
 	touch $(NODE_STAMP)
 
 clean:
-	rm -rf $(VENV) tests/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-light-* tests/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -24,11 +24,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
@@ -184,10 +183,10 @@ class ASRModel:
         long_enough = [window for window in windows if ctc.n_frames(len(window))]
         if not long_enough:
             return [_NO_FRAMES] * len(windows)
-        blocks = [_labels(block) for block in self._logits(long_enough)]
-        ids, probs, blank_probs = (
-            np.concatenate(parts) for parts in zip(*blocks, strict=True)
-        )
+        blocks = [best_labels(block) for block in self._logits(long_enough)]
+        ids = np.concatenate([block.ids for block in blocks])
+        probs = np.concatenate([block.probs for block in blocks])
+        blank_probs = np.concatenate([block.blank_probs for block in blocks])
         return [
             FrameLabels(ids[first:end], probs[first:end], blank_probs[first:end])
             for first, end in pairwise([0, *accumulate(lengths)])
@@ -290,22 +289,21 @@ def remember_features(window: ModelInput, features: Tensor) -> None:
         window.cache.normalisation = window.normalisation
 
 
-def _labels(logits: Tensor) -> tuple[NDArray[Any], ...]:
+def best_labels(logits: Tensor) -> FrameLabels:
     """Take the most likely label of each frame and what the model thought of it.
 
     Logits stay where they are; three numbers a frame leave the device.
 
     Args:
         logits: Shape (n_frames, n_labels).
-
-    Returns:
-        What `FrameLabels` holds, in its order.
     """
     best, ids = logits.max(dim=-1)
     log_norm = logits.float().logsumexp(dim=-1)
     probs = (best.float() - log_norm).exp()
     blank_probs = (logits[:, ctc.BLANK].float() - log_norm).exp()
-    return ids.int().cpu().numpy(), probs.cpu().numpy(), blank_probs.cpu().numpy()
+    return FrameLabels(
+        ids.int().cpu().numpy(), probs.cpu().numpy(), blank_probs.cpu().numpy()
+    )
 
 
 def choose_device(wanted: str) -> torch.device:

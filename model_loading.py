@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -22,9 +21,6 @@ from ctc import Vocabulary
 from linear_layers import maker_for
 from wav2vec2 import Wav2Vec2, Weights, reference_logits
 from word_times import UNMEASURED, SpikeOffsets
-
-if TYPE_CHECKING:
-    from fairseq2.data.tokenizers import Tokenizer
 
 # Beside the weights: activations of one batch, the allocator, Python itself.
 _WORKING_MEMORY_BYTES = 400 << 20
@@ -66,15 +62,14 @@ def load(
     Raises:
         ModelUnavailable: For every reason that a user can do something about.
     """
-    cards.start_fairseq2(model_dir)
-    card = cards.find_card(card_name)
+    card = cards.find_card(card_name, model_dir=model_dir)
     offsets = cards.spike_offsets(card)
     architecture = cards.architecture_of(card)
-    weights_file, tokenizer = cards.fetch(card, progress)
+    weights_file, tokenizer = cards.fetch(card, progress, model_dir=model_dir)
     progress("loading the weights")
     _check_memory(card_name, architecture, device, dtype)
     network = _build(card_name, weights_file, architecture, device, dtype)
-    vocabulary = read_vocabulary(load_tokenizer(tokenizer))
+    vocabulary = read_vocabulary(tokenizer)
     if len(vocabulary.texts) < architecture.n_labels:
         raise ModelUnavailable(
             f"The tokenizer of {card_name} ({tokenizer}) has "
@@ -164,27 +159,20 @@ def free_memory(device: torch.device) -> int:
     return min(free, limit - used + cached)
 
 
-def load_tokenizer(path: Path) -> "Tokenizer":
-    """Load a character tokenizer.
-
-    Raises:
-        ModelUnavailable: The file is no such thing.
-    """
-    from fairseq2.data.tokenizers import TokenizerModelError
-    from fairseq2.data.tokenizers.char import load_char_tokenizer
-
-    try:
-        return load_char_tokenizer(path, None)
-    except (TokenizerModelError, OSError, RuntimeError) as error:
-        raise ModelUnavailable(f"The tokenizer cannot be read: {path}") from error
-
-
-def read_vocabulary(tokenizer: "Tokenizer") -> Vocabulary:
+def read_vocabulary(path: Path) -> Vocabulary:
     """Ask a tokenizer for the text of every label by itself.
 
-    Its decoder maps control symbols to nothing and joins the rest without
-    change, so the texts of a sequence, joined, are the text of the sequence.
+    Control symbols decode to nothing and characters to themselves, so the texts of
+    a sequence, joined, are the text of the sequence.
+
+    Raises:
+        ModelUnavailable: The file is no tokenizer.
     """
-    decode = tokenizer.create_decoder(skip_special_tokens=True)
-    size = tokenizer.vocab_info.size
-    return Vocabulary(tuple(decode(torch.tensor([label])) for label in range(size)))
+    from sentencepiece import SentencePieceProcessor
+
+    try:
+        tokenizer = SentencePieceProcessor(model_proto=path.read_bytes())
+    except (OSError, RuntimeError) as error:
+        raise ModelUnavailable(f"The tokenizer cannot be read: {path}") from error
+    labels = range(tokenizer.vocab_size())
+    return Vocabulary(tuple(tokenizer.decode([label]) for label in labels))

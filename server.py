@@ -32,8 +32,8 @@ import realtime_route
 import schemas
 import transcriptions
 from auth import ApiKeyGate
-from cards import cached_bytes
 from config import Settings, describe_errors
+from downloads import cached_bytes
 from errors import (
     REFUSALS,
     RETRY_S,
@@ -280,10 +280,6 @@ class Server(uvicorn.Server):
 
 def main() -> int:
     """Run the server until it is told to stop; return the exit status."""
-    if sys.version_info[:2] != (3, 11):
-        found = ".".join(map(str, sys.version_info[:3]))
-        print(f"This needs Python 3.11; it was started with {found}.", file=sys.stderr)  # noqa: T201
-        return 2
     try:
         settings = Settings()
     except ValidationError as error:

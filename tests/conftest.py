@@ -5,12 +5,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-import cards
 from model import ASRModel
 from tests.serving import ServerProcess, server_process
-
-# Tests import fairseq2 themselves, which wants the library to be there already.
-cards.preload_libsndfile()
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("any machine", deadline=None)

@@ -40,6 +40,8 @@ SHELL = {
     "audio_timeline",
     "cards",
     "checkpoint",
+    "downloads",
+    "fairseq2_assets",
     "linear_layers",
     "live_stream",
     "model",
@@ -169,3 +171,9 @@ def test_protocols_do_no_io(name: str) -> None:
 def test_the_edge_imports_torch_only_with_the_model(name: str) -> None:
     """The server listens before torch is there."""
     assert not imports_of(MODULES[name]) & {"torch", "fairseq2", "omnilingual_asr"}
+
+
+@pytest.mark.parametrize("name", sorted((CORE | SHELL | EDGE) - {"fairseq2_assets"}))
+def test_fairseq2_is_imported_in_one_place(name: str) -> None:
+    """Where it is asked for cards that only it has."""
+    assert not imports_of(MODULES[name]) & {"fairseq2", "omnilingual_asr"}

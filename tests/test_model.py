@@ -69,17 +69,6 @@ class TestCards:
         assert (ours[0].ids == copied[0].ids).all()
         assert copy.spike_offsets == demo_model.spike_offsets
 
-    def test_every_released_ctc_card_is_known(self) -> None:
-        """Two versions of four sizes, resolved by omnilingual-asr's own store."""
-        cards.start_fairseq2(None)
-        sizes = ("300M", "1B", "3B", "7B")
-        released = {f"omniASR_CTC_{s}{v}" for s in sizes for v in ("", "_v2")}
-
-        assert {*released, "omniASR_CTC_demo"} == set(cards.known_models())
-        for name in released:
-            card = cards.find_card(name)
-            assert str(card.field("checkpoint").as_uri()).startswith("https://")
-
     def test_an_unknown_name_is_answered_with_near_ones(self) -> None:
         """And with all there are."""
         with pytest.raises(ModelUnavailable) as error:

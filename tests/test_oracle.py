@@ -8,21 +8,22 @@ counted out, and nothing else is.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from omnilingual_asr.models.inference.pipeline import ASRInferencePipeline
 from sentencepiece import sentencepiece_model_pb2
 
+import cards
 import ctc
 import model_loading
 from architecture import Architecture, from_card
 from ctc import MAX_WINDOW_S
 from linear_layers import maker_for
-from model import ASRModel
+from model import ASRModel, best_labels
 from model_input import ModelInput
 from model_loading import LoadedModel
 from samples import SAMPLE_RATE, Samples
@@ -38,7 +39,7 @@ class Pair:
     """One set of weights behind our code and behind upstream's."""
 
     ours: ASRModel
-    pipeline: ASRInferencePipeline
+    pipeline: Any
 
     def upstream(self, clip: Samples) -> tuple[torch.Tensor, str]:
         """Logits, shape (n_frames, n_labels), and text, by the front door."""
@@ -55,10 +56,7 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def demo_pair(demo_model: ASRModel) -> Pair:
-    pipeline = ASRInferencePipeline(
-        "omniASR_CTC_demo", device="cpu", dtype=torch.float32
-    )
-    return Pair(demo_model, pipeline)
+    return Pair(demo_model, upstream.pipeline_of("omniASR_CTC_demo"))
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +66,9 @@ def pair_300m(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     module = upstream.module_of(config)
     path = tmp_path_factory.mktemp("tokenizer") / "stand_in.model"
     path.write_bytes(_stand_in_tokenizer(config.target_vocab_size))
-    tokenizer = model_loading.load_tokenizer(path)
-    pipeline = ASRInferencePipeline(
-        None, model=module, tokenizer=tokenizer, device="cpu", dtype=torch.float32
-    )
-    ours = model_of(module, from_card("300m_v2"), tokenizer)
+    tokenizer = upstream.tokenizer_of(path)
+    pipeline = upstream.pipeline_of(None, model=module, tokenizer=tokenizer)
+    ours = model_of(module, from_card("300m_v2"), path)
     return Pair(ours, pipeline)
 
 
@@ -97,7 +93,33 @@ class TestArchitecture300M:
         compare(pair_300m, clips(200))
 
 
-def model_of(module: Any, architecture: Architecture, tokenizer: Any) -> ASRModel:
+class TestTokenizers:
+    """Our text of every label is what fairseq2's decoder makes of it."""
+
+    def test_the_demo_models(self) -> None:
+        """A few dozen characters."""
+        path = cards.ASSETS / "demo" / "omniASR_CTC_demo_tokenizer.model"
+
+        compare_tokenizers(path, n_labels=58)
+
+    def test_one_of_the_size_of_the_released_ones(self, tmp_path: Path) -> None:
+        """Ten thousand, of which some are control symbols."""
+        path = tmp_path / "stand_in.model"
+        path.write_bytes(_stand_in_tokenizer(10_288))
+
+        compare_tokenizers(path, n_labels=10_288)
+
+
+def compare_tokenizers(path: Path, *, n_labels: int) -> None:
+    decode = upstream.tokenizer_of(path).create_decoder(skip_special_tokens=True)
+
+    texts = model_loading.read_vocabulary(path).texts
+
+    assert len(texts) == n_labels
+    assert list(texts) == [decode(torch.tensor([label])) for label in range(n_labels)]
+
+
+def model_of(module: Any, architecture: Architecture, tokenizer: Path) -> ASRModel:
     """Build our model of a fairseq2 module's weights."""
     cpu, state = torch.device("cpu"), module.state_dict()
     weights = Weights(state, cpu, torch.float32, maker_for(cpu, torch.float32))
@@ -146,8 +168,8 @@ def compare_batch(
     references: Sequence[tuple[torch.Tensor, str]],
 ) -> None:
     """Compare one padded batch with what upstream says of each clip alone."""
-    windows = [ModelInput(clip) for clip in clips]
-    logits, frames = pair.ours.logits(windows), pair.ours.label_frames(windows)
+    logits = pair.ours.logits([ModelInput(clip) for clip in clips])
+    frames = [best_labels(rows) for rows in logits]
     for row, (reference, text) in enumerate(references):
         assert len(logits[row]) == len(reference) == ctc.n_frames(len(clips[row]))
         assert (logits[row] - reference).abs().max() <= TOLERANCE

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fairseq2.assets import AssetCard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ import cards
 import ctc
 import word_times
 from benchmarks import word_times as benchmark
-from cards import ModelUnavailable
+from cards import Card, ModelUnavailable
 from ctc import FRAME_LENGTH, FRAME_SHIFT, Word
 from model import ASRModel
 from samples import SAMPLE_RATE, Samples
@@ -319,11 +318,11 @@ class TestOffsetsOfACard:
 
     def test_a_card_that_says_nothing_gets_the_defaults(self) -> None:
         """Models nobody has measured are served all the same."""
-        assert cards.spike_offsets(AssetCard("some", {})) == UNMEASURED
+        assert cards.spike_offsets(Card("some", {})) == UNMEASURED
 
     def test_milliseconds_become_samples(self) -> None:
         """Cards speak in milliseconds, the core in samples."""
-        card = AssetCard("some", {"spike_offsets_ms": {"start": 60, "end": 120}})
+        card = Card("some", {"spike_offsets_ms": {"start": 60, "end": 120}})
 
         assert cards.spike_offsets(card) == OFFSETS
 
@@ -340,7 +339,7 @@ class TestOffsetsOfACard:
     )
     def test_anything_else_is_refused(self, value: object) -> None:
         """A card that cannot be meant is named, with what it may say."""
-        card = AssetCard("some", {"spike_offsets_ms": value})
+        card = Card("some", {"spike_offsets_ms": value})
 
         with pytest.raises(ModelUnavailable, match="some has spike_offsets_ms"):
             cards.spike_offsets(card)

@@ -1,6 +1,9 @@
-"""fairseq2's own module, for the tests that compare ours with it."""
+"""fairseq2's own parts, for the tests that compare ours with them."""
 
 import copy
+import importlib.util
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,13 +11,16 @@ import torch
 from torch import Tensor
 
 import cards
+import fairseq2_assets
 
-pytest.importorskip("fairseq2", reason="compares with fairseq2, which is not here")
+# The light environment has no fairseq2; `make test-light` says that it is meant.
+if importlib.util.find_spec("fairseq2") is None and os.environ.get("LIGHT"):
+    pytest.skip("compares with fairseq2, which is not here", allow_module_level=True)
 
 
 def config_of(arch: str, *, n_layers: int | None = None) -> Any:
     """Return fairseq2's configuration of an architecture, with fewer layers or not."""
-    cards.start_fairseq2(None)
+    fairseq2_assets.start()
     from fairseq2.models.wav2vec2.asr.config import Wav2Vec2AsrConfig
     from fairseq2.runtime.config_registry import get_config
     from fairseq2.runtime.dependency import get_dependency_resolver
@@ -49,3 +55,19 @@ def logits_of(module: Any, wave: Tensor) -> Tensor:
     layout = BatchLayout((1, len(wave)), [len(wave)], device=wave.device)
     logits: Tensor = module(wave[None], layout)[0][0]
     return logits
+
+
+def tokenizer_of(path: Path) -> Any:
+    """Load a character tokenizer with fairseq2's own code."""
+    fairseq2_assets.start()
+    from fairseq2.data.tokenizers.char import load_char_tokenizer
+
+    return load_char_tokenizer(path, None)
+
+
+def pipeline_of(card: str | None, **parts: Any) -> Any:
+    """Build `ASRInferencePipeline`, in float32 on the CPU, of a card or of parts."""
+    fairseq2_assets.start(cards.ASSETS / "demo")
+    from omnilingual_asr.models.inference.pipeline import ASRInferencePipeline
+
+    return ASRInferencePipeline(card, device="cpu", dtype=torch.float32, **parts)

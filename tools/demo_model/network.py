@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-import cards
+import fairseq2_assets
 from tools.demo_model.vocabulary import N_WORD_LABELS, TOKENS
 
 CHANNELS: Final = 64
@@ -54,7 +54,7 @@ def config_override() -> dict[str, Any]:
 
 def create_model() -> nn.Module:
     """Build the untrained network through fairseq2's factory."""
-    cards.start_fairseq2(None)
+    fairseq2_assets.start()
     from fairseq2.models.wav2vec2.asr.config import Wav2Vec2AsrConfig
     from fairseq2.models.wav2vec2.asr.factory import create_wav2vec2_asr_model
     from fairseq2.runtime.config_registry import get_config
