@@ -79,9 +79,11 @@ class Settings(BaseSettings):
         "auto",
         description="`auto`, `cuda`, `cuda:N`, `mps` or `cpu`.",
     )
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
         "auto",
-        description="Arithmetic; `auto` is bfloat16 where the processor has it.",
+        description=(
+            "Arithmetic; `auto`: bfloat16 where the processor has it. `int8`: CPUs."
+        ),
     )
     self_check: Literal["fallback", "stop"] = Field(
         "fallback",

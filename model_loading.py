@@ -94,9 +94,14 @@ def _build(
     dtype: torch.dtype,
 ) -> Wav2Vec2:
     try:
+        make_linear = maker_for(device, dtype)
+    except RuntimeError as error:
+        raise ModelUnavailable(f"DTYPE=int8: {error} Set DTYPE=auto.") from error
+    # 8 bits are for the weights of linear layers; what flows between is float32.
+    flowing = torch.float32 if dtype == torch.int8 else dtype
+    try:
         state = _read(name, path, architecture)
-        weights = Weights(state, device, dtype, maker_for(device, dtype))
-        return Wav2Vec2(weights, architecture)
+        return Wav2Vec2(Weights(state, device, flowing, make_linear), architecture)
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise ModelUnavailable(_memory_advice(name, device)) from error
     except RuntimeError as error:
@@ -122,8 +127,11 @@ def _check_memory(
     name: str, architecture: Architecture, device: torch.device, dtype: torch.dtype
 ) -> None:
     """Refuse a model that cannot fit before the system starts to kill for it."""
-    n_weights = sum(prod(shape) for shape in architecture.shapes().values())
-    needed = _WORKING_MEMORY_BYTES + n_weights * dtype.itemsize
+    other = torch.float32 if dtype == torch.int8 else dtype
+    needed = _WORKING_MEMORY_BYTES + sum(
+        prod(shape) * (dtype if len(shape) == 2 else other).itemsize
+        for shape in architecture.shapes().values()
+    )
     if needed > (free := free_memory(device)):
         raise ModelUnavailable(
             f"{_memory_advice(name, device)} It needs about {needed / 2**30:.1f} GiB "

@@ -43,7 +43,7 @@ class Weights:
 
     Attributes:
         state: By the names of `Architecture.shapes`.
-        dtype: Of what flows between the layers.
+        dtype: Of what flows between the layers, and of the weights.
         make_linear: Makes a linear layer of a weight and a bias.
     """
 

@@ -2,11 +2,11 @@
 
 import platform
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
-_PACKAGES: Final = ("numpy", "torch", "fairseq2", "omnilingual-asr")
+_PACKAGES: Final = ("numpy", "torch", "fairseq2", "omnilingual-asr", "onnxruntime")
 
 
 def environment() -> dict[str, str]:
@@ -17,5 +17,32 @@ def environment() -> dict[str, str]:
         capture_output=True,
         text=True,
     ).stdout.strip()
-    versions = {package: version(package) for package in _PACKAGES}
+    versions = {package: _version(package) for package in _PACKAGES}
     return {"commit": commit, "python": platform.python_version(), **versions}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
+
+
+def processor() -> dict[str, str]:
+    """Return the processor's name and the widest vectors that PyTorch uses on it."""
+    import torch
+
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    for line in lines:
+        if line.startswith("model name"):
+            name = line.split(":", 1)[1].strip()
+            break
+    amx = " AMX" if torch.cpu._is_amx_tile_supported() else ""
+    return {
+        "processor": name,
+        "instructions": torch.backends.cpu.get_cpu_capability() + amx,
+    }

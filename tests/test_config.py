@@ -127,7 +127,7 @@ class TestErrors:
             "  BATCH_SIZE='0': must be a whole number at least 1 and at most 256",
             "  VAD_ENABLED='perhaps': must be on, yes, true, 1, off, no, false or 0",
             "  DEVICE='tpu': must be auto, cuda, cuda:N, mps or cpu",
-            "  DTYPE='int4': must be one of auto, float32, bfloat16, float16",
+            "  DTYPE='int4': must be one of auto, float32, bfloat16, float16, int8",
             "  MODEL_DIR='/no/such/folder': must be an existing folder",
         ):
             assert line in lines

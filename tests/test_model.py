@@ -246,6 +246,20 @@ class TestDevices:
         assert choose_dtype("auto", cpu) in (torch.float32, torch.bfloat16)
         assert choose_dtype("auto", torch.device("mps")) is torch.float32
 
+    def test_8_bit_layers_are_for_cpus(
+        self, make_card: MakeCard, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """And are never taken unless asked for."""
+        folder = make_card()
+        model = load(folder, dtype="int8")
+        gone = torch.device("meta")
+        monkeypatch.setattr(model_module, "choose_device", lambda device: gone)
+
+        assert model.dtype_name == "int8"
+        assert choose_dtype("auto", torch.device("cpu")) is not torch.int8
+        with pytest.raises(ModelUnavailable, match=r"DTYPE=int8.*DTYPE=auto"):
+            load(folder, dtype="int8")
+
     def test_the_number_of_threads_is_set(self, make_card: MakeCard) -> None:
         """NUM_THREADS, for whoever shares the machine."""
         before = torch.get_num_threads()
@@ -257,7 +271,7 @@ class TestDevices:
 
 
 class TestSelfCheck:
-    @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+    @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
     def test_right_arithmetic_passes(self, make_card: MakeCard, dtype: str) -> None:
         """Far below the tolerance, and nearly every label is the same."""
         check = load(make_card(), dtype=dtype, on_failed_check="stop").self_check
