@@ -10,7 +10,7 @@ NODE_STAMP := tests/node/node_modules/.installed
 SOURCES := $(wildcard *.py) client tests benchmarks tools
 
 # Everything needs the environment, and says nothing while it is up to date.
-.PHONY: demo serve test test-light check oracle lock download clean
+.PHONY: demo serve test test-light check oracle throughput lock download clean
 
 demo: $(STAMP)
 	$(BIN)/python -m tools.demo
@@ -40,6 +40,11 @@ test-light:
 # The long comparison with upstream's own pipeline: hours on two cores.
 oracle: $(STAMP)
 	$(BIN)/python -m pytest -m oracle
+
+# The 300M architecture beside Meta's pipeline and ONNX Runtime: an hour on two cores.
+throughput: $(STAMP)
+	$(BIN)/python -m pip install --quiet -r requirements-benchmarks.in -c requirements-dev.txt
+	$(BIN)/python -m benchmarks.throughput
 
 download: $(STAMP)
 	$(BIN)/python -m tools.download $(MODEL_CARD)

@@ -17,6 +17,7 @@ Instances are never changed and may be shared by threads.
 """
 
 import importlib.util
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,11 @@ class SileroVad:
         if package is None or package.origin is None:
             raise FileNotFoundError("The package silero-vad is not installed.")
         load: Callable[[Path], Any] = torch.jit.load  # has no types
-        script = load(Path(package.origin).parent / _NETWORK)
+        with warnings.catch_warnings():
+            # Deprecated since PyTorch 2.13; the package has these weights in no
+            # other form that PyTorch reads.
+            warnings.filterwarnings("ignore", ".*torch.jit", DeprecationWarning)
+            script = load(Path(package.origin).parent / _NETWORK)
         weights = {
             name: tensor.numpy() for name, tensor in script._model.state_dict().items()
         }

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sentencepiece import sentencepiece_model_pb2
 
 import cards
 import ctc
 import model_loading
 from architecture import Architecture, from_card
+from benchmarks.random_model import stand_in_tokenizer
 from ctc import MAX_WINDOW_S
 from linear_layers import maker_for
 from model import ASRModel, best_labels
@@ -65,7 +65,7 @@ def pair_300m(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     config = upstream.config_of("300m_v2")
     module = upstream.module_of(config)
     path = tmp_path_factory.mktemp("tokenizer") / "stand_in.model"
-    path.write_bytes(_stand_in_tokenizer(config.target_vocab_size))
+    path.write_bytes(stand_in_tokenizer(config.target_vocab_size))
     tokenizer = upstream.tokenizer_of(path)
     pipeline = upstream.pipeline_of(None, model=module, tokenizer=tokenizer)
     ours = model_of(module, from_card("300m_v2"), path)
@@ -105,7 +105,7 @@ class TestTokenizers:
     def test_one_of_the_size_of_the_released_ones(self, tmp_path: Path) -> None:
         """Ten thousand, of which some are control symbols."""
         path = tmp_path / "stand_in.model"
-        path.write_bytes(_stand_in_tokenizer(10_288))
+        path.write_bytes(stand_in_tokenizer(10_288))
 
         compare_tokenizers(path, n_labels=10_288)
 
@@ -184,23 +184,3 @@ def compare_batch(
 def _too_close_to_call(logits: torch.Tensor) -> torch.Tensor:
     best = logits.topk(2, dim=-1).values
     return (best[:, 0] - best[:, 1]) < TOLERANCE
-
-
-def _stand_in_tokenizer(size: int) -> bytes:
-    """Describe a character tokenizer with as many pieces as the released one."""
-    proto: Any = sentencepiece_model_pb2  # generated, without types
-    model = proto.ModelProto()
-    piece_type = proto.ModelProto.SentencePiece
-    special = (("<s>", 3), ("<pad>", 3), ("</s>", 3), ("<unk>", 2))
-    letters = [(chr(0x4E00 + index), 1) for index in range(size - len(special) - 1)]
-    for rank, (piece, kind) in enumerate([*special, ("▁", 1), *letters]):
-        model.pieces.append(piece_type(piece=piece, score=-float(rank), type=kind))
-    model.trainer_spec.model_type = 4  # characters
-    model.trainer_spec.bos_id, model.trainer_spec.pad_id = 0, 1
-    model.trainer_spec.eos_id, model.trainer_spec.unk_id = 2, 3
-    model.trainer_spec.vocab_size = size
-    model.normalizer_spec.add_dummy_prefix = False
-    model.normalizer_spec.remove_extra_whitespaces = False
-    serialized = model.SerializeToString()
-    assert isinstance(serialized, bytes)
-    return serialized

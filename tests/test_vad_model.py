@@ -16,6 +16,9 @@ from tests import composer
 from vad import FRAME_SAMPLES, START_PROB, STAY_PROB, SpeechSpans, SpeechStart
 from vad_model import SileroVad, VadStates, VadStream
 
+# The package's network is read in PyTorch's older way, deprecated since 2.13.
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+
 
 @pytest.fixture(scope="module")
 def vad() -> SileroVad:
