@@ -1,16 +1,19 @@
 # make demo   runs the server on a bundled recording, start to finish
-# make test   runs the tests
+# make test   runs the tests; make test-agents those of voice agents
 # Everything lives in .venv, which is rebuilt when the requirements change.
 
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+AGENTS := .venv-agents
+AGENTS_STAMP := $(AGENTS)/.installed
+UTTERANCES := 20
 NODE_STAMP := tests/node/node_modules/.installed
-SOURCES := $(wildcard *.py) client tests benchmarks tools
+SOURCES := $(wildcard *.py) client tests benchmarks tools examples
 
 # Everything needs the environment, and says nothing while it is up to date.
-.PHONY: demo serve test test-light check oracle throughput lock download clean
+.PHONY: demo serve test test-light test-agents check oracle throughput lock download clean
 
 demo: $(STAMP)
 	$(BIN)/python -m tools.demo
@@ -20,6 +23,11 @@ serve: $(STAMP)
 
 test: $(STAMP) $(NODE_STAMP)
 	$(BIN)/python -m pytest -m "not oracle and not gpu"
+
+# Voice agents in an environment of their own, against the real server.
+test-agents: $(STAMP) $(AGENTS_STAMP)
+	$(AGENTS)/bin/python -m pytest -c tests/agents/pytest.ini --rootdir . \
+	  --confcutdir tests/agents tests/agents --utterances $(UTTERANCES)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check $(SOURCES)
@@ -62,6 +70,7 @@ lock: $(STAMP)
 	$(COMPILE) $(LIGHT) requirements-light.in | $(WITHOUT_CUDA) > requirements-light.txt
 	$(COMPILE) $(LIGHT) -c requirements-light.txt requirements-light.in \
 	  requirements-tests.in | $(WITHOUT_CUDA) > requirements-light-tests.txt
+	$(COMPILE) --upgrade requirements-agents.in -o requirements-agents.txt
 
 $(STAMP): requirements.txt requirements-dev.txt tools/find_python.sh
 	rm -rf $(VENV)
@@ -70,6 +79,13 @@ $(STAMP): requirements.txt requirements-dev.txt tools/find_python.sh
 	$(BIN)/python -m pip install --progress-bar on -r requirements-dev.txt
 	touch $(STAMP)
 
+$(AGENTS_STAMP): requirements-agents.txt tools/find_python.sh
+	rm -rf $(AGENTS)
+	"$$(sh tools/find_python.sh $(PYTHON))" -m venv $(AGENTS)
+	$(AGENTS)/bin/python -m pip install --quiet --upgrade pip
+	$(AGENTS)/bin/python -m pip install --quiet -r requirements-agents.txt
+	touch $(AGENTS_STAMP)
+
 # Node and npm come from a wheel, so the machine needs neither.
 $(NODE_STAMP): tests/node/package.json | $(STAMP)
 	$(BIN)/python -m tools.npm install --prefix tests/node \
@@ -77,4 +93,4 @@ $(NODE_STAMP): tests/node/package.json | $(STAMP)
 	touch $(NODE_STAMP)
 
 clean:
-	rm -rf $(VENV) .venv-light-* tests/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-light-* $(AGENTS) tests/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis

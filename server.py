@@ -55,6 +55,9 @@ VERSION = "0.1.0"
 
 logger = logging.getLogger("omniasr")
 
+# Where systemd puts the sockets that it hands over.
+_FIRST_HANDED_OVER = 3
+
 # Voice clients keep idle connections for two minutes and send on them again.
 _KEEP_ALIVE_S = 125
 
@@ -307,8 +310,21 @@ def _serve(settings: Settings) -> int:
     # there first. That is us, and being told to stop is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    server.run()
+    server.run(_handed_over() or None)
     return 1 if failed else 0
+
+
+def _handed_over() -> list[socket.socket]:
+    """Return the sockets that a supervisor listens on in our place.
+
+    While one process stops and another starts, they stay open, so no client is
+    refused; LiveKit's gives up for good when it is.
+    Source: sd_listen_fds(3), systemd's socket activation.
+    """
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return []
+    n = int(os.environ.get("LISTEN_FDS", "0"))
+    return [socket.socket(fileno=_FIRST_HANDED_OVER + k) for k in range(n)]
 
 
 if __name__ == "__main__":

@@ -8,6 +8,9 @@ from hypothesis import settings
 from model import ASRModel
 from tests.serving import ServerProcess, server_process
 
+# Has an environment of its own; see requirements-agents.in.
+collect_ignore = ["agents"]
+
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")

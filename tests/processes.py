@@ -10,14 +10,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
 ROOT = Path(__file__).parent.parent
-START_WITHIN_S = 120
+START_WITHIN_S = 240
 
 
 def wait_for(condition: Callable[[], bool], *, within_s: float = 30) -> None:
@@ -73,17 +73,46 @@ def server_process(
         settings: Variables of its environment.
     """
     ours = {"HOST": "127.0.0.1", "PORT": str(free_port()), **settings}
+    with _running([python, ROOT / "server.py"], log, ours) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def server_on(
+    listener: socket.socket,
+    log: Path,
+    *,
+    python: str | Path = sys.executable,
+    **settings: str,
+) -> Iterator[ServerProcess]:
+    """Start the real server on a socket that is handed over, as systemd does."""
+    ours = {"PORT": str(listener.getsockname()[1]), **settings}
+    hand_over = f'LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@" 3<&{listener.fileno()}'
+    command = ["bash", "-c", hand_over, python, ROOT / "server.py"]
+    with _running(command, log, ours, pass_fds=(listener.fileno(),)) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def _running(
+    command: Sequence[str | Path],
+    log: Path,
+    variables: Mapping[str, str],
+    *,
+    pass_fds: Collection[int] = (),
+) -> Iterator[ServerProcess]:
     with log.open("w") as output:
         process = subprocess.Popen(
-            [python, ROOT / "server.py"],
+            command,
+            pass_fds=pass_fds,
             cwd=log.parent,  # away from any .env
-            env={**os.environ, **ours},
+            env={**os.environ, **variables},
             stdout=output,
             stderr=output,
             text=True,
         )
     try:
-        yield ServerProcess(process, f"http://127.0.0.1:{ours['PORT']}", log)
+        yield ServerProcess(process, f"http://127.0.0.1:{variables['PORT']}", log)
     finally:
         process.kill()
         process.wait()

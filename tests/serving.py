@@ -14,6 +14,7 @@ from tests.processes import (
     START_WITHIN_S,
     ServerProcess,
     free_port,
+    server_on,
     server_process,
     wait_for,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "ServerProcess",
     "app_in_thread",
     "free_port",
+    "server_on",
     "server_process",
     "wait_for",
 ]

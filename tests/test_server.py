@@ -21,7 +21,13 @@ import websockets
 from config import Settings
 from scheduler import Model
 from tests.fakes import ScriptedModel
-from tests.serving import ServerProcess, app_in_thread, server_process, wait_for
+from tests.serving import (
+    ServerProcess,
+    app_in_thread,
+    server_on,
+    server_process,
+    wait_for,
+)
 
 PATH = "/v1/audio/transcriptions"
 
@@ -490,6 +496,18 @@ class TestStopping:
             server.process.terminate()
 
             assert server.process.wait(timeout=60) == 0
+
+    def test_a_socket_that_is_handed_over_is_never_closed(self, tmp_path: Path) -> None:
+        """The next process takes it while the last one stops; nobody is refused."""
+        model = {"MODEL_CARD": "omniASR_CTC_demo"}
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            with server_on(listener, tmp_path / "1", **model) as first:
+                first.wait_until_ready()
+                first.process.terminate()
+                assert first.process.wait(timeout=60) == 0
+            assert listens(first)
+            with server_on(listener, tmp_path / "2", **model) as second:
+                second.wait_until_ready()
 
 
 def listens(server: ServerProcess) -> bool:

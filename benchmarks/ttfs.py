@@ -1,0 +1,164 @@
+"""Measure time to final segment as Pipecat defines it, over HTTP and realtime.
+
+    .venv/bin/python -m benchmarks.ttfs                     # starts the demo model
+    .venv/bin/python -m benchmarks.ttfs --url http://host:8000
+
+Pipecat takes somebody for done 0.2 s after the end of speech (its VAD's `stop_secs`)
+and counts from the end of speech to the final text. So the clock starts at the end of
+the last word of a composed utterance; 0.2 s later the utterance is committed, or sent
+as a file with the half second of silence that Pipecat adds, and the clock stops when
+the text is here. Audio comes at the pace of speech, 20 ms at a time.
+
+What Pipecat's own VAD needs to notice the end is not in it: it is another network with
+another opinion of where speech ends. Goals: 225 / 250 / 280 ms at p50 / p95 / p99.
+"""
+
+import argparse
+import asyncio
+import base64
+import contextlib
+import io
+import json
+import tempfile
+import wave
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+
+import httpx
+import numpy as np
+import websockets
+
+from samples import SAMPLE_RATE, Samples
+from tests import composer
+from tests.composer import Composition
+from tests.processes import server_process
+
+STOP_S = 0.2  # Pipecat's VADParams.stop_secs
+TRAILING_S = 0.5  # of silence, which Pipecat adds to a file
+FRAME_S = 0.02
+GOALS_MS = (225, 250, 280)
+_FRAME = round(SAMPLE_RATE * FRAME_S)
+
+
+def pcm(samples: Samples) -> bytes:
+    return (np.clip(samples, -1, 1) * 32_767).astype("<i2").tobytes()
+
+
+def wav(samples: Samples) -> bytes:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(SAMPLE_RATE)
+        writer.writeframes(pcm(samples))
+    return file.getvalue()
+
+
+def heard_until_stop(utterance: Composition) -> Samples:
+    """Return the utterance up to where Pipecat takes it for ended."""
+    end = utterance.words[-1].end + round(STOP_S * SAMPLE_RATE)
+    return utterance.samples[:end]
+
+
+async def over_http(client: httpx.AsyncClient, utterance: Composition) -> float:
+    """Return the seconds from the end of speech to the text of a file."""
+    silence = np.zeros(round(TRAILING_S * SAMPLE_RATE), np.float32)
+    file = wav(np.concatenate([heard_until_stop(utterance), silence]))
+    now = asyncio.get_running_loop().time
+    began = now()
+    answer = await client.post(
+        "/v1/audio/transcriptions",
+        files={"file": ("audio.wav", file, "audio/wav")},
+        data={"model": "whisper-1", "language": "en"},
+    )
+    answer.raise_for_status()
+    return STOP_S + now() - began
+
+
+async def over_realtime(
+    socket: websockets.ClientConnection, utterance: Composition
+) -> float:
+    """Return the seconds from the end of speech to `completed`."""
+    samples = heard_until_stop(utterance)
+    now = asyncio.get_running_loop().time
+    began = now()
+    for k, start in enumerate(range(0, len(samples), _FRAME), start=1):
+        await asyncio.sleep(began + k * FRAME_S - now())
+        audio = base64.b64encode(pcm(samples[start : start + _FRAME])).decode()
+        event = {"type": "input_audio_buffer.append", "audio": audio}
+        await socket.send(json.dumps(event))
+    committed = now()
+    await socket.send(json.dumps({"type": "input_audio_buffer.commit"}))
+    while True:
+        event = json.loads(await socket.recv())
+        if str(event["type"]).endswith("input_audio_transcription.completed"):
+            return STOP_S + now() - committed
+
+
+async def measure(url: str, utterances: list[Composition]) -> dict[str, list[float]]:
+    """Say all utterances over each way in turn; the first one warms up."""
+    found: dict[str, list[float]] = {"HTTP": [], "realtime": []}
+    address = url.replace("http", "ws", 1) + "/v1/realtime?intent=transcription"
+    async with (
+        httpx.AsyncClient(base_url=url, timeout=60) as client,
+        websockets.connect(address) as socket,
+    ):
+        audio_format = {"type": "audio/pcm", "rate": SAMPLE_RATE}
+        input = {"format": audio_format, "turn_detection": None}
+        session = {"type": "transcription", "audio": {"input": input}}
+        await socket.send(json.dumps({"type": "session.update", "session": session}))
+        for utterance in utterances:
+            found["HTTP"].append(await over_http(client, utterance))
+            found["realtime"].append(await over_realtime(socket, utterance))
+    return {way: seconds[1:] for way, seconds in found.items()}
+
+
+def compose(n: int, seed: int) -> list[Composition]:
+    rng = Random(seed)
+    recordings = composer.load()
+    return [
+        composer.random_composition(recordings, rng.randint(2, 8), rng=rng)
+        for _ in range(n)
+    ]
+
+
+@contextlib.contextmanager
+def served(url: str | None, dtype: str) -> Iterator[str]:
+    """Give the address of a server: the one that is named, or one of our own."""
+    if url is not None:
+        yield url
+        return
+    settings = {"MODEL_CARD": "omniASR_CTC_demo", "DTYPE": dtype}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        server_process(Path(folder) / "log", **settings) as server,
+    ):
+        server.wait_until_ready()
+        yield server.url
+
+
+def report(found: dict[str, list[float]]) -> str:
+    lines = ["TTFS in ms     p50   p95   p99   max    n"]
+    for way, seconds in found.items():
+        values = 1000 * np.percentile(seconds, [50, 95, 99, 100])
+        figures = " ".join(f"{value:5.0f}" for value in values)
+        lines.append(f"{way:12} {figures} {len(seconds):4}")
+    goals = " ".join(f"{goal:5}" for goal in GOALS_MS)
+    return "\n".join([*lines, f"{'goal':12} {goals}"])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--url", help="a running server; else one is started")
+    parser.add_argument("--dtype", default="auto", help="of a server that is started")
+    parser.add_argument("--utterances", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args(arguments)
+    utterances = compose(options.utterances + 1, options.seed)
+    with served(options.url, options.dtype) as url:
+        print(report(asyncio.run(measure(url, utterances))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""A server that restarts, or is full: the agents come back, and hear again."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+)
+from pathlib import Path
+from typing import Protocol
+
+import openai
+import pytest
+from livekit.agents import utils
+from livekit.agents.stt import RecognizeStream, SpeechEventType
+from pipecat.services.openai.stt import OpenAIRealtimeSTTService
+
+from samples import Samples
+from tests.agents import pipeline, speech
+from tests.agents.conftest import SERVER_PYTHON, SETTINGS
+from tests.agents.speech import MODEL, Conversation
+from tests.agents.test_livekit import frame, make
+from tests.processes import ServerProcess, free_port, server_on, server_process
+
+
+class Ear(Protocol):
+    """An agent that listens."""
+
+    async def hear(self, samples: Samples) -> None: ...
+
+    async def wait_for_texts(self, n: int, *, within_s: float = 90) -> None: ...
+
+
+@asynccontextmanager
+async def pipecat(url: str) -> AsyncIterator[Ear]:
+    stt = OpenAIRealtimeSTTService(
+        api_key="none",
+        base_url=f"{url.replace('http', 'ws')}/v1/realtime",
+        turn_detection={"type": "server_vad"},
+        settings=OpenAIRealtimeSTTService.Settings(model=MODEL),
+    )
+    async with pipeline.running(stt, local_vad=False) as agent:
+        yield agent
+        assert stt.is_usable
+
+
+class LiveKitEar:
+    def __init__(self, stream: RecognizeStream) -> None:
+        self._stream = stream
+        self._n_texts = 0
+        self._news = asyncio.Event()
+
+    async def hear(self, samples: Samples) -> None:
+        async for data in speech.spoken(samples):
+            self._stream.push_frame(frame(data))
+
+    async def listen(self) -> None:
+        async for event in self._stream:
+            self._n_texts += event.type == SpeechEventType.FINAL_TRANSCRIPT
+            self._news.set()
+
+    async def wait_for_texts(self, n: int, *, within_s: float = 90) -> None:
+        async with asyncio.timeout(within_s):
+            while self._n_texts < n:
+                self._news.clear()
+                await self._news.wait()
+
+
+@asynccontextmanager
+async def livekit(url: str) -> AsyncIterator[Ear]:
+    model = make(url, use_realtime=True)
+    async with (
+        utils.http_context.open(),
+        model.stream() as stream,
+    ):
+        ear = LiveKitEar(stream)
+        listening = asyncio.create_task(ear.listen())
+        yield ear
+        assert not listening.done(), listening.exception()
+        listening.cancel()
+
+
+AGENTS: dict[str, Callable[[str], AbstractAsyncContextManager[Ear]]] = {
+    "Pipecat": pipecat,
+    "LiveKit": livekit,
+}
+
+
+async def until(ear: Ear, n_texts: int, utterance: Samples) -> None:
+    """Say something again and again until it was heard."""
+    heard = asyncio.create_task(ear.wait_for_texts(n_texts))
+    while not heard.done():
+        await ear.hear(utterance)
+    await heard
+
+
+async def ready(server: ServerProcess) -> None:
+    await asyncio.to_thread(server.wait_until_ready)
+
+
+def start(log: Path, **settings: str) -> AbstractContextManager[ServerProcess]:
+    return server_process(log, python=SERVER_PYTHON, **SETTINGS, **settings)
+
+
+def start_on(
+    listener: socket.socket, log: Path
+) -> AbstractContextManager[ServerProcess]:
+    return server_on(listener, log, python=SERVER_PYTHON, **SETTINGS)
+
+
+def test_pipecat_outlives_a_restart(tmp_path: Path, conversation: Conversation) -> None:
+    """In the middle of a session, and of a word; nobody listens for a while."""
+    utterance = conversation.utterances[0].samples
+    port = str(free_port())
+
+    async def converse() -> None:
+        with start(tmp_path / "1", PORT=port) as first:
+            await ready(first)
+            async with pipecat(first.url) as ear:
+                await until(ear, 1, utterance)
+                await ear.hear(utterance[: len(utterance) // 3])
+                first.process.terminate()
+                await asyncio.to_thread(first.process.wait)
+                with start(tmp_path / "2", PORT=port):
+                    await until(ear, 3, utterance)
+
+    asyncio.run(asyncio.wait_for(converse(), 240))
+
+
+def test_livekit_outlives_a_restart(tmp_path: Path, conversation: Conversation) -> None:
+    """Where the socket is handed over; it gives up where it is refused."""
+    utterance = conversation.utterances[0].samples
+
+    async def converse() -> None:
+        with (
+            socket.create_server(("127.0.0.1", 0)) as listener,
+            start_on(listener, tmp_path / "1") as first,
+        ):
+            await ready(first)
+            async with livekit(first.url) as ear:
+                await until(ear, 1, utterance)
+                await ear.hear(utterance[: len(utterance) // 3])
+                with start_on(listener, tmp_path / "2") as second:
+                    while "omniASR_CTC_demo on" not in second.log.read_text():
+                        await ear.hear(speech.silence(0.5))
+                    first.process.terminate()
+                    await until(ear, 3, utterance)
+
+    asyncio.run(asyncio.wait_for(converse(), 240))
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_it_waits_for_room(
+    tmp_path: Path, conversation: Conversation, agent: str
+) -> None:
+    """As long as it takes, beyond being told to come back."""
+    utterance = conversation.utterances[0].samples
+
+    async def converse() -> None:
+        with start(tmp_path / "log", MAX_STREAMS="1") as only:
+            await ready(only)
+            client = openai.AsyncOpenAI(base_url=f"{only.url}/v1", api_key="none")
+            async with client, AsyncExitStack() as stack:
+                async with client.realtime.connect() as occupant:
+                    await occupant.recv()
+                    await occupant.session.update(session={"type": "transcription"})
+                    assert (await occupant.recv()).type == "session.updated"
+                    ear = await stack.enter_async_context(AGENTS[agent](only.url))
+                    while "was refused" not in only.log.read_text():
+                        await ear.hear(speech.silence(0.5))
+                await until(ear, 1, utterance)
+
+    asyncio.run(asyncio.wait_for(converse(), 240))
