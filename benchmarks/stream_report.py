@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks.statistics import Distribution, Estimate, distribution, ratio
 from benchmarks.stream_metrics import Errors, Measured
 from benchmarks.traces import Trace
+from samples import SAMPLE_RATE
 
 _PACKAGES = ("numpy", "torch", "fairseq2", "omnilingual-asr")
 
@@ -229,8 +230,9 @@ def _costs(stretches: Sequence[Stretch]) -> Row:
         "audio_s": audio_s,
         "partials_per_s": n_partials / audio_s,
         "n_windows": sum(one.trace.n_windows for one in stretches),
-        "encoded_per_audio": encoded / 16_000 / audio_s,
-        "real_time_factor": compute_s / audio_s,
+        # Only known in simulated time.
+        "encoded_per_audio": encoded / SAMPLE_RATE / audio_s if encoded else None,
+        "real_time_factor": compute_s / audio_s if encoded else None,
     }
 
 

@@ -15,8 +15,10 @@ from benchmarks.traces import Endpoint, Message, Trace
 from live_options import PROFILES
 from live_session import StreamSession
 from model import ASRModel
+from tests.serving import ROOT
 from vad_model import SileroVad
 
+RESULTS = ROOT / "benchmarks" / "results" / "streaming.jsonl"
 SETUPS = ("captions", "captions, client commits", "seed", "whisper_streaming")
 
 
@@ -170,6 +172,14 @@ class TestReport:
             "a": [0.1235, {"b": 12350.0}],
             "c": 7,
         }
+
+    def test_the_readme_has_the_committed_figures(self) -> None:
+        """To the digit."""
+        readme = (ROOT / "README.md").read_text("utf-8")
+        rows = stream_report.read_rows(RESULTS)
+
+        assert stream_report.fill(readme, rows) == readme
+        assert all(not row["commit"].endswith("+") for row in rows)
 
 
 class TestOptions:
