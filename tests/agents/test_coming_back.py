@@ -144,7 +144,7 @@ def test_livekit_outlives_a_restart(tmp_path: Path, conversation: Conversation) 
                 await until(ear, 1, utterance)
                 await ear.hear(utterance[: len(utterance) // 3])
                 with start_on(listener, tmp_path / "2") as second:
-                    while "omniASR_CTC_demo on" not in second.log.read_text():
+                    while "is ready on" not in second.log.read_text():
                         await ear.hear(speech.silence(0.5))
                     first.process.terminate()
                     await until(ear, 3, utterance)
