@@ -111,7 +111,7 @@ class Scheduler:
         max_queued: Most windows of files that wait.
         max_streams: Most streams there are; each has at most one final and one
             partial that wait.
-        rules: What one forward pass may hold.
+        rules: What one forward pass may hold; see `limit_batches`.
         file_share: Share of the model's time that files get while they wait.
         max_wait_s: Longest that a window waits for its pass, in seconds.
         rehearsal: A window that the model is given before all others, to learn what
@@ -206,6 +206,11 @@ class Scheduler:
             waiting = self._queue.take_older(math.inf)
         for job in waiting:
             _fail(job, NotReady("The server is shutting down."))
+
+    def limit_batches(self, rules: BatchRules) -> None:
+        """Change what one forward pass may hold."""
+        with self._changed:
+            self._queue.rules = rules
 
     def admit_stream(self, *, encoded_ratio: float) -> Callable[[], None]:
         """Let a stream in.

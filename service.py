@@ -24,7 +24,7 @@ from model_input import ModelInput
 from samples import SAMPLE_RATE
 from scheduler import Model, Scheduler
 from streaming import FileTranscriber, SpeechProbabilities, StreamingTranscriber
-from work_queue import BatchRules
+from work_queue import BatchRules, batch_rules
 
 if TYPE_CHECKING:
     from vad_batcher import VadBatcher
@@ -181,11 +181,15 @@ class Service:
     def _load(self, load: LoadModel) -> Model:
         """Load the model, and what finds speech: both import torch."""
         model = load(self.settings, self._enter_stage)
+        self.scheduler.limit_batches(
+            batch_rules(model.device_name, max_windows=self.settings.batch_size)
+        )
         if self.settings.vad_enabled:
             self._enter_stage("loading voice activity detection")
             from vad_batcher import VadBatcher
-            from vad_model import SileroVad
+            from vad_model import SileroVad, keep_numpy_to_one_thread
 
+            keep_numpy_to_one_thread()
             self._vad = SileroVad()
             self._vad_batcher = VadBatcher(self._vad)
         return model

@@ -24,8 +24,8 @@ from vad_model import SileroVad, VadStates
 
 Floats = NDArray[np.float32]
 
-# Short beside the 32 ms of a frame, long enough to meet others.
-_GATHER_S = 0.01
+# Half a frame: nobody notices, and with thirty streams fifteen frames meet.
+_GATHER_S = 0.016
 
 _MAX_FRAMES = 32  # of one stream in one call: a second
 

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from samples import Samples
 from vad import FRAME_SAMPLES
@@ -238,6 +239,14 @@ def _sigmoid(x: Floats) -> Floats:
     # and 88 would overflow.
     y: Floats = 1 / (1 + np.exp(-np.clip(x, -60, 60)))
     return y
+
+
+def keep_numpy_to_one_thread() -> None:
+    """Let numpy's matrix products use one thread, in the whole process.
+
+    They are small: more threads take longer, and get into the way of PyTorch's.
+    """
+    threadpool_limits(1, user_api="blas")
 
 
 class VadStream:

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Generic, TypeVar
 
+from samples import SAMPLE_RATE
+
 # A batch costs what its longest window costs, times its size. A window that is
 # a quarter shorter than the longest still gains from sharing the pass.
 _SHORTEST_RATIO = 0.75
@@ -76,6 +78,23 @@ class BatchRules:
     max_free_samples: int = 0
 
 
+# On a CPU a pass of eight seconds of audio is as cheap by the second as any longer one:
+# sharing it saves 30 % with windows of 1 s, 15 % with 2 s, 5 % with 4 s, and nothing
+# with longer ones (benchmarks/batches.py), whose first would wait for the last.
+_MAX_SAMPLES_ON_CPU = 8 * SAMPLE_RATE
+
+# On an accelerator a pass as short as this is over before its kernels are launched.
+# Not measured yet.
+_FREE_SAMPLES_ELSEWHERE = 16 * SAMPLE_RATE
+
+
+def batch_rules(device: str, *, max_windows: int) -> BatchRules:
+    """Return the rules that pay on a device, named as PyTorch does."""
+    if device == "cpu":
+        return BatchRules(max_windows=max_windows, max_samples=_MAX_SAMPLES_ON_CPU)
+    return BatchRules(max_windows=max_windows, max_free_samples=_FREE_SAMPLES_ELSEWHERE)
+
+
 J = TypeVar("J", bound=Job)
 
 
@@ -86,12 +105,15 @@ class WorkQueue(Generic[J]):
         rules: What a batch may hold.
         file_share: Share of the model's time that files get at least, while they
             wait; from 0 up to, but without, 1.
+
+    Attributes:
+        rules: They may be changed at any time.
     """
 
     def __init__(self, rules: BatchRules, *, file_share: float) -> None:
         if not 0 <= file_share < 1:
             raise ValueError("file_share must be at least 0 and below 1.")
-        self._rules = rules
+        self.rules = rules
         self._file_ratio = file_share / (1 - file_share)
         # Dictionaries, since sets would forget who came first.
         self._waiting: dict[Work, dict[J, None]] = {work: {} for work in Work}
@@ -167,7 +189,7 @@ class WorkQueue(Generic[J]):
         """Take the first window and others that may share its pass."""
         batch = list(in_turn[:1])
         for job in in_turn[1:]:
-            if len(batch) == self._rules.max_windows:
+            if len(batch) == self.rules.max_windows:
                 break
             if self._may_join(job, batch):
                 batch.append(job)
@@ -180,8 +202,8 @@ class WorkQueue(Generic[J]):
             return False
         n_samples = longest * len(lengths)
         if job.work > batch[0].work:
-            return n_samples <= self._rules.max_free_samples
-        return self._rules.max_samples is None or n_samples <= self._rules.max_samples
+            return n_samples <= self.rules.max_free_samples
+        return self.rules.max_samples is None or n_samples <= self.rules.max_samples
 
 
 def out_of_memory(error: BaseException) -> bool:

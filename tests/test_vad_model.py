@@ -109,6 +109,19 @@ class TestNumbers:
 
         subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
+    def test_numpy_may_be_kept_to_one_thread(self) -> None:
+        """Without taking any from torch."""
+        program = (
+            "import torch; torch.set_num_threads(3); import vad_model; "
+            "vad_model.keep_numpy_to_one_thread(); "
+            "from threadpoolctl import threadpool_info; "
+            "blas = [p for p in threadpool_info() if p['user_api'] == 'blas']; "
+            "assert [p['num_threads'] for p in blas] == [1]; "
+            "assert torch.get_num_threads() == 3"
+        )
+
+        subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
 
 class TestJudgement:
     def test_every_word_is_heard(self, vad: SileroVad) -> None:

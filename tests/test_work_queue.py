@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from work_queue import BatchRules, Job, Work, WorkQueue, out_of_memory
+from work_queue import BatchRules, Job, Work, WorkQueue, batch_rules, out_of_memory
 
 SECOND = 16_000
 
@@ -253,6 +253,24 @@ class TestCompany:
         works = [own.work for own in queue.take_batch()]
 
         assert works == [Work.FILE, Work.FILE, Work.STREAM_PARTIAL]
+
+    def test_on_a_cpu_batches_are_small_and_nobody_rides_along(self) -> None:
+        """Long windows gain nothing there, and the first would wait for the last."""
+        rules = batch_rules("cpu", max_windows=8)
+        own = [final(4), final(4), final(4), partial(4), file(30), file(30)]
+
+        batches = drain(queue_of(*own, rules=rules))
+
+        assert batches == [own[:2], own[2:3], own[3:4], own[4:5], own[5:]]
+
+    def test_elsewhere_batches_are_as_large_as_allowed(self) -> None:
+        """And short windows of the less urgent come for nothing."""
+        rules = batch_rules("cuda:0", max_windows=8)
+        own = [final(4), final(4), partial(4), partial(4), partial(4), file(30)]
+
+        batches = drain(queue_of(*own, rules=rules))
+
+        assert batches == [own[:4], own[4:5], own[5:]]
 
     @given(
         st.lists(st.tuples(st.sampled_from(Work), st.floats(0.1, 40))),

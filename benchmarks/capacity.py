@@ -1,0 +1,382 @@
+"""Find how many live streams one model serves, and what happens beyond.
+
+    python -m benchmarks.capacity
+    python -m benchmarks.capacity --real-time --seconds 120 --dtype auto
+
+Streams of continuous speech send 100 ms at a time; see `paced.py` for how, and for
+what simulated time means. So many are served as have, all at once,
+
+- 95 % of their finals within 0.25 s after they were asked for,
+- partials that do not lag more and more behind the speaker,
+- at least 90 % of the partials that a stream has by itself.
+
+Four parts, of which `--parts` chooses:
+
+`capacity`  the largest number that is served.
+`seed`      the same for the server that this one set out to replace: windows of 7.5 s,
+            one every 2.5 s, and the rest at the end, one clip at a time through
+            omnilingual-asr's pipeline. There are no partials to compare.
+`overload`  half as many streams again as are served, then half as many: finals must
+            equal those of streams that were alone, and the overload must pass.
+`ladder`    the share of the time that one stream of the 300M model takes, with random
+            weights, at every overload level.
+
+Nobody is refused here. A run in real time on a machine that does something else as
+well says little; the load of the last minute is printed for that.
+"""
+
+import argparse
+import asyncio
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from architecture import from_card
+from benchmarks import paced
+from benchmarks.environment import environment
+from benchmarks.paced import Outcome, Part, Run, Stack
+from ctc import Vocabulary
+from linear_layers import maker_for
+from live_options import PROFILES, StreamOptions
+from model import ASRModel
+from model_input import FeatureCache, ModelInput, Normalisation
+from model_loading import LoadedModel
+from overload import LEVELS, OverloadLevel
+from samples import SAMPLE_RATE
+from wav2vec2 import Wav2Vec2, Weights, reference_logits
+
+MAX_WAIT_S = 0.25
+MIN_PARTIALS = 0.9
+MAX_LAG_SLOPE = 0.005  # short runs cannot tell less from chance
+RECOVER_WITHIN_S = 10.0
+
+_SEED_WINDOW_S = 7.5
+_SEED_EVERY_S = 2.5
+_FINAL_S = 6.0
+
+PARTS = ("capacity", "seed", "overload", "ladder")
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What all runs share."""
+
+    model: ASRModel
+    options: StreamOptions
+    seconds: float
+    real_time: bool
+
+    @contextmanager
+    def stack(self) -> Iterator[Stack]:
+        opened = paced.in_real_time if self.real_time else paced.in_simulated_time
+        with opened(self.model) as own:
+            yield own
+
+    def run(self, parts: Sequence[Part]) -> Run:
+        """Run a stream for each part, all at once, on a fresh stack."""
+        factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+        if not self.real_time:
+            factory = paced.SimulatedLoop
+        with self.stack() as own, asyncio.Runner(loop_factory=factory) as runner:
+            return runner.run(paced.run(own, parts, self.options))
+
+
+# --- capacity ---
+
+
+def served(outcome: Outcome, alone: Outcome) -> bool:
+    """Whether streams were served as the limits say."""
+    return (
+        outcome.wait_p95_s <= MAX_WAIT_S
+        and outcome.lag_slope <= MAX_LAG_SLOPE
+        and outcome.partials_per_s >= MIN_PARTIALS * alone.partials_per_s
+    )
+
+
+def largest(is_served: Callable[[int], bool], *, most: int) -> int:
+    """Find the largest number that is served, to an eighth; 0 if one is too many."""
+    good, bad = 0, 1
+    while bad <= most and is_served(bad):
+        good, bad = bad, 2 * bad
+    bad = min(bad, most + 1)
+    while bad - good > max(1, good // 8):
+        middle = (good + bad) // 2
+        if is_served(middle):
+            good = middle
+        else:
+            bad = middle
+    return good
+
+
+def capacity(bench: Bench, *, most: int) -> tuple[int, list[Outcome]]:
+    """Find how many streams are served; return all outcomes, too."""
+    outcomes: list[Outcome] = []
+
+    def is_served(n_streams: int) -> bool:
+        outcome = bench.run(paced.parts(n_streams, bench.seconds)).outcome()
+        outcomes.append(outcome)
+        print(row(outcome), flush=True)
+        return served(outcome, outcomes[0])
+
+    print(HEAD)
+    found = largest(is_served, most=most)
+    return found, outcomes
+
+
+HEAD = (
+    "streams  final p50  final p95  partials/s  lag p95  lag grows  level  model busy"
+)
+
+
+def row(outcome: Outcome) -> str:
+    """One line of the table."""
+    return (
+        f"{outcome.n_streams:7d} {outcome.wait_p50_s:8.3f} s"
+        f" {outcome.wait_p95_s:8.3f} s {outcome.partials_per_s:11.2f}"
+        f" {outcome.lag_p95_s:6.2f} s {1000 * outcome.lag_slope:5.1f} ms/s"
+        f" {outcome.level:5d} {outcome.busy:10.0%}"
+    )
+
+
+# --- the seed's behaviour ---
+
+
+def seed_costs(
+    card: str, lengths_s: Sequence[float], dtype: torch.dtype
+) -> list[float]:
+    """Measure the upstream pipeline, one clip at a time, in one thread."""
+    from omnilingual_asr.models.inference.pipeline import ASRInferencePipeline
+
+    pipeline = ASRInferencePipeline(card, device="cpu", dtype=dtype)
+    speech = paced.parts(1, max(lengths_s))[0].samples
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    found = []
+    for length_s in lengths_s:
+        clip = speech[: round(length_s * SAMPLE_RATE)]
+        taken = []
+        for _ in range(4):
+            began = time.thread_time()
+            pipeline.transcribe(
+                [{"waveform": clip, "sample_rate": SAMPLE_RATE}], batch_size=1
+            )
+            taken.append(time.thread_time() - began)
+        found.append(median(taken[1:]))
+    torch.set_num_threads(n_threads)
+    return found
+
+
+def seed_waits(n_streams: int, window_s: float, rest_s: float) -> list[float]:
+    """Queue windows one after another for two minutes; return the finals' waits.
+
+    Args:
+        n_streams: Evenly staggered.
+        window_s: What a window takes.
+        rest_s: What a final takes.
+    """
+    arrivals = []
+    for number in range(n_streams):
+        first = number / n_streams
+        for k in range(int(120 / _SEED_EVERY_S)):
+            arrivals.append((_SEED_EVERY_S * (k + first), window_s, False))
+        for k in range(int(120 / _FINAL_S)):
+            arrivals.append((_FINAL_S * (k + first), rest_s, True))
+    free_at, waits = 0.0, []
+    for at, takes, is_final in sorted(arrivals):
+        free_at = max(free_at, at) + takes
+        if is_final:
+            waits.append(free_at - at)
+    return waits
+
+
+def seed(card: str, dtype: torch.dtype, *, most: int) -> dict[str, float]:
+    """Find how many streams the seed's behaviour serves."""
+    # A final holds what came since the last window, and the context before it.
+    window_s, rest_s = seed_costs(card, (_SEED_WINDOW_S, 5.0), dtype)
+
+    def is_served(n_streams: int) -> bool:
+        return (
+            float(np.quantile(seed_waits(n_streams, window_s, rest_s), 0.95))
+            <= MAX_WAIT_S
+        )
+
+    found = largest(is_served, most=most)
+    print(
+        f"A window of 7.5 s takes {window_s:.3f} s of one core, one of 5 s "
+        f"{rest_s:.3f} s: {found} streams."
+    )
+    return {"window_s": window_s, "final_s": rest_s, "streams": found}
+
+
+# --- overload ---
+
+
+def overload(bench: Bench, n_served: int) -> dict[str, Any]:
+    """Have half as many streams again, then half as many; compare the finals."""
+    n_streams = math.ceil(1.5 * n_served) + 1
+    n_staying = max(1, n_served // 2)
+    stays_s = bench.seconds + RECOVER_WITHIN_S + 6
+    n_short = round(bench.seconds * SAMPLE_RATE)
+    parts = [
+        part if number < n_staying else replace(part, samples=part.samples[:n_short])
+        for number, part in enumerate(paced.parts(n_streams, stays_s))
+    ]
+    run = bench.run(parts)
+    n_different = sum(
+        log.texts != texts
+        for log, texts in zip(run.logs, _alone(bench, parts), strict=True)
+    )
+    relieved_s = bench.seconds + paced.BEGIN_OVER_S
+    troubled = [at for at, level in run.levels if level]
+    found = {
+        "streams": n_streams,
+        "samples_lost": sum(
+            len(part) - log.n_samples for part, log in zip(parts, run.logs, strict=True)
+        ),
+        "finals": sum(len(log.finals) for log in run.logs),
+        "streams_with_other_finals": n_different,
+        "highest_level": max(level for _, level in run.levels),
+        "final_p95_s": run.outcome().wait_p95_s,
+        "recovered_after_s": max(0.0, max(troubled, default=0.0) - relieved_s),
+    }
+    print(json.dumps(found, indent=2))
+    return found
+
+
+def _alone(bench: Bench, parts: Sequence[Part]) -> Iterator[list[tuple[int, int, str]]]:
+    """Run every part that differs by itself; yield the finals of each stream."""
+    known: dict[tuple[float, int], list[tuple[int, int, str]]] = {}
+    for part in parts:
+        key = (part.first_flush_s, len(part))
+        if key not in known:
+            known[key] = bench.run([part]).logs[0].texts
+        yield known[key]
+
+
+# --- what the ladder saves ---
+
+
+def ladder(
+    model: ASRModel, options: StreamOptions
+) -> list[tuple[OverloadLevel, float, float]]:
+    """Measure a stream's share of one core at every level: partials, and finals."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    final = _cost_of_final(model) / _FINAL_S
+    found = []
+    for level in LEVELS:
+        partials = _cost_of_partials(model, options, level) if level.partials else 0.0
+        found.append((level, partials, final))
+        print(
+            f"level {level.level}: partials {partials:6.1%}, finals {final:6.1%}, "
+            f"together {partials + final:6.1%} of a core"
+        )
+    torch.set_num_threads(n_threads)
+    return found
+
+
+def _cost_of_partials(
+    model: ASRModel, options: StreamOptions, level: OverloadLevel
+) -> float:
+    hop = round(level.hop_factor * options.hop) // 320 * 320
+    context = min(options.left_context, level.max_left_context or options.left_context)
+    length = context + options.margin + hop
+    audio = np.random.default_rng(0).standard_normal(length + 8 * hop)
+    cache, taken = FeatureCache(), []
+    for start in range(0, 5 * hop, hop):
+        samples = audio[start : start + length].astype(np.float32)
+        window = ModelInput(samples, start, Normalisation(0.0, 1.0), cache)
+        taken.append(_time(model, window))
+    return median(taken[1:]) / (hop / SAMPLE_RATE)
+
+
+def _cost_of_final(model: ASRModel) -> float:
+    n_samples = round(_FINAL_S * SAMPLE_RATE)
+    noise = np.random.default_rng(1).standard_normal(n_samples).astype(np.float32)
+    return median(_time(model, ModelInput(noise)) for _ in range(3))
+
+
+def _time(model: ASRModel, window: ModelInput) -> float:
+    began = time.thread_time()
+    model.label_frames([window])
+    return time.thread_time() - began
+
+
+@torch.inference_mode()
+def random_model(name: str, dtype: torch.dtype) -> ASRModel:
+    """Make a model of a released architecture with random weights."""
+    architecture, cpu = from_card(name), torch.device("cpu")
+    chance = torch.Generator().manual_seed(0)
+    state = {
+        key: 0.02 * torch.randn(shape, generator=chance)
+        for key, shape in architecture.shapes().items()
+    }
+    loaded = LoadedModel(
+        Wav2Vec2(Weights(state, cpu, dtype, maker_for(cpu, dtype)), architecture),
+        lambda wave: reference_logits(state, architecture, wave),
+        Vocabulary(tuple("" for _ in range(architecture.n_labels))),
+    )
+    return ASRModel(loaded, name=name, device=cpu, dtype=dtype)
+
+
+# --- the command ---
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.capacity", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--real-time", action="store_true")
+    parser.add_argument("--model", default="omniASR_CTC_demo")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--profile", choices=PROFILES, default="captions")
+    parser.add_argument("--hop", type=float, help="seconds between partials")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of a run")
+    parser.add_argument("--most", type=int, default=256, help="streams to try")
+    parser.add_argument("--served", type=int, help="skip the search for `overload`")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the parts that are chosen; the last line is all of it as JSON."""
+    chosen = parse(arguments)
+    model = ASRModel.load(chosen.model, dtype=chosen.dtype)
+    options = PROFILES[chosen.profile]
+    if chosen.hop:
+        options = replace(options, hop=round(chosen.hop * SAMPLE_RATE))
+    bench = Bench(model, options, chosen.seconds, chosen.real_time)
+    print(model.description)
+    found: dict[str, Any] = {"arguments": vars(chosen), "dtype": model.dtype_name}
+    n_served = chosen.served
+    if "capacity" in chosen.parts:
+        n_served, outcomes = capacity(bench, most=chosen.most)
+        print(f"{n_served} streams are served.")
+        found["capacity"] = n_served
+        found["outcomes"] = [asdict(outcome) for outcome in outcomes]
+    if "seed" in chosen.parts:
+        found["seed"] = seed(chosen.model, model.dtype, most=chosen.most)
+    if "overload" in chosen.parts and n_served:
+        found["overload"] = overload(bench, n_served)
+    if "ladder" in chosen.parts:
+        del bench, model
+        big = random_model("300m_v2", getattr(torch, found["dtype"]))
+        found["ladder"] = [
+            {"level": level.level, "partials": partials, "finals": finals}
+            for level, partials, finals in ladder(big, options)
+        ]
+    load = os.getloadavg()[0]
+    print(json.dumps({**found, "load": load, **environment()}))
+
+
+if __name__ == "__main__":
+    main()
