@@ -53,8 +53,11 @@ class Weights:
     make_linear: MakeLinear = PlainLinear
 
     def tensor(self, name: str) -> Tensor:
-        """Return one tensor, where and as it is computed with."""
-        return self.state[name].to(self.device, self.dtype)
+        """Return one tensor, where and as it is computed with.
+
+        It is a copy: a tensor of the checkpoint keeps the whole file mapped.
+        """
+        return self.state[name].to(self.device, self.dtype, copy=True)
 
     def linear(self, *names: str) -> Linear:
         """Make one layer of one or more that have the same input."""

@@ -106,8 +106,9 @@ def _export(folder: Path) -> None:
 
 
 def _fairseq2_module(folder: Path, dtype: torch.dtype) -> Any:
+    config = random_model.config_of(ARCH)  # imports fairseq2, which "meta" breaks
     with torch.device("meta"):
-        module = random_model.module_of(random_model.config_of(ARCH))
+        module = random_model.module_of(config)
     state = torch.load(folder / WEIGHTS, mmap=True, weights_only=True)["model"]
     state = {name: tensor.to(dtype) for name, tensor in state.items()}
     module.load_state_dict(state, assign=True)
@@ -117,15 +118,19 @@ def _fairseq2_module(folder: Path, dtype: torch.dtype) -> Any:
 def ours(folder: Path, dtype: torch.dtype, threads: int) -> Transcribe:
     """`ASRModel`, as the server runs it."""
     cpu, architecture = torch.device("cpu"), ARCHITECTURES[ARCH]
-    state = checkpoint.read(folder / WEIGHTS, architecture)
     flowing = torch.float32 if dtype == torch.int8 else dtype
+    maker = linear_layers.maker_for(cpu, dtype)
     with torch.inference_mode():
-        maker = linear_layers.maker_for(cpu, dtype)
+        state = checkpoint.read(folder / WEIGHTS, architecture)
         network = Wav2Vec2(Weights(state, cpu, flowing, maker), architecture)
+    del state  # mapped, it would count as memory in use
     vocabulary = read_vocabulary(folder / TOKENIZER)
-    loaded = LoadedModel(
-        network, lambda wave: reference_logits(state, architecture, wave), vocabulary
-    )
+
+    def reference(wave: torch.Tensor) -> torch.Tensor:
+        state = checkpoint.read(folder / WEIGHTS, architecture)
+        return reference_logits(state, architecture, wave)
+
+    loaded = LoadedModel(network, reference, vocabulary)
     model = ASRModel(loaded, name=ARCH, device=cpu, dtype=dtype)
 
     def transcribe(clip: Samples) -> str:
