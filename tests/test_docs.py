@@ -30,7 +30,7 @@ DOCUMENTS = sorted(
 README = ROOT / "README.md"
 REASONS = ("download", "GPU", "Docker", "takes hours")
 
-_BLOCK = re.compile(r"(?:<!-- (.*?) -->\n)?```(\w*)\n(.*?)```", re.DOTALL)
+_BLOCK = re.compile(r"(?:<!-- ([^\n]*?) -->\n)?```(\w*)\n(.*?)```", re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)#]+?)(#[^)]*)?\)")
 
 

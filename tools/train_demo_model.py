@@ -15,8 +15,7 @@ trains finished weights further, without the curriculum.
 One process draws clips, another trains, each in one thread: on two cores this is
 faster than two threads that wait for each other, and far faster when the machine
 has other work. Beside the CTC loss of the text, the network learns halfway up to
-name the word in each frame, since a composed clip knows it: that shows the way
-from the first step on, where CTC alone answers blanks for a long time.
+name the word in each frame, which a composed clip knows.
 
 The weights that are kept are an exponential moving average. A checkpoint is
 chosen on recordings 46 to 49 and on synthetic voices kept for it, never on what

@@ -31,7 +31,7 @@ from tools.demo_model.augment import (
 from tools.demo_model.vocabulary import Word, spell
 from tools.demo_model.voices import Utterance, Voice
 
-BATCH_S: Final = 16  # seconds of audio in a step: more, smaller steps learn faster
+BATCH_S: Final = 16  # seconds of audio in a step
 SINGLE_WORDS_UNTIL: Final = 300  # steps
 SHORT_STRINGS_UNTIL: Final = 900
 SECONDS: Final = (2, 4, 8)  # lengths of clips
