@@ -161,6 +161,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least serious log line to print."
     )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Log lines for people, or `json` for programs."
+    )
     shutdown_grace_s: int = Field(
         30,
         ge=0,

@@ -7,6 +7,7 @@ show nothing of any other.
 from dataclasses import dataclass
 
 from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 
 import audio_decoder
 import languages
@@ -59,6 +60,22 @@ UNAUTHORISED_TEXT = (
 )
 
 
+class ErrorAnswer(JSONResponse):
+    """An error in OpenAI's shape; it leaves in the scope why it is sent."""
+
+    def __init__(
+        self, message: str, refusal: Refusal, headers: dict[str, str] | None
+    ) -> None:
+        super().__init__(
+            error_body(message, refusal), status_code=refusal.status, headers=headers
+        )
+        self._refusal = refusal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["refusal"] = self._refusal
+        await super().__call__(scope, receive, send)
+
+
 def refusal_of(error: Exception) -> tuple[str, Refusal]:
     """Return the public text of an exception and how it is told."""
     if isinstance(error, BadRequest):
@@ -80,9 +97,7 @@ def error_response(
     message: str, refusal: Refusal, *, headers: dict[str, str] | None = None
 ) -> JSONResponse:
     """Answer with an error."""
-    return JSONResponse(
-        error_body(message, refusal), status_code=refusal.status, headers=headers
-    )
+    return ErrorAnswer(message, refusal, headers)
 
 
 def refusal_response(error: Exception) -> JSONResponse:

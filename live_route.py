@@ -16,6 +16,7 @@ import live_messages as wire
 from config import Settings
 from connections import Connections
 from errors import RETRY_S, refusal_of
+from journal import outcome_of, record_of
 from live_options import StreamOptions
 from live_protocol import INTERNAL, TRY_AGAIN, LiveProtocol, farewell
 from live_setup import Defaults
@@ -81,6 +82,7 @@ def limits_of(settings: Settings) -> Limits:
 async def _serve(socket: WebSocket, service: LiveService) -> None:
     offered = socket.scope["subprotocols"]
     await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+    record_of(socket.scope).protocol = "omniasr"
     session_id = uuid.uuid4().hex[:16]
     machine = LiveProtocol(
         session_id=session_id,
@@ -122,7 +124,7 @@ async def carry(
         with service.connections.hold(session):
             await session.run()
     finally:
-        _log_end(name, session, machine, time.monotonic() - began)
+        _log_end(socket, name, session, machine, time.monotonic() - began)
 
 
 def _defaults(settings: Settings) -> Defaults:
@@ -142,6 +144,8 @@ async def _refuse(socket: WebSocket, error: Exception) -> None:
     A socket that is refused before it is accepted tells its client nothing.
     """
     message, refusal = refusal_of(error)
+    socket.scope["refusal"] = refusal
+    record_of(socket.scope).outcome = "refused" if refusal.status == 503 else "failed"
     if refusal.status == 503:
         loading = refusal.code == "model_not_ready"
         code: wire.ErrorCode = "model_not_ready" if loading else "overloaded"
@@ -162,14 +166,37 @@ async def _refuse(socket: WebSocket, error: Exception) -> None:
 
 
 def _log_end(
-    session_id: str, session: SocketSession, machine: CountingMachine, took_s: float
+    socket: WebSocket,
+    session_id: str,
+    session: SocketSession,
+    machine: CountingMachine,
+    took_s: float,
 ) -> None:
+    record = record_of(socket.scope)
+    record.outcome = outcome_of(session.close_code)
+    record.n_unsent = session.n_unsent
     audio_s = session.n_samples / SAMPLE_RATE
     logger.info(
-        "Stream %s closed with %d: %.1f s of audio, %d words, real-time factor %s.",
+        "Stream %s closed with %d: %.1f s of audio, %d words, real-time factor %s, "
+        "slowest final %.0f ms.",
         session_id,
         session.close_code,
         audio_s,
         machine.n_words,
         f"{took_s / audio_s:.2f}" if audio_s else "none",
+        session.slowest_final_ms,
+        extra={
+            "fields": {
+                "event": "session",
+                "id": session_id,
+                "request_id": socket.scope.get("request_id"),
+                "protocol": record.protocol,
+                "close_code": session.close_code,
+                "outcome": record.outcome,
+                "audio_s": round(audio_s, 2),
+                "words": machine.n_words,
+                "seconds": round(took_s, 3),
+                "slowest_final_ms": round(session.slowest_final_ms),
+            }
+        },
     )

@@ -27,7 +27,9 @@ from ctc import FrameLabels
 from interim import Load
 from live_events import Hypothesis, LiveEvent
 from live_options import StreamOptions
+from live_report import LiveReport
 from live_session import StreamSession
+from observer import NOBODY, Drop, Observer
 from samples import SAMPLE_RATE, Samples
 from scheduler import Scheduler
 from utterance import Request
@@ -90,6 +92,7 @@ class LiveStream:
         load: Tells what to save on.
         stall_s: Time without audio after which speech that is open is ended.
         on_close: Called once, when everything is given back.
+        observer: Told what goes on.
         clock: Tells the time in seconds.
     """
 
@@ -102,6 +105,7 @@ class LiveStream:
         load: Callable[[], Load],
         stall_s: float,
         on_close: Callable[[], None],
+        observer: Observer = NOBODY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session = session
@@ -110,6 +114,8 @@ class LiveStream:
         self._load = load
         self._stall_s = stall_s
         self._on_close = on_close
+        self._observer = observer
+        self._report = LiveReport(observer, age_s=self._age_s)
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._in_flight: dict[Request, _InFlight] = {}
@@ -142,9 +148,10 @@ class LiveStream:
         for first in range(0, len(samples), _BLOCK):
             block = samples[first : first + _BLOCK]
             await self._room.wait()
-            heard = await self._vad.add(block) if self._vad is not None else []
+            heard = await self._listen(block)
             if self._closed:
                 return
+            self._observer.audio_came(len(block) / SAMPLE_RATE)
             events = self._session.push(block, heard)
             self._arrivals.append((self._session.position, self._clock()))
             self._go_on(events)
@@ -206,6 +213,16 @@ class LiveStream:
         self._refresh()
         self._on_close()
 
+    async def _listen(self, samples: Samples) -> list[float]:
+        """Ask how likely speech is in each frame that the samples complete."""
+        if self._vad is None:
+            return []
+        settle = self._scheduler.watchdog.expect()
+        try:
+            return await self._vad.add(samples)
+        finally:
+            settle()
+
     # --- between the session and the scheduler ---
 
     def _go_on(self, events: Sequence[LiveEvent]) -> None:
@@ -231,6 +248,7 @@ class LiveStream:
         if stale is None or own is None or not own.future.cancel():
             return None
         self._session.withdraw(stale)
+        self._observer.dropped(Drop.STALE_PARTIAL)
         return own.due
 
     def _submit(self, request: Request, due: float | None) -> None:
@@ -278,24 +296,28 @@ class LiveStream:
 
     def _publish(self, events: Sequence[LiveEvent]) -> None:
         for event in events:
-            if isinstance(event, Hypothesis):
-                self._drop_hypotheses()
-            latency_ms = 1000 * (self._clock() - self._arrival(event))
-            self._unread.append(TimedEvent(event, latency_ms, self._session.position))
+            if isinstance(event, Hypothesis) and (n := self._drop_hypotheses()):
+                self._observer.dropped(Drop.UNREAD_PARTIAL, n)
+            # The newest audio that it speaks for; of a final, what ended it.
+            latency_s = self._age_s(event.position)
+            self._report.add(event, latency_s)
+            position = self._session.position
+            self._unread.append(TimedEvent(event, 1000 * latency_s, position))
 
-    def _drop_hypotheses(self) -> None:
-        for own in [own for own in self._unread if _is_hypothesis(own)]:
+    def _drop_hypotheses(self) -> int:
+        unread = [own for own in self._unread if _is_hypothesis(own)]
+        for own in unread:
             self._unread.remove(own)
+        return len(unread)
 
-    def _arrival(self, event: LiveEvent) -> float:
-        """When the newest audio came that an event speaks for."""
-        position = event.position
-        arrived = self._clock()
+    def _age_s(self, position: int) -> float:
+        """Return how long ago the audio up to a position had come."""
+        now = arrived = self._clock()
         for end, time_s in reversed(self._arrivals):
             if end < position:
                 break
             arrived = time_s
-        return arrived
+        return now - arrived
 
     def _ask_now(self) -> None:
         """Count latency from now: the client has waited for nothing before."""

@@ -1,6 +1,7 @@
 """What happens to every connection before a route sees it."""
 
 import logging
+import re
 import uuid
 from collections.abc import Awaitable, Callable, Collection
 
@@ -10,26 +11,37 @@ logger = logging.getLogger("omniasr")
 
 Wait = Callable[[], Awaitable[bool]]
 
+# What clients may name a request: short, and harmless in a log and a header.
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+# The messages that carry headers.
+_BEGINNINGS = frozenset(
+    {"http.response.start", "websocket.accept", "websocket.http.response.start"}
+)
+
 
 class RequestId:
-    """Give every request an id, the client's own if it sends a sensible one."""
+    """Give every request and socket an id, the client's own if it is a sensible one.
+
+    It comes back in the header `x-request-id`, and is in every line of the log.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         sent = dict(scope["headers"]).get(b"x-request-id", b"")
-        usable = 0 < len(sent) <= 64 and sent.isascii() and sent.isalnum()
+        usable = _REQUEST_ID.fullmatch(sent)
         request_id = sent.decode() if usable else uuid.uuid4().hex
         scope["request_id"] = request_id
 
         async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in _BEGINNINGS:
                 message["headers"] = [
-                    *message["headers"],
+                    *message.get("headers", ()),
                     (b"x-request-id", request_id.encode()),
                 ]
             await send(message)

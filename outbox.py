@@ -23,12 +23,16 @@ class Outbox:
 
     Args:
         max_bytes: Most of them that wait, in UTF-8.
+
+    Attributes:
+        n_dropped: Messages that gave way so far.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._waiting: deque[Send | Close] = deque()
         self._n_bytes = 0
+        self.n_dropped = 0
         self._closed = False
         self._changed = asyncio.Event()
 
@@ -77,10 +81,12 @@ class Outbox:
     def _take_last(self) -> None:
         last = self._waiting.pop()
         assert isinstance(last, Send)
+        self.n_dropped += 1
         self._n_bytes -= _length(last)
 
     def _drop_droppable(self) -> None:
         kept = [m for m in self._waiting if isinstance(m, Close) or not m.droppable]
+        self.n_dropped += len(self._waiting) - len(kept)
         self._waiting = deque(kept)
         self._n_bytes = sum(_length(m) for m in kept if isinstance(m, Send))
 

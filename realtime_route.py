@@ -20,6 +20,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 import schemas
 from config import Settings
 from errors import refusal_of
+from journal import record_of
 from live_options import StreamOptions
 from live_route import LiveService, carry
 from realtime import INTERNAL, TRY_AGAIN, RealtimeProtocol
@@ -56,6 +57,7 @@ def add_routes(app: FastAPI) -> None:
 async def _serve(socket: WebSocket, service: RealtimeService) -> None:
     offered = socket.scope["subprotocols"]
     await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+    record_of(socket.scope).protocol = "realtime"
     machine = _machine(socket, service)
     try:
         await socket.send_text(machine.created().text)
@@ -111,10 +113,13 @@ async def _opened(
         except Exception as error:
             message, refusal = refusal_of(error)
             if refusal.status != 503:
+                record_of(socket.scope).outcome = "failed"
                 logger.error("A stream could not be opened.", exc_info=error)
                 await socket.close(INTERNAL)
                 return None
             if now() >= deadline:
+                socket.scope["refusal"] = refusal
+                record_of(socket.scope).outcome = "refused"
                 logger.info("A stream was refused: %s", message)
                 await socket.close(TRY_AGAIN, message)
                 return None

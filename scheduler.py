@@ -28,8 +28,10 @@ from typing import Protocol
 from admission import Costs, StreamAdmission
 from ctc import FrameLabels, Vocabulary
 from model_input import ModelInput
+from observer import NOBODY, Drop, Observer
 from overload import LoadMeter, OverloadLadder, OverloadLevel
 from samples import SAMPLE_RATE
+from watchdog import Watchdog
 from word_times import SpikeOffsets
 from work_queue import BatchRules, Job, Work, WorkQueue, out_of_memory
 
@@ -118,7 +120,11 @@ class Scheduler:
             one costs.
         on_loaded: Told, in the model's thread, how loading ended: None or the
             exception.
+        observer: Told what goes on.
         clock: Tells the time in seconds.
+
+    Attributes:
+        watchdog: Tells whether results come; streams tell it what they wait for.
     """
 
     def __init__(
@@ -132,6 +138,7 @@ class Scheduler:
         max_wait_s: float,
         rehearsal: ModelInput | None = None,
         on_loaded: Callable[[BaseException | None], None] = lambda error: None,
+        observer: Observer = NOBODY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._load = load
@@ -143,6 +150,8 @@ class Scheduler:
         }
         self._max_wait_s = max_wait_s
         self._rehearsal = rehearsal
+        self._observer = observer
+        self.watchdog = Watchdog(clock)
         self._clock = clock
         self._queue: WorkQueue[_Job] = WorkQueue(rules, file_share=file_share)
         self._meter = LoadMeter(clock(), file_share=file_share)
@@ -175,6 +184,10 @@ class Scheduler:
     def n_queued(self) -> int:
         """Number of windows that wait."""
         return len(self._queue)
+
+    def n_waiting(self, work: Work) -> int:
+        """Number of windows of one kind that wait."""
+        return self._queue.count(work)
 
     @property
     def n_streams(self) -> int:
@@ -286,6 +299,8 @@ class Scheduler:
                 raise QueueFull(self._retry_after_s())
             self._queue.submit(job, self._clock())
             self._changed.notify()
+        settle = self.watchdog.expect()
+        job.future.add_done_callback(lambda future: settle())
         job.future.add_done_callback(lambda future: self._forget(job))
         return job.future
 
@@ -296,12 +311,13 @@ class Scheduler:
                 self._queue.cancel(job)
 
     def _retry_after_s(self) -> int:
-        waiting_s = sum(
-            self._costs.of(work) * job.n_samples / SAMPLE_RATE
-            for work in Work
-            for job in self._queue.waiting(work)
+        waiting = [job for work in Work for job in self._queue.waiting(work)]
+        return max(1, min(60, math.ceil(self._expected_s(waiting) / 2)))
+
+    def _expected_s(self, jobs: Sequence[_Job]) -> float:
+        return sum(
+            self._costs.of(job.work) * job.n_samples / SAMPLE_RATE for job in jobs
         )
-        return max(1, min(60, math.ceil(waiting_s / 2)))
 
     def _read_load(self) -> None:
         """Let the ladder see the load of the last second, if one has passed."""
@@ -346,9 +362,11 @@ class Scheduler:
             late = self._queue.take_older(now - self._max_wait_s)
             batch = self._queue.take_batch()
             for job in batch:
+                self._observer.window_waited(job.work, now - job.since)
                 if job.work == Work.STREAM_PARTIAL:
                     self._meter.partial(job.since, now, due=job.due)
         for job in late:
+            self._observer.dropped(Drop.LATE_WINDOW)
             _fail(job, WaitedTooLong("The server is too busy; try again later."))
         return batch
 
@@ -359,6 +377,8 @@ class Scheduler:
         except Exception as error:
             if len(batch) == 1 or not out_of_memory(error):
                 logger.error("A batch of %d windows failed.", len(batch))
+                self.watchdog.fail(error)
+                self._observer.batch_failed()
                 for job in batch:
                     job.future.set_exception(error)
                 return
@@ -379,17 +399,24 @@ class Scheduler:
         began = self._clock()
         with self._changed:
             self._meter.begin(began, of_streams=1 - n_of_files / n_samples)
+            self.watchdog.begin(self._expected_s(batch))
         try:
             labelled = model.label_frames([job.window for job in batch])
             with self._changed:
                 self._costs.add(batch, self._clock() - began)
-            return labelled
         finally:
             with self._changed:
                 ended = self._clock()
                 self._meter.end(ended)
                 self._queue.spent(batch, ended - began)
                 self._read_load()
+        self.watchdog.succeed()
+        self._observer.batch_labelled(
+            n_windows=len(batch),
+            audio_s=sum(job.n_samples for job in batch) / SAMPLE_RATE,
+            seconds=ended - began,
+        )
+        return labelled
 
     def _rehearse(self, model: Model) -> None:
         """Learn what a window costs."""

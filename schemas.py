@@ -180,6 +180,9 @@ class Readiness(BaseModel):
     stage: str
     elapsed_s: float
     downloaded_bytes: int | None = None
+    reason: str | None = Field(
+        None, description="Why no work should come although the model is loaded."
+    )
 
 
 class About(BaseModel):

@@ -21,7 +21,7 @@ from contextlib import asynccontextmanager
 
 import uvicorn
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -46,6 +46,7 @@ from errors import (
     refusal_response,
 )
 from forms import BadRequest
+from journal import Journal, start_logging
 from middleware import RequestId, SocketGate, UnknownErrors
 from scheduler import NotReady
 from service import LoadModel, Service, load_model
@@ -153,6 +154,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             allow_headers=["*"],
             expose_headers=["x-request-id", "retry-after"],
         )
+    app.add_middleware(Journal, counts=lambda: app.state.service.metrics)
     app.add_middleware(RequestId)
 
 
@@ -174,6 +176,7 @@ def _add_status_routes(app: FastAPI) -> None:
                 "GET /v1/languages": "the languages it knows",
                 "GET /health": "what the process is doing",
                 "GET /ready": "whether requests are served yet",
+                "GET /metrics": "how the server is doing, for Prometheus",
                 "GET /docs": "the API, to try out",
             },
         )
@@ -197,21 +200,31 @@ def _add_status_routes(app: FastAPI) -> None:
 
     @app.get("/ready", tags=["status"], responses={503: {"model": schemas.Readiness}})
     async def ready(request: Request) -> Response:
-        """Answer 200 once the model is loaded and checked, 503 before."""
+        """Answer 200 if work may come; 503 before, and while no results come."""
         service = service_of(request)
         loading = service.loading
         fetching = loading.stage.startswith("fetching")
+        if trouble := service.trouble:
+            service.try_again()
+        ready = service.ready and trouble is None
         body = schemas.Readiness(
-            ready=service.ready,
+            ready=ready,
             stage=loading.stage,
             elapsed_s=loading.elapsed_s,
             downloaded_bytes=cached_bytes() if fetching else None,
+            reason=trouble,
         )
         return JSONResponse(
             body.model_dump(exclude_none=True),
-            status_code=200 if service.ready else 503,
-            headers={} if service.ready else {"retry-after": str(RETRY_S)},
+            status_code=200 if ready else 503,
+            headers={} if ready else {"retry-after": str(RETRY_S)},
         )
+
+    @app.get("/metrics", tags=["status"], response_class=PlainTextResponse)
+    async def metrics(request: Request) -> Response:
+        """Tell Prometheus how the server is doing."""
+        text, media_type = service_of(request).metrics.exposition()
+        return Response(text, media_type=media_type)
 
 
 def _add_catalogue_routes(app: FastAPI) -> None:
@@ -255,6 +268,8 @@ class Server(uvicorn.Server):
                 host=settings.host,
                 port=settings.port,
                 log_level=settings.log_level,
+                log_config=None,
+                access_log=False,  # the journal says more
                 timeout_keep_alive=_KEEP_ALIVE_S,
                 timeout_graceful_shutdown=settings.shutdown_grace_s,
                 ws_max_size=settings.max_frame_bytes,
@@ -288,10 +303,7 @@ def main() -> int:
     except ValidationError as error:
         print(describe_errors(error), file=sys.stderr)  # noqa: T201
         return 2
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    start_logging(level=settings.log_level, style=settings.log_format)
     if not settings.keys():
         logger.warning("No API_KEYS are set: whoever reaches the port may use it.")
     return _serve(settings)

@@ -9,7 +9,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,10 +20,12 @@ from audio_decoder import DecodeLimits
 from cards import ModelUnavailable, Progress
 from config import Settings
 from connections import Connections
+from ctc import FrameLabels
 from live_stream import LiveVad
+from metrics import Metrics
 from model_input import ModelInput
 from samples import SAMPLE_RATE
-from scheduler import Model, Scheduler
+from scheduler import Model, NotReady, QueueFull, Scheduler
 from streaming import FileTranscriber, SpeechProbabilities, StreamingTranscriber
 from work_queue import BatchRules, batch_rules
 
@@ -40,6 +43,9 @@ _BATCHES_IN_FLIGHT = 2
 
 # Below, too little of speech is left; telephones sample at 8 kHz.
 _MIN_SAMPLE_RATE = 4_000
+
+# What the model is given to see whether it works again.
+_RETRIAL = ModelInput(np.zeros(SAMPLE_RATE, np.float32))
 
 LoadModel = Callable[[Settings, Progress], Model]
 
@@ -98,6 +104,7 @@ class Service:
         self.created = int(time.time())
         self.n_requests = 0
         self.connections = Connections()
+        self.metrics = Metrics()
         silence = ModelInput(np.zeros(rehearsal_s * SAMPLE_RATE, np.float32))
         self._settled = asyncio.Event()  # set once loading has ended
         self.scheduler = Scheduler(
@@ -109,6 +116,7 @@ class Service:
             max_wait_s=settings.max_wait_s,
             rehearsal=silence if rehearsal_s else None,
             on_loaded=self._loaded,
+            observer=self.metrics,
         )
         self._workers = ThreadPoolExecutor(_N_WORKERS, thread_name_prefix="worker")
         self.files = FileTranscriber(
@@ -127,11 +135,14 @@ class Service:
             self.scheduler,
             listen=self._listen_live if settings.vad_enabled else None,
             stall_s=settings.stall_s,
+            observer=self.metrics,
         )
         self._vad: SileroVad | None = None
         self._vad_batcher: VadBatcher | None = None
         self._loop = asyncio.get_running_loop()
         self._on_failure: Callable[[], None] = lambda: None
+        self._retrial: Future[FrameLabels] | None = None
+        self._watch()
 
     def start(self, on_failure: Callable[[], None]) -> None:
         """Begin to load the model; `on_failure` is called in the event loop."""
@@ -149,6 +160,20 @@ class Service:
     def ready(self) -> bool:
         """Whether requests are served."""
         return self.scheduler.ready
+
+    @property
+    def trouble(self) -> str | None:
+        """Why work should go elsewhere, although the model is loaded; None if not."""
+        return self.scheduler.watchdog.trouble
+
+    def try_again(self) -> None:
+        """Give the model a window to see whether the trouble is over.
+
+        While others are told to keep away nobody else would find out.
+        """
+        if self._retrial is None or self._retrial.done():
+            with suppress(QueueFull, NotReady):
+                self._retrial = self.scheduler.submit(_RETRIAL)
 
     async def wait_until_ready(self) -> bool:
         """Wait for the model, as long as sockets may; whether it is ready."""
@@ -175,6 +200,31 @@ class Service:
         """Begin to listen for speech in one live stream."""
         assert self._vad_batcher is not None, "no stream is opened before it is loaded"
         return self._vad_batcher.open()
+
+    def _watch(self) -> None:
+        """Let the metrics ask for what is known at any time."""
+        metrics, scheduler = self.metrics, self.scheduler
+        metrics.watch(
+            "omniasr_ready",
+            "Whether work should come: as /ready says it.",
+            lambda: self.ready and self.trouble is None,
+        )
+        metrics.watch(
+            "omniasr_streams",
+            "Live streams that are open.",
+            lambda: scheduler.n_streams,
+        )
+        metrics.watch(
+            "omniasr_requests_in_progress",
+            "Recordings that are being transcribed.",
+            lambda: self.n_requests,
+        )
+        metrics.watch(
+            "omniasr_overload_level",
+            "What streams do without: 0 nothing, 4 all partials.",
+            lambda: scheduler.overload.level,
+        )
+        metrics.watch_queue(scheduler.n_waiting)
 
     # --- in the model's thread, or told by it ---
 
@@ -204,6 +254,12 @@ class Service:
         if error is None:
             model = self.scheduler.model
             logger.info("%s, after %.1f s", model.description, self.loading.elapsed_s)
+            self.metrics.model_loaded(
+                model=self.settings.model_card,
+                device=model.device_name,
+                dtype=model.dtype_name,
+                seconds=self.loading.elapsed_s,
+            )
         elif isinstance(error, ModelUnavailable):
             logger.error("The model cannot be served.\n%s", error)
         else:

@@ -145,6 +145,7 @@ class SocketSession:
 
     Attributes:
         n_samples: Audio that came, at 16 kHz.
+        slowest_final_ms: Latency of the final that was waited for longest.
         close_code: How it ended.
     """
 
@@ -176,7 +177,13 @@ class SocketSession:
         self._full = False  # no more audio may come
         self._ended = False  # none is taken any more
         self.n_samples = 0
+        self.slowest_final_ms = 0.0
         self.close_code = _ABNORMAL
+
+    @property
+    def n_unsent(self) -> int:
+        """Messages that gave way to newer ones before they were sent."""
+        return self._outbox.n_dropped
 
     async def run(self) -> None:
         """Serve the client until one of the two goes. Cancelling is safe."""
@@ -349,6 +356,9 @@ class SocketSession:
                 audio_position=told.audio_position,
             )
             self._send(actions)
+            if isinstance(event, UtteranceFinal):
+                slowest_ms = max(self.slowest_final_ms, told.latency_ms)
+                self.slowest_final_ms = slowest_ms
             if _answers_a_flush(event):
                 self._flushes.release()
         waited_ms = (self._now() - self._newest_audio) * 1000

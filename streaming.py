@@ -28,6 +28,7 @@ from live_options import StreamOptions
 from live_session import StreamSession
 from live_stream import LiveStream, LiveVad
 from model_input import ModelInput
+from observer import NOBODY, Observer
 from passages import PassageReader
 from samples import Samples
 from scheduler import QueueFull, Scheduler
@@ -73,6 +74,7 @@ class StreamingTranscriber:
         listen: Makes what listens for speech in one stream; None to take everything
             for speech, so that only clients end utterances.
         stall_s: Time without audio after which speech that is open is ended.
+        observer: Told what goes on.
     """
 
     def __init__(
@@ -81,10 +83,12 @@ class StreamingTranscriber:
         *,
         listen: Callable[[], LiveVad] | None,
         stall_s: float,
+        observer: Observer = NOBODY,
     ) -> None:
         self._scheduler = scheduler
         self._listen = listen
         self._stall_s = stall_s
+        self._observer = observer
 
     @property
     def n_streams(self) -> int:
@@ -113,6 +117,7 @@ class StreamingTranscriber:
             load=self._load,
             stall_s=self._stall_s,
             on_close=leave,
+            observer=self._observer,
         )
 
     def _load(self) -> Load:

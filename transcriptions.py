@@ -7,7 +7,6 @@ gives it back however it ends: answered, refused, or abandoned by its client.
 import asyncio
 import json
 import logging
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ import schemas
 import subtitles
 from errors import error_body, refusal_of
 from forms import FORM_SCHEMA, BadRequest, TranscriptionForm, parse_form, read_form
+from journal import CLIENT_LEFT, record_of
 from scheduler import NotReady, QueueFull
 from service import Service
 from transcript import Segment, Transcript
@@ -114,24 +114,20 @@ class _Job:
     service: Service
     form: TranscriptionForm
     hint: str | None
-    began: float
 
     @property
     def id(self) -> str:
         return str(self.request.scope["request_id"])
 
-    def log_end(self, n_samples: int, n_words: int) -> None:
-        logger.info(
-            "Request %s: %.1f s of audio, %d words, %.3f s.",
-            self.id,
-            schemas.seconds(n_samples),
-            n_words,
-            time.monotonic() - self.began,
-        )
+    def note_end(self, n_samples: int, n_words: int) -> None:
+        record = record_of(self.request.scope)
+        record.audio_s = schemas.seconds(n_samples)
+        record.n_words = n_words
 
 
 async def _transcribe(request: Request, *, stream: bool = False) -> Response:
     service = service_of(request)
+    record_of(request.scope).transcription = True
     if not service.ready:
         raise NotReady("The model is still loading; GET /ready tells how far.")
     if service.n_requests >= service.settings.max_requests:
@@ -147,9 +143,8 @@ async def _transcribe(request: Request, *, stream: bool = False) -> Response:
             request, service.files.transcribe(job.form.file.file)
         )
         if transcript is None:
-            logger.info("Request %s: the client left.", job.id)
-            return Response(status_code=499)  # nobody reads it
-        job.log_end(transcript.n_samples, len(transcript.words))
+            return Response(status_code=CLIENT_LEFT)
+        job.note_end(transcript.n_samples, len(transcript.words))
         # Hours of words take seconds to cut into subtitles.
         return await asyncio.to_thread(_answer, job, transcript)
 
@@ -160,7 +155,6 @@ def _leave(service: Service) -> None:
 
 async def _read(request: Request, service: Service, cleanup: AsyncExitStack) -> _Job:
     """Read and check the form; `cleanup` deletes what was spooled."""
-    began = time.monotonic()
     form_data = await read_form(
         request,
         max_bytes=service.settings.max_upload_bytes,
@@ -170,7 +164,7 @@ async def _read(request: Request, service: Service, cleanup: AsyncExitStack) -> 
     form = parse_form(form_data)
     require_model(service, form.model)
     hint = languages.resolve_language(form.language)
-    return _Job(request, service, form, hint, began)
+    return _Job(request, service, form, hint)
 
 
 def _answer(job: _Job, transcript: Transcript) -> Response:
@@ -273,7 +267,9 @@ class _EventStream:
             pass
         except Exception as error:
             logger.exception("Request %s failed in mid-stream.", self._job.id)
-            yield _event(error_body(*refusal_of(error)))
+            message, refusal = refusal_of(error)
+            self._job.request.scope["refusal"] = refusal
+            yield _event(error_body(message, refusal))
 
     async def close(self) -> None:
         """Stop what is going on and give everything back."""
@@ -294,7 +290,7 @@ class _EventStream:
                 for passage in advance.passages:
                     yield self._delta(passage.part)
         text = "".join(self._text)
-        job.log_end(n_samples, self._n_words)
+        job.note_end(n_samples, self._n_words)
         n_frames = ctc.n_frames(n_samples)
         yield _event(
             {

@@ -12,6 +12,7 @@ import pytest
 
 import ctc
 import live_stream
+import watchdog
 from ctc import FrameLabels
 from live_events import (
     Cause,
@@ -24,6 +25,7 @@ from live_events import (
 from live_options import StreamOptions
 from live_stream import LiveStream, TimedEvent
 from model_input import ModelInput
+from observer import NOBODY, Drop, Observer
 from samples import SAMPLE_RATE, Samples
 from scheduler import Model, Scheduler
 from streaming import StreamingTranscriber
@@ -31,7 +33,7 @@ from tests.scripted_speech import VOCABULARY, Encoder, Script, write
 from tests.serving import wait_for
 from vad import FRAME_SAMPLES
 from word_times import UNMEASURED
-from work_queue import BatchRules
+from work_queue import BatchRules, Work
 
 SCRIPT = write(Random(1), n_words=8, longest_pause=20)
 
@@ -124,13 +126,20 @@ def start(model: Model) -> Scheduler:
 
 @asynccontextmanager
 async def opened(
-    options: StreamOptions | None = None, *, stall_s: float = 60, vad: bool = True
+    options: StreamOptions | None = None,
+    *,
+    stall_s: float = 60,
+    vad: bool = True,
+    observer: Observer = NOBODY,
 ) -> AsyncIterator[Opened]:
     model, ear = ReadingModel(), Ear(SCRIPT)
     model.may_run.set()
     scheduler = await asyncio.to_thread(start, model)
     transcriber = StreamingTranscriber(
-        scheduler, listen=(lambda: ear) if vad else None, stall_s=stall_s
+        scheduler,
+        listen=(lambda: ear) if vad else None,
+        stall_s=stall_s,
+        observer=observer,
     )
     stream = transcriber.open(options or StreamOptions())
     try:
@@ -139,6 +148,16 @@ async def opened(
         model.may_run.set()
         await stream.aclose()
         await asyncio.to_thread(scheduler.close, 10)
+
+
+class Noted(Observer):
+    """Keeps what it is told of drops."""
+
+    def __init__(self) -> None:
+        self.drops: list[tuple[Drop, int]] = []
+
+    def dropped(self, what: Drop, n: int = 1) -> None:
+        self.drops.append((what, n))
 
 
 def said() -> str:
@@ -374,3 +393,53 @@ def test_an_empty_stream_ends_at_once() -> None:
             assert own.events == []
 
     run(test)
+
+
+class TestObservation:
+    def test_hypotheses_that_give_way_unread_are_counted(self) -> None:
+        """Those that were made, less the one that is left."""
+
+        async def test() -> None:
+            noted = Noted()
+            async with opened(observer=noted) as own:
+                for first in range(0, len(SCRIPT.samples), 1600):
+                    n = len(own.model.heard)
+                    await own.stream.push(SCRIPT.samples[first : first + 1600])
+                    if own.scheduler.n_waiting(Work.STREAM_PARTIAL):
+                        while len(own.model.heard) == n:  # noqa: ASYNC110
+                            await asyncio.sleep(0.001)
+                    await asyncio.sleep(0.001)
+                await own.stream.end()
+                await own.read_all()
+
+            unread = sum(n for what, n in noted.drops if what is Drop.UNREAD_PARTIAL)
+            assert unread > 0
+
+        run(test)
+
+    def test_an_ear_that_hears_for_ever_is_trouble(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Audio came, and nothing will come of it."""
+        monkeypatch.setattr(watchdog, "_PATIENCE_S", 0.05)
+
+        async def test() -> None:
+            async with opened() as own:
+                stuck, hear = asyncio.Event(), own.ear.add
+
+                async def add(samples: Samples) -> list[float]:
+                    await stuck.wait()
+                    return await hear(samples)
+
+                monkeypatch.setattr(own.ear, "add", add)
+                pushing = asyncio.create_task(own.stream.push(SCRIPT.samples[:1600]))
+                dog = own.scheduler.watchdog
+                async with asyncio.timeout(30):
+                    while dog.trouble is None:  # noqa: ASYNC110
+                        await asyncio.sleep(0.001)
+                stuck.set()
+                await pushing
+
+                assert dog.trouble is None
+
+        run(test)

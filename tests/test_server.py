@@ -18,6 +18,7 @@ import pytest
 import soundfile
 import websockets
 
+import watchdog
 from config import Settings
 from scheduler import Model
 from tests.fakes import ScriptedModel
@@ -414,6 +415,46 @@ class TestSettings:
 
         assert "omniASR_CTC_demo is ready on" in logs["info"]
         assert "omniASR_CTC_demo is ready on" not in logs["error"]
+
+
+class TestWatchdog:
+    def test_three_failed_batches_keep_work_away_until_one_succeeds(
+        self, model: ScriptedModel
+    ) -> None:
+        """`/ready` says why, and tries by itself whether the trouble is over."""
+        model.failures += [ValueError("secret detail")] * 4
+        with app_in_thread(settings(), lambda: model) as url:
+            for _ in range(3):
+                assert post(url).status_code == 500
+            ready, health = httpx.get(url + "/ready"), httpx.get(url + "/health")
+            wait_for(lambda: httpx.get(url + "/ready").status_code == 200)
+
+        assert ready.status_code == 503
+        assert int(ready.headers["retry-after"]) >= 1
+        assert "The last 3 batches failed" in ready.json()["reason"]
+        assert "secret" not in ready.text
+        assert health.status_code == 200
+        assert not model.failures
+
+    def test_a_model_that_hangs_keeps_work_away(
+        self, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As long as it does."""
+        monkeypatch.setattr(watchdog, "_PATIENCE_S", 0.1)
+        with (
+            app_in_thread(settings(), lambda: model) as url,
+            ThreadPoolExecutor() as clients,
+        ):
+            model.may_run.clear()
+            waiting = clients.submit(post, url)
+            wait_for(lambda: httpx.get(url + "/ready").status_code == 503)
+            reason = httpx.get(url + "/ready").json()["reason"]
+            model.may_run.set()
+            served = waiting.result(30)
+            wait_for(lambda: httpx.get(url + "/ready").status_code == 200)
+
+        assert "without any result" in reason
+        assert served.status_code == 200
 
 
 class TestBadLuck:

@@ -1,0 +1,95 @@
+"""Notice that the model, or what listens before it, gives no more results.
+
+Whoever owes a result says so, and says when it is there. If one is owed and none at
+all has come for 20 seconds, something is stuck; a model that raises an error three
+times in a row is broken. Either is trouble, told to whoever asks, until a result
+comes.
+
+A pass that was expected to take long is waited for in proportion: eight windows of
+40 s, on a slow processor, are no sign of trouble. Silence is none either: as long as
+no speech is heard nothing is owed.
+
+Safe to be used from several threads.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+
+_PATIENCE_S = 20.0
+# Times as long as expected that a pass may take.
+_SLACK = 4.0
+_MAX_FAILED = 3
+
+
+class Watchdog:
+    """Told what is owed and what comes; tells whether there is trouble.
+
+    Args:
+        clock: Tells the time in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()  # guards all of these
+        self._owed: dict[object, float] = {}  # since when; the oldest first
+        self._last_result = clock()
+        self._patience_s = _PATIENCE_S
+        self._n_failed = 0
+        self._error = ""
+
+    def expect(self) -> Callable[[], None]:
+        """Note that a result is owed.
+
+        Returns:
+            What to call when it is there, or is not wanted any more; again does no
+            harm.
+        """
+        key = object()
+        with self._lock:
+            self._owed[key] = self._clock()
+
+        def settle() -> None:
+            with self._lock:
+                self._owed.pop(key, None)
+
+        return settle
+
+    def begin(self, expected_s: float) -> None:
+        """Note that a pass begins, and how long one like it usually takes."""
+        with self._lock:
+            self._patience_s = max(_PATIENCE_S, _SLACK * expected_s)
+
+    def succeed(self) -> None:
+        """Note that a pass gave results."""
+        with self._lock:
+            self._note_end()
+            self._n_failed = 0
+
+    def fail(self, error: Exception) -> None:
+        """Note that a pass raised an error."""
+        with self._lock:
+            self._note_end()
+            self._n_failed += 1
+            self._error = type(error).__name__
+
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong, in a sentence; None if nothing is."""
+        with self._lock:
+            if self._n_failed >= _MAX_FAILED:
+                return (
+                    f"The last {self._n_failed} batches failed, the newest with "
+                    f"{self._error}; the log has the details."
+                )
+            oldest = next(iter(self._owed.values()), None)
+            if oldest is None:
+                return None
+            waited_s = self._clock() - max(oldest, self._last_result)
+            if waited_s < self._patience_s:
+                return None
+            return f"Audio has waited {waited_s:.0f} s without any result."
+
+    def _note_end(self) -> None:
+        self._last_result = self._clock()
+        self._patience_s = _PATIENCE_S
