@@ -10,7 +10,7 @@ AGENTS := .venv-agents
 AGENTS_STAMP := $(AGENTS)/.installed
 UTTERANCES := 20
 NODE_STAMP := tests/node/node_modules/.installed
-SOURCES := $(wildcard *.py) client tests benchmarks tools examples
+SOURCES := $(wildcard *.py) client tests benchmarks tools examples deploy
 
 # Everything needs the environment, and says nothing while it is up to date.
 .PHONY: demo serve test test-light test-agents check oracle throughput lock download clean
