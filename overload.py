@@ -43,22 +43,23 @@ class OverloadLevel:
         max_left_context: Most samples before the committed text that partials look
             at; None for as many as usual.
         partials: Whether there are any.
-        speculate: Whether finals are begun before it is certain that they are due.
     """
 
     level: int
     hop_factor: float
     max_left_context: int | None
     partials: bool
-    speculate: bool
 
 
+# Finals are begun early at every level: one that is begun as soon as speech seems to
+# have ended covers less silence than one that is begun when a client asks for it, and
+# its text may differ in a letter. Load must not decide what is heard.
 LEVELS = (
-    OverloadLevel(0, 1.0, None, partials=True, speculate=True),
-    OverloadLevel(1, 1.5, None, partials=True, speculate=True),
-    OverloadLevel(2, 2.0, 3 * SAMPLE_RATE, partials=True, speculate=False),
-    OverloadLevel(3, 3.0, 2 * SAMPLE_RATE, partials=True, speculate=False),
-    OverloadLevel(4, 3.0, 2 * SAMPLE_RATE, partials=False, speculate=False),
+    OverloadLevel(0, 1.0, None, partials=True),
+    OverloadLevel(1, 1.5, None, partials=True),
+    OverloadLevel(2, 2.0, 3 * SAMPLE_RATE, partials=True),
+    OverloadLevel(3, 3.0, 2 * SAMPLE_RATE, partials=True),
+    OverloadLevel(4, 3.0, 2 * SAMPLE_RATE, partials=False),
 )
 
 

@@ -126,7 +126,6 @@ class StreamingTranscriber:
             hop_factor=overload.hop_factor,
             max_left_context=overload.max_left_context,
             interim=overload.partials,
-            speculate=overload.speculate,
         )
 
 

@@ -34,12 +34,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
 
+import cards
+import fairseq2_assets
 from architecture import from_card
 from benchmarks import paced
 from benchmarks.environment import environment
@@ -156,6 +159,7 @@ def seed_costs(
     """Measure the upstream pipeline, one clip at a time, in one thread."""
     from omnilingual_asr.models.inference.pipeline import ASRInferencePipeline
 
+    fairseq2_assets.start(cards.ASSETS / "demo")
     pipeline = ASRInferencePipeline(card, device="cpu", dtype=dtype)
     speech = paced.parts(1, max(lengths_s))[0].samples
     n_threads = torch.get_num_threads()
@@ -231,10 +235,12 @@ def overload(bench: Bench, n_served: int) -> dict[str, Any]:
         for number, part in enumerate(paced.parts(n_streams, stays_s))
     ]
     run = bench.run(parts)
-    n_different = sum(
-        log.texts != texts
+    different = [
+        (mine, alone)
         for log, texts in zip(run.logs, _alone(bench, parts), strict=True)
-    )
+        for mine, alone in zip_longest(log.texts, texts)
+        if mine != alone
+    ]
     relieved_s = bench.seconds + paced.BEGIN_OVER_S
     troubled = [at for at, level in run.levels if level]
     found = {
@@ -243,11 +249,13 @@ def overload(bench: Bench, n_served: int) -> dict[str, Any]:
             len(part) - log.n_samples for part, log in zip(parts, run.logs, strict=True)
         ),
         "finals": sum(len(log.finals) for log in run.logs),
-        "streams_with_other_finals": n_different,
+        "finals_that_differ": len(different),
         "highest_level": max(level for _, level in run.levels),
         "final_p95_s": run.outcome().wait_p95_s,
         "recovered_after_s": max(0.0, max(troubled, default=0.0) - relieved_s),
     }
+    for mine, alone in different:
+        print(f"Not as by itself: {mine}\n                  {alone}")
     print(json.dumps(found, indent=2))
     return found
 

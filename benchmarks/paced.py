@@ -210,9 +210,7 @@ class Stack:
 
     def _load(self) -> Load:
         level = self.queue.overload
-        return Load(
-            level.hop_factor, level.max_left_context, level.partials, level.speculate
-        )
+        return Load(level.hop_factor, level.max_left_context, level.partials)
 
 
 class _InlineVad:
