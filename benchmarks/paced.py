@@ -39,6 +39,7 @@ from scheduler import Model, Scheduler
 from tests import composer
 from vad_batcher import VadBatcher
 from vad_model import SileroVad, VadStream
+from watchdog import Watchdog
 from work_queue import Job, Work, WorkQueue, batch_rules
 
 CHUNK_S = 0.1
@@ -299,6 +300,7 @@ class SimulatedScheduler:
         self._meter = LoadMeter(0.0, file_share=_FILE_SHARE)
         self._ladder = OverloadLadder()
         self._working = False
+        self.watchdog = Watchdog()  # which nobody asks
 
     @property
     def overload(self) -> OverloadLevel:
