@@ -79,8 +79,8 @@ class BatchRules:
 
 
 # On a CPU a pass of eight seconds of audio is as cheap by the second as any longer one:
-# sharing it saves 30 % with windows of 1 s, 15 % with 2 s, 5 % with 4 s, and nothing
-# with longer ones (benchmarks/batches.py), whose first would wait for the last.
+# sharing it saves 5 to 30 % with windows of 1 to 4 s, and nothing with longer ones
+# (benchmarks/batches.py), whose first would wait for the last.
 _MAX_SAMPLES_ON_CPU = 8 * SAMPLE_RATE
 
 # On an accelerator a pass as short as this is over before its kernels are launched.
