@@ -69,6 +69,14 @@ class TestDockerfile:
         assert stages[-1] == "cuda"
         assert "cpu" in stages
 
+    def test_the_short_form_for_kubernetes_is_valid(self) -> None:
+        """The one in the README, with the image that it builds."""
+        short = re.findall(r"```yaml\n(apiVersion: .*?)```", readme(), re.DOTALL)
+
+        for text in short:
+            kubernetes_validate.validate(yaml.safe_load(text), "1.37", strict=True)
+        assert "image: omniasr-server:latest" in short[0]
+
     def test_no_image_runs_as_root(self) -> None:
         """Both switch to a user before they start the server, by its number."""
         for target in ("cpu", "cuda"):
@@ -91,6 +99,10 @@ class TestDockerfile:
         """Also none, where it cannot be reached."""
         assert re.search(r"^ARG TORCH_INDEX=https://\S+/cpu$", dockerfile(), re.M)
         assert '${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"}' in dockerfile()
+
+
+def readme() -> str:
+    return (ROOT / "README.md").read_text()
 
 
 def dockerfile() -> str:
@@ -204,6 +216,27 @@ def found(kind: str) -> Json:
     return manifest
 
 
+class TestOperations:
+    def test_the_document_names_all_there_is_to_know(self) -> None:
+        """Every setting, every series and every alert."""
+        document = (ROOT / "docs" / "operations.md").read_text()
+        series = re.findall(r"^# TYPE (omniasr_\w+)", exposition(), re.MULTILINE)
+        rules = yaml.safe_load((GRAFANA / "alerts.yml").read_text())["groups"][0]
+
+        for name in Settings.model_fields:
+            assert f"`{name.upper()}" in document, name
+        for name in series:
+            assert f"`{name}`" in document, name
+        for rule in rules["rules"]:
+            assert rule["alert"] in document
+
+
+def exposition() -> str:
+    """What a running server tells Prometheus."""
+    with app_in_thread(settings(), ScriptedModel) as url:
+        return httpx.get(url + "/metrics").text
+
+
 class TestGrafana:
     def test_the_dashboard_is_what_its_program_writes(self) -> None:
         """Nobody edits it by hand."""
@@ -228,8 +261,7 @@ class TestGrafana:
         """In the rules, their tests, and what a running server tells."""
         if (promtool := shutil.which("promtool")) is None:
             pytest.skip("promtool is not here (Debian: apt-get install prometheus)")
-        with app_in_thread(settings(), ScriptedModel) as url:
-            metrics = httpx.get(url + "/metrics").text
+        metrics = exposition()
         for command, content in (
             (["check", "rules", "alerts.yml"], None),
             (["test", "rules", "alerts_test.yml"], None),

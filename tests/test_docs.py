@@ -28,7 +28,7 @@ DOCUMENTS = sorted(
     and not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
 )
 README = ROOT / "README.md"
-REASONS = ("download", "GPU", "Docker", "takes hours")
+REASONS = ("download", "GPU", "Docker", "Kubernetes", "takes hours")
 
 _BLOCK = re.compile(r"(?:<!-- ([^\n]*?) -->\n)?```(\w*)\n(.*?)```", re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)#]+?)(#[^)]*)?\)")
