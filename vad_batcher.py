@@ -24,8 +24,11 @@ from vad_model import SileroVad, VadStates
 
 Floats = NDArray[np.float32]
 
-# Half a frame: nobody notices, and with thirty streams fifteen frames meet.
-_GATHER_S = 0.016
+# Half a frame: nobody notices. With many streams a whole one, which makes calls fewer
+# and longer: what they cost is mostly the call.
+_MIN_GATHER_S = 0.016
+_MAX_GATHER_S = 0.032
+_GATHER_S_A_STREAM = 0.001
 
 _MAX_FRAMES = 32  # of one stream in one call: a second
 
@@ -104,7 +107,7 @@ class VadBatcher:
                 self._changed.wait()
             self._changed.wait_for(
                 lambda: self._closed or len(self._waiting) >= self._n_open,
-                timeout=_GATHER_S,
+                timeout=self._gather_s(),
             )
             # At most one of each stream, whose state the next one needs.
             first: dict[LiveVad, _Request] = {}
@@ -114,6 +117,10 @@ class VadBatcher:
                     rest.append(request)
             self._waiting = rest
             return list(first.values())
+
+    def _gather_s(self) -> float:
+        wanted = max(_MIN_GATHER_S, _GATHER_S_A_STREAM * self._n_open)
+        return min(_MAX_GATHER_S, wanted)
 
     def _serve(self, batch: Sequence[_Request]) -> None:
         states = VadStates.join([request.stream.states for request in batch])
