@@ -19,6 +19,7 @@ from metrics import Metrics
 from tests.fakes import ScriptedModel
 from tests.series import Series
 from tests.serving import ROOT, app_in_thread, free_port
+from tests.test_layering import imports_of
 from tests.test_server import settings
 from tools import build_dashboard
 
@@ -86,12 +87,14 @@ class TestDockerfile:
             assert stage.rstrip().endswith('ENTRYPOINT ["python", "server.py"]')
 
     def test_all_that_is_copied_is_let_through(self) -> None:
-        """And every module is; .dockerignore lets through what it names."""
+        """.dockerignore lets through what it names: also each package that is used."""
         ignore = (ROOT / ".dockerignore").read_text().splitlines()
         named = {line[1:] for line in ignore if line.startswith("!")}
 
         assert "*" in ignore
         assert {"*.py", "assets", "deploy/healthcheck.py"} <= named
+        imported = {name for path in ROOT.glob("*.py") for name in imports_of(path)}
+        assert {name for name in imported if (ROOT / name).is_dir()} <= named
         for source in re.findall(r"^COPY (\S+\.txt) ", dockerfile(), re.MULTILINE):
             assert source in named
 
