@@ -137,10 +137,11 @@ class TestRealModel:
         ):
             with live(demo_server.url) as client:
                 audio = (digits() * 32_767).astype("<i2").tobytes()
-                for first in range(0, len(audio), 3_200):
-                    client.send(audio[first : first + 3_200])
+                # In the middle of speech, so that its text is not final yet.
+                client.send(audio[:48_000])
                 heard = (json.loads(client.recv(timeout=60)) for _ in range(10_000))
                 assert any(message.get("text") for message in heard)
+                client.send(audio[48_000:])
                 say(client, "flush")
                 say(client, "end")
                 rest(client)
