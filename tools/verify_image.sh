@@ -66,16 +66,21 @@ build run --isolation chroot \
     if touch /app/x /opt/venv/x 2>/dev/null; then
       echo "The server could change its own code." >&2; exit 1
     fi
-    MODEL_CARD=omniASR_CTC_demo HOST=127.0.0.1 PORT=18000 python server.py 2>/data/log &
+    export HOST=127.0.0.1 MODEL_CARD=omniASR_CTC_demo
+    PORT=$(python -c "import socket; s = socket.create_server((\"127.0.0.1\", 0)); print(s.getsockname()[1])")
+    export PORT
+    python server.py 2>/data/log &
     server=$!
+    # Chroots share the network and the processes of this machine: leave nothing behind.
+    trap "status=\$?; kill $server 2>/dev/null || true; [ \$status = 0 ] || cat /data/log >&2" EXIT
     tries=0
-    until PORT=18000 python deploy/healthcheck.py 2>/dev/null; do
+    until python deploy/healthcheck.py 2>/dev/null; do
       tries=$((tries + 1))
-      if [ $tries = 300 ] || ! kill -0 $server; then cat /data/log >&2; exit 1; fi
+      if [ $tries = 300 ] || ! kill -0 $server; then exit 1; fi
       sleep 1
     done
     echo "health check: ready"
-    heard=$(python test_streaming.py rest --port 18000 --file /mnt/audio.flac)
+    heard=$(python test_streaming.py rest --port "$PORT" --file /mnt/audio.flac)
     echo "$heard"
     kill -TERM $server
     wait $server
