@@ -55,13 +55,11 @@ class Load:
         hop_factor: By which hops are stretched.
         max_left_context: Most samples of left context; None for no limit.
         interim: Whether hypotheses are made at all.
-        speculate: Whether finals are begun before it is certain that they are due.
     """
 
     hop_factor: float = 1.0
     max_left_context: int | None = None
     interim: bool = True
-    speculate: bool = True
 
 
 class Interim:

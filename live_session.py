@@ -161,8 +161,13 @@ class StreamSession:
         return [*events, *self._close(cause)]
 
     def stall(self) -> list[LiveEvent]:
-        """Nothing comes any more in mid-speech: end what is open."""
-        return self.flush(Cause.STALLED) if self._open else []
+        """Nothing comes any more in mid-speech: end what is open.
+
+        Unless only the client ends utterances: it may be silent for any reason.
+        """
+        if self._open is None or not self._ends_by_itself:
+            return []
+        return self.flush(Cause.STALLED)
 
     def clear(self) -> None:
         """Forget the audio since the last final; an open utterance has none."""
@@ -271,7 +276,7 @@ class StreamSession:
         for event in self._vad.add(probabilities) if self._options.vad else ():
             events += self._hear(event)
         if self._open is not None:
-            self._open.speculate(self._audio.end, self.load)
+            self._open.speculate(self._audio.end)
         return events + self._maybe_end()
 
     def _catch_up(self) -> list[LiveEvent]:

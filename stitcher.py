@@ -36,9 +36,6 @@ _JITTER = 3
 # In the middle of a run of so many blanks, no letter is near enough to move across.
 _WIDE_RUN = 4 * _JITTER
 
-Bools = NDArray[np.bool_]
-Indexes = NDArray[np.int64]
-
 
 @dataclass(frozen=True, slots=True)
 class Stitched:

@@ -120,9 +120,9 @@ class Utterance:
         self.quiet = position
         self._may_speculate = True
 
-    def speculate(self, position: int, load: Load) -> None:
+    def speculate(self, position: int) -> None:
         """Begin the final on suspicion, if silence has lasted long enough by now."""
-        if not (self._may_speculate and load.speculate) or self.quiet is None:
+        if not self._may_speculate or self.quiet is None:
             return
         needed = min(
             max(SPECULATE_AFTER, self.final.n_uncut // _LENGTH_TO_SILENCE),

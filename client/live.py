@@ -152,13 +152,14 @@ class stopped_by_user:  # reads as what it does: with stopped_by_user(...)
 
     def __enter__(self) -> None:
         print("Listening; Ctrl-C ends it.", file=sys.stderr)
-        with suppress(NotImplementedError):  # Windows: Ctrl-C ends it at once
+        # Windows has no such handlers; there Ctrl-C ends the client at once.
+        with suppress(NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(
                 signal.SIGINT, self._microphone.stop
             )
 
     def __exit__(self, *_: object) -> None:
-        with suppress(NotImplementedError):
+        with suppress(NotImplementedError):  # as above
             asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
 
 

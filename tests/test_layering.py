@@ -97,7 +97,6 @@ MODULES = {path.stem: path for path in ROOT.glob("*.py")}
 
 # What has a clock, does I/O, or belongs to the outside.
 NOT_IN_THE_CORE = {
-    "architecture",
     "asyncio",
     "logging",
     "os",

@@ -18,6 +18,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from config import Settings
 from model import ASRModel
 from samples import SAMPLE_RATE, Samples
 from tests import composer
@@ -368,6 +369,32 @@ class TestShutdown:
         assert "closed with 1001: 9.0 s of audio, 10 words" in log
         assert "zero" not in log
         assert "Traceback" not in log
+
+
+class TestSettings:
+    def test_what_the_operator_chose_is_what_streams_begin_with(self) -> None:
+        """The profile, what is changed in it, and the nominal window."""
+        ours = settings(stream_profile="quality", hop_s=0.9, chunk_duration=10.0)
+        with app_in_thread(ours, ScriptedModel) as url, connect(address(url)) as client:
+            ready = listen(client)
+
+        assert (ready["profile"], ready["hop_s"]) == ("quality", 0.9)
+        assert ready["chunk_duration"] == 10
+        assert ready["margin_s"] == 1.12
+
+    def test_silence_on_the_wire_ends_an_utterance_after_stall_s(self) -> None:
+        """Without a word from the client."""
+        with (
+            app_in_thread(
+                Settings(model_card="scripted", stall_s=0.1),
+                ScriptedModel,
+            ) as url,
+            connect(address(url)) as client,
+        ):
+            client.send(s16le(digits()[:SAMPLE_RATE]))
+            final = listen_for(client, utterance_final=True)
+
+        assert final["cause"] == "stalled"
 
 
 class TestLoad:

@@ -321,7 +321,7 @@ class TestSuspicion:
         while not utterance.take_requests(buffer, load):
             n_silent += 1
             utterance.add(np.zeros(FRAME_SAMPLES, np.float32), [0.0])
-            utterance.speculate(spoken + n_silent * FRAME_SAMPLES, load)
+            utterance.speculate(spoken + n_silent * FRAME_SAMPLES)
 
         waited_s = n_silent * FRAME_SAMPLES / SAMPLE_RATE
         assert silence_s <= waited_s < silence_s + 0.033
@@ -347,6 +347,23 @@ class TestClients:
         assert heard.session.done
         numbers = [final.utterance for final in heard.finals]
         assert numbers == list(range(1, len(numbers) + 1))
+
+    @pytest.mark.parametrize(
+        "options", [StreamOptions(vad=False), StreamOptions(endpointing=False)]
+    )
+    def test_who_ends_utterances_alone_may_be_silent(
+        self, options: StreamOptions
+    ) -> None:
+        """A muted microphone is no word of the client's."""
+        script = write(Random(1), n_words=4, longest_pause=10)
+        heard = listener(options)
+        probabilities = script.probabilities if options.vad else []
+        heard.hear(script.samples[:SAMPLE_RATE], probabilities, (512,))
+        assert heard.session.speaking
+
+        assert heard.session.stall() == []
+        heard.flush()
+        assert [final.cause for final in heard.finals] == [Cause.FLUSH]
 
     def test_a_flush_of_silence_is_empty(self) -> None:
         """And costs no inference."""
