@@ -30,15 +30,15 @@ from ctc import FrameLabels
 from model_input import ModelInput
 from samples import SAMPLE_RATE
 from vad_model import SileroVad, VadStream
-from work_queue import BatchRules, Job, Work, WorkQueue
+from work_queue import Job, Work, WorkQueue, batch_rules
 
 CHUNK = SAMPLE_RATE // 50
 
 # When a client asks for a final: so long after the true end of speech.
 COMMIT_AFTER_S = 0.2
 
-# What a batch may hold on a CPU, and what else waits there.
-_RULES = BatchRules(max_windows=8)
+# What a batch may hold, as in the server.
+_RULES = batch_rules("cpu", max_windows=8)
 
 Label = Callable[[Sequence[ModelInput]], Sequence[FrameLabels]]
 
