@@ -2,23 +2,29 @@
 
     python -m benchmarks.arithmetic
     python -m benchmarks.arithmetic --card omniASR_CTC_300M_v2 --dtypes int8
+    python -m benchmarks.arithmetic --card random --clips 20
 
 Composed recordings go through the model in float32 and in each other arithmetic.
 Printed for each, as a line of JSON: how far the logits are off, the share of frames
 with the same label, the share of clips with the same text, and the share of letters
-that are the same; then the environment. Only for models that know spoken digits do
-the texts mean anything; the other figures are those of any model.
+that are the same; then the environment, and a table. Only for models that know spoken
+digits do the texts mean anything; the other figures are those of any model. `random`
+is the 300M architecture with the seeded random weights of `throughput.py`, whose best
+labels are hardly better than the next: labels of a trained model change less.
 """
 
 import argparse
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from random import Random
 
 import editdistance
 import torch
 
 import ctc
+from benchmarks import contenders, documents
+from benchmarks.documents import Row
 from benchmarks.environment import environment, processor
 from model import ASRModel, best_labels
 from model_input import ModelInput
@@ -26,6 +32,9 @@ from samples import Samples
 from tests import composer
 
 DTYPES = ("int8", "bfloat16")
+RANDOM = "random"
+
+_EQUAL = ("labels_equal", "texts_equal", "letters_equal")
 
 
 def compare(
@@ -57,25 +66,52 @@ def text_of(model: ASRModel, logits: torch.Tensor) -> str:
     return ctc.raw_text(ctc.tokens(best_labels(logits), model.vocabulary))
 
 
+def table(rows: Sequence[Row]) -> str:
+    """Write how far each arithmetic is from float32, as Markdown."""
+    body = [
+        [
+            f"{row['card']}, {row['dtype']}",
+            f"{row['error_of_logits']:.2%}",
+            *(f"{row[what]:.1%}" for what in _EQUAL),
+        ]
+        for row in rows
+        if "dtype" in row
+    ]
+    head = ["", "logits off", *(what.replace("_", " ") for what in _EQUAL)]
+    return documents.table(head, body)
+
+
+def _load(card: str, dtype: str, folder: Path) -> ASRModel:
+    if card == RANDOM:
+        return contenders.our_model(folder, contenders.DTYPES[dtype])
+    return ASRModel.load(card, device="cpu", dtype=dtype, on_failed_check="stop")
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.arithmetic", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--card", default="omniASR_CTC_demo")
     parser.add_argument("--dtypes", nargs="+", default=DTYPES)
     parser.add_argument("--clips", type=int, default=100)
+    parser.add_argument("--work-dir", type=Path, default=contenders.WORK_DIR)
     options = parser.parse_args()
     rng, recordings = Random(0), composer.load()
     clips = [
         composer.random_composition(recordings, 8, rng=rng).samples
         for _ in range(options.clips)
     ]
-    reference = ASRModel.load(options.card, device="cpu", dtype="float32")
+    if options.card == RANDOM:
+        contenders.prepare(options.work_dir, onnx=False)
+    about = {"card": options.card, "clips": options.clips}
+    reference, rows = _load(options.card, "float32", options.work_dir), []
     for dtype in options.dtypes:
-        model = ASRModel.load(
-            options.card, device="cpu", dtype=dtype, on_failed_check="stop"
-        )
-        print(json.dumps({"dtype": dtype, **compare(model, reference, clips)}))
-    card = {"card": options.card, "clips": options.clips}
-    print(json.dumps({**card, **environment(), **processor()}))
+        model = _load(options.card, dtype, options.work_dir)
+        compared = compare(model, reference, clips)
+        rows.append({"dtype": dtype, **about, **compared})
+        print(json.dumps(rows[-1]))
+    print(json.dumps({**about, **environment(), **processor()}))
+    print(table(rows))
 
 
 if __name__ == "__main__":

@@ -44,7 +44,8 @@ import torch
 import cards
 import fairseq2_assets
 from architecture import from_card
-from benchmarks import paced
+from benchmarks import documents, paced
+from benchmarks.documents import Row
 from benchmarks.environment import environment
 from benchmarks.paced import Outcome, Part, Run, Stack
 from ctc import Vocabulary
@@ -320,20 +321,67 @@ def _time(model: ASRModel, window: ModelInput) -> float:
 
 
 @torch.inference_mode()
-def random_model(name: str, dtype: torch.dtype) -> ASRModel:
+def random_model(name: str, dtype: torch.dtype, device: torch.device) -> ASRModel:
     """Make a model of a released architecture with random weights."""
-    architecture, cpu = from_card(name), torch.device("cpu")
+    architecture = from_card(name)
+    flowing = torch.float32 if dtype == torch.int8 else dtype
+    maker = maker_for(device, dtype)
     chance = torch.Generator().manual_seed(0)
     state = {
         key: 0.02 * torch.randn(shape, generator=chance)
         for key, shape in architecture.shapes().items()
     }
     loaded = LoadedModel(
-        Wav2Vec2(Weights(state, cpu, dtype, maker_for(cpu, dtype)), architecture),
+        Wav2Vec2(Weights(state, device, flowing, maker), architecture),
         lambda wave: reference_logits(state, architecture, wave),
         Vocabulary(tuple("" for _ in range(architecture.n_labels))),
     )
-    return ASRModel(loaded, name=name, device=cpu, dtype=dtype)
+    return ASRModel(loaded, name=name, device=device, dtype=dtype)
+
+
+# --- the table ---
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Write what runs have found, as Markdown: a row for each finding."""
+    body = []
+    for row in rows:
+        time_of = "real" if row["arguments"]["real_time"] else "simulated"
+        body += [[f"{time_of} time: {what}", text] for what, text in _findings(row)]
+    return documents.table(["", "measured"], body)
+
+
+def _findings(row: Row) -> Iterator[tuple[str, str]]:
+    if "capacity" in row:
+        yield "streams served", str(row["capacity"])
+        for outcome in sorted(row["outcomes"], key=lambda o: o["n_streams"]):
+            yield f"{outcome['n_streams']} streams", _of_outcome(outcome)
+    if "seed" in row:
+        seed = row["seed"]
+        yield "streams that the seed's behaviour serves", str(seed["streams"])
+        yield "its windows of 7.5 s take", f"{1000 * seed['window_s']:.0f} ms of a core"
+    if "overload" in row:
+        yield f"{row['overload']['streams']} streams at once", _of_overload(row)
+    for level in row.get("ladder", ()):
+        together = level["partials"] + level["finals"]
+        yield f"one stream of 300M, level {level['level']}", f"{together:.0%} of a core"
+
+
+def _of_outcome(outcome: Row) -> str:
+    return (
+        f"final {1000 * outcome['wait_p95_s']:.0f} ms after the flush at p95, "
+        f"{outcome['partials_per_s']:.2f} partials a second, "
+        f"model busy {outcome['busy']:.0%}"
+    )
+
+
+def _of_overload(row: Row) -> str:
+    found = row["overload"]
+    return (
+        f"{found['samples_lost']} samples lost, {found['finals_that_differ']} of "
+        f"{found['finals']} finals differ, level {found['highest_level']}, over "
+        f"{found['recovered_after_s']:.1f} s after half have gone"
+    )
 
 
 # --- the command ---
@@ -377,7 +425,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found["overload"] = overload(bench, n_served)
     if "ladder" in chosen.parts:
         del bench, model
-        big = random_model("300m_v2", getattr(torch, found["dtype"]))
+        dtype, cpu = getattr(torch, found["dtype"]), torch.device("cpu")
+        big = random_model("300m_v2", dtype, cpu)
         found["ladder"] = [
             {"level": level.level, "partials": partials, "finals": finals}
             for level, partials, finals in ladder(big, options)

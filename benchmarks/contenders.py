@@ -5,6 +5,7 @@ in a process of its own, so that thread pools do not meet and memory can be told
 apart; one process works while all others wait.
 """
 
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,12 +34,13 @@ WEIGHTS: Final = "weights.pt"
 TOKENIZER: Final = "tokenizer.model"
 GRAPH: Final = "graph.onnx"
 GRAPH_INT8: Final = "graph.int8.onnx"
+WORK_DIR: Final = Path(tempfile.gettempdir()) / "omniasr-throughput"
 
 # A product as the network has most of: as long as it is quickest.
 _PRODUCT: Final = (512, 1024, 4096)
 _PRODUCT_REPEATS: Final = 8
 
-_DTYPES: Final = {
+DTYPES: Final = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "int8": torch.int8,
@@ -115,8 +117,8 @@ def _fairseq2_module(folder: Path, dtype: torch.dtype) -> Any:
     return module.eval()
 
 
-def ours(folder: Path, dtype: torch.dtype, threads: int) -> Transcribe:
-    """`ASRModel`, as the server runs it."""
+def our_model(folder: Path, dtype: torch.dtype) -> ASRModel:
+    """Build `ASRModel` as the server does, from files that `prepare` has written."""
     cpu, architecture = torch.device("cpu"), ARCHITECTURES[ARCH]
     flowing = torch.float32 if dtype == torch.int8 else dtype
     maker = linear_layers.maker_for(cpu, dtype)
@@ -124,18 +126,22 @@ def ours(folder: Path, dtype: torch.dtype, threads: int) -> Transcribe:
         state = checkpoint.read(folder / WEIGHTS, architecture)
         network = Wav2Vec2(Weights(state, cpu, flowing, maker), architecture)
     del state  # mapped, it would count as memory in use
-    vocabulary = read_vocabulary(folder / TOKENIZER)
 
     def reference(wave: torch.Tensor) -> torch.Tensor:
         state = checkpoint.read(folder / WEIGHTS, architecture)
         return reference_logits(state, architecture, wave)
 
-    loaded = LoadedModel(network, reference, vocabulary)
-    model = ASRModel(loaded, name=ARCH, device=cpu, dtype=dtype)
+    loaded = LoadedModel(network, reference, read_vocabulary(folder / TOKENIZER))
+    return ASRModel(loaded, name=ARCH, device=cpu, dtype=dtype)
+
+
+def ours(folder: Path, dtype: torch.dtype, threads: int) -> Transcribe:
+    """`ASRModel`, as the server runs it."""
+    model = our_model(folder, dtype)
 
     def transcribe(clip: Samples) -> str:
         (frames,) = model.label_frames([ModelInput(clip)])
-        return ctc.raw_text(ctc.tokens(frames, vocabulary))
+        return ctc.raw_text(ctc.tokens(frames, model.vocabulary))
 
     return transcribe
 
@@ -193,6 +199,10 @@ class Floor:
     dtype: torch.dtype
 
     def seconds(self, n_samples: int) -> float:
+        return flops(ARCHITECTURES[ARCH], n_samples) / self.rate()
+
+    def rate(self) -> float:
+        """Measure how many operations a second the fastest product does."""
         n_rows, n_in, n_out = _PRODUCT
         dtype = torch.float32 if self.dtype == torch.int8 else self.dtype
         weight = torch.randn(n_out, n_in).to(dtype)
@@ -204,35 +214,49 @@ class Floor:
                 began = time.perf_counter()
                 layer(rows)
                 times.append(time.perf_counter() - began)
-        rate = 2 * n_rows * n_in * n_out / float(np.median(times))
-        return flops(ARCHITECTURES[ARCH], n_samples) / rate
+        return 2 * n_rows * n_in * n_out / float(np.median(times))
+
+
+def floor_of(dtype: torch.dtype) -> Floor:
+    """Return the floor of our network in one arithmetic."""
+    return Floor(linear_layers.maker_for(torch.device("cpu"), dtype), dtype)
 
 
 def flops(architecture: Architecture, n_samples: int) -> int:
     """Count the floating-point operations of a window's products."""
-    total, length, before = 0, n_samples, 1
+    return sum(flops_by_part(architecture, n_samples).values())
+
+
+def flops_by_part(architecture: Architecture, n_samples: int) -> dict[str, int]:
+    """Count the floating-point operations of the products in each part."""
+    convolutions, length, before = 0, n_samples, 1
     for channels, (kernel, stride) in zip(
         architecture.channels, CONVOLUTIONS, strict=True
     ):
         length = (length - kernel) // stride + 1
-        total += 2 * length * kernel * before * channels
+        convolutions += 2 * length * kernel * before * channels
         before = channels
-    dim, n = architecture.model_dim, length
+    dim, n, n_layers = architecture.model_dim, length, architecture.n_layers
     group = dim // architecture.n_position_groups
-    total += 2 * n * dim * (before + group * architecture.position_kernel)
-    layer = 4 * dim * dim + 2 * dim * architecture.ffn_dim
-    total += architecture.n_layers * (2 * n * layer + 4 * n * n * dim)
-    return total + 2 * n * dim * architecture.n_labels
+    return {
+        "convolutions": convolutions,
+        "projection": 2 * n * dim * before,
+        "positional convolution": 2 * n * dim * group * architecture.position_kernel,
+        "query, key, value": n_layers * 2 * n * 3 * dim * dim,
+        "attention": n_layers * 4 * n * n * dim,
+        "attention's output": n_layers * 2 * n * dim * dim,
+        "feed-forward": n_layers * 4 * n * dim * architecture.ffn_dim,
+        "head": 2 * n * dim * architecture.n_labels,
+    }
 
 
 def work(pipe: Connection, name: str, folder: Path, threads: int) -> None:
     """Build one contender and run what comes through the pipe, until None does."""
     torch.set_num_threads(threads)
     kind, dtype_name = name.split("-")
-    dtype = _DTYPES[dtype_name]
+    dtype = DTYPES[dtype_name]
     if kind == "floor":
-        maker = linear_layers.maker_for(torch.device("cpu"), dtype)
-        floor = Floor(maker, dtype)
+        floor = floor_of(dtype)
     else:
         builders = {"ours": ours, "pipeline": pipeline, "onnx": onnx}
         transcribe = builders[kind](folder, dtype, threads)

@@ -26,7 +26,6 @@ import json
 import multiprocessing
 import os
 import sys
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,8 +38,9 @@ from typing import Any, Final
 import editdistance
 import torch
 
-from benchmarks import contenders
+from benchmarks import contenders, documents
 from benchmarks.contenders import Run
+from benchmarks.documents import Row
 from benchmarks.environment import environment, processor
 from model import choose_dtype
 from samples import SAMPLE_RATE, Samples
@@ -114,7 +114,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
         os.environ["ONEDNN_MAX_CPU_ISA"] = given.isa
         os.environ["ATEN_CPU_CAPABILITY"] = given.isa.removesuffix("_CORE").lower()
         os.environ["MKL_ENABLE_INSTRUCTIONS"] = given.isa.removesuffix("_CORE")
-    folder = given.work_dir or Path(tempfile.gettempdir()) / "omniasr-throughput"
+    folder = given.work_dir or contenders.WORK_DIR
     return Options(
         tuple(given.only), tuple(given.windows), given.rounds, given.threads, folder
     )
@@ -167,7 +167,7 @@ def measure(options: Options) -> Results:
     return results
 
 
-def rows(results: Results, options: Options) -> Iterator[dict[str, Any]]:
+def rows(results: Results, options: Options) -> Iterator[Row]:
     """Describe every contender and window."""
     for (name, length_s), measured in results.items():
         row = {
@@ -188,23 +188,33 @@ def rows(results: Results, options: Options) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def table(results: Results, options: Options) -> str:
-    """Write the times, ours over the others', and the memory, as Markdown."""
-    head = ["contender", *(f"{w} s" for w in options.windows_s), "peak"]
-    lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
-    for name in options.names:
-        cells = [f"{results[name, w].seconds * 1000:.0f} ms" for w in options.windows_s]
-        runs = [run for w in options.windows_s for run in results[name, w].runs]
-        peak = max(run.peak_bytes for run in runs) >> 20
-        lines.append(f"| {' | '.join([name, *cells, f'{peak} MiB' if peak else ''])} |")
-    for name in (n for n in options.names if n.startswith("ours")):
-        for other in (n for n in options.names if n != name):
-            cells = [
-                f"{results[name, w].times_faster_than(results[other, w]):.2f} x"
-                for w in options.windows_s
-            ]
-            lines.append(f"| {name} over {other} | {' | '.join(cells)} | |")
-    return "\n".join(lines)
+def table(rows: Sequence[Row]) -> str:
+    """Write the times, ours over the others', and the memory, as Markdown.
+
+    Args:
+        rows: Of all contenders and windows; others are left out.
+    """
+    own = {(r["contender"], r["window_s"]): r for r in rows if "contender" in r}
+    names = list(dict.fromkeys(name for name, _ in own))
+    windows = list(dict.fromkeys(window for _, window in own))
+    body = []
+    for name in names:
+        all_of = [own[name, window] for window in windows]
+        peak = max(row["peak_mib"] for row in all_of)
+        times = [f"{1000 * row['median_s']:.0f} ms" for row in all_of]
+        body.append([name, *times, f"{peak} MiB" if peak else ""])
+    for name in (name for name in names if name.startswith("ours")):
+        floor = name.replace("ours", "floor")
+        for other in [n for n in names if n in _OTHERS or n == floor]:
+            key = f"times_faster_than_{other}"
+            ratios = [own[name, window][key] for window in windows]
+            if other == floor:
+                cells = [f"{1 / ratio:.2f}" for ratio in ratios]
+                body.append([f"{name}: time over its floor", *cells, ""])
+            else:
+                cells = [f"{ratio:.2f} x" for ratio in ratios]
+                body.append([f"{name} over {other}", *cells, ""])
+    return documents.table(["", *(f"{w} s" for w in windows), "peak"], body)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -214,10 +224,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.work_dir, onnx=any(name.startswith("onnx") for name in options.names)
     )
     results = measure(options)
-    for row in rows(results, options):
+    measured = list(rows(results, options))
+    for row in measured:
         print(json.dumps(row))
     print(json.dumps({**environment(), **processor(), "threads": options.threads}))
-    print(table(results, options))
+    print(table(measured))
     if not {"ours-float32", REFERENCE} <= set(options.names):
         return 0
     worst = min(
