@@ -7,7 +7,8 @@ The 300M architecture with seeded random weights, as `throughput.py` runs it. Ev
 part is timed where it is called; what it calls that is timed as well is taken off.
 A part's floor is what its products would take at the rate of the fastest product,
 which is measured in every round: where a pass is slower than its floor, this says
-why. Medians over rounds.
+why. Medians over rounds. With `--threads 1` it is the thread's processor time, which
+others' load on the machine does hardly change.
 
 Writes a line of JSON for each part, then the environment, then a table.
 """
@@ -40,18 +41,20 @@ NORM: Final = "normalisation"
 REST: Final = "the rest"
 WHOLE: Final = "all"
 
+Clock = Callable[[], float]  # tells the time in seconds
+
 
 class Stopwatch:
     """Sums up the time inside of calls, without that of timed calls in them.
 
     Args:
-        clock: Tells the time in seconds.
+        clock: Of what is to be summed up.
 
     Attributes:
         seconds: By part.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._inside = [0.0]  # timed calls within each call that is under way
@@ -109,18 +112,23 @@ def watched(network: Wav2Vec2, watch: Stopwatch) -> Iterator[None]:
 
 
 def measure(
-    model: ASRModel, architecture: Architecture, clip: Samples, *, rounds: int
+    model: ASRModel,
+    architecture: Architecture,
+    clip: Samples,
+    *,
+    rounds: int,
+    clock: Clock,
 ) -> list[Row]:
     """Run a window again and again; return a row for each part, and for all."""
     floor, rates = contenders.floor_of(model.dtype), []
     taken: defaultdict[str, list[float]] = defaultdict(list)
     for round_number in range(rounds + 1):
-        watch = Stopwatch()
+        watch = Stopwatch(clock)
         with watched(model._network, watch):
             watch.timed(REST, model.label_frames)([ModelInput(clip)])
         if not round_number:  # the first warms up
             continue
-        rates.append(floor.rate())
+        rates.append(floor.rate(clock))
         for part, seconds in watch.seconds.items():
             taken[part].append(seconds)
         taken[WHOLE].append(sum(watch.seconds.values()))
@@ -182,6 +190,7 @@ def main() -> None:
     parser.add_argument("--work-dir", type=Path, help="keeps the model's files")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
+    clock = time.thread_time if given.threads == 1 else time.perf_counter
     folder = given.work_dir or contenders.WORK_DIR
     contenders.prepare(folder, onnx=False)
     rows: list[Row] = []
@@ -189,7 +198,7 @@ def main() -> None:
     for name in given.dtypes:
         model = contenders.our_model(folder, contenders.DTYPES[name])
         for clip in clips(given.windows).values():
-            rows += measure(model, architecture, clip, rounds=given.rounds)
+            rows += measure(model, architecture, clip, rounds=given.rounds, clock=clock)
     for row in rows:
         print(json.dumps(row))
     print(json.dumps({**environment(), **processor(), "threads": given.threads}))

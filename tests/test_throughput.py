@@ -1,5 +1,7 @@
 """What throughput is made of: the products of a pass, its parts, and the tables."""
 
+import time
+
 import pytest
 import torch
 
@@ -56,7 +58,7 @@ class TestParts:
         """While it is watched, and afterwards."""
         clip = composer.load(speakers=("lucas",), indexes=(2,))[5].samples
         (before,) = demo_model.label_frames([ModelInput(clip)])
-        watch = Stopwatch()
+        watch = Stopwatch(time.thread_time)
         with parts.watched(demo_model._network, watch):
             (while_watched,) = demo_model.label_frames([ModelInput(clip)])
         seen = dict(watch.seconds)
@@ -77,7 +79,9 @@ class TestParts:
         architecture = architecture_of(find_card(DEMO, model_dir=None))
         clip = torch.randn(SAMPLE_RATE).numpy()
 
-        rows = parts.measure(demo_model, architecture, clip, rounds=1)
+        rows = parts.measure(
+            demo_model, architecture, clip, rounds=1, clock=time.thread_time
+        )
 
         *single, whole = rows
         assert whole["part"] == parts.WHOLE
