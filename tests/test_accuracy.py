@@ -25,6 +25,7 @@ from benchmarks.scoring import (
 )
 from samples import Samples
 
+DEMO = Path(__file__).parent.parent / "assets" / "demo"
 SYNTHETIC = Path(__file__).parent / "data" / "synthetic" / "manifest.jsonl"
 SYNTHETIC_ENTRIES = manifest.read(SYNTHETIC)
 
@@ -404,6 +405,21 @@ class TestDisturbances:
 
         np.testing.assert_array_equal(changed[:500], quiet[:500])
         np.testing.assert_allclose(changed[500:], 0.01 * 10 ** (db / 20), rtol=1e-5)
+
+
+class TestModelCard:
+    """What `assets/demo/README.md` says is what was measured."""
+
+    @pytest.mark.parametrize("name", ["accuracy.jsonl", "disturbed.jsonl"])
+    def test_its_figures_are_those_of_the_bench(self, name: str) -> None:
+        """Every row of the kept measurement, as the bench prints it."""
+        rows = accuracy.read_rows(DEMO / name)
+
+        lines = set((DEMO / "README.md").read_text("utf-8").splitlines())
+
+        missing = {*accuracy.table(rows).splitlines()[2:]} - lines
+        assert len(rows) > 5
+        assert not missing
 
 
 class TestSyntheticClips:
