@@ -47,6 +47,16 @@ DTYPES: Final = {
 }
 
 Transcribe = Callable[[Samples], str]
+Clock = Callable[[], float]  # tells the time in seconds
+
+
+def clock_for(threads: int) -> Clock:
+    """Return what measures a pass.
+
+    One thread's work is its processor time, which what else the machine does hardly
+    changes. More than one wait for each other, and that counts.
+    """
+    return time.process_time if threads == 1 else time.perf_counter
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,10 +208,10 @@ class Floor:
     make_linear: linear_layers.MakeLinear
     dtype: torch.dtype
 
-    def seconds(self, n_samples: int) -> float:
-        return flops(ARCHITECTURES[ARCH], n_samples) / self.rate()
+    def seconds(self, n_samples: int, clock: Clock) -> float:
+        return flops(ARCHITECTURES[ARCH], n_samples) / self.rate(clock)
 
-    def rate(self, clock: Callable[[], float] = time.perf_counter) -> float:
+    def rate(self, clock: Clock) -> float:
         """Measure how many operations a second the fastest product does."""
         n_rows, n_in, n_out = _PRODUCT
         dtype = torch.float32 if self.dtype == torch.int8 else self.dtype
@@ -253,6 +263,7 @@ def flops_by_part(architecture: Architecture, n_samples: int) -> dict[str, int]:
 def work(pipe: Connection, name: str, folder: Path, threads: int) -> None:
     """Build one contender and run what comes through the pipe, until None does."""
     torch.set_num_threads(threads)
+    clock = clock_for(threads)
     kind, dtype_name = name.split("-")
     dtype = DTYPES[dtype_name]
     if kind == "floor":
@@ -263,12 +274,12 @@ def work(pipe: Connection, name: str, folder: Path, threads: int) -> None:
     pipe.send("ready")
     while (clip := pipe.recv()) is not None:
         if kind == "floor":
-            pipe.send(Run(floor.seconds(len(clip)), "", 0))
+            pipe.send(Run(floor.seconds(len(clip), clock), "", 0))
             continue
         _forget_peak()
-        began = time.perf_counter()
+        began = clock()
         text = transcribe(clip)
-        pipe.send(Run(time.perf_counter() - began, text, _peak_bytes()))
+        pipe.send(Run(clock() - began, text, _peak_bytes()))
 
 
 def _forget_peak() -> None:

@@ -15,7 +15,6 @@ Writes a line of JSON for each part, then the environment, then a table.
 
 import argparse
 import json
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from torch.nn import functional
 
 from architecture import ARCHITECTURES, Architecture
 from benchmarks import contenders, documents
+from benchmarks.contenders import Clock
 from benchmarks.documents import Row
 from benchmarks.environment import environment, processor
 from benchmarks.throughput import clips, native_arithmetic
@@ -40,8 +40,6 @@ GELU: Final = "GELU"
 NORM: Final = "normalisation"
 REST: Final = "the rest"
 WHOLE: Final = "all"
-
-Clock = Callable[[], float]  # tells the time in seconds
 
 
 class Stopwatch:
@@ -190,7 +188,7 @@ def main() -> None:
     parser.add_argument("--work-dir", type=Path, help="keeps the model's files")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    clock = time.thread_time if given.threads == 1 else time.perf_counter
+    clock = contenders.clock_for(given.threads)
     folder = given.work_dir or contenders.WORK_DIR
     contenders.prepare(folder, onnx=False)
     rows: list[Row] = []

@@ -10,7 +10,8 @@ exported here, in float32 and with dynamic 8-bit products. The weights are rando
 seeded, the same for all.
 
 Contenders take turns, window by window, so that what else the machine does falls on
-all of them; ratios are medians over rounds of two runs of the same round. `floor` is
+all of them (with `--threads 1` their processor time is measured, which it hardly
+changes); ratios are medians over rounds of two runs of the same round. `floor` is
 what the window's products alone would take at the rate of the fastest of them, which
 is measured in every round as well. Texts are compared with those of the pipeline in
 float32; ours in float32 has to be equal but for letters whose best two labels cannot
