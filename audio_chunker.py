@@ -139,6 +139,11 @@ class AudioChunker:
         return self._max_window + _UNDECIDED + 2 * self._held.longest_block
 
     @property
+    def speech_found(self) -> bool:
+        """Whether anybody speaks in what is held."""
+        return bool(self._spans)
+
+    @property
     def n_held(self) -> int:
         """Samples that are held."""
         return self._held.end - self._held.start

@@ -22,7 +22,7 @@ from typing import BinaryIO, Protocol, TypeVar, TypeVarTuple
 
 from audio_chunker import AudioChunker, Window
 from audio_decoder import DecodeLimits, Origin, decode_stream
-from ctc import FrameLabels
+from ctc import MAX_WINDOW_SAMPLES, FrameLabels
 from interim import Load
 from live_options import StreamOptions
 from live_session import StreamSession
@@ -37,9 +37,10 @@ from transcript import Passage, Transcript, join
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-# Blocks of a second that one visit to a worker thread decodes: long enough that
-# visits cost nothing, short enough that results do not wait behind them.
-_BLOCKS_A_STEP = 8
+# Blocks of a second that one visit to a worker thread decodes or cuts: long enough
+# that visits cost nothing, and an utterance needs only one; short enough that results
+# do not wait behind them.
+_BLOCKS_A_STEP = 16
 
 
 class SpeechProbabilities(Protocol):
@@ -268,6 +269,11 @@ class _InFlight:
 class _Cutter:
     """A recording's windows, some seconds of it at a time.
 
+    A recording that the model takes in one window is that window if anybody speaks
+    in it, so it is listened to only until somebody does; somebody waits for it, and
+    listening takes about as long as decoding. Whether it is one is known when
+    it ends or goes on, so what was decoded waits until then.
+
     For worker threads: any one, one at a time.
     """
 
@@ -284,6 +290,8 @@ class _Cutter:
         self._chunker = AudioChunker(vad_enabled=listen is not None)
         self._lock = threading.Lock()
         self._n_samples = 0
+        self._ahead: deque[Samples] = deque()  # decoded, not cut
+        self._decoded = False  # to the end
         self.exhausted = False
 
     @property
@@ -317,11 +325,36 @@ class _Cutter:
             self._blocks.close()
 
     def _next(self) -> tuple[Window, ...]:
-        block = None if self.exhausted else next(self._blocks, None)
-        if block is not None:
-            self._n_samples += len(block)
-            return self._chunker.add(block, self._ear.add(block) if self._ear else ())
+        """Decode a block, or cut one that is decoded."""
         if self.exhausted:  # closed while this step waited for its turn
             return ()
+        if not self._decoded and (self._may_be_one_window or not self._ahead):
+            self._decode()
+            return ()
+        if self._ahead:
+            block = self._ahead.popleft()
+            return self._chunker.add(block, self._hear(block))
         self.exhausted = True
-        return self._chunker.finish(self._ear.finish() if self._ear else ())
+        return self._chunker.finish(self._hear_last())
+
+    def _decode(self) -> None:
+        block = next(self._blocks, None)
+        if block is None:
+            self._decoded = True
+        else:
+            self._n_samples += len(block)
+            self._ahead.append(block)
+
+    @property
+    def _may_be_one_window(self) -> bool:
+        return self._n_samples <= MAX_WINDOW_SAMPLES
+
+    @property
+    def _heard_enough(self) -> bool:
+        return self._may_be_one_window and self._chunker.speech_found
+
+    def _hear(self, block: Samples) -> list[float]:
+        return self._ear.add(block) if self._ear and not self._heard_enough else []
+
+    def _hear_last(self) -> list[float]:
+        return self._ear.finish() if self._ear and not self._heard_enough else []
