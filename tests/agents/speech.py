@@ -22,6 +22,10 @@ MODEL = "omniASR_CTC_demo"
 PAUSE_S = 1.2
 WORDS = 6
 
+# A recording that is longer holds its word and, after more silence than ends a turn,
+# a click.
+_LONGEST_WORD = SAMPLE_RATE
+
 
 @dataclass(frozen=True)
 class Conversation:
@@ -52,7 +56,9 @@ class Conversation:
 def compose(n: int, *, seed: int = 7) -> Conversation:
     """Compose so many utterances; the first ones are always the same."""
     rng = Random(seed)
-    recordings = composer.load()
+    recordings = [
+        each for each in composer.load() if len(each.samples) <= _LONGEST_WORD
+    ]
     return Conversation(tuple(_utterance(recordings, rng) for _ in range(n)))
 
 
