@@ -20,6 +20,7 @@ import logging
 import math
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -99,7 +100,7 @@ class Model(Protocol):
     def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]: ...
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
+@dataclass(slots=True, weakref_slot=True, eq=False, kw_only=True)
 class _Job(Job):
     window: ModelInput
     future: Future[FrameLabels] = field(default_factory=Future)
@@ -301,12 +302,15 @@ class Scheduler:
             self._changed.notify()
         settle = self.watchdog.expect()
         job.future.add_done_callback(lambda future: settle())
-        job.future.add_done_callback(lambda future: self._forget(job))
+        # A future keeps its callbacks for good. If they kept the job, whose future it
+        # is, its audio would stay until the garbage collector looks for cycles.
+        waiting = weakref.ref(job)
+        job.future.add_done_callback(lambda future: self._forget(waiting()))
         return job.future
 
-    def _forget(self, job: _Job) -> None:
+    def _forget(self, job: _Job | None) -> None:
         """Make room that nobody waits in."""
-        if job.future.cancelled():
+        if job is not None and job.future.cancelled():
             with self._changed:
                 self._queue.cancel(job)
 

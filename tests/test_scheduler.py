@@ -1,6 +1,7 @@
 """One queue, one thread, and every waiter gets exactly its own answer."""
 
 import asyncio
+import gc
 import threading
 import time
 import weakref
@@ -127,6 +128,23 @@ class TestBatches:
 
         lengths = [len(job.result(timeout=10).ids) for job in jobs]
         assert lengths == [49, 49, 54, 59]
+
+    def test_a_window_goes_with_its_answer(self, start: Start) -> None:
+        """Its audio does not wait for the garbage collector, which may take long."""
+        scheduler = start(ScriptedModel())
+        first = window()
+        audio = weakref.ref(first.samples)
+        gc.disable()
+        try:
+            answered = scheduler.submit(first)
+            answered.result(timeout=10)
+            del first
+            scheduler.submit(window()).result(timeout=10)
+
+            wait_for(lambda: audio() is None)
+        finally:
+            gc.enable()
+        assert len(answered.result().ids)
 
     def test_the_model_is_called_in_one_thread_only(self, start: Start) -> None:
         """The one called asr."""
