@@ -108,5 +108,7 @@ def refusal_response(error: Exception) -> JSONResponse:
         wait_s = RETRY_S
         if isinstance(error, QueueFull | Overloaded):
             wait_s = error.retry_after_s
+        # The second is what OpenAI's SDKs look at first.
         headers["retry-after"] = str(wait_s)
+        headers["retry-after-ms"] = str(1000 * wait_s)
     return error_response(message, refusal, headers=headers)

@@ -152,7 +152,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             allow_origins=settings.cors_origins,
             allow_methods=["*"],
             allow_headers=["*"],
-            expose_headers=["x-request-id", "retry-after"],
+            expose_headers=["x-request-id", "retry-after", "retry-after-ms"],
         )
     app.add_middleware(Journal, counts=lambda: app.state.service.metrics)
     app.add_middleware(RequestId)

@@ -50,6 +50,8 @@ class TestTable:
 
         assert response.status_code == status
         assert response.headers.get("retry-after") == seconds
+        milliseconds = f"{seconds}000" if seconds else None
+        assert response.headers.get("retry-after-ms") == milliseconds
 
     def test_what_nobody_expected_keeps_its_details_to_the_log(self) -> None:
         """In mid-stream, too."""
