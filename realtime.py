@@ -106,7 +106,8 @@ class RealtimeProtocol:
     """One connection's side of the protocol.
 
     Args:
-        defaults: What the session has to begin with.
+        defaults: What the session has that its client did not ask for.
+        config: What was asked for before the client says anything.
         default_language: omniASR id of the language that transcripts are labelled
             with if their script allows it and the client asked for none.
         new_id: Makes a new id that begins with a word and an underscore.
@@ -121,6 +122,7 @@ class RealtimeProtocol:
         default_language: str | None,
         new_id: Callable[[str], str],
         describe: Callable[[Exception], schemas.ErrorBody],
+        config: SessionConfig | None = None,
         beta: bool = False,
     ) -> None:
         self._defaults = defaults
@@ -128,7 +130,7 @@ class RealtimeProtocol:
         self._new_id = new_id
         self._describe = describe
         self._beta = beta
-        self._config = SessionConfig()
+        self._config = config or SessionConfig()
         self._session = in_effect(self._config, defaults, new_id("sess"))
         self.n_words = 0  # of all finals
         self._items: dict[int, _Item] = {}  # by the number of their utterance

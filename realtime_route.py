@@ -18,13 +18,14 @@ from fastapi import FastAPI
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 import schemas
+from auth import grant_of
 from config import Settings
 from errors import refusal_of
 from journal import record_of
 from live_options import StreamOptions
 from live_route import LiveService, carry
 from realtime import INTERNAL, TRY_AGAIN, RealtimeProtocol
-from realtime_session import Defaults
+from realtime_session import Defaults, SessionConfig
 from sockets import Stream
 
 logger = logging.getLogger("omniasr")
@@ -68,16 +69,24 @@ async def _serve(socket: WebSocket, service: RealtimeService) -> None:
         await carry(socket, service, machine, stream, name=machine.session_id)
 
 
+def session_defaults(
+    service: RealtimeService, url_model: str | None = None
+) -> Defaults:
+    """Return what a session has that its client did not ask for."""
+    return Defaults(
+        served_model=service.settings.model_card,
+        known_model=service.known_model,
+        url_model=url_model,
+        profiles=_profiles(service.settings),
+    )
+
+
 def _machine(socket: WebSocket, service: RealtimeService) -> RealtimeProtocol:
-    settings = service.settings
+    grant = grant_of(socket.scope)
     return RealtimeProtocol(
-        Defaults(
-            served_model=settings.model_card,
-            known_model=service.known_model,
-            url_model=socket.query_params.get("model"),
-            profiles=_profiles(settings),
-        ),
-        default_language=settings.default_lang or None,
+        session_defaults(service, socket.query_params.get("model")),
+        config=SessionConfig().updated(grant.session if grant else {}),
+        default_language=service.settings.default_lang or None,
         new_id=lambda prefix: f"{prefix}_{uuid.uuid4().hex[:20]}",
         describe=_describe,
         beta="realtime" in socket.headers.get("openai-beta", ""),

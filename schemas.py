@@ -123,6 +123,14 @@ class TranscriptionVerbose(BaseModel):
     usage: DurationUsage
 
 
+class ClientSecret(BaseModel):
+    """A key that opens Realtime sessions for some minutes."""
+
+    value: str = Field(description="Sent in place of an API key.")
+    expires_at: int = Field(description="Unix time.")
+    session: dict[str, Any] = Field(description="What sessions begin with.")
+
+
 class Model(BaseModel):
     """A model that can be asked for."""
 

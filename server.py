@@ -26,6 +26,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
+import client_secrets
 import languages
 import live_route
 import realtime_route
@@ -34,6 +35,7 @@ import transcriptions
 from auth import ApiKeyGate
 from config import Settings, describe_errors
 from downloads import cached_bytes
+from ephemeral import EphemeralKeys
 from errors import (
     REFUSALS,
     RETRY_S,
@@ -107,7 +109,9 @@ def create_app(
     transcriptions.add_routes(app)
     live_route.add_routes(app)
     realtime_route.add_routes(app)
-    _add_middleware(app, settings)
+    ephemeral = client_secrets.new_keys()
+    client_secrets.add_routes(app, ephemeral)
+    _add_middleware(app, settings, ephemeral)
     return app
 
 
@@ -130,7 +134,7 @@ def _add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, http_error)
 
 
-def _add_middleware(app: FastAPI, settings: Settings) -> None:
+def _add_middleware(app: FastAPI, settings: Settings, ephemeral: EphemeralKeys) -> None:
     """Wrap the routes; what is added last is met first."""
     app.add_middleware(
         SocketGate,
@@ -141,6 +145,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(
         ApiKeyGate,
         keys=settings.keys(),
+        ephemeral=ephemeral,
         refusal=error_response(
             UNAUTHORISED_TEXT, UNAUTHORISED, headers={"www-authenticate": "Bearer"}
         ),

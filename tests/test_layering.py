@@ -58,8 +58,10 @@ SHELL = {
 }
 EDGE = {
     "auth",
+    "client_secrets",
     "config",
     "connections",
+    "ephemeral",
     "errors",
     "forms",
     "inbox",
@@ -83,6 +85,7 @@ EDGE = {
 }
 # Protocols at the edge that leave sockets and clocks to others.
 SANS_IO = {
+    "ephemeral",
     "live_messages",
     "live_protocol",
     "live_setup",
