@@ -31,7 +31,7 @@ import numpy as np
 
 from ctc import FRAME_SHIFT, MAX_WINDOW_SAMPLES
 from samples import SAMPLE_RATE, Samples
-from vad import SpeechEvent, SpeechSpans, SpeechStart
+from vad import SpeechEvent, SpeechStart, faint_spans
 
 # Silence that ends a window wherever it is.
 LONG_PAUSE = 2 * SAMPLE_RATE
@@ -120,7 +120,8 @@ class AudioChunker:
         self._max_window = max_window
         self._overlap = overlap
         self._held = _Held()
-        self._vad = SpeechSpans(speaking=speaking) if vad_enabled else None
+        # Inference costs little, a soft word that is left out much.
+        self._vad = faint_spans(speaking=speaking) if vad_enabled else None
         # Spans of speech that are not yet behind us; the last may still go on.
         self._spans: deque[list[int]] = deque()
         if speaking or not vad_enabled:

@@ -113,6 +113,13 @@ class FinalPass:
         return piece in self._pieces or piece in self._later or piece in speculated
 
     @property
+    def suspects(self) -> bool:
+        """Whether labels of a speculation are not there yet."""
+        return self._speculation is not None and any(
+            piece.frames is None for piece in self._speculation.pieces
+        )
+
+    @property
     def heard_nothing(self) -> bool:
         """Whether a speculation has found that nothing was said."""
         return self._speculation is not None and all(

@@ -7,6 +7,11 @@ it takes all audio that is there when it is asked for, so a slow model makes the
 rarer and never late. Finals (`final_pass.py`) hear each utterance whole; none is
 ever left out.
 
+Voice activity detection is listened to with two ears. What it is sure of begins an
+utterance and is announced. What may be speech is given to the model, too, and nobody
+hears of it unless there is a letter in it: some people's soft words are hardly told
+from noise without understanding them.
+
 An utterance ends when voice activity detection has heard enough silence, when the
 model has for a while heard nothing but blanks in what is taken for speech (noise),
 or when the client says so. After the latter two somebody may still be speaking, so
@@ -40,12 +45,14 @@ from live_options import StreamOptions
 from samples import SAMPLE_RATE, Samples
 from utterance import SPECULATE_AFTER, Request, Utterance
 from vad import (
+    FAINT_PROB,
     FRAME_SAMPLES,
     START_PROB,
     STAY_PROB,
     SpeechEvent,
     SpeechSpans,
     SpeechStart,
+    faint_spans,
 )
 from word_times import SpikeOffsets
 
@@ -93,6 +100,7 @@ class StreamSession:
         self._probabilities: deque[float] = deque(maxlen=_KEPT_FRAMES)
         self._n_frames = 0
         self._vad = self._new_vad()
+        self._faint_vad = self._new_faint_vad()
         self.load = Load()
         self._open: Utterance | None = None
         self._closing: deque[Utterance] = deque()
@@ -202,6 +210,8 @@ class StreamSession:
         self._options = replace(options, max_window=min(options.max_window, longest))
         if not self._vad.speaking:
             self._vad = self._new_vad()
+        if not self._faint_vad.speaking:
+            self._faint_vad = self._new_faint_vad()
 
     # --- what the model does ---
 
@@ -273,8 +283,11 @@ class StreamSession:
         if self._open is not None:
             self._open.add(samples, probabilities)
         events: list[LiveEvent] = []
-        for event in self._vad.add(probabilities) if self._options.vad else ():
-            events += self._hear(event)
+        if self._options.vad:
+            for event in self._vad.add(probabilities):
+                events += self._hear(event)
+            for event in self._faint_vad.add(probabilities):
+                self._hear_faintly(event)
         if self._open is not None:
             self._open.speculate(self._audio.end)
         return events + self._maybe_end()
@@ -296,12 +309,32 @@ class StreamSession:
             if self._open is not None:
                 self._open.speech_ended(event.position)
             return []
-        if self._open is not None:
-            self._open.speech_resumed()
+        if self._open is None:
+            self._open = self._begin_at(event)
+            return self._announce(self._open)
+        self._open.speech_resumed()
+        if not self._open.faint:
             return []
-        start = (event.position - self._options.pre_roll) // FRAME_SAMPLES
-        self._open = self._begin(start * FRAME_SAMPLES, event.position)
+        self._open.faint = False
+        if not self._open.announced:
+            self._open.onset = event.position
         return self._announce(self._open)
+
+    def _hear_faintly(self, event: SpeechEvent) -> None:
+        """Follow what may be speech, while nothing surer is followed."""
+        if self._open is None:
+            if isinstance(event, SpeechStart):
+                self._open = self._begin_at(event)
+                self._open.faint = True
+        elif self._open.faint:
+            if isinstance(event, SpeechStart):
+                self._open.speech_resumed()
+            else:
+                self._open.speech_ended(event.position)
+
+    def _begin_at(self, event: SpeechStart) -> Utterance:
+        start = (event.position - self._options.pre_roll) // FRAME_SAMPLES
+        return self._begin(start * FRAME_SAMPLES, event.position)
 
     def _begin(self, start: int, onset: int) -> Utterance:
         """Begin an utterance with audio that is held already."""
@@ -334,6 +367,11 @@ class StreamSession:
         return [SpeechStarted(number, utterance.onset)]
 
     @property
+    def _hears_sound(self) -> bool:
+        """Whether there is speech, or may be, right now."""
+        return self._vad.speaking or self._faint_vad.speaking
+
+    @property
     def _ends_by_itself(self) -> bool:
         return self._options.vad and self._options.endpointing
 
@@ -344,8 +382,10 @@ class StreamSession:
             return []
         if utterance.number is None and self._came_to_nothing(utterance):
             self._drop_open()
-            if self._vad.speaking:
+            if self._hears_sound:
                 self._go_on_from(self._audio.end - _BLANK_START // 2)
+            return []
+        if utterance.number is None and utterance.final.suspects:
             return []
         if self._ends_by_itself and (
             self._is_silent(utterance) or self._is_blank(utterance)
@@ -354,12 +394,22 @@ class StreamSession:
         return []
 
     def _is_silent(self, utterance: Utterance) -> bool:
+        """Whether there was silence for long enough.
+
+        Where the last sound only may be speech, its end is waited for.
+        """
         if utterance.quiet is None:
             return False
         needed = max(self._options.endpoint_silence, SPECULATE_AFTER)
         silence = self._audio.end - utterance.quiet
         word = utterance.interim.last_letter > utterance.quiet + _LETTER_SLACK
-        return silence >= needed + (_LETTER_GRACE if word else 0)
+        if silence < needed + (_LETTER_GRACE if word else 0):
+            return False
+        if self._faint_vad.speaking:  # it was none
+            utterance.faint = True
+            utterance.speech_resumed()
+            return False
+        return True
 
     def _is_blank(self, utterance: Utterance) -> bool:
         """Whether the model hears nothing in what VAD takes for speech."""
@@ -391,8 +441,9 @@ class StreamSession:
     def _go_on_from(self, position: int) -> None:
         """Let the next utterance begin at a position, at once if speech goes on."""
         self._last_end = max(self._last_end, position)
-        if self._options.vad and self._vad.speaking:
+        if self._options.vad and self._hears_sound:
             self._open = self._begin(self._last_end, self._audio.end)
+            self._open.faint = not self._vad.speaking
 
     def _drop_open(self) -> None:
         assert self._open is not None
@@ -426,6 +477,12 @@ class StreamSession:
             stay_prob=min(STAY_PROB, STAY_PROB / START_PROB * prob),
             position=self._n_frames * FRAME_SAMPLES,
         )
+
+    def _new_faint_vad(self) -> SpeechSpans:
+        """Hear soft speech, too, unless only what is louder than usual is wanted."""
+        prob = self._options.speech_prob
+        faint = FAINT_PROB / START_PROB * prob if prob <= START_PROB else prob
+        return faint_spans(faint, position=self._n_frames * FRAME_SAMPLES)
 
     def _check_open(self) -> None:
         if self._ended:

@@ -67,6 +67,7 @@ class Utterance:
     Attributes:
         number: None while nobody knows of it.
         announced: Whether its beginning was told.
+        faint: Whether it may be no speech at all; see `vad.FAINT_PROB`.
         quiet: Where its speech ended, unless it goes on.
         cause: Why it ended, once it has.
         decided: Up to where audio had come then.
@@ -91,6 +92,7 @@ class Utterance:
         )
         self.number: int | None = None
         self.announced = False
+        self.faint = False
         self.quiet: int | None = None
         self.cause: Cause | None = None
         self.decided = start

@@ -300,6 +300,81 @@ class TestEndpoints:
         assert [f.text for f in heard.finals if f.text] == [said(script)] * 2
 
 
+class TestFaintSpeech:
+    """What voice activity detection is not sure of is left to the model."""
+
+    FAINT = 0.3
+    QUIET = np.zeros(60 * FRAME_SAMPLES, np.float32)
+
+    def listen(
+        self,
+        samples: Samples,
+        probabilities: list[float],
+        options: StreamOptions | None = None,
+    ) -> Listener:
+        """Let two seconds of silence follow."""
+        heard = listener(options)
+        n_missing = -len(samples) % FRAME_SAMPLES
+        audio = np.concatenate([np.pad(samples, (0, n_missing)), self.QUIET])
+        heard.hear(audio, probabilities + [0.0] * 60, (512,))
+        return heard
+
+    def test_a_soft_word_is_heard_once_it_has_a_letter(self) -> None:
+        """It is announced like any other, and ends like any other."""
+        script = write(Random(1), n_words=3, longest_pause=5)
+        heard = self.listen(
+            script.samples, [self.FAINT * p for p in script.probabilities]
+        )
+
+        told = [e for e in heard.events if not isinstance(e, Hypothesis)]
+        kinds = [type(event).__name__ for event in told]
+        assert kinds == ["SpeechStarted", "SpeechEnded", "UtteranceFinal"]
+        assert [final.text for final in heard.finals] == [said(script)]
+
+    @pytest.mark.parametrize("n_frames", [5, 200])
+    @pytest.mark.parametrize("interim", [True, False])
+    def test_nobody_hears_of_a_sound_without_a_letter(
+        self, interim: bool, n_frames: int
+    ) -> None:
+        """Neither of a short one nor of one that goes on; the model does."""
+        noise = np.zeros(n_frames * FRAME_SAMPLES, np.float32)
+        options = StreamOptions(interim=interim)
+        heard = self.listen(noise, [self.FAINT] * n_frames, options)
+
+        assert heard.asked
+        assert heard.events == []
+        assert not heard.session.speaking
+
+    def test_what_becomes_sure_is_announced_then(self) -> None:
+        """Without waiting for a letter, and with where it became so."""
+        heard = listener()
+        heard.hear(self.QUIET, [0.0] * 10 + [self.FAINT] * 20 + [0.9] * 30, (512,))
+
+        assert heard.events == [SpeechStarted(1, 30 * FRAME_SAMPLES)]
+
+    def test_a_soft_end_is_not_lost(self) -> None:
+        """Sure speech, then ten seconds of what only may be."""
+        script = write(Random(4), n_words=30, longest_pause=5)
+        faint = [self.FAINT * p for p in script.probabilities]
+        n = len(faint) // 5
+
+        heard = self.listen(script.samples, script.probabilities[:n] + faint[n:])
+
+        assert joined(heard) == said(script)
+
+    def test_who_wants_only_what_is_loud_is_not_told_of_what_is_soft(self) -> None:
+        """Whoever raises the threshold knows of sounds to be left out."""
+        script = write(Random(1), n_words=3, longest_pause=5)
+        heard = self.listen(
+            script.samples,
+            [0.6 * p for p in script.probabilities],
+            StreamOptions(speech_prob=0.9),
+        )
+
+        assert heard.events == []
+        assert heard.asked == []
+
+
 class TestSuspicion:
     @pytest.mark.parametrize(
         ("length_s", "silence_s"), [(2, 0.096), (12, 0.19), (35, 0.3)]
