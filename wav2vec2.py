@@ -30,11 +30,31 @@ from architecture import CONVOLUTIONS, Architecture
 from ctc import FRAME_LENGTH, FRAME_SHIFT
 from linear_layers import Linear, MakeLinear, PlainLinear
 
-# Frames whose samples are worked on at once: 1.2 s, whose widest layer is 16 MB.
-_CONVOLUTION_BLOCK = 60
 
-# Rows of one linear layer worked on at once.
-_ROWS = 512
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """How much is worked on at once.
+
+    Attributes:
+        frames: Whose samples go through the convolutions.
+        rows: Of a linear layer.
+    """
+
+    frames: int
+    rows: int
+
+
+# 1.2 s of audio, whose widest layer takes 8 MB.
+_ON_CPU = Blocks(frames=60, rows=512)
+
+# Elsewhere a block is a set of kernels to launch, and caches are small anyway: only
+# memory is kept in bounds, at the longest window or 2.7 minutes of a batch.
+_ELSEWHERE = Blocks(frames=2000, rows=8192)
+
+
+def blocks_for(device: torch.device) -> Blocks:
+    """Return what pays on a device."""
+    return _ON_CPU if device.type == "cpu" else _ELSEWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +142,7 @@ class Extractor:
     """The convolutions: from samples to what the network knows of each frame."""
 
     def __init__(self, weights: Weights) -> None:
+        self._n_at_once = blocks_for(weights.device).frames
         self._convolutions = [
             Convolution(weights, index) for index in range(len(CONVOLUTIONS))
         ]
@@ -146,7 +167,7 @@ class Extractor:
     def _frames(self, wave: Tensor) -> Tensor:
         n_frames = (len(wave) - FRAME_LENGTH) // FRAME_SHIFT + 1
         blocks = []
-        for first, end in pairwise(_borders(n_frames, _CONVOLUTION_BLOCK)):
+        for first, end in pairwise(_borders(n_frames, self._n_at_once)):
             rows = wave[first * FRAME_SHIFT : (end - 1) * FRAME_SHIFT + FRAME_LENGTH]
             rows = rows.unsqueeze(1)
             for convolution in self._convolutions:
@@ -161,9 +182,9 @@ def _borders(n: int, most: int) -> list[int]:
     return [n * part // n_parts for part in range(n_parts + 1)]
 
 
-def _blocks(rows: Tensor) -> Sequence[Tensor]:
-    """Cut rows into what a linear layer works on at once."""
-    return rows.tensor_split(-(-len(rows) // _ROWS))
+def _cut(rows: Tensor, most: int) -> Sequence[Tensor]:
+    """Cut rows into blocks of at most `most`, about equal."""
+    return rows.tensor_split(-(-len(rows) // most))
 
 
 class PositionalConvolution:
@@ -227,6 +248,7 @@ class Layer:
         name = f"encoder.layers.{index}"
         attention = f"{name}.self_attn"
         self._n_heads = architecture.n_heads
+        self._n_at_once = blocks_for(weights.device).rows
         self._attention_norm = weights.norm(f"{name}.self_attn_layer_norm")
         self._qkv = weights.linear(
             *(f"{attention}.{part}_proj" for part in ("q", "k", "v"))
@@ -238,9 +260,10 @@ class Layer:
 
     def __call__(self, rows: Tensor, lengths: Sequence[int]) -> Tensor:
         """Work on (n_frames, dim), which is changed in place and returned."""
-        qkv = _joined([self._qkv(self._attention_norm(b)) for b in _blocks(rows)])
-        mixed = self._attend(qkv, lengths)
-        for block, attended in zip(_blocks(rows), _blocks(mixed), strict=True):
+        blocks = _cut(rows, self._n_at_once)
+        qkv = _joined([self._qkv(self._attention_norm(block)) for block in blocks])
+        mixed = _cut(self._attend(qkv, lengths), self._n_at_once)
+        for block, attended in zip(blocks, mixed, strict=True):
             block += self._attended(attended)
             hidden = self._inner(self._ffn_norm(block))
             block += self._outer(functional.gelu(hidden))
@@ -286,6 +309,7 @@ class Wav2Vec2:
 
     def __init__(self, weights: Weights, architecture: Architecture) -> None:
         self.dtype = weights.dtype
+        self._n_at_once = blocks_for(weights.device).rows
         self.features = Extractor(weights)
         self._frontend = Frontend(weights, architecture)
         self._layers = [
@@ -308,7 +332,7 @@ class Wav2Vec2:
         rows = self._frontend(features, lengths)
         for layer in self._layers:
             rows = layer(rows, lengths)
-        for block in _blocks(rows):
+        for block in _cut(rows, self._n_at_once):
             yield self._head(block)
 
 

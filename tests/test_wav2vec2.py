@@ -6,11 +6,19 @@ import pytest
 import torch
 from torch import Tensor
 
+import wav2vec2
 from architecture import ARCHITECTURES, Architecture, from_card
-from ctc import n_frames
+from ctc import MAX_WINDOW_SAMPLES, n_frames
 from linear_layers import PlainLinear, maker_for
 from tests import upstream
-from wav2vec2 import Extractor, Wav2Vec2, Weights, reference_logits
+from wav2vec2 import (
+    Blocks,
+    Extractor,
+    Wav2Vec2,
+    Weights,
+    blocks_for,
+    reference_logits,
+)
 
 CPU = torch.device("cpu")
 TOLERANCE = 1e-4
@@ -67,6 +75,18 @@ def test_a_checkpoint_has_the_tensors_of_fairseq2s_module(arch: str) -> None:
     assert ARCHITECTURES[arch].shapes() == theirs
 
 
+NARROW = from_card(
+    "300m",
+    {
+        "encoder_config": {
+            "num_encoder_layers": 2,
+            "model_dim": 128,
+            "ffn_inner_dim": 256,
+        }
+    },
+)
+
+
 @pytest.fixture(scope="module")
 def small() -> tuple[Any, Wav2Vec2]:
     """Two narrow layers, which cost nothing."""
@@ -74,9 +94,7 @@ def small() -> tuple[Any, Wav2Vec2]:
     encoder = config.encoder_config
     encoder.model_dim, encoder.ffn_inner_dim = 128, 256
     module = upstream.module_of(config)
-    sizes = {"num_encoder_layers": 2, "model_dim": 128, "ffn_inner_dim": 256}
-    architecture = from_card("300m", {"encoder_config": sizes})
-    return module, network_of(module.state_dict(), architecture)
+    return module, network_of(module.state_dict(), NARROW)
 
 
 class TestBatches:
@@ -121,6 +139,32 @@ class TestBatches:
             part = network.features([wave[3200:53_200]])
 
         assert (whole[10 : 10 + len(part)] - part).abs().max() <= TOLERANCE
+
+
+class TestBlocks:
+    @pytest.mark.parametrize("blocks", [Blocks(7, 11), blocks_for(torch.device("mps"))])
+    def test_how_much_is_worked_on_at_once_changes_nothing(
+        self,
+        small: tuple[Any, Wav2Vec2],
+        blocks: Blocks,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Neither small blocks nor those of an accelerator, which we have none of."""
+        module, network = small
+        monkeypatch.setattr(wav2vec2, "blocks_for", lambda device: blocks)
+        other = network_of(module.state_dict(), NARROW)
+        waves = waves_of(LENGTHS)
+
+        ours, theirs = logits_of(network, waves), logits_of(other, waves)
+
+        for one, same in zip(ours, theirs, strict=True):
+            assert (one - same).abs().max() <= TOLERANCE
+
+    def test_an_accelerator_takes_the_longest_window_at_once(self) -> None:
+        """Every block would be as many kernels to launch again."""
+        blocks = blocks_for(torch.device("cuda"))
+
+        assert min(blocks.frames, blocks.rows) >= n_frames(MAX_WINDOW_SAMPLES)
 
 
 def test_features_do_not_depend_on_how_linear_layers_are_made() -> None:
