@@ -431,8 +431,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             {"level": level.level, "partials": partials, "finals": finals}
             for level, partials, finals in ladder(big, options)
         ]
-    load = os.getloadavg()[0]
-    print(json.dumps({**found, "load": load, **environment()}))
+    print(table([found]))
+    print(json.dumps({**found, "load": os.getloadavg()[0], **environment()}))
 
 
 if __name__ == "__main__":

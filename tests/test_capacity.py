@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -71,6 +71,41 @@ class TestLimits:
 
         assert max(few) == pytest.approx(0.2)
         assert many[-1] > 10 * max(few)
+
+
+class TestTable:
+    def test_every_part_that_was_run_has_its_rows(self) -> None:
+        """In words, with the time that was measured in."""
+        row = {
+            "arguments": {"real_time": False},
+            "capacity": 3,
+            "outcomes": [asdict(FINE)],
+            "seed": {"window_s": 0.1, "final_s": 0.08, "streams": 2},
+            "overload": {
+                "streams": 6,
+                "samples_lost": 0,
+                "finals": 40,
+                "finals_that_differ": 1,
+                "highest_level": 4,
+                "recovered_after_s": 5.25,
+            },
+            "ladder": [{"level": 2, "partials": 0.5, "finals": 0.1}],
+        }
+
+        table = capacity.table([row])
+
+        assert "| simulated time: streams served | 3 |" in table
+        assert "final 200 ms after the flush at p95" in table
+        assert "| simulated time: streams that the seed's behaviour serves | 2" in table
+        assert "0 samples lost, 1 of 40 finals differ, level 4, over 5.2 s" in table
+        assert (
+            "| simulated time: one stream of 300M, level 2 | 60% of a core |" in table
+        )
+        assert len(table.splitlines()) == 2 + 6
+
+    def test_what_was_not_run_has_none(self) -> None:
+        """Nothing is made up."""
+        assert "300M" not in capacity.table([{"arguments": {"real_time": True}}])
 
 
 class TestSimulatedTime:
