@@ -98,6 +98,11 @@ class TranscriptionForm:
     logprobs: bool
     stream: bool
 
+    @property
+    def wants_words(self) -> bool:
+        """Whether times of words were asked for, where there are any."""
+        return self.response_format == "verbose_json" and "word" in self.granularities
+
 
 class BodyLimit:
     """Count a request's body while it arrives, and stop it at a limit.

@@ -193,6 +193,13 @@ class Readiness(BaseModel):
     )
 
 
+class UploadLimits(BaseModel):
+    """How much of a recording this server takes."""
+
+    max_upload_bytes: int
+    max_audio_s: int
+
+
 class About(BaseModel):
     """What this server is and where to go from here."""
 
@@ -201,6 +208,7 @@ class About(BaseModel):
     description: str
     model: str
     ready: bool
+    limits: UploadLimits
     endpoints: dict[str, str]
 
 
@@ -247,9 +255,7 @@ def verbose_transcription(
         ]
         if "segment" in granularities
         else None,
-        words=[_word(word) for word in transcript.words]
-        if "word" in granularities
-        else None,
+        words=words(transcript.words) if "word" in granularities else None,
     )
     return body.model_dump(exclude_none=True)
 
@@ -279,10 +285,14 @@ def _segment(number: int, segment: Segment) -> TranscriptionSegment:
     )
 
 
-def _word(word: Word) -> TranscriptionWord:
-    return TranscriptionWord(
-        word=word.text,
-        start=seconds(word.start),
-        end=seconds(word.end),
-        confidence=round(word.confidence, 4),
-    )
+def words(found: Iterable[Word]) -> list[TranscriptionWord]:
+    """Write words and their times."""
+    return [
+        TranscriptionWord(
+            word=word.text,
+            start=seconds(word.start),
+            end=seconds(word.end),
+            confidence=round(word.confidence, 4),
+        )
+        for word in found
+    ]

@@ -29,6 +29,7 @@ from starlette.middleware.cors import CORSMiddleware
 import client_secrets
 import languages
 import live_route
+import page
 import realtime_route
 import schemas
 import transcriptions
@@ -164,9 +165,19 @@ def _add_middleware(app: FastAPI, settings: Settings, ephemeral: EphemeralKeys) 
 
 
 def _add_status_routes(app: FastAPI) -> None:
-    @app.get("/", tags=["status"])
-    async def about(request: Request) -> schemas.About:
-        """Say what this is and what it offers."""
+    files = page.add_routes(app)
+
+    @app.get(
+        "/",
+        tags=["status"],
+        response_model=schemas.About,
+        responses={200: {"content": {"text/html": {}}}},
+    )
+    async def about(request: Request, response: Response) -> Response | schemas.About:
+        """Say what this is and what it offers; to browsers, show it."""
+        if page.is_wanted(request):
+            return await files.index(request)
+        response.headers["vary"] = "accept"
         service = service_of(request)
         return schemas.About(
             name=app.title,
@@ -174,7 +185,12 @@ def _add_status_routes(app: FastAPI) -> None:
             description=app.description,
             model=service.settings.model_card,
             ready=service.ready,
+            limits=schemas.UploadLimits(
+                max_upload_bytes=service.settings.max_upload_bytes,
+                max_audio_s=service.settings.max_audio_seconds,
+            ),
             endpoints={
+                "GET /": "this, or the live page for browsers",
                 "POST /v1/audio/transcriptions": "transcribe a recording",
                 "WS /v1/audio/transcriptions": "transcribe a live stream",
                 "GET /v1/models": "the model that is served",

@@ -281,12 +281,13 @@ class _EventStream:
 
     async def _events(self) -> AsyncGenerator[str]:
         job = self._job
-        n_samples = 0
+        n_samples = end = 0
         async with aclosing(
             job.service.files.transcribe_stream(job.form.file.file)
         ) as advances:
             async for advance in advances:
-                n_samples = advance.position - advance.start
+                end = advance.position
+                n_samples = end - advance.start
                 for passage in advance.passages:
                     yield self._delta(passage.part)
         text = "".join(self._text)
@@ -296,6 +297,7 @@ class _EventStream:
             {
                 "type": "transcript.text.done",
                 "text": text,
+                **self._summary(text, end),
                 "usage": {
                     "type": "tokens",
                     "input_tokens": n_frames,
@@ -315,8 +317,25 @@ class _EventStream:
                 "type": "transcript.text.delta",
                 "delta": self._text[-1],
                 "end": schemas.seconds(part.end),
+                **self._words(part),
             }
         )
+
+    def _words(self, part: Segment) -> dict[str, Any]:
+        """Give a delta the times of its words, if they were asked for."""
+        if not self._job.form.wants_words:
+            return {}
+        return {"words": [word.model_dump() for word in schemas.words(part.words)]}
+
+    def _summary(self, text: str, end: int) -> dict[str, Any]:
+        """Give the last event what `verbose_json` has besides words."""
+        if self._job.form.response_format != "verbose_json":
+            return {}
+        language = _language(self._job, text)
+        return {
+            "duration": schemas.seconds(end),
+            "languages": [{"code": language}] if language else [],
+        }
 
 
 class _EventStreamResponse(StreamingResponse):

@@ -74,6 +74,26 @@ class TestEvents:
         assert set(kinds[:-1]) == {"transcript.text.delta"}
         assert is_right(events[-1]["text"])
 
+    def test_words_come_with_their_times_where_they_are_asked_for(
+        self, demo_server: ServerProcess, wav: Path
+    ) -> None:
+        """The same as those of the plain answer."""
+        asked = {
+            "response_format": "verbose_json",
+            "timestamp_granularities[]": "word",
+        }
+        files = {"file": ("upload", wav.read_bytes())}
+
+        plain = httpx.post(demo_server.url + PATH, files=files, data=asked).json()
+        streamed = httpx.post(
+            demo_server.url + PATH, files=files, data={**asked, "stream": "true"}
+        )
+
+        *deltas, done = events_of(streamed)
+        assert [word for delta in deltas for word in delta["words"]] == plain["words"]
+        assert done["duration"] == plain["duration"]
+        assert done["languages"] == [{"code": plain["language"]}]
+
     def test_silence_has_a_last_event_all_the_same(self) -> None:
         """With an empty text."""
         with app_in_thread(settings(), lambda: ScriptedModel(text="")) as url:

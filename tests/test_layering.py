@@ -73,6 +73,7 @@ EDGE = {
     "metrics",
     "middleware",
     "outbox",
+    "page",
     "realtime",
     "realtime_route",
     "realtime_session",

@@ -1,0 +1,108 @@
+/*
+ * Talk to the server this page came from.
+ *
+ * Addresses are relative to the page, so that it works behind a proxy that puts the
+ * server below some path. The key, where the server has any, is asked for once and
+ * kept for the tab.
+ */
+
+const KEY = 'omniasr-key';
+
+// What RFC 6455 lets a subprotocol consist of, which is how a socket carries a key.
+const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/;
+
+export const TRANSCRIPTIONS = 'v1/audio/transcriptions';
+
+/** An answer other than what was hoped for; `status` is 0 where there was none. */
+export class ApiError extends Error {
+  constructor(message, { status = 0, code = null, retryAfter = null } = {}) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.retryAfter = retryAfter;
+  }
+}
+
+export const key = {
+  get: () => sessionStorage.getItem(KEY),
+  set: (value) => sessionStorage.setItem(KEY, value),
+  forget: () => sessionStorage.removeItem(KEY),
+};
+
+export function url(path) {
+  return new URL(path, document.baseURI);
+}
+
+export function headers() {
+  const mine = key.get();
+  return mine ? { Authorization: `Bearer ${mine}` } : {};
+}
+
+/**
+ * Ask for JSON.
+ *
+ * @throws {ApiError}
+ */
+export async function get(path, { signal } = {}) {
+  const answer = await reach(path, signal);
+  if (!answer.ok) throw await errorOf(answer);
+  return answer.json();
+}
+
+async function reach(path, signal) {
+  const accept = { Accept: 'application/json' };
+  try {
+    return await fetch(url(path), { headers: { ...accept, ...headers() }, cache: 'no-store', signal });
+  } catch (error) {
+    if (error.name === 'AbortError') throw error;
+    throw new ApiError('The server cannot be reached.');
+  }
+}
+
+async function errorOf(answer) {
+  const body = await answer.json().catch(() => null);
+  return new ApiError(...refusal(answer.status, body, answer.headers.get('retry-after')));
+}
+
+/** What `ApiError` is made of, from an answer in OpenAI's shape. */
+export function refusal(status, body, retryAfter) {
+  const error = body?.error ?? {};
+  const message = error.message ?? `The server answered with status ${status}.`;
+  return [message, { status, code: error.code ?? null, retryAfter: Number(retryAfter) || null }];
+}
+
+/**
+ * Say whether the server would take work now.
+ *
+ * A socket that is refused tells its page nothing, not even a status; this does.
+ *
+ * @throws {ApiError} with the status 401, 503 (loading) or 0.
+ */
+export async function check() {
+  await get('v1/models');
+  const answer = await reach('ready');
+  if (answer.ok) return;
+  const state = await answer.json().catch(() => ({}));
+  const code = state.reason ? 'trouble' : 'model_not_ready';
+  throw new ApiError(state.reason ?? describeLoading(state), { status: 503, code });
+}
+
+export function describeLoading({ stage, downloaded_bytes: bytes }) {
+  const loaded = bytes ? `, ${Math.round(bytes / 1e6)} MB so far` : '';
+  return stage ? `${stage}${loaded}` : 'starting';
+}
+
+/** Open a socket for a live stream; browsers can send a key only in this way. */
+export function openSocket() {
+  const place = url(TRANSCRIPTIONS);
+  place.protocol = place.protocol === 'https:' ? 'wss:' : 'ws:';
+  const mine = key.get();
+  const protocols = mine ? ['omniasr', `openai-insecure-api-key.${mine}`] : ['omniasr'];
+  const socket = new WebSocket(place, protocols);
+  socket.binaryType = 'arraybuffer';
+  return socket;
+}
+
+export function fitsSocket(value) {
+  return TOKEN.test(value);
+}

@@ -1,0 +1,166 @@
+/*
+ * Show live text: what is confirmed solid, what may still change light.
+ *
+ * An utterance is a paragraph. The newest is rewritten as it grows and is replaced by
+ * its final text; the others stay as they are. Screen readers are told confirmed words
+ * only, a few at a time, in a region of their own.
+ */
+
+import { dress } from './languages.js';
+import { joined } from './text.js';
+
+// Fewer would make a screen reader stutter.
+const ANNOUNCED_WORDS = 6;
+const MAX_ANNOUNCED = 20;
+
+const box = document.getElementById('captions');
+const empty = document.getElementById('captions-empty');
+const toNewest = document.getElementById('to-newest');
+const spoken = document.getElementById('spoken');
+
+export class Captions {
+  #open = null; // {paragraph, committed, pending} of what is not final
+  #finals = [];
+  #announced = 0; // letters of the open utterance that were
+  #follows = true;
+  #language = null;
+
+  constructor() {
+    box.addEventListener('scroll', () => this.#scrolled(), { passive: true });
+    toNewest.addEventListener('click', () => this.#follow());
+  }
+
+  /** Utterances so far: {text, words, start, end, language}. */
+  get finals() {
+    return this.#finals;
+  }
+
+  get text() {
+    const open = this.#open ? [this.#open.paragraph.textContent] : [];
+    return [...this.#finals.map(({ text }) => text), ...open].filter(Boolean).join('\n');
+  }
+
+  get isEmpty() {
+    return this.text === '';
+  }
+
+  setLanguage(language) {
+    this.#language = language;
+    for (const paragraph of box.querySelectorAll('.utterance')) {
+      dress(paragraph, language, paragraph.dataset.heard);
+    }
+  }
+
+  partial({ confirmed, pending, language }) {
+    this.#open ??= this.#begin();
+    this.#open.committed.textContent = confirmed;
+    this.#open.pending.textContent = pending;
+    this.#dress(this.#open.paragraph, language);
+    this.#announce(confirmed, { whole: false });
+    this.#show();
+  }
+
+  final(utterance) {
+    const { paragraph } = this.#open ?? this.#begin();
+    this.#open = null;
+    if (!utterance.text) {
+      paragraph.remove();
+    } else {
+      this.#finals.push(utterance);
+      paragraph.replaceChildren(joined(utterance.words) || utterance.text);
+      paragraph.classList.remove('open');
+      this.#dress(paragraph, utterance.language);
+      this.#announce(utterance.text, { whole: true });
+    }
+    this.#announced = 0;
+    this.#show();
+  }
+
+  /** An utterance that will have no final text; what was seen of it stays. */
+  giveUp() {
+    if (!this.#open) return;
+    const { paragraph } = this.#open;
+    this.#open = null;
+    const text = paragraph.textContent;
+    if (text) this.#finals.push({ text, words: [], start: 0, end: 0, language: null });
+    else paragraph.remove();
+    paragraph.classList.remove('open');
+    this.#announced = 0;
+  }
+
+  /** Say, where it happened, that something is missing. */
+  gap(text) {
+    const paragraph = document.createElement('p');
+    paragraph.className = 'gap';
+    paragraph.textContent = text;
+    box.insertBefore(paragraph, this.#open?.paragraph ?? null);
+    this.#show();
+  }
+
+  /** Forget everything; the function that is returned takes that back. */
+  clear() {
+    const [finals, shown] = [this.#finals, box.querySelectorAll('p:not(.empty)')];
+    this.#finals = [];
+    this.#open = null;
+    this.#announced = 0;
+    shown.forEach((paragraph) => paragraph.remove());
+    empty.hidden = false;
+    spoken.replaceChildren();
+    this.#follow();
+    return () => {
+      this.#finals = [...finals, ...this.#finals];
+      empty.after(...shown);
+      empty.hidden = true;
+      this.#follow();
+    };
+  }
+
+  #begin() {
+    empty.hidden = true;
+    const paragraph = document.createElement('p');
+    paragraph.className = 'utterance open';
+    const [committed, pending] = ['committed', 'pending'].map((name) => {
+      const span = document.createElement('span');
+      span.className = name;
+      return span;
+    });
+    paragraph.append(committed, pending);
+    box.append(paragraph);
+    return { paragraph, committed, pending };
+  }
+
+  #dress(paragraph, heard) {
+    if (heard) paragraph.dataset.heard = heard;
+    dress(paragraph, this.#language, heard);
+  }
+
+  /** A final may correct what was announced; it is read on from where that ended. */
+  #announce(text, { whole }) {
+    const fresh = text.slice(this.#announced);
+    const enough = whole || fresh.trim().split(/\s+/u).length >= ANNOUNCED_WORDS;
+    if (!fresh.trim() || !enough) return;
+    const line = document.createElement('p');
+    line.textContent = fresh.trim();
+    spoken.append(line);
+    this.#announced = text.length;
+    while (spoken.children.length > MAX_ANNOUNCED) spoken.firstChild.remove();
+  }
+
+  // --- the newest text is in sight, unless somebody reads what was before ---
+
+  #show() {
+    if (this.#follows) box.scrollTop = box.scrollHeight;
+    else toNewest.hidden = false;
+  }
+
+  #scrolled() {
+    this.#follows = box.scrollTop + box.clientHeight > box.scrollHeight - 48;
+    if (this.#follows) toNewest.hidden = true;
+  }
+
+  #follow() {
+    this.#follows = true;
+    toNewest.hidden = true;
+    box.scrollTop = box.scrollHeight;
+  }
+}

@@ -1,0 +1,248 @@
+/*
+ * The view of a recording: from a file to a transcript that can be played.
+ *
+ * One request does it all. The browser tells how much of the upload is gone; then the
+ * server sends words with their times as it finds them, and so tells how far it is.
+ */
+
+import * as api from './api.js';
+import { withKey } from './key.js';
+import { hand } from './live.js';
+import { tell, untell } from './notices.js';
+import { Player } from './player.js';
+import * as subtitles from './subtitles.js';
+import { clock, spaced } from './text.js';
+
+const drop = document.getElementById('drop');
+const chooser = document.getElementById('file');
+const job = document.getElementById('job');
+const progress = document.getElementById('progress');
+const bar = document.getElementById('progress-bar');
+const text = document.getElementById('progress-text');
+const actions = document.getElementById('file-actions');
+
+export class FileView {
+  #player = new Player();
+  #language = null;
+  #file = null;
+  #request = null;
+  #limits = null;
+
+  /** @param {{onFile: () => void}} listener Told when a file is dropped, in any view. */
+  constructor({ onFile }) {
+    chooser.addEventListener('change', () => {
+      if (chooser.files[0]) this.#take(chooser.files[0]);
+      chooser.value = '';
+    });
+    this.#listenForDrops(onFile);
+    document.getElementById('job-other').addEventListener('click', () => chooser.click());
+    document.getElementById('job-cancel').addEventListener('click', () => this.#cancel());
+    actions.addEventListener('click', ({ target }) => this.#act(target.dataset.action));
+    this.#learnLimits();
+  }
+
+  setLanguage(language) {
+    this.#language = language;
+    this.#player.setLanguage(language);
+  }
+
+  #listenForDrops(onFile) {
+    let depth = 0;
+    const over = (step) => {
+      depth = Math.max(0, depth + step);
+      document.body.classList.toggle('dropping', depth > 0);
+    };
+    const carries = ({ dataTransfer }) => [...dataTransfer.types].includes('Files');
+    addEventListener('dragenter', (event) => carries(event) && over(1));
+    addEventListener('dragleave', (event) => carries(event) && over(-1));
+    addEventListener('dragover', (event) => carries(event) && event.preventDefault());
+    addEventListener('drop', (event) => {
+      if (!carries(event)) return;
+      event.preventDefault();
+      over(-depth);
+      onFile();
+      if (event.dataTransfer.files[0]) this.#take(event.dataTransfer.files[0]);
+    });
+  }
+
+  async #learnLimits() {
+    try {
+      this.#limits = (await api.get('.')).limits;
+      document.getElementById('drop-limit').textContent = `, up to ${megabytes(this.#limits.max_upload_bytes)}`;
+    } catch { /* the server says so itself when it comes to that */ }
+  }
+
+  // --- a file comes ---
+
+  async #take(file) {
+    this.#cancel();
+    this.#file = file;
+    untell('file');
+    drop.classList.add('small');
+    job.hidden = false;
+    document.getElementById('job-name').textContent = file.name;
+    this.#player.open(file);
+    this.#render();
+    const most = this.#limits?.max_upload_bytes ?? Infinity;
+    if (file.size > most) {
+      this.#fail(new api.ApiError(
+        `This recording has ${megabytes(file.size)}; the server takes up to ${megabytes(most)}. A compressed format, ` +
+        'such as MP3 or Opus, is ten times smaller.',
+        { status: 413 },
+      ));
+      return;
+    }
+    try {
+      this.#show('Asking the server…', null);
+      await withKey(api.check);
+      if (this.#file === file) await withKey(() => this.#send(file));
+    } catch (error) {
+      if (this.#file === file) this.#fail(error);
+    }
+  }
+
+  #fail(error) {
+    progress.hidden = true;
+    const again = error.status !== 400 && error.status !== 413;
+    const file = this.#file;
+    tell('file', explain(error), {
+      action: again ? { label: 'Try again', run: () => this.#take(file) } : null,
+    });
+  }
+
+  #cancel() {
+    this.#request?.abort();
+    this.#request = null;
+    this.#file = null;
+    progress.hidden = true;
+  }
+
+  // --- its request ---
+
+  #send(file) {
+    const form = new FormData();
+    form.append('stream', 'true');
+    form.append('response_format', 'verbose_json');
+    form.append('timestamp_granularities[]', 'word');
+    if (this.#language) form.append('language', this.#language.id);
+    form.append('file', file);
+    return new Promise((resolve, reject) => {
+      const request = new XMLHttpRequest();
+      this.#request = request;
+      const events = new Events((event) => this.#receive(event));
+      request.open('POST', api.url(api.TRANSCRIPTIONS));
+      for (const [name, value] of Object.entries(api.headers())) request.setRequestHeader(name, value);
+      request.upload.onprogress = ({ loaded, total }) => this.#uploaded(loaded / total);
+      request.onprogress = () => request.status === 200 && events.read(request.responseText);
+      request.onerror = () => reject(new api.ApiError('The connection to the server was lost.'));
+      request.onload = () => {
+        if (request.status !== 200) {
+          reject(new api.ApiError(...api.refusal(request.status, parsed(request), request.getResponseHeader('retry-after'))));
+          return;
+        }
+        events.read(request.responseText);
+        if (events.error) reject(new api.ApiError(events.error, { status: 200 }));
+        else if (!events.done) reject(new api.ApiError('The connection to the server was lost.'));
+        else resolve(this.#finish());
+      };
+      request.send(form);
+    });
+  }
+
+  #uploaded(share) {
+    if (share < 1) this.#show(`Uploading: ${Math.floor(share * 100)} %`, share);
+    else this.#show('Transcribing…', null);
+  }
+
+  #receive(event) {
+    if (event.type === 'transcript.text.delta') {
+      this.#player.add(spaced(event.words, event.delta));
+      this.#advance(event.end);
+    } else this.#player.finish({ duration: event.duration, language: event.languages[0]?.code ?? null });
+  }
+
+  #advance(seconds) {
+    const { duration } = this.#player;
+    const known = Number.isFinite(duration) && duration > 0;
+    const of = known ? ` of ${clock(duration)}` : '';
+    this.#show(`Transcribing: ${clock(seconds)}${of}`, known ? Math.min(1, seconds / duration) : null);
+    this.#render();
+  }
+
+  #finish() {
+    this.#request = null;
+    progress.hidden = true;
+    if (!this.#player.words.length) tell('file', 'No speech was found in this recording.', { kind: 'info' });
+    this.#render();
+  }
+
+  // --- what is shown and done ---
+
+  #show(message, share) {
+    progress.hidden = false;
+    text.textContent = message;
+    if (share === null) bar.removeAttribute('value');
+    else bar.value = share;
+  }
+
+  #render() {
+    const nothing = this.#player.words.length === 0;
+    for (const own of actions.querySelectorAll('button')) own.disabled = nothing;
+  }
+
+  #act(action) {
+    if (!action) return;
+    const name = document.getElementById('job-name').textContent.replace(/\.[^.]+$/, '') || 'transcript';
+    hand(action, this.#player.text, () => subtitles.cues(this.#player.words, this.#player.end), name);
+  }
+}
+
+/** Reads server-sent events from a text that grows. */
+class Events {
+  #read = 0;
+
+  constructor(onEvent) {
+    this.onEvent = onEvent;
+    this.error = null;
+    this.done = false;
+  }
+
+  read(text) {
+    for (;;) {
+      const end = text.indexOf('\n\n', this.#read);
+      if (end < 0) return;
+      const line = text.slice(this.#read, end);
+      this.#read = end + 2;
+      if (line.startsWith('data: ')) this.#take(JSON.parse(line.slice('data: '.length)));
+    }
+  }
+
+  #take(event) {
+    if (event.error) this.error = event.error.message;
+    else {
+      this.done ||= event.type === 'transcript.text.done';
+      this.onEvent(event);
+    }
+  }
+}
+
+function parsed(request) {
+  try {
+    return JSON.parse(request.responseText);
+  } catch {
+    return null; // from a proxy, perhaps
+  }
+}
+
+function explain({ status, code, message }) {
+  if (status === 401) return 'This server asks for a key, and has not been given one that it knows.';
+  if (code === 'model_not_ready') return `The model is still loading (${message}). Try again in a moment.`;
+  if (status === 503) return `The server is busy. ${message}`;
+  if (status === 0) return `${message} Check that the server runs, then try again.`;
+  return message;
+}
+
+function megabytes(bytes) {
+  const mb = bytes / 1e6;
+  return `${mb < 10 ? mb.toFixed(1) : Math.round(mb)} MB`;
+}

@@ -1,0 +1,62 @@
+/*
+ * Ask for the server's key, once for the tab.
+ */
+
+import * as api from './api.js';
+
+const dialog = document.getElementById('key-dialog');
+const form = document.getElementById('key-form');
+const field = document.getElementById('key');
+const why = document.getElementById('key-why');
+
+const FIRST = 'It is kept for this tab only, until you close it.';
+const WRONG = 'The server does not know this key. Try another; it is kept for this tab only.';
+const ODD = 'Live captions cannot use this key: browsers send it in a place where only letters, digits and ' +
+  "!#$%&'*+-.^_`|~ may stand. Recordings can. Ask the operator for another, or cancel and use recordings.";
+
+let asking = null;
+
+/** Ask, unless somebody is being asked already; whether there is a key now. */
+export function askForKey({ live = false } = {}) {
+  asking ??= ask(live).finally(() => {
+    asking = null;
+  });
+  return asking;
+}
+
+function ask(live) {
+  const before = api.key.get();
+  why.textContent = before === null ? FIRST : live && !api.fitsSocket(before) ? ODD : WRONG;
+  field.value = '';
+  return new Promise((resolve) => {
+    let given = false;
+    form.onsubmit = (event) => {
+      event.preventDefault();
+      api.key.set(field.value.trim());
+      given = true;
+      dialog.close();
+    };
+    dialog.onclose = () => resolve(given);
+    dialog.showModal();
+  });
+}
+
+document.getElementById('key-cancel').addEventListener('click', () => dialog.close());
+
+/**
+ * Do something that needs the server; where it asks for a key, ask for one and try again.
+ *
+ * @template T
+ * @param {() => Promise<T>} work
+ * @returns {Promise<T>}
+ * @throws {api.ApiError} with the status 401 if nobody gives a key.
+ */
+export async function withKey(work) {
+  for (;;) {
+    try {
+      return await work();
+    } catch (error) {
+      if (error.status !== 401 || !(await askForKey())) throw error;
+    }
+  }
+}

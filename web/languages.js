@@ -1,0 +1,162 @@
+/*
+ * Let people find their language among all that the server knows.
+ *
+ * The server searches: it knows the languages' other names, tags and scripts, and what
+ * of them fits best. A combobox as the ARIA Authoring Practices describe it.
+ */
+
+import * as api from './api.js';
+import { withKey } from './key.js';
+
+// More than anybody reads; who types two letters more sees the rest.
+const MAX_SHOWN = 100;
+
+const KEPT = 'omniasr-language';
+
+const input = document.getElementById('language');
+const clear = document.getElementById('language-clear');
+const popup = document.getElementById('language-popup');
+const list = document.getElementById('language-list');
+const count = document.getElementById('language-count');
+
+/** @typedef {{id: string, tag: string, name: string, script: string, direction: string}} Language */
+
+export class LanguagePicker {
+  #chosen = null;
+  #active = -1;
+  #found = [];
+  #search = null;
+
+  /** @param {(language: Language | null) => void} onChange */
+  constructor(onChange) {
+    this.onChange = onChange;
+    input.addEventListener('input', () => this.#look(input.value));
+    input.addEventListener('click', () => this.#open());
+    input.addEventListener('keydown', (event) => this.#press(event));
+    input.addEventListener('blur', () => this.#leave());
+    clear.addEventListener('click', () => {
+      this.#choose(null);
+      input.focus();
+    });
+    // A press on the list would take the focus away before it is a click.
+    popup.addEventListener('mousedown', (event) => event.preventDefault());
+    list.addEventListener('click', ({ target }) => {
+      const option = target.closest('[role=option]');
+      if (option) this.#choose(this.#found[Number(option.dataset.index)]);
+    });
+    const kept = sessionStorage.getItem(KEPT);
+    if (kept) this.#choose(JSON.parse(kept));
+  }
+
+  /** @returns {Language | null} */
+  get language() {
+    return this.#chosen;
+  }
+
+  #open() {
+    if (popup.hidden) this.#look('');
+  }
+
+  #close() {
+    this.#search?.abort();
+    popup.hidden = true;
+    input.setAttribute('aria-expanded', 'false');
+    input.removeAttribute('aria-activedescendant');
+  }
+
+  #leave() {
+    this.#close();
+    if (input.value.trim() === '') this.#choose(null);
+    else input.value = this.#chosen?.name ?? '';
+  }
+
+  async #look(text) {
+    this.#search?.abort();
+    this.#search = new AbortController();
+    const { signal } = this.#search;
+    const query = text.trim();
+    const path = query ? `v1/languages?${new URLSearchParams({ q: query })}` : 'v1/languages';
+    try {
+      const { data } = await withKey(() => api.get(path, { signal }));
+      if (!signal.aborted) this.#show(data);
+    } catch (error) {
+      if (error.name === 'AbortError') return;
+      this.#show([]);
+      count.textContent = error.message;
+    }
+  }
+
+  #show(found) {
+    this.#found = found.slice(0, MAX_SHOWN);
+    this.#active = -1;
+    list.replaceChildren(...this.#found.map((language, index) => this.#option(language, index)));
+    list.scrollTop = 0;
+    count.textContent = describe(found.length);
+    popup.hidden = false;
+    input.setAttribute('aria-expanded', 'true');
+    input.removeAttribute('aria-activedescendant');
+  }
+
+  #option(language, index) {
+    const option = document.createElement('li');
+    option.id = `language-${index}`;
+    option.role = 'option';
+    option.dataset.index = String(index);
+    option.setAttribute('aria-selected', String(language.id === this.#chosen?.id));
+    const code = document.createElement('span');
+    code.className = 'picker-code';
+    code.textContent = language.tag;
+    option.append(language.name, code);
+    return option;
+  }
+
+  #press(event) {
+    const { key } = event;
+    if (key === 'Escape' && popup.hidden) this.#choose(null);
+    else if (key === 'Escape') {
+      this.#close();
+      input.value = this.#chosen?.name ?? '';
+    } else if (key === 'Enter' && this.#active >= 0) this.#choose(this.#found[this.#active]);
+    else if (key === 'ArrowDown' && popup.hidden) this.#open();
+    else if (key === 'ArrowDown') this.#move(1);
+    else if (key === 'ArrowUp') this.#move(-1);
+    else return;
+    event.preventDefault();
+  }
+
+  #move(step) {
+    const n = this.#found.length;
+    if (!n) return;
+    list.children[this.#active]?.classList.remove('active');
+    this.#active = this.#active < 0 && step < 0 ? n - 1 : (this.#active + step + n) % n;
+    const option = list.children[this.#active];
+    option.classList.add('active');
+    option.scrollIntoView({ block: 'nearest' });
+    input.setAttribute('aria-activedescendant', option.id);
+  }
+
+  #choose(language) {
+    const changed = language?.id !== this.#chosen?.id;
+    this.#chosen = language;
+    input.value = language?.name ?? '';
+    clear.hidden = language === null;
+    this.#close();
+    if (language) sessionStorage.setItem(KEPT, JSON.stringify(language));
+    else sessionStorage.removeItem(KEPT);
+    if (changed) this.onChange(language);
+  }
+}
+
+function describe(n) {
+  if (n === 0) return 'No language is called that.';
+  if (n > MAX_SHOWN) return `${n} languages; type to find yours.`;
+  return n === 1 ? '1 language' : `${n} languages`;
+}
+
+/** Set the language and the direction of an element that shows text. */
+export function dress(element, language, tag = null) {
+  const lang = tag ?? language?.tag;
+  if (lang) element.lang = lang;
+  else element.removeAttribute('lang');
+  element.dir = language?.direction ?? 'auto';
+}

@@ -1,0 +1,290 @@
+/*
+ * The live view: from the press of a button to captions, and everything that may go
+ * wrong in between.
+ */
+
+import * as api from './api.js';
+import { Captions } from './captions.js';
+import { askForKey, withKey } from './key.js';
+import { LevelMeter } from './level.js';
+import { Microphone } from './microphone.js';
+import { tell, untell } from './notices.js';
+import { LiveStream } from './stream.js';
+import * as subtitles from './subtitles.js';
+import { clock, copy, download } from './text.js';
+
+const MICROPHONE = {
+  insecure:
+    'Browsers give a page the microphone only over HTTPS or from this computer itself. Open this page with ' +
+    'https://, or forward the port (ssh -L 8000:localhost:8000 SERVER) and open http://localhost:8000. ' +
+    'Recordings work here as they are.',
+  unsupported: 'This browser has no way to listen to a microphone from a page. A current Chrome, Edge, Firefox or ' +
+    'Safari has.',
+  refused: 'The browser does not let this page use the microphone. Allow it at the address bar (the icon beside ' +
+    'the address), then press Start again.',
+  missing: 'No microphone was found. Plug one in, or choose one in the system’s sound settings, then press Start again.',
+  'in-use': 'The microphone cannot be opened: another program may be using it. Close that program, then press ' +
+    'Start again.',
+  failed: 'The microphone cannot be opened.',
+};
+
+const CONNECTION = {
+  busy: (message) => `The server is busy. ${message} This page tries again by itself.`,
+  loading: (message) => `The model is still loading (${message}). What you say is kept for a minute; text follows ` +
+    'when it is ready.',
+  gone: () => 'The connection to the server was lost. This page connects again by itself; what you say meanwhile ' +
+    'is kept for two minutes.',
+  server: (message) => `The server ended the session: ${message} This page goes on in another one.`,
+};
+
+const BACK_MS = 4_000;
+
+const button = document.getElementById('listen');
+const time = document.getElementById('clock');
+const actions = document.getElementById('live-actions');
+const level = document.getElementById('level');
+
+export class LiveView {
+  #state = 'idle'; // idle, starting, listening, finishing
+  #captions = new Captions();
+  #meter = new LevelMeter(level);
+  #microphone = null;
+  #stream = null;
+  #language = null;
+  #listened = 0; // seconds of earlier sessions
+  #heard = 0; // seconds of this one
+  #wakeLock = null;
+  #waiting = false;
+  #lost = 0;
+  #unsaved = false;
+
+  constructor() {
+    button.addEventListener('click', () => this.#press());
+    actions.addEventListener('click', ({ target }) => this.#act(target.dataset.action));
+    addEventListener('beforeunload', (event) => {
+      if (this.#state === 'listening' || this.#unsaved) event.preventDefault();
+    });
+    this.#render();
+  }
+
+  setLanguage(language) {
+    this.#language = language;
+    this.#captions.setLanguage(language);
+    this.#stream?.setLanguage(language?.tag ?? null);
+  }
+
+  #press() {
+    if (this.#state === 'idle') this.#start();
+    else if (this.#state === 'listening') this.#stop();
+    else this.#stream?.abandon();
+  }
+
+  // --- starting and stopping ---
+
+  async #start() {
+    this.#enter('starting');
+    ['microphone', 'key', 'connection', 'lost'].forEach(untell);
+    const early = []; // what is heard before there is a stream
+    let take = (samples) => early.push(samples);
+    try {
+      this.#microphone = await Microphone.open({
+        onAudio: (samples, loud, seconds) => {
+          this.#heard += seconds;
+          this.#meter.add(loud);
+          take(samples);
+          this.#tick();
+        },
+        onLost: () => {
+          tell('microphone', 'The microphone is gone. Plug it in again, then press Start.');
+          this.#stop();
+        },
+      });
+      await this.#check();
+    } catch (error) {
+      await this.#notStarted(error);
+      return;
+    }
+    this.#stream = this.#open();
+    take = (samples) => this.#stream?.push(samples);
+    early.forEach(take);
+    this.#enter('listening');
+    this.#stayAwake();
+  }
+
+  /** Ask for the key before anything else; all other trouble passes by itself. */
+  async #check() {
+    try {
+      await withKey(api.check);
+    } catch (error) {
+      if (error.status === 401) throw error;
+      if (error.code === 'model_not_ready') tell('connection', CONNECTION.loading(error.message), { stays: true });
+    }
+  }
+
+  async #notStarted(error) {
+    await this.#microphone?.close();
+    this.#microphone = null;
+    if (error.status === 401) this.#missKey();
+    else tell('microphone', MICROPHONE[error.why] ?? error.message);
+    this.#enter('idle');
+  }
+
+  #missKey() {
+    tell('key', 'This server asks for a key, and has not been given one that it knows.', {
+      action: { label: 'Enter a key', run: () => this.#start() },
+    });
+  }
+
+  async #stop() {
+    this.#enter('finishing');
+    await this.#microphone.close();
+    this.#microphone = null;
+    this.#meter.clear();
+    this.#stream.end();
+  }
+
+  #over() {
+    this.#stream = null;
+    this.#captions.giveUp();
+    this.#listened += this.#heard;
+    this.#heard = 0;
+    untell('connection');
+    this.#wakeLock?.release().catch(() => {});
+    this.#wakeLock = null;
+    this.#enter('idle');
+  }
+
+  /** Phones would dim, lock, and stop the microphone. */
+  async #stayAwake() {
+    this.#wakeLock = (await navigator.wakeLock?.request('screen').catch(() => null)) ?? null;
+  }
+
+  // --- what comes ---
+
+  #open() {
+    const offset = this.#listened;
+    const options = { sampleRate: this.#microphone.sampleRate, language: this.#language?.tag ?? null };
+    return new LiveStream(options, {
+      open: () => this.#connected(),
+      partial: (text) => {
+        this.#captions.partial(text);
+        this.#changed();
+      },
+      final: (utterance) => {
+        this.#captions.final(shifted(utterance, offset));
+        this.#changed();
+      },
+      lost: (seconds) => this.#missed(seconds),
+      failed: (message) => {
+        this.#captions.giveUp();
+        this.#captions.gap(`(not transcribed: ${message})`);
+      },
+      waiting: (state) => this.#wait(state),
+      over: () => this.#over(),
+    });
+  }
+
+  #connected() {
+    untell('connection');
+    if (!this.#waiting) return;
+    this.#waiting = false;
+    this.#lost = 0;
+    tell('connection-back', 'Connected again.', { kind: 'info' });
+    setTimeout(() => untell('connection-back'), BACK_MS);
+  }
+
+  async #wait({ why, message, pauseMs }) {
+    untell('connection-back');
+    if (why === 'key') {
+      if (await askForKey({ live: true })) this.#stream?.retryNow();
+      else this.#giveUp();
+      return;
+    }
+    this.#waiting = why !== 'loading';
+    tell('connection', CONNECTION[why](message), {
+      stays: true,
+      until: Date.now() + pauseMs,
+      action: { label: 'Try now', run: () => this.#stream?.retryNow() },
+    });
+  }
+
+  async #giveUp() {
+    this.#missKey();
+    await this.#microphone?.close();
+    this.#microphone = null;
+    this.#meter.clear();
+    this.#stream?.abandon();
+  }
+
+  /** Audio that nobody heard; told once for an interruption, and where it happened. */
+  #missed(seconds) {
+    if (this.#lost === 0) this.#captions.gap('(some of what was said here was not heard)');
+    this.#lost += seconds;
+    tell('lost', `The connection was too slow or away for too long: ${clock(this.#lost)} of speech had to be left out.`);
+  }
+
+  #changed() {
+    this.#unsaved = !this.#captions.isEmpty;
+    this.#render();
+  }
+
+  // --- what is shown and done ---
+
+  #enter(state) {
+    this.#state = state;
+    this.#render();
+  }
+
+  #render() {
+    document.body.dataset.live = this.#state;
+    button.textContent = { idle: 'Start', starting: 'Starting…', listening: 'Stop', finishing: 'Finishing…' }[this.#state];
+    button.disabled = this.#state === 'starting';
+    const nothing = this.#captions.isEmpty;
+    for (const own of actions.querySelectorAll('button')) own.disabled = nothing;
+    this.#tick();
+  }
+
+  #tick() {
+    const behind = this.#stream?.behind ?? 0;
+    const late = this.#state === 'listening' && behind >= 3 ? `, ${Math.round(behind)} s behind` : '';
+    time.textContent = clock(this.#listened + this.#heard) + late;
+  }
+
+  async #act(action) {
+    if (!action) return;
+    const { text, finals } = this.#captions;
+    if (action === 'clear') {
+      const restore = this.#captions.clear();
+      this.#changed();
+      tell('cleared', 'The captions are cleared.', {
+        kind: 'info',
+        action: { label: 'Undo', run: () => { restore(); untell('cleared'); this.#changed(); } },
+      });
+      return;
+    }
+    await hand(action, text, () => subtitles.cues(finals.flatMap(({ words }) => words)), `captions-${stamp()}`);
+    this.#unsaved = false;
+  }
+}
+
+/** Copy or download a text, or the subtitles of its words. */
+export async function hand(action, text, cues, name) {
+  if (action === 'txt') download(`${name}.txt`, `${text}\n`, 'text/plain');
+  else if (action === 'srt') download(`${name}.srt`, subtitles.srt(cues()), 'application/x-subrip');
+  else if (action === 'vtt') download(`${name}.vtt`, subtitles.vtt(cues()), 'text/vtt');
+  else {
+    const done = await copy(text);
+    tell('copied', done ? 'Copied.' : 'The browser does not let this page copy.', { kind: done ? 'info' : 'problem' });
+    if (done) setTimeout(() => untell('copied'), BACK_MS);
+  }
+}
+
+function shifted(utterance, offset) {
+  const words = utterance.words.map((word) => ({ ...word, start: word.start + offset, end: word.end + offset }));
+  return { ...utterance, words, start: utterance.start + offset, end: utterance.end + offset };
+}
+
+function stamp() {
+  const now = new Date(Date.now() - new Date().getTimezoneOffset() * 60_000);
+  return now.toISOString().slice(0, 16).replace('T', '-').replace(':', '');
+}

@@ -1,0 +1,108 @@
+/*
+ * Open the microphone and hand on what it hears.
+ *
+ * Echo cancelling, noise suppression and automatic gain are made for ears on the
+ * telephone. The first two cut into speech; the third begins ten times too loud and
+ * clips the first words. The models were trained on sound as it is, and take its level
+ * out by themselves.
+ */
+
+const CONSTRAINTS = {
+  audio: {
+    channelCount: 1,
+    echoCancellation: false,
+    noiseSuppression: false,
+    autoGainControl: false,
+  },
+};
+
+// The server takes up to this; sound cards of studios have more.
+const MAX_SAMPLE_RATE = 48_000;
+
+const WHY = {
+  NotAllowedError: 'refused',
+  SecurityError: 'refused',
+  NotFoundError: 'missing',
+  OverconstrainedError: 'missing',
+  NotReadableError: 'in-use',
+  AbortError: 'in-use',
+};
+
+/** `why`: insecure, unsupported, refused, missing, in-use or failed. */
+export class MicrophoneError extends Error {
+  constructor(why, cause) {
+    super(why, { cause });
+    this.why = why;
+  }
+}
+
+export class Microphone {
+  /**
+   * Must be called while a click is handled: browsers let no sound in otherwise.
+   *
+   * @param {{onAudio: (samples: Int16Array, level: number, seconds: number) => void,
+   *          onLost: () => void}} listener
+   * @throws {MicrophoneError}
+   */
+  static async open(listener) {
+    if (!globalThis.isSecureContext) throw new MicrophoneError('insecure');
+    if (!navigator.mediaDevices?.getUserMedia || !globalThis.AudioWorkletNode) {
+      throw new MicrophoneError('unsupported');
+    }
+    const context = makeContext();
+    let stream;
+    try {
+      stream = await navigator.mediaDevices.getUserMedia(CONSTRAINTS);
+      await context.audioWorklet.addModule(new URL('capture-worklet.js', import.meta.url));
+      await context.resume();
+      return new Microphone(context, stream, listener);
+    } catch (error) {
+      stream?.getTracks().forEach((track) => track.stop());
+      await context.close();
+      throw new MicrophoneError(WHY[error.name] ?? 'failed', error);
+    }
+  }
+
+  constructor(context, stream, { onAudio, onLost }) {
+    this.context = context;
+    this.stream = stream;
+    this.sampleRate = context.sampleRate;
+    this.node = new AudioWorkletNode(context, 'capture', {
+      channelCount: 1,
+      channelCountMode: 'explicit',
+    });
+    this.ended = new Promise((resolve) => {
+      this.node.port.onmessage = ({ data }) => {
+        if (data.ended) resolve();
+        else onAudio(data.samples, data.level, data.samples.length / context.sampleRate);
+      };
+    });
+    const [track] = stream.getAudioTracks();
+    track.onended = onLost;
+    // Phones interrupt sound for a call, and some do not resume by themselves.
+    context.onstatechange = () => {
+      if (context.state === 'interrupted' || context.state === 'suspended') context.resume();
+    };
+    // It is silent; nodes that lead nowhere are not run by every browser.
+    context.createMediaStreamSource(stream).connect(this.node).connect(context.destination);
+  }
+
+  /** Stop listening; what was heard is handed on before this returns. */
+  async close() {
+    this.stream.getTracks().forEach((track) => {
+      track.onended = null;
+      track.stop();
+    });
+    this.node.port.postMessage('end');
+    await Promise.race([this.ended, new Promise((resolve) => setTimeout(resolve, 500))]);
+    this.context.onstatechange = null;
+    await this.context.close();
+  }
+}
+
+function makeContext() {
+  const context = new AudioContext({ latencyHint: 'interactive' });
+  if (context.sampleRate <= MAX_SAMPLE_RATE) return context;
+  context.close();
+  return new AudioContext({ latencyHint: 'interactive', sampleRate: MAX_SAMPLE_RATE });
+}

@@ -1,0 +1,68 @@
+/*
+ * Tell people what is the matter, and what to do.
+ *
+ * A notice has a subject; another one about the same takes its place. Countdowns are
+ * kept from screen readers, which would read out every second.
+ */
+
+const region = document.getElementById('notices');
+const shown = new Map();
+
+/**
+ * @param {string} subject
+ * @param {string} text
+ * @param {object} [options] `kind`: 'problem' or 'info'; `action`: {label, run};
+ *   `until`: a time of `Date.now()` to count down to; `stays`: cannot be dismissed.
+ */
+export function tell(subject, text, { kind = 'problem', action = null, until = null, stays = false } = {}) {
+  const before = shown.get(subject);
+  if (before?.text === text && !action) return;
+  untell(subject);
+  const notice = document.createElement('div');
+  notice.className = 'notice';
+  notice.dataset.subject = subject;
+  notice.dataset.kind = kind;
+  notice.setAttribute('role', kind === 'problem' ? 'alert' : 'status');
+  const paragraph = document.createElement('p');
+  paragraph.textContent = text;
+  notice.append(paragraph);
+  const timer = until === null ? null : countDown(notice, until);
+  if (action) notice.append(button(action.label, action.run));
+  if (!stays) {
+    const close = button('×', () => untell(subject));
+    close.className = 'notice-close';
+    close.setAttribute('aria-label', 'Dismiss');
+    notice.append(close);
+  }
+  region.append(notice);
+  shown.set(subject, { notice, text, timer });
+}
+
+export function untell(subject) {
+  const entry = shown.get(subject);
+  if (!entry) return;
+  clearInterval(entry.timer);
+  entry.notice.remove();
+  shown.delete(subject);
+}
+
+function button(label, run) {
+  const made = document.createElement('button');
+  made.type = 'button';
+  made.textContent = label;
+  made.addEventListener('click', run);
+  return made;
+}
+
+function countDown(notice, until) {
+  const left = document.createElement('span');
+  left.className = 'notice-left';
+  left.setAttribute('aria-hidden', 'true');
+  const show = () => {
+    const seconds = Math.ceil((until - Date.now()) / 1000);
+    left.textContent = seconds > 0 ? `${seconds} s` : 'now';
+  };
+  show();
+  notice.append(left);
+  return setInterval(show, 250);
+}

@@ -1,0 +1,64 @@
+/*
+ * Show what the server is doing, asked for now and then, and not while nobody looks.
+ */
+
+import * as api from './api.js';
+
+const EVERY_MS = 5_000;
+const WHILE_LOADING_MS = 1_000;
+
+const LOADS = [
+  'idle',
+  'high: text comes less often',
+  'high: text comes less often',
+  'very high: text comes seldom',
+  'full: only final text',
+];
+
+const field = (name) => document.getElementById(`status-${name}`);
+
+export function watchStatus() {
+  let timer = null;
+  const look = async () => {
+    clearTimeout(timer);
+    if (document.hidden) return;
+    const ready = await show();
+    timer = setTimeout(look, ready ? EVERY_MS : WHILE_LOADING_MS);
+  };
+  document.addEventListener('visibilitychange', look);
+  look();
+  return look;
+}
+
+async function show() {
+  try {
+    const health = await api.get('health');
+    const state = health.ready ? 'ready' : 'loading';
+    put('state', health.ready ? 'Ready' : await loading());
+    field('state').dataset.state = state;
+    put('model', health.model);
+    put('device', [health.device, health.dtype].filter(Boolean).join(', ') || '–');
+    put('load', loadOf(health));
+    put('streams', String(health.streams));
+    return health.ready;
+  } catch {
+    field('state').dataset.state = 'gone';
+    put('state', 'Not reachable');
+    return false;
+  }
+}
+
+async function loading() {
+  const answer = await fetch(api.url('ready'), { cache: 'no-store' });
+  return `Loading: ${api.describeLoading(await answer.json())}`;
+}
+
+function loadOf({ overload_level: level, queued, requests, streams }) {
+  if (level > 0) return LOADS[level];
+  if (queued > 0) return `${queued} waiting`;
+  return requests + streams > 0 ? 'light' : LOADS[0];
+}
+
+function put(name, text) {
+  if (field(name).textContent !== text) field(name).textContent = text;
+}

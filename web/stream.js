@@ -1,0 +1,280 @@
+/*
+ * Carry live audio to the server and its text back, over as many connections as it
+ * takes.
+ *
+ * When a connection ends before we do, another is opened, after a pause that grows.
+ * It is sent again what the last one did not put into a final text, so that nothing
+ * that was said meanwhile is missing; only what exceeds the backlog is, and that is
+ * told. docs/protocol.md specifies what is spoken.
+ */
+
+import { ApiError, check, openSocket } from './api.js';
+import { Backlog, StreamClock } from './backlog.js';
+import { spaced } from './text.js';
+
+// Longer than an utterance usually is, and than most servers take to restart.
+const KEPT_S = 120;
+// Before speech is noticed; while nothing is said, so much is kept for what may begin.
+const BEFORE_SPEECH_S = 2;
+// Most that is handed to the socket ahead of the network.
+const AHEAD_S = 2;
+// A connection that takes nothing for so long is dead, although nobody has said so.
+const STALLED_MS = 10_000;
+const PUMP_MS = 100;
+
+const FIRST_PAUSE_MS = 500;
+const LONGEST_PAUSE_MS = 15_000;
+
+const BYTES_PER_SAMPLE = 2;
+
+export class LiveStream {
+  #socket = null;
+  #clock;
+  #backlog;
+  #options;
+  #listener;
+  #lastAudio = false;
+  #toldEnd = false;
+  #over = false;
+  #tries = 0;
+  #retry = null;
+  #pumping = null;
+  #openUtterance = false;
+  #reason = null;
+  #leastBuffered = 0;
+  #drainedAt = 0;
+
+  /**
+   * @param {object} options `sampleRate`, and `language` (a tag, or null).
+   * @param {object} listener Functions that are told:
+   *   open(): text may come;
+   *   partial({confirmed, pending, language});
+   *   final({text, words, start, end, language}): times in seconds of listening;
+   *   lost(seconds): audio that nobody will hear;
+   *   failed(message): an utterance has no text;
+   *   waiting({why, message, pauseMs}): why: busy, loading, key, gone or server;
+   *   over(): there is no more.
+   */
+  constructor(options, listener) {
+    this.#options = options;
+    this.#listener = listener;
+    this.#backlog = new Backlog(KEPT_S * options.sampleRate);
+    this.#connect();
+    addEventListener('online', this.retryNow);
+  }
+
+  /** Seconds of audio that wait to be sent. */
+  get behind() {
+    return this.#backlog.unsent / this.#options.sampleRate;
+  }
+
+  /** @param {Int16Array} samples */
+  push(samples) {
+    const lost = this.#backlog.add(samples);
+    if (lost) this.#listener.lost(lost / this.#options.sampleRate);
+    this.#pump();
+  }
+
+  /** No more audio comes; `over` is told when the last text is there. */
+  end() {
+    this.#lastAudio = true;
+    this.#pump();
+  }
+
+  /** Give up at once, with whatever is missing. */
+  abandon() {
+    if (this.#over) return;
+    this.#over = true;
+    removeEventListener('online', this.retryNow);
+    clearTimeout(this.#retry);
+    this.#drop();
+    this.#listener.over();
+  }
+
+  setLanguage(language) {
+    this.#options.language = language;
+    if (this.#pumping) this.#send({ type: 'config', language });
+  }
+
+  /** Do not wait any longer for the next try. */
+  retryNow = () => {
+    if (this.#retry === null) return;
+    clearTimeout(this.#retry);
+    this.#connect();
+  };
+
+  #connect() {
+    this.#retry = null;
+    this.#reason = null;
+    this.#toldEnd = false;
+    this.#clock = new StreamClock(this.#options.sampleRate);
+    let opened = false;
+    try {
+      this.#socket = openSocket();
+    } catch (error) { // the key has letters that a subprotocol may not have
+      this.#retry = 0;
+      this.#listener.waiting({ why: 'key', message: error.message, pauseMs: null });
+      return;
+    }
+    this.#socket.onopen = () => {
+      opened = true;
+      this.#configure();
+    };
+    this.#socket.onmessage = ({ data }) => this.#receive(JSON.parse(data));
+    this.#socket.onclose = () => this.#closed(opened);
+  }
+
+  #configure() {
+    const { sampleRate, language } = this.#options;
+    this.#send({
+      type: 'config',
+      encoding: 's16le',
+      sample_rate: sampleRate,
+      language,
+      profile: 'captions',
+      words: true,
+    });
+  }
+
+  #send(message) {
+    this.#socket.send(JSON.stringify(message));
+  }
+
+  // --- what the server says ---
+
+  #receive(message) {
+    if (message.type === 'ready') this.#begin();
+    else if (message.type === 'error') this.#complain(message);
+    else if (message.is_final) this.#finish();
+    else if (message.type === 'transcript') this.#hear(message);
+  }
+
+  /** The last message of a session, which the server may have ended before we did. */
+  #finish() {
+    if (this.#toldEnd) this.abandon();
+  }
+
+  #begin() {
+    this.#tries = 0;
+    this.#openUtterance = false;
+    this.#backlog.rewind();
+    this.#drainedAt = performance.now();
+    this.#pumping = setInterval(() => this.#pump(), PUMP_MS);
+    this.#listener.open();
+    this.#pump();
+  }
+
+  #complain(message) {
+    if (message.fatal) this.#reason = message;
+    else if (message.utterance_final) {
+      this.#openUtterance = false;
+      this.#listener.failed(message.message);
+    } else console.warn(message.message);
+  }
+
+  #hear(message) {
+    const { confirmed_text: confirmed, pending_text: pending, language = null } = message;
+    this.#openUtterance = !message.utterance_final;
+    if (message.utterance_final) {
+      const words = spaced(message.words ?? [], message.text).map((word) => ({
+        ...word,
+        start: this.#clock.seconds(word.start),
+        end: this.#clock.seconds(word.end),
+      }));
+      this.#backlog.release(this.#clock.position(message.audio_position));
+      this.#listener.final({
+        text: message.text,
+        words,
+        start: this.#clock.seconds(message.start ?? 0),
+        end: this.#clock.seconds(message.audio_position),
+        language,
+      });
+    } else {
+      this.#backlog.release(this.#clock.position(message.start ?? 0));
+      this.#listener.partial({ confirmed, pending, language });
+    }
+  }
+
+  // --- what it is sent ---
+
+  #pump() {
+    if (!this.#pumping) return;
+    const { sampleRate } = this.#options;
+    const ahead = AHEAD_S * sampleRate * BYTES_PER_SAMPLE;
+    while (this.#socket.bufferedAmount < ahead) {
+      const piece = this.#backlog.take();
+      if (!piece) break;
+      this.#socket.send(piece.samples);
+      this.#clock.sent(piece);
+    }
+    if (!this.#openUtterance) {
+      const sent = this.#backlog.end - this.#backlog.unsent;
+      this.#backlog.release(sent - BEFORE_SPEECH_S * sampleRate);
+    }
+    if (this.#lastAudio && !this.#backlog.unsent && !this.#toldEnd) {
+      this.#toldEnd = true;
+      this.#send({ type: 'end' });
+    }
+    if (this.#stalled()) this.#closed(true);
+  }
+
+  #stalled() {
+    const buffered = this.#socket.bufferedAmount;
+    const now = performance.now();
+    if (buffered === 0 || buffered < this.#leastBuffered) this.#drainedAt = now;
+    this.#leastBuffered = buffered;
+    return now - this.#drainedAt > STALLED_MS;
+  }
+
+  // --- when it goes away ---
+
+  async #closed(opened) {
+    const reason = this.#reason;
+    this.#drop();
+    if (this.#over) return;
+    const why = reason ? whyOf(reason) : await diagnose(opened);
+    if (this.#over) return;
+    const pauseMs = why.why === 'key' ? null : this.#pauseMs(reason?.retry_after_s);
+    // The listener may give up, or ask for a key and try again by itself.
+    if (pauseMs === null) this.#retry = 0;
+    else this.#retry = setTimeout(() => this.#connect(), pauseMs);
+    this.#listener.waiting({ ...why, pauseMs });
+  }
+
+  #pauseMs(retryAfterS) {
+    const grown = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#tries);
+    this.#tries += 1;
+    // Not all of a server's clients come back in the same moment.
+    const own = grown * (0.75 + Math.random() / 2);
+    return Math.max(own, (retryAfterS ?? 0) * 1000);
+  }
+
+  #drop() {
+    clearInterval(this.#pumping);
+    this.#pumping = null;
+    if (!this.#socket) return;
+    this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
+    this.#socket.close();
+    this.#socket = null;
+  }
+}
+
+function whyOf({ code, message }) {
+  if (code === 'overloaded') return { why: 'busy', message };
+  if (code === 'model_not_ready') return { why: 'loading', message };
+  return { why: 'server', message };
+}
+
+/** Say why a connection ended that gave no reason; a refused one cannot. */
+async function diagnose(opened) {
+  try {
+    await check();
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    if (error.status === 401) return { why: 'key', message: error.message };
+    if (error.code === 'model_not_ready') return { why: 'loading', message: error.message };
+    if (error.status) return { why: 'server', message: error.message };
+    return { why: 'gone', message: error.message };
+  }
+  return { why: 'gone', message: opened ? 'The connection was lost.' : 'No connection could be made.' };
+}
