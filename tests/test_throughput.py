@@ -6,15 +6,17 @@ import pytest
 import torch
 
 from architecture import ARCHITECTURES
-from benchmarks import contenders, documents, parts
+from benchmarks import arithmetic, contenders, documents, parts, throughput
 from benchmarks.parts import Stopwatch
 from cards import architecture_of, find_card
 from model import ASRModel
 from model_input import ModelInput
 from samples import SAMPLE_RATE
 from tests import composer
+from tests.serving import ROOT
 
 DEMO = "omniASR_CTC_demo"
+DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "performance.md"]
 
 
 class TestProducts:
@@ -91,7 +93,27 @@ class TestParts:
         assert "| all over its floor |" in parts.table(rows)
 
 
+TABLES = {
+    "throughput.jsonl": throughput.table,
+    "throughput_as_shipped.jsonl": throughput.table,
+    "parts.jsonl": parts.table,
+    "arithmetic.jsonl": arithmetic.table,
+}
+
+
 class TestTables:
+    @pytest.mark.parametrize("name", TABLES)
+    def test_documents_have_the_committed_figures(self, name: str) -> None:
+        """To the digit, in some document or other."""
+        rows = documents.read_rows(name)
+        table = TABLES[name](rows)
+        texts = [path.read_text("utf-8") for path in DOCUMENTS]
+        having = [text for text in texts if documents.mark(name) in text]
+
+        assert having
+        assert all(documents.fill(text, name, table) == text for text in having)
+        assert all("dirty" not in row.get("commit", "") for row in rows)
+
     def test_a_document_without_a_place_for_a_table_is_an_error(self) -> None:
         """Rather than a table that is nowhere."""
         with pytest.raises(ValueError, match=r"not have .*gpu\.jsonl"):
