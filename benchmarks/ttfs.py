@@ -2,7 +2,8 @@
 
     .venv/bin/python -m benchmarks.ttfs                     # starts the demo model
     .venv/bin/python -m benchmarks.ttfs --url http://host:8000
-    .venv/bin/python -m benchmarks.ttfs --output benchmarks/results/ttfs.json
+    .venv/bin/python -m benchmarks.ttfs --output benchmarks/results/ttfs.json \
+      --readme README.md
 
 Pipecat takes somebody for done 0.2 s after the end of speech (its VAD's `stop_secs`)
 and counts from the end of speech to the final text. So the clock starts at the end of
@@ -34,6 +35,7 @@ import httpx
 import numpy as np
 import websockets
 
+from benchmarks import documents
 from benchmarks.environment import environment, processor
 from samples import SAMPLE_RATE, Samples
 from tests import composer
@@ -45,6 +47,11 @@ TRAILING_S = 0.5  # of silence, which Pipecat adds to a file
 FRAME_S = 0.02
 GOALS_MS = (225, 250, 280)
 PERCENTILES = {"p50": 50, "p95": 95, "p99": 99, "max": 100}
+# What the README's table comes from.
+RESULTS = "ttfs.json"
+
+Figures = dict[str, dict[str, int]]  # in ms, by way and percentile
+
 _FRAME = round(SAMPLE_RATE * FRAME_S)
 
 
@@ -130,6 +137,17 @@ def compose(n: int, seed: int) -> list[Composition]:
     ]
 
 
+def filled(document: str, figures: Figures) -> str:
+    """Put a summary into the place that a document has for it."""
+    body = [
+        [way, *(str(own[name]) for name in PERCENTILES), str(own["n"])]
+        for way, own in figures.items()
+    ]
+    goal = ["goal", *map(str, GOALS_MS), "", ""]
+    table = documents.table(["ms", *PERCENTILES, "utterances"], [*body, goal])
+    return documents.fill(document, RESULTS, table)
+
+
 @contextlib.contextmanager
 def served(url: str | None, dtype: str) -> Iterator[str]:
     """Give the address of a server: the one that is named, or one of our own."""
@@ -145,7 +163,7 @@ def served(url: str | None, dtype: str) -> Iterator[str]:
         yield server.url
 
 
-def summary(found: dict[str, list[float]]) -> dict[str, dict[str, int]]:
+def summary(found: dict[str, list[float]]) -> Figures:
     """Return percentiles in ms, and the number of utterances, of each way."""
     return {
         way: {
@@ -159,7 +177,7 @@ def summary(found: dict[str, list[float]]) -> dict[str, dict[str, int]]:
     }
 
 
-def table(figures: dict[str, dict[str, int]]) -> str:
+def table(figures: Figures) -> str:
     """Write a summary for people to read."""
     lines = ["TTFS in ms     p50   p95   p99   max    n"]
     for way, own in figures.items():
@@ -176,6 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--utterances", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", type=Path, help="where to write it as JSON")
+    parser.add_argument("--readme", type=Path, help="the document with its table")
     options = parser.parse_args(arguments)
     utterances = compose(options.utterances + 1, options.seed)
     with served(options.url, options.dtype) as url:
@@ -185,6 +204,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         made_with = {**environment(), **processor(), "cores": os.cpu_count()}
         result = {"ttfs_ms": figures, "made_with": made_with}
         options.output.write_text(json.dumps(result, indent=2) + "\n")
+    if options.readme is not None:
+        document = options.readme.read_text("utf-8")
+        options.readme.write_text(filled(document, figures), "utf-8")
 
 
 if __name__ == "__main__":
