@@ -1,6 +1,7 @@
 """A server that restarts, or is full: the agents come back, and hear again."""
 
 import asyncio
+import base64
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import (
@@ -8,6 +9,7 @@ from contextlib import (
     AbstractContextManager,
     AsyncExitStack,
     asynccontextmanager,
+    suppress,
 )
 from pathlib import Path
 from typing import Protocol
@@ -16,14 +18,19 @@ import openai
 import pytest
 from livekit.agents import utils
 from livekit.agents.stt import RecognizeStream, SpeechEventType
+from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from pipecat.services.openai.stt import OpenAIRealtimeSTTService
+from websockets.exceptions import ConnectionClosed
 
 from samples import Samples
 from tests.agents import pipeline, speech
 from tests.agents.conftest import SERVER_PYTHON, SETTINGS
 from tests.agents.speech import MODEL, Conversation
 from tests.agents.test_livekit import frame, make
+from tests.agents.test_openai_sdk import TRANSCRIPTION
 from tests.processes import ServerProcess, free_port, server_on, server_process
+
+COMPLETED = f"{TRANSCRIPTION}.completed"
 
 
 class Ear(Protocol):
@@ -83,9 +90,47 @@ async def livekit(url: str) -> AsyncIterator[Ear]:
         listening.cancel()
 
 
+class SdkEar:
+    def __init__(self, connection: AsyncRealtimeConnection) -> None:
+        self._connection = connection
+        self._n_texts = 0
+        self._news = asyncio.Event()
+
+    async def hear(self, samples: Samples) -> None:
+        async for data in speech.spoken(samples, 24_000):
+            audio = base64.b64encode(data).decode()
+            with suppress(ConnectionClosed):  # listening finds out, and comes back
+                await self._connection.input_audio_buffer.append(audio=audio)
+
+    async def listen(self) -> None:
+        async for event in self._connection:
+            self._n_texts += event.type == COMPLETED
+            self._news.set()
+
+    async def wait_for_texts(self, n: int, *, within_s: float = 90) -> None:
+        async with asyncio.timeout(within_s):
+            while self._n_texts < n:
+                self._news.clear()
+                await self._news.wait()
+
+
+@asynccontextmanager
+async def sdk(url: str) -> AsyncIterator[Ear]:
+    """It connects again if somebody wants to know of it."""
+    client = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none")
+    again = client.realtime.connect(on_reconnecting=lambda event: None)
+    async with client, again as connection:
+        ear = SdkEar(connection)
+        listening = asyncio.create_task(ear.listen())
+        yield ear
+        assert not listening.done(), listening.exception()
+        listening.cancel()
+
+
 AGENTS: dict[str, Callable[[str], AbstractAsyncContextManager[Ear]]] = {
     "Pipecat": pipecat,
     "LiveKit": livekit,
+    "OpenAI SDK": sdk,
 }
 
 
@@ -130,8 +175,11 @@ def test_pipecat_outlives_a_restart(tmp_path: Path, conversation: Conversation) 
     asyncio.run(asyncio.wait_for(converse(), 240))
 
 
-def test_livekit_outlives_a_restart(tmp_path: Path, conversation: Conversation) -> None:
-    """Where the socket is handed over; it gives up where it is refused."""
+@pytest.mark.parametrize("agent", ["LiveKit", "OpenAI SDK"])
+def test_the_others_outlive_a_restart(
+    tmp_path: Path, conversation: Conversation, agent: str
+) -> None:
+    """Where the socket is handed over; LiveKit gives up where it is refused."""
     utterance = conversation.utterances[0].samples
 
     async def converse() -> None:
@@ -140,7 +188,7 @@ def test_livekit_outlives_a_restart(tmp_path: Path, conversation: Conversation) 
             start_on(listener, tmp_path / "1") as first,
         ):
             await ready(first)
-            async with livekit(first.url) as ear:
+            async with AGENTS[agent](first.url) as ear:
                 await until(ear, 1, utterance)
                 await ear.hear(utterance[: len(utterance) // 3])
                 with start_on(listener, tmp_path / "2") as second:
