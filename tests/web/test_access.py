@@ -1,0 +1,148 @@
+"""The page is for everybody: by keyboard, by ear, on a phone, in light and dark."""
+
+import json
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.serving import ROOT, ServerProcess
+from tests.web.conftest import SAID
+from tests.web.visit import Visit, visiting
+
+AXE = ROOT / "tests" / "node" / "node_modules" / "axe-core" / "axe.min.js"
+
+
+def problems(visit: Visit) -> list[str]:
+    """Return what axe-core finds, each with the parts of the page that have it."""
+    # Through the debugger: the page's own policy lets no script in.
+    visit.page.evaluate(AXE.read_text() + "; null")
+    found = visit.page.evaluate("axe.run().then(({ violations }) => violations)")
+    return [
+        f"{problem['id']}: {[node['html'] for node in problem['nodes']]}"
+        for problem in found
+    ]
+
+
+class TestAxe:
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_it_finds_nothing_in_any_state(
+        self, browser: Browser, demo_server: ServerProcess, clip: Path, scheme: str
+    ) -> None:
+        """Empty, with captions, a list, a message, a transcript and the dialog."""
+        found = []
+        with visiting(browser, demo_server.url, color_scheme=scheme) as visit:
+            found += problems(visit)
+            visit.listen()
+            visit.hears(SAID)
+            found += problems(visit)
+            visit.stop()
+            visit["#language"].click()
+            visit["#language-list li"].first.wait_for()
+            found += problems(visit)
+            visit["#language"].press("Escape")
+            visit["#tab-file"].click()
+            found += problems(visit)
+            visit.transcribe(clip)
+            visit["#find"].fill("one")
+            visit["#words .word"].nth(2).click()
+            found += problems(visit)
+            visit.page.evaluate("document.getElementById('key-dialog').showModal()")
+            found += problems(visit)
+
+        assert not found, json.dumps(found, indent=1)
+
+
+class TestKeyboard:
+    def test_captions_and_a_transcript_need_no_mouse(
+        self, visit: Visit, clip: Path
+    ) -> None:
+        """From the first tab stop to the word that plays."""
+        keyboard = visit.page.keyboard
+
+        def tab_to(selector: str) -> None:
+            for _ in range(40):
+                if visit[selector].evaluate("e => e === document.activeElement"):
+                    return
+                keyboard.press("Tab")
+            raise AssertionError(f"no way to {selector}")
+
+        tab_to(".skip")
+        tab_to("#listen")
+        keyboard.press("Enter")
+        visit.shows("#listen", "Stop")
+        visit.hears(SAID)
+        keyboard.press("Space")
+        visit.shows("#listen", "Start")
+
+        visit["#tab-live"].focus()
+        keyboard.press("ArrowRight")
+        expect(visit["#panel-file"]).to_be_visible()
+        tab_to("#file")
+        with visit.page.expect_file_chooser() as chooser:
+            keyboard.press("Enter")
+        chooser.value.set_files(clip)
+        visit["#progress"].wait_for(state="hidden")
+        expect(visit["#words .word"]).to_have_text(SAID)
+
+        tab_to("#seek")
+        keyboard.press("ArrowRight")
+        expect(visit["#position"]).to_contain_text("0:05 /")
+        tab_to("#find")
+        keyboard.type("ONE")
+        visit.shows("#find-count", "1 of 2")
+        keyboard.press("Enter")
+        visit.shows("#find-count", "2 of 2")
+        keyboard.press("Enter")
+        visit.shows("#find-count", "1 of 2")
+        expect(visit["#words .word.current"]).to_have_text("one")
+        expect(visit["#words .word.found"]).to_have_count(2)
+        tab_to("#words")
+        keyboard.press("ArrowRight")
+        keyboard.press("ArrowRight")
+        keyboard.press("Enter")
+        expect(visit["#play"]).to_have_text("Pause")
+        expect(visit["#words .word.spoken"]).to_have_count(1)
+
+    def test_the_language_can_be_found_and_dismissed(self, visit: Visit) -> None:
+        """With arrows, Enter and Escape; the clear button clears."""
+        field = visit["#language"]
+        field.focus()
+        field.press("ArrowDown")
+        visit["#language-list li"].first.wait_for()
+        field.press("Escape")
+        expect(visit["#language-popup"]).to_be_hidden()
+
+        field.press_sequentially("swahili")
+        visit["#language-list li"].filter(has_text="Swahili").first.wait_for()
+        field.press("ArrowDown")
+        expect(field).to_have_attribute("aria-activedescendant", "language-0")
+        field.press("Enter")
+
+        expect(field).to_have_value("Swahili")
+        visit["#language-clear"].click()
+        expect(field).to_have_value("")
+
+
+class TestPhone:
+    @pytest.mark.parametrize("width", [320, 390])
+    def test_nothing_is_wider_than_the_screen(
+        self, browser: Browser, demo_server: ServerProcess, clip: Path, width: int
+    ) -> None:
+        """In either view; buttons are large enough for fingers."""
+        size = {"width": width, "height": 720}
+        with visiting(browser, demo_server.url, viewport=size, has_touch=True) as visit:
+            widths = []
+            for view in ("#tab-live", "#tab-file"):
+                visit[view].click()
+                widths.append(visit.page.evaluate("document.body.scrollWidth"))
+            visit.transcribe(clip)
+            widths.append(visit.page.evaluate("document.body.scrollWidth"))
+            heights = [
+                box["height"]
+                for button in visit["button:visible, label[for=file]:visible"].all()
+                if (box := button.bounding_box())
+            ]
+
+        assert max(widths) <= width
+        assert min(heights) >= 40

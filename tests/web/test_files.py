@@ -1,0 +1,148 @@
+"""Recordings: chosen or dropped, transcribed, played word by word."""
+
+import re
+from pathlib import Path
+
+import httpx
+import soundfile
+from playwright.sync_api import expect
+
+from tests.serving import ServerProcess
+from tests.web.conftest import SAID
+from tests.web.visit import Visit
+
+PATH = "/v1/audio/transcriptions"
+
+# Notes every text that an element has had.
+_RECORD = """
+node => {
+  window.seen = [];
+  new MutationObserver(() => window.seen.push(node.textContent))
+    .observe(node, { childList: true, characterData: true, subtree: true });
+}
+"""
+
+
+def words_of(visit: Visit) -> list[str]:
+    return visit["#words .word"].all_inner_texts()
+
+
+class TestTranscript:
+    def test_the_words_are_those_of_the_recording(
+        self, visit: Visit, clip: Path
+    ) -> None:
+        """With the file's name above and the waveform drawn."""
+        visit.transcribe(clip)
+
+        assert words_of(visit) == SAID
+        visit.shows("#job-name", "digits.wav")
+        visit.shows("#position", re.compile(r"^0:00 / 0:0\d$"))
+        drawn = visit["#wave canvas"].evaluate(
+            "c => new Set(c.getContext('2d').getImageData(0, 0, c.width, 1).data).size"
+        )
+        assert drawn > 1
+
+    def test_a_dropped_file_is_transcribed_wherever_it_is_dropped(
+        self, visit: Visit, clip: Path
+    ) -> None:
+        """Also on the view of live captions."""
+        carried = visit.page.evaluate_handle(
+            """bytes => {
+              const carried = new DataTransfer();
+              carried.items.add(new File([new Uint8Array(bytes)], "dropped.wav"));
+              return carried;
+            }""",
+            list(clip.read_bytes()),
+        )
+        for event in ("dragenter", "dragover", "drop"):
+            visit["#captions"].dispatch_event(event, {"dataTransfer": carried})
+
+        expect(visit["#words .word"]).to_have_count(len(SAID))
+        assert words_of(visit) == SAID
+        visit.shows("#job-name", "dropped.wav")
+
+    def test_progress_is_told(self, visit: Visit, clip: Path) -> None:
+        """First of the upload, then of the transcription."""
+        visit["#progress-text"].evaluate(_RECORD)
+
+        visit.transcribe(clip)
+
+        seen = visit.page.evaluate("window.seen")
+        assert any(re.match(r"Uploading: \d+ %", text) for text in seen) or any(
+            text == "Transcribing…" for text in seen
+        )
+        assert any(re.match(r"Transcribing: 0:0\d of 0:0\d", text) for text in seen)
+
+    def test_it_can_be_taken_away(
+        self, visit: Visit, clip: Path, demo_server: ServerProcess
+    ) -> None:
+        """As the server itself would write it."""
+        visit.transcribe(clip)
+
+        for kind, separator in (("srt", ","), ("vtt", ".")):
+            name, ours = visit.download(f"#file-actions [data-action={kind}]")
+            theirs = httpx.post(
+                demo_server.url + PATH,
+                files={"file": clip.read_bytes()},
+                data={"response_format": kind},
+                timeout=60,
+            ).text
+            assert name == f"digits.{kind}"
+            assert without_ms(ours, separator) == without_ms(theirs, separator)
+        assert visit.download("#file-actions [data-action=txt]")[1].split() == SAID
+
+
+def without_ms(subtitles: str, separator: str) -> str:
+    """Leave out what rounding may change."""
+    return re.sub(rf"\{separator}(\d\d)\d", rf"{separator}\1", subtitles)
+
+
+class TestPlaying:
+    def test_a_click_on_a_word_plays_it(self, visit: Visit, clip: Path) -> None:
+        """And while it is spoken it is marked."""
+        visit.transcribe(clip)
+
+        visit["#words .word"].nth(4).click()
+        expect(visit["#play"]).to_have_text("Pause")
+        expect(visit["#words .word.spoken"]).to_have_text("five")
+        visit["#play"].click()
+
+        start = visit.audio("currentTime")
+        assert 2.0 < start < 4.0
+
+    def test_the_mark_goes_from_word_to_word(self, visit: Visit, clip: Path) -> None:
+        """Until the end."""
+        visit.transcribe(clip)
+        visit["#words"].evaluate(
+            """box => {
+              window.marked = [];
+              new MutationObserver((changes) => {
+                for (const { target } of changes) {
+                  if (target.classList.contains("spoken")) {
+                    window.marked.push(target.textContent);
+                  }
+                }
+              }).observe(box, { attributes: true, subtree: true });
+            }"""
+        )
+
+        visit["#speed"].select_option("2")
+        visit["#play"].click()
+        expect(visit["#play"]).to_have_text("Play")
+
+        assert visit.page.evaluate("window.marked") == SAID
+        assert visit.audio("ended")
+
+    def test_what_the_browser_cannot_play_is_transcribed_all_the_same(
+        self, visit: Visit, clip: Path, tmp_path: Path
+    ) -> None:
+        """It says so, and the words are there."""
+        samples, rate = soundfile.read(clip)
+        path = tmp_path / "digits.aiff"
+        soundfile.write(path, samples, rate)
+
+        visit.transcribe(path)
+
+        assert words_of(visit) == SAID
+        visit.shows("#wave-note", re.compile("cannot play"))
+        expect(visit["#play"]).to_be_disabled()

@@ -1,0 +1,242 @@
+"""Live captions: somebody speaks, and reads what was said."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Playwright, WebSocketRoute, expect
+
+from tests.serving import ServerProcess, free_port, server_process
+from tests.web.conftest import SAID, SAID_LATER
+from tests.web.visit import Visit, launched, visiting
+
+_CUE = re.compile(r"(\d\d):(\d\d):(\d\d),(\d{3})")
+
+
+class TestCaptions:
+    def test_the_words_are_those_that_were_spoken(self, visit: Visit) -> None:
+        """From the microphone to the screen, through the real model."""
+        visit.listen()
+        visit.hears(SAID)
+        visit.stop()
+
+        assert visit.said() == SAID
+        assert visit["#clock"].inner_text() != "0:00"
+
+    def test_they_can_be_taken_away(self, visit: Visit) -> None:
+        """As text, as SRT and as WebVTT; cleared, and had back."""
+        visit.listen()
+        visit.hears(SAID)
+        visit.stop()
+
+        name, text = visit.download("#live-actions [data-action=txt]")
+        _, srt = visit.download("#live-actions [data-action=srt]")
+        _, vtt = visit.download("#live-actions [data-action=vtt]")
+        visit["#live-actions [data-action=clear]"].click()
+        cleared = visit.said()
+        visit["text=Undo"].click()
+
+        assert re.fullmatch(r"captions-\d{4}-\d\d-\d\d-\d{4}\.txt", name)
+        assert text.split() == SAID
+        assert srt.startswith("1\n00:00:0")
+        assert [line for line in srt.split() if line.isalpha()] == SAID
+        assert vtt.startswith("WEBVTT\n\n00:00:0")
+        assert vtt.replace(".", ",").count(",") == srt.count(",")
+        assert cleared == []
+        assert visit.said() == SAID
+
+    def test_copying_copies_the_text(
+        self, browser: Browser, demo_server: ServerProcess
+    ) -> None:
+        """And says so."""
+        allowed = ["clipboard-read", "clipboard-write"]
+        with visiting(browser, demo_server.url, permissions=allowed) as visit:
+            visit.listen()
+            visit.hears(SAID)
+            visit.stop()
+
+            visit["#live-actions [data-action=copy]"].click()
+
+            visit.tells("copied", "Copied.")
+            copied = visit.page.evaluate("navigator.clipboard.readText()")
+            assert copied.split() == SAID
+
+    def test_the_meter_shows_that_somebody_speaks(self, visit: Visit) -> None:
+        """In numbers and in a word, for those who do not see it."""
+        visit.listen()
+
+        expect(visit["#level"]).to_have_attribute("aria-valuetext", re.compile("good"))
+        level = visit["#level"].get_attribute("aria-valuenow")
+        assert level is not None
+        visit.stop()
+
+        expect(visit["#level"]).to_have_attribute("aria-valuetext", "silent")
+
+
+class Script:
+    """A server whose every message a test dictates."""
+
+    def __init__(self, visit: Visit) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self.n_bytes = 0
+        self._socket: WebSocketRoute | None = None
+        self._visit = visit
+        visit.page.route_web_socket("**/v1/audio/transcriptions", self._connect)
+
+    def _connect(self, socket: WebSocketRoute) -> None:
+        self._socket = socket
+        socket.on_message(self._take)
+        self.say(type="ready", sample_rate=16000, encoding="s16le")
+
+    def _take(self, message: str | bytes) -> None:
+        if isinstance(message, bytes):
+            self.n_bytes += len(message)
+        else:
+            self.sent.append(json.loads(message))
+
+    def say(self, **message: Any) -> None:
+        assert self._socket is not None
+        self._socket.send(json.dumps(message))
+
+    def transcript(self, confirmed: str, pending: str = "", **more: Any) -> None:
+        """Send the text of an utterance as it stands."""
+        self.say(
+            type="transcript",
+            text=confirmed + pending,
+            confirmed_text=confirmed,
+            pending_text=pending,
+            is_final=False,
+            **{"utterance": 1, "start": 0.2, "audio_position": 1.0, **more},
+        )
+
+
+class TestText:
+    def test_confirmed_text_is_solid_and_pending_text_is_light(
+        self, visit: Visit
+    ) -> None:
+        """A final replaces both."""
+        script = Script(visit)
+        visit.listen()
+
+        script.transcript("one two", " thre")
+        visit.shows("#captions .committed", "one two")
+        visit.shows("#captions .pending", " thre")
+        weights = [
+            visit[f"#captions .{kind}"].evaluate("e => getComputedStyle(e).fontWeight")
+            for kind in ("committed", "pending")
+        ]
+        script.transcript("one two three", utterance_final=True, words=[])
+        visit.shows("#captions .utterance", "one two three")
+
+        assert weights == ["400", "300"]
+        assert visit["#captions .open"].count() == 0
+
+    def test_screen_readers_hear_confirmed_words_only(self, visit: Visit) -> None:
+        """Several at a time, and each once."""
+        script = Script(visit)
+        visit.listen()
+
+        script.transcript("one two", " three")
+        visit.shows("#captions .pending", " three")
+        before = visit["#spoken"].inner_text()
+        script.transcript("one two three four five six", " sev")
+        visit.shows("#spoken", "one two three four five six")
+        script.transcript(
+            "one two three four five six seven", utterance_final=True, words=[]
+        )
+        visit.shows("#spoken", "one two three four five sixseven")
+
+        assert before == ""
+
+    @pytest.mark.parametrize(
+        ("query", "tag", "direction"),
+        [("hebrew", "he", "rtl"), ("thai", "th", "ltr"), ("bambara", "bm", "ltr")],
+    )
+    def test_a_language_sets_how_text_is_laid_out(
+        self, visit: Visit, query: str, tag: str, direction: str
+    ) -> None:
+        """What is there already as well as what comes; and the server is told."""
+        script = Script(visit)
+        visit.listen()
+        script.transcript("ab", " c")
+        visit.shows("#captions .committed", "ab")
+
+        visit["#language"].click()
+        visit["#language"].press_sequentially(query)
+        visit["#language-list li"].filter(has_text=tag).first.wait_for()
+        visit["#language"].press("ArrowDown")
+        visit["#language"].press("Enter")
+
+        paragraph = visit["#captions .utterance"]
+        expect(paragraph).to_have_attribute("lang", tag)
+        expect(paragraph).to_have_attribute("dir", direction)
+        assert script.sent[-1] == {"type": "config", "language": tag}
+
+    def test_text_of_any_script_finds_its_direction_by_itself(
+        self, visit: Visit
+    ) -> None:
+        """And keeps the spaces it has, or has not."""
+        script = Script(visit)
+        visit.listen()
+
+        script.transcript("שלום עולם", utterance_final=True, words=[])
+        script.transcript(
+            "ภาษา",
+            utterance=2,
+            utterance_final=True,
+            words=[
+                {"word": letter, "start": 1, "end": 1.1, "confidence": 0.9}
+                for letter in "ภาษา"
+            ],
+        )
+
+        visit.shows("#captions .utterance >> nth=1", "ภาษา")
+        right, left = (
+            visit["#captions .utterance"].nth(k).evaluate("e => e.matches(':dir(rtl)')")
+            for k in (0, 1)
+        )
+        assert (right, left) == (True, False)
+
+    def test_all_languages_can_be_found(self, visit: Visit) -> None:
+        """The list says how many there are."""
+        visit["#language"].click()
+
+        visit.shows("#language-count", re.compile(r"1672 languages"))
+
+    def test_audio_is_sent_at_the_rate_that_is_announced(self, visit: Visit) -> None:
+        """The device's own, which the server resamples."""
+        script = Script(visit)
+        visit.listen()
+        expect(visit["#clock"]).to_have_text("0:02")
+        visit["#listen"].click()
+        visit.shows("#listen", "Finishing…")
+        config = script.sent[0]
+
+        seconds = script.n_bytes / 2 / config["sample_rate"]
+        assert config["encoding"] == "s16le"
+        assert seconds > 1.5
+        script.say(type="transcript", text="", is_final=True)
+        visit.shows("#listen", "Start")
+
+
+class TestReconnecting:
+    def test_a_restart_of_the_server_loses_no_word(
+        self, playwright: Playwright, two_clips: Path, tmp_path: Path
+    ) -> None:
+        """What was there stays, what is said meanwhile comes later, and it is told."""
+        place = {"PORT": str(free_port()), "MODEL_CARD": "omniASR_CTC_demo"}
+        with launched(playwright, speech=two_clips) as browser:
+            with server_process(tmp_path / "log", **place) as server:
+                server.wait_until_ready()
+                window = visiting(browser, server.url)
+                visit = window.__enter__()
+                visit.listen()
+                visit.hears(SAID)
+            visit.tells("connection", "The connection to the server was lost.")
+            with server_process(tmp_path / "log2", **place) as server:
+                visit.hears([*SAID, *SAID_LATER])
+                visit.tells_nothing("connection")
+                visit.stop()
+                window.__exit__(None, None, None)

@@ -1,0 +1,188 @@
+"""Visit the page in headless Chromium, and notice what it must never do.
+
+However a test ends, its visit has broken no rule of the page's Content-Security-Policy,
+asked nobody but its own server for anything, and thrown no error that nobody caught.
+"""
+
+import contextlib
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Playwright,
+    Request,
+    expect,
+)
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+MISSING = (
+    "Chromium is missing, so the page is not tested: apt-get install chromium "
+    "(macOS: brew install --cask chromium)"
+)
+
+# For a machine that does other things, too.
+PATIENCE_MS = 60_000
+expect.set_options(timeout=PATIENCE_MS)
+
+# Told by the browser of whatever a policy kept the page from.
+_WATCH = """
+addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) =>
+  console.error(`policy violated: ${violatedDirective} by ${blockedURI}`));
+"""
+
+
+def chromium() -> str:
+    """Find the browser, or skip the test and say how to get it."""
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        pytest.skip(MISSING)
+    return found
+
+
+@contextlib.contextmanager
+def launched(
+    playwright: Playwright, *flags: str, speech: Path | None = None, allow: bool = True
+) -> Iterator[Browser]:
+    """Start a browser.
+
+    Args:
+        flags: More for its command line.
+        speech: What its microphone hears, once, then silence; None: it has none.
+        allow: Whether pages get the microphone without a question.
+    """
+    if speech is not None:
+        flags += (
+            "--use-fake-device-for-media-stream",
+            f"--use-file-for-fake-audio-capture={speech}%noloop",
+        )
+    if allow:
+        flags += ("--use-fake-ui-for-media-stream",)
+    # Chromium's sandbox needs rights that root in a container has not.
+    browser = playwright.chromium.launch(
+        executable_path=chromium(), args=["--no-sandbox", *flags]
+    )
+    try:
+        yield browser
+    finally:
+        browser.close()
+
+
+class Visit:
+    """One visit: the page, its parts by name, and what went wrong in it."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.url = url
+        self.console: list[str] = []
+        self.errors: list[str] = []
+        self.requests: list[str] = []
+        page.set_default_timeout(PATIENCE_MS)
+        page.add_init_script(_WATCH)
+        page.on("console", self._note)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", self._note_request)
+        page.on("websocket", lambda socket: self.requests.append(socket.url))
+        page.goto(url)
+
+    def _note(self, message: ConsoleMessage) -> None:
+        self.console.append(message.text)
+
+    def _note_request(self, request: Request) -> None:
+        self.requests.append(request.url)
+
+    def __getitem__(self, selector: str) -> Locator:
+        return self.page.locator(selector)
+
+    # --- what people do ---
+
+    def listen(self) -> None:
+        self["#listen"].click()
+        expect(self["#listen"]).to_have_text("Stop")
+
+    def stop(self) -> None:
+        self["#listen"].click()
+        expect(self["#listen"]).to_have_text("Start")
+
+    def choose(self, *files: Path) -> None:
+        """Choose a recording."""
+        self["#tab-file"].click()
+        self["#file"].set_input_files(list(files))
+
+    def transcribe(self, file: Path) -> None:
+        """Choose a recording and wait for its transcript."""
+        self.choose(file)
+        self["#words .word"].first.wait_for()
+        self["#progress"].wait_for(state="hidden")
+
+    # --- what they see ---
+
+    def shows(self, selector: str, text: str | re.Pattern[str]) -> None:
+        """Wait until a part of the page has a text."""
+        expect(self[selector]).to_have_text(text)
+
+    def tells(self, subject: str, text: str | re.Pattern[str]) -> None:
+        """Wait for a message that says something."""
+        notice = self[f".notice[data-subject='{subject}'] p"]
+        expect(notice).to_contain_text(text)
+
+    def tells_nothing(self, subject: str) -> None:
+        """Wait until there is no such message, or no more."""
+        notice = self[f".notice[data-subject='{subject}']"]
+        expect(notice).to_have_count(0)
+
+    def said(self) -> list[str]:
+        """Return the words of the live text."""
+        return " ".join(self["#captions .utterance"].all_inner_texts()).split()
+
+    def hears(self, words: list[str]) -> None:
+        """Wait for live text that consists of these words, all of them final."""
+        spoken = re.compile(r"\s*".join(words) + r"\s*")
+        final = self["#captions"]
+        expect(final).to_have_text(spoken, use_inner_text=True)
+        expect(self[".utterance.open"]).to_have_count(0)
+
+    def audio(self, name: str) -> Any:
+        """Return a property of the audio element."""
+        return self["#audio"].evaluate(f"audio => audio.{name}")
+
+    def download(self, selector: str) -> tuple[str, str]:
+        """Press a button that hands over a file; return its name and content."""
+        with self.page.expect_download() as event:
+            self[selector].click()
+        return event.value.suggested_filename, event.value.path().read_text()
+
+    # --- what must not be ---
+
+    def check(self) -> None:
+        """Fail if anything happened in this visit that never may."""
+        refused = [line for line in self.console if "policy" in line.lower()]
+        assert not refused, refused
+        assert not self.errors, self.errors
+        origin = self.url.split("://")[1].split("/")[0]
+        places = [address for address in self.requests if "://" in address]
+        strangers = [
+            address
+            for address in places
+            if not re.match(rf"(blob:)?(http|ws)://{re.escape(origin)}/", address)
+        ]
+        assert not strangers, strangers
+
+
+@contextlib.contextmanager
+def visiting(browser: Browser, url: str, **context: Any) -> Iterator[Visit]:
+    """Visit the page in a window of its own, which knows nothing of others."""
+    window = browser.new_context(**context)
+    try:
+        visit = Visit(window.new_page(), url)
+        yield visit
+        visit.check()
+    finally:
+        window.close()

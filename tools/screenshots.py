@@ -1,0 +1,117 @@
+"""Take pictures of the live page: `python -m tools.screenshots FOLDER`.
+
+Starts the server with the demo model, and Chromium with a microphone that hears
+bundled recordings of digits; both are real. Needs the development environment and
+Chromium (`apt-get install chromium`).
+"""
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import soundfile
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+
+from samples import SAMPLE_RATE
+from tests import composer
+from tests.processes import server_process
+from tests.web.visit import PATIENCE_MS, launched
+
+DESKTOP = {"viewport": {"width": 1200, "height": 720}, "device_scale_factor": 1.5}
+PHONE = {
+    "viewport": {"width": 390, "height": 780},
+    "device_scale_factor": 2,
+    "has_touch": True,
+}
+SHAPES = {"desktop": DESKTOP, "phone": PHONE}
+SCHEMES = ("light", "dark")
+
+# Utterances, with a pause in between that ends them.
+_WORDS = (5, 9, 7, 11, 8)
+_PAUSE_S = 1.0
+
+
+def main() -> None:
+    """Take every picture."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
+        temporary = Path(name)
+        speech = temporary / "digits.wav"
+        _speak(speech)
+        settings = {"MODEL_CARD": "omniASR_CTC_demo"}
+        with server_process(temporary / "log", **settings) as server:
+            server.wait_until_ready()
+            _take_all(playwright, server.url, speech, folder)
+
+
+def _speak(path: Path) -> None:
+    """Have one person say digits at random, the same every time."""
+    recordings = composer.load(speakers=("jackson",))
+    rng = Random(6)
+    utterances = [
+        composer.random_composition(recordings, n, rng=rng, pauses_s=(0.05, 0.25))
+        for n in _WORDS
+    ]
+    pause = np.zeros(round(_PAUSE_S * SAMPLE_RATE), np.float32)
+    parts = [part for own in utterances for part in (own.samples, pause)]
+    soundfile.write(path, np.concatenate(parts), SAMPLE_RATE)
+
+
+def _take_all(playwright: Playwright, url: str, speech: Path, folder: Path) -> None:
+    with launched(playwright, speech=speech) as browser:
+        for shape, options in SHAPES.items():
+            for scheme in SCHEMES:
+                name = f"{shape}-{scheme}.png"
+                with _page(browser, url, color_scheme=scheme, **options) as page:
+                    _live(page)
+                    page.screenshot(path=folder / f"live-{name}")
+                    _recording(page, speech)
+                    page.screenshot(path=folder / f"recording-{name}")
+        with _page(browser, url, **DESKTOP) as page:
+            page.click("#language")
+            page.type("#language", "arab")
+            page.locator("#language-list li").nth(3).wait_for()
+            page.screenshot(path=folder / "languages.png")
+
+
+@contextmanager
+def _page(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
+    window = browser.new_context(**options)
+    page = window.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto(url)
+    expect(page.locator("#status-state")).to_have_text("Ready")
+    try:
+        yield page
+    finally:
+        window.close()
+
+
+def _live(page: Page) -> None:
+    """Listen until there is text, some of it pending."""
+    page.click("#listen")
+    page.locator("#captions .utterance:not(.open)").nth(2).wait_for()
+    page.locator("#captions .pending:not(:empty)").wait_for()
+
+
+def _recording(page: Page, speech: Path) -> None:
+    """Transcribe, search, and play a little."""
+    page.click("#tab-file")
+    page.set_input_files("#file", speech)
+    page.locator("#words .word").first.wait_for()
+    page.locator("#progress").wait_for(state="hidden")
+    page.fill("#find", "seven")
+    page.locator("#words .word").nth(5).click()
+    page.locator("#words .word.spoken").wait_for()
+
+
+if __name__ == "__main__":
+    main()
