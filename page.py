@@ -33,7 +33,6 @@ MEDIA_TYPES = {
 _HEADERS = {
     # Files are asked for every time and sent only when they have changed.
     "cache-control": "no-cache",
-    "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "microphone=(self), camera=(), geolocation=(), payment=()",
     "referrer-policy": "no-referrer",

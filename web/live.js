@@ -29,7 +29,7 @@ const MICROPHONE = {
 };
 
 const CONNECTION = {
-  busy: (message) => `The server is busy. ${message} This page tries again by itself.`,
+  busy: () => 'The server has no room for another listener just now. This page tries again by itself.',
   loading: (message) => `The model is still loading (${message}). What you say is kept for a minute; text follows ` +
     'when it is ready.',
   gone: () => 'The connection to the server was lost. This page connects again by itself; what you say meanwhile ' +
@@ -238,7 +238,8 @@ export class LiveView {
   #render() {
     document.body.dataset.live = this.#state;
     button.textContent = { idle: 'Start', starting: 'Starting…', listening: 'Stop', finishing: 'Finishing…' }[this.#state];
-    button.disabled = this.#state === 'starting';
+    // Disabled in earnest it would lose the focus.
+    button.setAttribute('aria-disabled', String(this.#state === 'starting'));
     const nothing = this.#captions.isEmpty;
     for (const own of actions.querySelectorAll('button')) own.disabled = nothing;
     this.#tick();
@@ -250,15 +251,24 @@ export class LiveView {
     time.textContent = clock(this.#listened + this.#heard) + late;
   }
 
+  #restore(restore, listened) {
+    restore();
+    this.#listened = Math.max(this.#listened, listened);
+    untell('cleared');
+    this.#changed();
+  }
+
   async #act(action) {
     if (!action) return;
     const { text, finals } = this.#captions;
     if (action === 'clear') {
       const restore = this.#captions.clear();
+      const before = this.#listened;
+      if (this.#state === 'idle') this.#listened = 0; // what comes next begins anew
       this.#changed();
       tell('cleared', 'The captions are cleared.', {
         kind: 'info',
-        action: { label: 'Undo', run: () => { restore(); untell('cleared'); this.#changed(); } },
+        action: { label: 'Undo', run: () => this.#restore(restore, before) },
       });
       return;
     }

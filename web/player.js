@@ -12,8 +12,8 @@ import { LONG_PAUSE_S } from './subtitles.js';
 import { clock, joined } from './text.js';
 import { MAX_DRAWN_S, Waveform, peaksOf, peaksOfWords } from './waveform.js';
 
-// Below, a word is marked. The models give most right words more than this.
-const UNSURE = 0.6;
+// Below, a word is marked: in noise, most wrong words are, and few right ones.
+const UNSURE = 0.8;
 
 // A paragraph ends at a pause, once it has some length, or at one that is long.
 const PARAGRAPH_WORDS = 40;
@@ -34,7 +34,7 @@ export class Player {
   #file = null;
   #address = null;
   #waveform = new Waveform(element('wave').querySelector('canvas'));
-  #finder = new Finder(element('find'), (word) => this.#focus(word));
+  #finder = new Finder(element('find'), (word, options) => this.#focus(word, options));
   #paragraph = null;
   #duration = NaN;
   #heard = null; // the language of the text

@@ -4,11 +4,13 @@ import re
 from pathlib import Path
 
 import httpx
+import numpy as np
 import soundfile
 from playwright.sync_api import expect
 
+from samples import SAMPLE_RATE
 from tests.serving import ServerProcess
-from tests.web.conftest import SAID
+from tests.web.conftest import SAID, say
 from tests.web.visit import Visit
 
 PATH = "/v1/audio/transcriptions"
@@ -95,6 +97,37 @@ class TestTranscript:
 def without_ms(subtitles: str, separator: str) -> str:
     """Leave out what rounding may change."""
     return re.sub(rf"\{separator}(\d\d)\d", rf"{separator}\1", subtitles)
+
+
+class TestConfidence:
+    def test_words_the_model_was_not_sure_of_are_marked(
+        self, visit: Visit, tmp_path: Path, demo_server: ServerProcess
+    ) -> None:
+        """By a dotted line, not by colour alone, and with the figure."""
+        samples = say(SAID, tail_s=0.5)
+        noise = np.random.default_rng(0).standard_normal(len(samples))
+        path = tmp_path / "noisy.wav"
+        soundfile.write(path, samples + 0.12 * noise, SAMPLE_RATE)
+        words = httpx.post(
+            demo_server.url + PATH,
+            files={"file": path.read_bytes()},
+            data={
+                "response_format": "verbose_json",
+                "timestamp_granularities[]": "word",
+            },
+            timeout=60,
+        ).json()["words"]
+        unsure = [word for word in words if word["confidence"] < 0.8]
+        assert 0 < len(unsure) < len(words)
+
+        visit.transcribe(path)
+
+        marked = visit["#words .unsure"]
+        assert marked.all_inner_texts() == [word["word"] for word in unsure]
+        expect(marked.first).to_have_css("text-decoration-style", "dotted")
+        title = f"{round(unsure[0]['confidence'] * 100)} % sure"
+        expect(marked.first).to_have_attribute("title", title)
+        expect(visit["#unsure-note"]).to_contain_text("80 %")
 
 
 class TestPlaying:
