@@ -15,6 +15,7 @@ AXE = ROOT / "tests" / "node" / "node_modules" / "axe-core" / "axe.min.js"
 
 def problems(visit: Visit) -> list[str]:
     """Return what axe-core finds, each with the parts of the page that have it."""
+    assert AXE.exists(), "axe-core is missing: make test installs it"
     # Through the debugger: the page's own policy lets no script in.
     visit.page.evaluate(AXE.read_text() + "; null")
     found = visit.page.evaluate("axe.run().then(({ violations }) => violations)")

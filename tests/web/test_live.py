@@ -1,9 +1,14 @@
 """Live captions: somebody speaks, and reads what was said."""
 
+import asyncio
+import contextlib
 import json
 import re
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Playwright, WebSocketRoute, expect
@@ -216,6 +221,69 @@ class TestText:
         assert seconds > 1.5
         script.say(type="transcript", text="", is_final=True)
         visit.shows("#listen", "Start")
+
+
+@contextlib.contextmanager
+def below(path: str, url: str) -> Iterator[str]:
+    """Stand in front of a server, as a proxy that puts it below some path."""
+    inside = urlsplit(url)
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there = await asyncio.open_connection(inside.hostname, inside.port)
+        head = await reader.readuntil(b"\r\n")
+        method, target, version = head.split(b" ")
+        if target.startswith(path.encode() + b"/"):
+            target = target.removeprefix(path.encode())
+        else:
+            target = b"/not/below/the/path"
+        # One request a connection: the next may have another address.
+        there[1].write(b" ".join((method, target, version)))
+        if b"websocket" not in (rest := await reader.readuntil(b"\r\n\r\n")).lower():
+            rest = re.sub(rb"(?i)connection: [^\r]*", b"Connection: close", rest)
+        there[1].write(rest)
+        await asyncio.gather(pour(reader, there[1]), pour(there[0], writer))
+
+    async def pour(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while part := await source.read(65_536):
+                sink.write(part)
+                await sink.drain()
+            sink.close()
+
+    started, stop = threading.Event(), threading.Event()
+    ports: list[int] = []
+
+    async def serve() -> None:
+        async with await asyncio.start_server(carry, "127.0.0.1", 0) as proxy:
+            ports.append(proxy.sockets[0].getsockname()[1])
+            started.set()
+            await asyncio.to_thread(stop.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),), name="proxy")
+    thread.start()
+    assert started.wait(10)
+    try:
+        yield f"http://127.0.0.1:{ports[0]}{path}/"
+    finally:
+        stop.set()
+        thread.join()
+
+
+class TestProxy:
+    def test_the_page_works_below_any_path(
+        self, browser: Browser, demo_server: ServerProcess, clip: Path
+    ) -> None:
+        """Files, status, languages, recordings and sockets: all are relative."""
+        with (
+            below("/speech/asr", demo_server.url) as url,
+            visiting(browser, url) as visit,
+        ):
+            visit.shows("#status-state", "Ready")
+            visit.hear(SAID)
+            visit.stop()
+            visit["#language"].click()
+            visit.shows("#language-count", re.compile("1672"))
+            visit.transcribe(clip)
 
 
 class TestReconnecting:
