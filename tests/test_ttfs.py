@@ -1,10 +1,14 @@
 """The benchmark of time to final segment measures what it says."""
 
+import json
+import re
+
 import pytest
 
 from benchmarks import ttfs
+from benchmarks.documents import RESULTS
 from samples import SAMPLE_RATE
-from tests.serving import ServerProcess
+from tests.serving import ROOT, ServerProcess
 
 
 def test_it_reports_both_ways(
@@ -28,3 +32,13 @@ def test_the_clock_starts_at_the_end_of_the_last_word() -> None:
     heard = ttfs.heard_until_stop(utterance)
 
     assert len(heard) == utterance.words[-1].end + SAMPLE_RATE // 5
+
+
+def test_the_readme_has_the_committed_figures() -> None:
+    """And what it has Pipecat's users set leaves room above them."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    figures = json.loads((RESULTS / ttfs.RESULTS).read_text("utf-8"))["ttfs_ms"]
+
+    assert ttfs.filled(readme, figures) == readme
+    (advice_s,) = re.findall(r"ttfs_p99_latency=([\d.]+)", readme)
+    assert figures["realtime"]["p99"] < 1000 * float(advice_s) < 600
