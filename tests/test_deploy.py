@@ -15,6 +15,7 @@ import yaml
 
 from config import Settings
 from deploy import healthcheck
+from live_options import PROFILES
 from metrics import Metrics
 from tests.fakes import ScriptedModel
 from tests.series import Series
@@ -233,6 +234,36 @@ class TestOperations:
         for rule in rules["rules"]:
             assert rule["alert"] in document
 
+    def test_the_buckets_are_those_of_the_histograms(self) -> None:
+        """As somebody needs them who asks for a share below a limit."""
+        table = document_section("### Metrics").split("| Histogram |")[1]
+        stated = re.findall(r"^\| `(omniasr_\w+)` \| (.+) \|$", table, re.MULTILINE)
+
+        assert dict(stated) == buckets_of(Metrics().exposition()[0].decode())
+
+    def test_what_a_stream_costs_is_what_the_profiles_say(self) -> None:
+        """The factors of the forecast."""
+        sizing = document_section("## Sizing")
+
+        for name, options in PROFILES.items():
+            factor = options.window / options.hop + 1
+            assert re.search(rf"\b{factor:.1f}\b[^.;]*`{name}`", sizing), name
+
+
+def document_section(title: str) -> str:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    return text.split(f"\n{title}\n")[1].split(f"\n{title.split()[0]} ")[0]
+
+
+def buckets_of(text: str) -> dict[str, str]:
+    """The upper bounds of each histogram, as a list in words."""
+    found: dict[str, list[str]] = {}
+    for name, bound in re.findall(r'^(omniasr_\w+)_bucket\{.*le="([^"]+)"', text, re.M):
+        bounds = found.setdefault(name, [])
+        if bound != "+Inf" and f"{float(bound):g}" not in bounds:
+            bounds.append(f"{float(bound):g}")
+    return {name: ", ".join(bounds) for name, bounds in found.items()}
+
 
 def exposition() -> str:
     """What a running server tells Prometheus."""
@@ -259,6 +290,20 @@ class TestGrafana:
 
         assert asked
         assert asked <= told
+
+    def test_every_series_has_a_panel(self) -> None:
+        """But for the name of the model, and what the real-time factor shows."""
+        shown = {
+            re.sub("_bucket$", "", name)
+            for panel in build_dashboard.dashboard()["panels"]
+            for target in panel["targets"]
+            for name in names_in(target["expr"])
+        }
+
+        series = set(re.findall(r"^# TYPE (omniasr_\w+)", exposition(), re.MULTILINE))
+
+        without = {"omniasr_model_info", "omniasr_model_audio_seconds_total"}
+        assert series - shown == without
 
     def test_promtool_finds_nothing(self) -> None:
         """In the rules, their tests, and what a running server tells."""

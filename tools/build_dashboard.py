@@ -102,6 +102,7 @@ PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ],
     ),
     ("Memory", "bytes", gauge("process_resident_memory_bytes")),
+    ("Time to load the model", "s", gauge("omniasr_model_load_seconds")),
 ]
 
 
