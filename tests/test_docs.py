@@ -31,7 +31,10 @@ README = ROOT / "README.md"
 REASONS = ("download", "GPU", "Docker", "Kubernetes", "takes hours")
 
 _BLOCK = re.compile(r"(?:<!-- ([^\n]*?) -->\n)?```(\w*)\n(.*?)```", re.DOTALL)
-_LINK = re.compile(r"\[[^\]]*\]\(([^)#]+?)(#[^)]*)?\)")
+_LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]*)(#[^)]*)?\)")
+# A path with a folder, or a document, as it stands between backticks.
+_FILE = re.compile(r"`((?:[\w.-]+/)+[\w.-]+\.[a-z]{1,5}|[\w-]+\.(?:md|yml|sh|in|txt))`")
+_PROGRAM = re.compile(r"python -m ((?:benchmarks|tools)\.\w+)")
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,18 @@ class TestCommands:
             assert block.tag == "runs until stopped"
 
 
+def without_code(document: Path) -> str:
+    """The text of a document without its fenced blocks, which have comments."""
+    return re.sub(r"^```.*?^```", "", document.read_text(), flags=re.M | re.S)
+
+
+def anchors(document: Path) -> set[str]:
+    """What the headings of a document are called in links, as GitHub makes it."""
+    headings = re.findall(r"^#+ (.+)$", without_code(document), re.MULTILINE)
+    words = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {"#" + heading.replace(" ", "-") for heading in words}
+
+
 def is_ready(url: str) -> bool:
     try:
         return httpx.get(url).status_code == 200
@@ -137,10 +152,31 @@ def is_ready(url: str) -> bool:
 class TestNames:
     @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
     def test_links_within_the_repository_lead_somewhere(self, document: Path) -> None:
-        """Files that moved are noticed."""
-        for target, _ in _LINK.findall(document.read_text()):
-            if "://" not in target:
-                assert (document.parent / target).exists(), target
+        """Files that moved are noticed, and so are headings that changed."""
+        for target, anchor in _LINK.findall(without_code(document)):
+            if "://" in target:
+                continue
+            path = document.parent / target if target else document
+            assert path.exists(), target
+            if anchor:
+                assert anchor in anchors(path), target + anchor
+
+    @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+    def test_files_and_programs_that_are_named_exist(self, document: Path) -> None:
+        """Beside the document or in the repository's root."""
+        text = document.read_text()
+        for name in _FILE.findall(text):
+            places = (ROOT / name, document.parent / name)
+            assert any(place.exists() for place in places), name
+        for name in _PROGRAM.findall(text):
+            assert (ROOT / name.replace(".", "/")).with_suffix(".py").exists(), name
+
+    def test_the_readme_has_a_table_of_its_contents(self) -> None:
+        """Every chapter, in order."""
+        contents = README.read_text().split("\n## ")[0]
+        chapters = re.findall(r"^## (.+)$", without_code(README), re.MULTILINE)
+
+        assert re.findall(r"\[([^\]]+)\]\(#", contents) == chapters
 
     def test_the_picture_names_every_module_and_no_other(self) -> None:
         """As the architecture grows, the picture does."""
