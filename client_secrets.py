@@ -2,40 +2,23 @@
 
 import secrets
 import time
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import FastAPI, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
+import openapi
 import schemas
 from ephemeral import EphemeralKeys, Grant, GrantTooLong
 from forms import BadRequest
 from realtime_route import session_defaults
 from realtime_session import BadSession, SessionConfig, in_effect
-from transcriptions import ERROR_RESPONSES, service_of
+from transcriptions import service_of
 
 PATH = "/v1/realtime/client_secrets"
 
 # More than any configuration that fits into a key.
 _MAX_BODY_BYTES = 64 * 1024
-
-
-class ExpiresAfter(BaseModel):
-    """How long a key is good for: the limits are OpenAI's."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    anchor: Literal["created_at"] = "created_at"
-    seconds: int = Field(default=600, ge=10, le=7200)
-
-
-class KeyRequest(BaseModel):
-    """What a key is to be good for."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    expires_after: ExpiresAfter = ExpiresAfter()
-    session: dict[str, Any] = {}
 
 
 def new_keys() -> EphemeralKeys:
@@ -47,7 +30,12 @@ def add_routes(app: FastAPI, keys: EphemeralKeys) -> None:
     """Add the route to the application; `keys` are those that the gate knows."""
 
     @app.post(
-        PATH, tags=["realtime"], responses=ERROR_RESPONSES, openapi_extra=_BODY_SCHEMA
+        PATH,
+        tags=["realtime"],
+        operation_id="createClientSecret",
+        summary="A key for a web page",
+        responses={200: openapi.CLIENT_SECRET, **openapi.CLIENT_SECRET_ERRORS},
+        openapi_extra=openapi.KEY_REQUEST,
     )
     async def client_secrets(request: Request) -> schemas.ClientSecret:
         """Make a key that opens Realtime sessions for some minutes."""
@@ -72,13 +60,6 @@ def add_routes(app: FastAPI, keys: EphemeralKeys) -> None:
         )
 
 
-_BODY_SCHEMA = {
-    "requestBody": {
-        "content": {"application/json": {"schema": KeyRequest.model_json_schema()}}
-    }
-}
-
-
 async def _body(request: Request) -> bytes:
     body = b""
     async for part in request.stream():
@@ -92,9 +73,9 @@ async def _body(request: Request) -> bytes:
     return body
 
 
-def _parse(body: bytes) -> KeyRequest:
+def _parse(body: bytes) -> schemas.KeyRequest:
     try:
-        return KeyRequest.model_validate_json(body or b"{}")
+        return schemas.KeyRequest.model_validate_json(body or b"{}")
     except ValidationError as error:
         detail = error.errors(include_url=False)[0]
         param = ".".join(map(str, detail["loc"])) or None

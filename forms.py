@@ -21,45 +21,6 @@ GRANULARITIES = ("word", "segment")
 # More parts than any client sends; a form of a million empty ones costs nobody.
 _MAX_PARTS = 256
 
-FORM_SCHEMA = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {"type": "string", "format": "binary"},
-                        "model": {"type": "string"},
-                        "language": {
-                            "type": "string",
-                            "description": "ISO 639, BCP-47 or omniASR id; "
-                            "empty, auto, und, mul or multi: none.",
-                        },
-                        "response_format": {
-                            "type": "string",
-                            "enum": list(RESPONSE_FORMATS),
-                            "default": "json",
-                        },
-                        "timestamp_granularities[]": {
-                            "type": "array",
-                            "items": {"type": "string", "enum": ["word", "segment"]},
-                        },
-                        "include[]": {
-                            "type": "array",
-                            "items": {"type": "string", "enum": ["logprobs"]},
-                        },
-                        "stream": {"type": "boolean", "default": False},
-                        "temperature": {"type": "number", "minimum": 0, "maximum": 1},
-                        "prompt": {"type": "string", "description": "Ignored."},
-                    },
-                }
-            }
-        },
-    }
-}
-
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 

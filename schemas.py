@@ -123,12 +123,64 @@ class TranscriptionVerbose(BaseModel):
     usage: DurationUsage
 
 
+class ExpiresAfter(BaseModel):
+    """How long a key is good for: the limits are OpenAI's."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    anchor: Literal["created_at"] = "created_at"
+    seconds: int = Field(default=600, ge=10, le=7200)
+
+
+class KeyRequest(BaseModel):
+    """What a key is to be good for."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    expires_after: ExpiresAfter = ExpiresAfter()
+    session: dict[str, Any] = Field(
+        {}, description="What sessions begin with, as in `session.update`."
+    )
+
+
 class ClientSecret(BaseModel):
     """A key that opens Realtime sessions for some minutes."""
 
     value: str = Field(description="Sent in place of an API key.")
     expires_at: int = Field(description="Unix time.")
     session: dict[str, Any] = Field(description="What sessions begin with.")
+
+
+class TokenUsage(BaseModel):
+    """How much the model heard and wrote: frames and letters."""
+
+    type: Literal["tokens"] = "tokens"
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+
+
+class TextDelta(BaseModel):
+    """An event: a piece of the text."""
+
+    type: Literal["transcript.text.delta"] = "transcript.text.delta"
+    delta: str = Field(description="To be added to what came before.")
+    end: float = Field(description="Where it ends, in seconds; not in OpenAI's API.")
+    words: list[TranscriptionWord] | None = Field(
+        None, description="If times of words were asked for; not in OpenAI's API."
+    )
+
+
+class TextDone(BaseModel):
+    """The last event: the whole text."""
+
+    type: Literal["transcript.text.done"] = "transcript.text.done"
+    text: str
+    duration: float | None = Field(None, description="As in `verbose_json`.")
+    languages: list[DetectedLanguage] | None = Field(
+        None, description="With `verbose_json`: the language, where it is known."
+    )
+    usage: TokenUsage
 
 
 class Model(BaseModel):

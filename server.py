@@ -18,9 +18,10 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Annotated
 
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Path, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
@@ -29,6 +30,7 @@ from starlette.middleware.cors import CORSMiddleware
 import client_secrets
 import languages
 import live_route
+import openapi
 import page
 import realtime_route
 import schemas
@@ -53,9 +55,10 @@ from journal import Journal, start_logging
 from middleware import RequestId, SocketGate, UnknownErrors
 from scheduler import NotReady
 from service import LoadModel, Service, load_model
-from transcriptions import ERROR_RESPONSES, require_model, service_of
+from transcriptions import require_model, service_of
 
 VERSION = "0.1.0"
+DESCRIPTION = "Speech to text in 1600+ languages behind OpenAI's API."
 
 logger = logging.getLogger("omniasr")
 
@@ -64,6 +67,18 @@ _FIRST_HANDED_OVER = 3
 
 # Voice clients keep idle connections for two minutes and send on them again.
 _KEEP_ALIVE_S = 125
+
+ModelName = Annotated[
+    str,
+    Path(description="A model's name or an alias of it.", examples=["whisper-1"]),
+]
+Wanted = Annotated[
+    str,
+    Query(
+        description="Part of an id, a tag or a name, in any case; empty: all.",
+        examples=["bambara"],
+    ),
+]
 
 # About as long as a partial's window.
 _REHEARSAL_S = 4
@@ -101,9 +116,12 @@ def create_app(
     app = FastAPI(
         title="omniASR Streaming Server",
         version=VERSION,
-        description="Speech to text in 1600+ languages behind OpenAI's API.",
+        description=openapi.DESCRIPTION,
+        openapi_tags=openapi.TAGS,
+        responses=openapi.EVERYWHERE,
         lifespan=lifespan,
     )
+    openapi.describe(app, asks_for_keys=bool(settings.keys()))
     _add_error_handlers(app)
     _add_status_routes(app)
     _add_catalogue_routes(app)
@@ -170,8 +188,10 @@ def _add_status_routes(app: FastAPI) -> None:
     @app.get(
         "/",
         tags=["status"],
+        operation_id="about",
+        summary="What this is",
         response_model=schemas.About,
-        responses={200: {"content": {"text/html": {}}}},
+        responses={200: openapi.ABOUT},
     )
     async def about(request: Request, response: Response) -> Response | schemas.About:
         """Say what this is and what it offers; to browsers, show it."""
@@ -182,7 +202,7 @@ def _add_status_routes(app: FastAPI) -> None:
         return schemas.About(
             name=app.title,
             version=VERSION,
-            description=app.description,
+            description=DESCRIPTION,
             model=service.settings.model_card,
             ready=service.ready,
             limits=schemas.UploadLimits(
@@ -202,7 +222,13 @@ def _add_status_routes(app: FastAPI) -> None:
             },
         )
 
-    @app.get("/health", tags=["status"])
+    @app.get(
+        "/health",
+        tags=["status"],
+        operation_id="health",
+        summary="What the process is doing",
+        responses={200: openapi.HEALTH},
+    )
     async def health(request: Request) -> schemas.Health:
         """Say that the process is alive, and what it is doing."""
         service = service_of(request)
@@ -219,7 +245,13 @@ def _add_status_routes(app: FastAPI) -> None:
             uptime_s=round(time.monotonic() - service.loading.began, 1),
         )
 
-    @app.get("/ready", tags=["status"], responses={503: {"model": schemas.Readiness}})
+    @app.get(
+        "/ready",
+        tags=["status"],
+        operation_id="ready",
+        summary="Whether work may come",
+        responses=openapi.READY,
+    )
     async def ready(request: Request) -> Response:
         """Answer 200 if work may come; 503 before, and while no results come."""
         service = service_of(request)
@@ -241,7 +273,14 @@ def _add_status_routes(app: FastAPI) -> None:
             headers={} if ready else {"retry-after": str(RETRY_S)},
         )
 
-    @app.get("/metrics", tags=["status"], response_class=PlainTextResponse)
+    @app.get(
+        "/metrics",
+        tags=["status"],
+        operation_id="metrics",
+        summary="Series for Prometheus",
+        response_class=PlainTextResponse,
+        responses={200: openapi.METRICS},
+    )
     async def metrics(request: Request) -> Response:
         """Tell Prometheus how the server is doing."""
         text, media_type = service_of(request).metrics.exposition()
@@ -254,20 +293,42 @@ def _add_catalogue_routes(app: FastAPI) -> None:
             id=service.settings.model_card, created=service.created, owned_by="omniasr"
         )
 
-    @app.get("/v1/models", tags=["catalogue"])
+    @app.get(
+        "/v1/models",
+        tags=["catalogue"],
+        operation_id="listModels",
+        summary="The model that is served",
+        responses={200: openapi.MODELS, **openapi.KEYED},
+    )
     async def models(request: Request) -> schemas.ModelList:
         """List the model that is served."""
         return schemas.ModelList(data=[the_model(service_of(request))])
 
-    @app.get("/v1/models/{name:path}", tags=["catalogue"], responses=ERROR_RESPONSES)
-    async def model(request: Request, name: str) -> schemas.Model:
+    @app.get(
+        "/v1/models/{name:path}",
+        tags=["catalogue"],
+        operation_id="retrieveModel",
+        summary="One model",
+        responses={
+            200: openapi.MODEL,
+            **openapi.errors("model_not_found"),
+            **openapi.KEYED,
+        },
+    )
+    async def model(request: Request, name: ModelName) -> schemas.Model:
         """Describe the model that is served, by its name or an alias."""
         service = service_of(request)
         require_model(service, name)
         return the_model(service)
 
-    @app.get("/v1/languages", tags=["catalogue"])
-    async def known_languages(q: str = "") -> schemas.LanguageList:
+    @app.get(
+        "/v1/languages",
+        tags=["catalogue"],
+        operation_id="listLanguages",
+        summary="Languages, to choose from",
+        responses={200: openapi.LANGUAGES, **openapi.KEYED},
+    )
+    async def known_languages(q: Wanted = "") -> schemas.LanguageList:
         """List the languages, or those whose id, tag or name has `q` in it."""
         found = languages.search_languages(q) if q else languages.all_languages()
         return schemas.LanguageList(data=[schemas.language(entry) for entry in found])

@@ -23,10 +23,11 @@ from starlette.types import Receive, Scope, Send
 
 import ctc
 import languages
+import openapi
 import schemas
 import subtitles
 from errors import error_body, refusal_of
-from forms import FORM_SCHEMA, BadRequest, TranscriptionForm, parse_form, read_form
+from forms import BadRequest, TranscriptionForm, parse_form, read_form
 from journal import CLIENT_LEFT, record_of
 from scheduler import NotReady, QueueFull
 from service import Service
@@ -41,11 +42,6 @@ T = TypeVar("T")
 _FIRST_EVENT_WITHIN_S = 5.0
 # A comment now and then tells proxies and clients that the connection lives.
 _COMMENT_EVERY_S = 10.0
-
-ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"model": schemas.ErrorResponse}
-    for status in (400, 401, 404, 413, 500, 503)
-}
 
 
 def service_of(request: Request) -> Service:
@@ -79,24 +75,36 @@ def add_routes(app: FastAPI) -> None:
     @app.post(
         "/v1/audio/transcriptions",
         tags=["audio"],
-        responses={**ERROR_RESPONSES, 200: {"model": schemas.Transcription}},
-        openapi_extra=FORM_SCHEMA,
+        operation_id="createTranscription",
+        summary="Transcribe a recording",
+        responses={200: openapi.TRANSCRIPT, **openapi.TRANSCRIPTION_ERRORS},
+        openapi_extra=openapi.FORM,
     )
     async def transcriptions(request: Request) -> Response:
-        """Transcribe a recording."""
+        """Write what is said, in the language in which it is said."""
         return await _transcribe(request)
 
     @app.post(
         "/v1/audio/transcriptions/stream",
         tags=["audio"],
-        responses=ERROR_RESPONSES,
-        openapi_extra=FORM_SCHEMA,
+        operation_id="streamTranscription",
+        summary="Transcribe a recording, as events",
+        response_class=StreamingResponse,
+        responses={200: openapi.EVENTS, **openapi.TRANSCRIPTION_ERRORS},
+        openapi_extra=openapi.FORM,
     )
     async def stream(request: Request) -> Response:
-        """Transcribe a recording and send the text as it is found."""
+        """Send the text as it is found: the same as `stream=true`."""
         return await _transcribe(request, stream=True)
 
-    @app.post("/v1/audio/translations", tags=["audio"], responses=ERROR_RESPONSES)
+    @app.post(
+        "/v1/audio/translations",
+        tags=["audio"],
+        operation_id="createTranslation",
+        summary="Not offered",
+        status_code=400,
+        responses=openapi.TRANSLATION_ERRORS,
+    )
     async def translations(request: Request) -> Response:
         """Refuse: these models write what was said, in the language it was said in."""
         raise BadRequest(

@@ -72,6 +72,7 @@ EDGE = {
     "live_setup",
     "metrics",
     "middleware",
+    "openapi",
     "outbox",
     "page",
     "realtime",

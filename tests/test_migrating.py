@@ -121,7 +121,6 @@ class TestFromOpenAI:
             "audio/speech",
             "files",
             "responses",
-            "realtime/client_secrets",
             "realtime/calls",
             "audio/diarization",
             "registry",
