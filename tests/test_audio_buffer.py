@@ -1,5 +1,7 @@
 """The ring holds exactly what was appended and not discarded."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -42,6 +44,25 @@ class TestHolding:
             buffer.discard_before(buffer.end)
 
         assert (buffer.start, buffer.end) == (30, 30)
+
+    def test_appending_costs_the_same_however_long_the_stream_is(self) -> None:
+        """Nothing but the new samples is copied, and nothing is allocated."""
+        buffer = AudioBuffer(capacity=100_000)
+        block = counting(0, 1000)
+        peaks = []
+        tracemalloc.start()
+        try:
+            for _ in range(1000):
+                buffer.discard_before(max(0, buffer.end - 99_000))
+                tracemalloc.reset_peak()
+                before, _ = tracemalloc.get_traced_memory()
+                buffer.append(block)
+                peaks.append(tracemalloc.get_traced_memory()[1] - before)
+        finally:
+            tracemalloc.stop()
+
+        assert buffer.end == 1_000_000
+        assert max(peaks) < block.nbytes
 
     def test_views_are_read_only(self) -> None:
         """Nobody changes what others will read."""

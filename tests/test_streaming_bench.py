@@ -173,6 +173,23 @@ class TestReport:
             "c": 7,
         }
 
+    def test_simulated_and_real_time_are_compared_where_both_were_run(self) -> None:
+        """Latency by latency, with the sign of the difference."""
+        keys = ("first_partial_s", "first_seen_s", "committed_s", "endpoint_s")
+
+        def row(driver: str, value: float) -> stream_report.Row:
+            spread = {"p50": value, "p95": 2 * value}
+            head = {"suite": "S1", "setup": "captions", "driver": driver}
+            return {**head, **dict.fromkeys(keys, spread)}
+
+        rows = [row("simulated", 0.5), row("real time", 0.4)]
+
+        lines = streaming.difference(rows).splitlines()
+        assert len(lines) == 2 + 2 * len(keys)
+        assert lines[2] == "| first partial p50, s | 0.500 | 0.400 | -0.100 |"
+        assert lines[3] == "| first partial p95, s | 1.000 | 0.800 | -0.200 |"
+        assert streaming.difference(rows[:1]) == ""
+
     def test_the_readme_has_the_committed_figures(self) -> None:
         """To the digit."""
         readme = (ROOT / "README.md").read_text("utf-8")
