@@ -30,7 +30,11 @@ from samples import SAMPLE_RATE, Samples
 from tests import composer, upstream
 from wav2vec2 import Wav2Vec2, Weights, reference_logits
 
+# For logits of up to 10, and in proportion for larger ones, where the last digit that
+# float32 has is worth more. The demo model's reach 26: there upstream's own float32 was
+# 1.2e-4 off what float64 gives, ours 2e-5.
 TOLERANCE = 1e-4
+TOLERATED_SIZE = 10.0
 BATCH_SIZES = (1, 3, 8)
 
 
@@ -172,7 +176,8 @@ def compare_batch(
     frames = [best_labels(rows) for rows in logits]
     for row, (reference, text) in enumerate(references):
         assert len(logits[row]) == len(reference) == ctc.n_frames(len(clips[row]))
-        assert (logits[row] - reference).abs().max() <= TOLERANCE
+        size = max(1.0, float(reference.abs().max()) / TOLERATED_SIZE)
+        assert (logits[row] - reference).abs().max() <= TOLERANCE * size
         disputed = _too_close_to_call(reference).numpy()
         labels = reference.argmax(-1).numpy()
         assert (frames[row].ids == labels)[~disputed].all()
