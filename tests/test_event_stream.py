@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from tests.test_server import PATH, health, settings
 from tests.test_server import wav as silence
 
 __all__ = ["speech", "wav"]  # fixtures
+
+
+post = partial(httpx.post, timeout=60)  # patience for busy machines
 
 
 def events_of(response: httpx.Response) -> list[dict[str, Any]]:
@@ -66,7 +70,7 @@ class TestEvents:
         """The second is that of the server this one follows."""
         files = {"file": ("upload", wav.read_bytes())}
 
-        answer = httpx.post(demo_server.url + path, files=files, data=fields)
+        answer = post(demo_server.url + path, files=files, data=fields)
 
         events = events_of(answer)
         kinds = [event["type"] for event in events]
@@ -84,8 +88,8 @@ class TestEvents:
         }
         files = {"file": ("upload", wav.read_bytes())}
 
-        plain = httpx.post(demo_server.url + PATH, files=files, data=asked).json()
-        streamed = httpx.post(
+        plain = post(demo_server.url + PATH, files=files, data=asked).json()
+        streamed = post(
             demo_server.url + PATH, files=files, data={**asked, "stream": "true"}
         )
 
@@ -98,7 +102,7 @@ class TestEvents:
         """With an empty text."""
         with app_in_thread(settings(), lambda: ScriptedModel(text="")) as url:
             files = {"file": ("upload", silence())}
-            answer = httpx.post(url + PATH, files=files, data={"stream": "true"})
+            answer = post(url + PATH, files=files, data={"stream": "true"})
 
         (event,) = events_of(answer)
         assert (event["type"], event["text"]) == ("transcript.text.done", "")
@@ -140,10 +144,10 @@ class TestWhileAtWork:
         model = ScriptedModel("hello world")
         with app_in_thread(settings(), lambda: model) as url:
             files = {"file": ("upload", silence(100))}
-            streamed = httpx.post(url + PATH, files=files, data={"stream": "true"})
+            streamed = post(url + PATH, files=files, data={"stream": "true"})
             windows = sorted(chain(*model.batches))
             model.batches.clear()
-            plain = httpx.post(url + PATH, files=files).json()["text"]
+            plain = post(url + PATH, files=files).json()["text"]
 
         assert windows == sorted(chain(*model.batches))
         *deltas, done = events_of(streamed)
@@ -189,7 +193,7 @@ class TestFailures:
         """Not taken for one or the other."""
         with app_in_thread(settings(), ScriptedModel) as url:
             files = {"file": ("upload", silence())}
-            answer = httpx.post(url + PATH, files=files, data={"stream": stream})
+            answer = post(url + PATH, files=files, data={"stream": stream})
 
         assert answer.status_code == 400
         assert answer.json()["error"]["param"] == "stream"

@@ -2,9 +2,8 @@
  * Open the microphone and hand on what it hears.
  *
  * Echo cancelling, noise suppression and automatic gain are made for ears on the
- * telephone. The first two cut into speech; the third begins ten times too loud and
- * clips the first words. The models were trained on sound as it is, and take its level
- * out by themselves.
+ * telephone. The first two cut into speech; the third makes the first words two to
+ * three times too loud and clips them. The models normalise what they hear.
  */
 
 const CONSTRAINTS = {
