@@ -76,7 +76,10 @@ CONTAINERS: Final = {
     "mp4": Container("mp4", "aac", 48_000),
     # What browsers record: an index for every second or so.
     "mp4-fragmented": Container(
-        "mp4", "aac", 48_000, options={"movflags": "frag_keyframe+empty_moov"}
+        "mp4",
+        "aac",
+        48_000,
+        options={"movflags": "empty_moov", "frag_duration": "1000000"},
     ),
     "ogg-opus": Container("ogg", "libopus", 48_000),
     "ogg-vorbis": Container("ogg", "vorbis", 44_100, "stereo"),
