@@ -113,7 +113,7 @@ class FinalPass:
         return piece in self._pieces or piece in self._later or piece in speculated
 
     @property
-    def suspects(self) -> bool:
+    def awaits_labels(self) -> bool:
         """Whether labels of a speculation are not there yet."""
         return self._speculation is not None and any(
             piece.frames is None for piece in self._speculation.pieces

@@ -385,7 +385,7 @@ class StreamSession:
             if self._hears_sound:
                 self._go_on_from(self._audio.end - _BLANK_START // 2)
             return []
-        if utterance.number is None and utterance.final.suspects:
+        if utterance.number is None and utterance.final.awaits_labels:
             return []
         if self._ends_by_itself and (
             self._is_silent(utterance) or self._is_blank(utterance)

@@ -14,10 +14,9 @@ _END: Final = "<!-- end -->"
 Row = dict[str, Any]
 
 
-def read_rows(name: str) -> list[Row]:
+def read_rows(path: Path) -> list[Row]:
     """Read a file of results, a line of JSON each."""
-    text = (RESULTS / name).read_text("utf-8")
-    return [json.loads(line) for line in text.splitlines()]
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
 def mark(name: str) -> str:

@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks import documents
+from benchmarks.documents import Row
 from benchmarks.statistics import Distribution, Estimate, distribution, ratio
 from benchmarks.stream_metrics import Errors, Measured
 from benchmarks.traces import Trace
@@ -16,11 +18,8 @@ from samples import SAMPLE_RATE
 
 _PACKAGES = ("numpy", "torch", "fairseq2", "omnilingual-asr")
 
-Row = dict[str, Any]
-
-# What is between these in the README comes from the committed result lines.
-BEGIN = "<!-- begin: benchmarks/results/streaming.jsonl -->"
-END = "<!-- end -->"
+# What the README's table comes from.
+RESULTS = "streaming.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,10 +332,8 @@ def look_up(rows: Sequence[Row], goal: Goal) -> Any:
 
 
 def fill(document: str, rows: Sequence[Row]) -> str:
-    """Put the comparison with the goals between a document's markers."""
-    before, rest = document.split(BEGIN, 1)
-    _, after = rest.split(END, 1)
-    return f"{before}{BEGIN}\n{goals_table(rows)}\n{END}{after}"
+    """Put the comparison with the goals into the place that a document has for it."""
+    return documents.fill(document, RESULTS, goals_table(rows))
 
 
 def goals_table(rows: Sequence[Row]) -> str:
@@ -394,11 +391,6 @@ def _short(value: float | None) -> str:
 
 def _percent(row: Row | None) -> str:
     return "" if row is None else f"{100 * row['value']:.1f}"
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Read result lines."""
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:

@@ -5,8 +5,8 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,23 +144,20 @@ async def _chunks(options: argparse.Namespace) -> AsyncIterator[bytes]:
                 yield chunk
 
 
-class stopped_by_user:  # reads as what it does: with stopped_by_user(...)
+@contextmanager
+def stopped_by_user(microphone: Microphone) -> Iterator[None]:
     """Let Ctrl-C stop the microphone, and the rest come to its end."""
-
-    def __init__(self, microphone: Microphone) -> None:
-        self._microphone = microphone
-
-    def __enter__(self) -> None:
-        print("Listening; Ctrl-C ends it.", file=sys.stderr)
-        # Windows has no such handlers; there Ctrl-C ends the client at once.
-        with suppress(NotImplementedError):
-            asyncio.get_running_loop().add_signal_handler(
-                signal.SIGINT, self._microphone.stop
-            )
-
-    def __exit__(self, *_: object) -> None:
-        with suppress(NotImplementedError):  # as above
-            asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+    print("Listening; Ctrl-C ends it.", file=sys.stderr)
+    loop = asyncio.get_running_loop()
+    try:
+        loop.add_signal_handler(signal.SIGINT, microphone.stop)
+    except NotImplementedError:  # Windows: there Ctrl-C ends the client at once
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
 
 
 async def _show(socket: ClientConnection, times: _Times) -> None:

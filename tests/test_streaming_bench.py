@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import real_time, stream_report, streaming, trace_files
+from benchmarks import documents, real_time, stream_report, streaming, trace_files
 from benchmarks.policies import SessionPolicy
 from benchmarks.simulation import Simulation
 from benchmarks.stream_report import GOALS, goals_table
@@ -18,7 +18,7 @@ from model import ASRModel
 from tests.serving import ROOT
 from vad_model import SileroVad
 
-RESULTS = ROOT / "benchmarks" / "results" / "streaming.jsonl"
+RESULTS = documents.RESULTS / stream_report.RESULTS
 SETUPS = ("captions", "captions, client commits", "seed", "whisper_streaming")
 
 
@@ -48,7 +48,7 @@ def numbers(value: object) -> list[float]:
 class TestQuickRun:
     def test_it_measures_every_setup(self, output: Path) -> None:
         """With finite figures, and the commit and the machine they come from."""
-        rows = stream_report.read_rows(output / "rows.jsonl")
+        rows = documents.read_rows(output / "rows.jsonl")
 
         assert [row["setup"] for row in rows] == list(SETUPS)
         for row in rows:
@@ -59,20 +59,20 @@ class TestQuickRun:
 
     def test_committed_text_never_changes(self, output: Path) -> None:
         """Before an utterance's final."""
-        ours = stream_report.read_rows(output / "rows.jsonl")[:2]
+        ours = documents.read_rows(output / "rows.jsonl")[:2]
 
         assert [row["violations"] for row in ours] == [0, 0]
 
     def test_words_are_committed_while_people_speak(self, output: Path) -> None:
         """And what is committed is what is heard offline, but for a word."""
-        row = stream_report.read_rows(output / "rows.jsonl")[0]
+        row = documents.read_rows(output / "rows.jsonl")[0]
 
         assert row["committed_before_final"]["value"] > 0.6
         assert row["wer_final_gap"]["value"] == 0
 
     def test_every_request_for_a_final_is_answered(self, output: Path) -> None:
         """Once for each utterance."""
-        row = stream_report.read_rows(output / "rows.jsonl")[1]
+        row = documents.read_rows(output / "rows.jsonl")[1]
 
         assert row["flush_to_final_ms"]["n"] == row["n_utterances"]
 
@@ -177,7 +177,7 @@ class TestReport:
         """Latency by latency, with the sign of the difference."""
         keys = ("first_partial_s", "first_seen_s", "committed_s", "endpoint_s")
 
-        def row(driver: str, value: float) -> stream_report.Row:
+        def row(driver: str, value: float) -> documents.Row:
             spread = {"p50": value, "p95": 2 * value}
             head = {"suite": "S1", "setup": "captions", "driver": driver}
             return {**head, **dict.fromkeys(keys, spread)}
@@ -193,7 +193,7 @@ class TestReport:
     def test_the_readme_has_the_committed_figures(self) -> None:
         """To the digit."""
         readme = (ROOT / "README.md").read_text("utf-8")
-        rows = stream_report.read_rows(RESULTS)
+        rows = documents.read_rows(RESULTS)
 
         assert stream_report.fill(readme, rows) == readme
         assert all(not row["commit"].endswith("+") for row in rows)

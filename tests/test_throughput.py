@@ -105,7 +105,7 @@ class TestTables:
     @pytest.mark.parametrize("name", TABLES)
     def test_documents_have_the_committed_figures(self, name: str) -> None:
         """To the digit, in some document or other."""
-        rows = documents.read_rows(name)
+        rows = documents.read_rows(documents.RESULTS / name)
         table = TABLES[name](rows)
         texts = [path.read_text("utf-8") for path in DOCUMENTS]
         having = [text for text in texts if documents.mark(name) in text]
