@@ -80,6 +80,12 @@ build run --isolation chroot \
       sleep 1
     done
     echo "health check: ready"
+    python -c "
+import sys, urllib.request
+page = urllib.request.Request(sys.argv[1], headers={\"Accept\": \"text/html\"})
+assert b\"<html\" in urllib.request.urlopen(page).read()
+" "http://127.0.0.1:$PORT/"
+    echo "page: served"
     heard=$(python test_streaming.py rest --port "$PORT" --file /mnt/audio.flac)
     echo "$heard"
     kill -TERM $server
