@@ -3,13 +3,17 @@
 import asyncio
 import base64
 import logging
+import string
 import time
 from collections.abc import Iterator
+from random import Random
 from typing import Any
 
 import httpx
 import pytest
 import websockets
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
 from openai import AsyncOpenAI, OpenAI
 from websockets.sync.client import connect
 
@@ -22,6 +26,9 @@ from tests.test_realtime_conformance import FOUR
 from tests.test_server import settings
 
 KEYS = "ann:sesame"
+_LETTERS = string.ascii_letters + string.digits + "-_."
+# A novel: nothing makes it fit into a key.
+LONG = Random(0).randbytes(MAX_LENGTH).hex()
 HEADERS = {"authorization": "Bearer sesame"}
 SESSION: Any = {
     "type": "transcription",
@@ -181,11 +188,7 @@ class TestLimits:
                 "session.audio.input.format.type",
             ),
             (
-                {
-                    "session": {
-                        "audio": {"input": {"transcription": {"model": 3000 * "x"}}}
-                    }
-                },
+                {"session": {"audio": {"input": {"transcription": {"model": LONG}}}}},
                 "session",
             ),
         ],
@@ -238,25 +241,60 @@ class TestKeys:
                 forged = b"ek_" + b".".join(each.rstrip(b"=") for each in written)
                 assert self.KEYS.read(forged, now=0) is None
 
-    @pytest.mark.parametrize(
-        "key",
-        [
-            b"",
-            b"ek_",
-            b"ek_.",
-            b"ek_..",
-            b"ek_%.%",
-            b"ek_\xff.\xff",
-            b"sk_x.y",
-            b"ek_" * 999,
-        ],
-    )
-    def test_nonsense_is_none(self, key: bytes) -> None:
-        """And no error."""
+    @given(st.binary() | st.text(_LETTERS).map(str.encode))
+    @example(b"")
+    @example(b".")
+    @example(b"..")
+    @example(b".eJw.eJw")
+    @example(b"%.%")
+    @example(b"\xff.\xff")
+    @example(b"x" * MAX_LENGTH)
+    def test_nonsense_is_none(self, nonsense: bytes) -> None:
+        """And no error, with the prefix of a key or without."""
+        assert self.KEYS.read(nonsense, now=0) is None
+        assert self.KEYS.read(b"ek_" + nonsense, now=0) is None
+
+    @pytest.mark.parametrize("holder", ["ann", "ann" * 40])
+    def test_a_key_has_one_spelling(self, holder: str) -> None:
+        """Short or compressed: none with other last bits, padding or stray letters."""
+        key = self.KEYS.make(Grant(holder, 100, {}))
+
+        for letter in _LETTERS + "=%":
+            other = key[:-1] + letter
+            assert (self.KEYS.read(other.encode(), now=0) is None) == (other != key)
+            assert self.KEYS.read((key + letter).encode(), now=0) is None
+        for end in range(len(key)):
+            assert self.KEYS.read(key[:end].encode(), now=0) is None
+
+    @given(st.data())
+    def test_what_is_changed_opens_nothing(self, data: st.DataObject) -> None:
+        """Wherever it is, and whatever is put there."""
+        key = self.KEYS.make(Grant("ann", 100, SESSION)).encode()
+        start = data.draw(st.integers(0, len(key)))
+        end = data.draw(st.integers(start, len(key)))
+        other = key[:start] + data.draw(st.binary()) + key[end:]
+
+        assert (self.KEYS.read(other, now=0) is None) == (other != key)
+
+    def test_only_who_has_the_secret_makes_them(self) -> None:
+        """Whatever a key says."""
+        key = EphemeralKeys(b"guessed").make(Grant("ann", 100, SESSION)).encode()
+
         assert self.KEYS.read(key, now=0) is None
+
+    @given(st.recursive(st.none() | st.text() | st.integers(), st.lists))
+    def test_what_is_asked_for_comes_back(self, value: object) -> None:
+        """In any script, also what UTF-8 cannot have."""
+        grant = Grant("ann", 100, {"\ud800": value})
+
+        try:
+            key = self.KEYS.make(grant)
+        except GrantTooLong:
+            assume(False)
+        assert self.KEYS.read(key.encode(), now=0) == grant
 
     def test_a_key_has_room_for_what_clients_ask_for(self) -> None:
         """And for no novel."""
         assert len(self.KEYS.make(Grant("ann", 2**31, SESSION))) < MAX_LENGTH / 2
         with pytest.raises(GrantTooLong):
-            self.KEYS.make(Grant("ann", 2**31, {"include": ["x" * 2000]}))
+            self.KEYS.make(Grant("ann", 2**31, {"include": [LONG]}))
