@@ -1,10 +1,10 @@
 """Live streams at the real server, with the bundled model, over real sockets."""
 
+import io
 import json
 import signal
 import threading
 import time
-import warnings
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import soundfile
 from av import AudioFrame, AudioResampler
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
@@ -38,10 +39,6 @@ from tests.live_client import (
 )
 from tests.serving import ServerProcess, app_in_thread, server_process, wait_for
 from tests.test_server import settings
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)
-    import audioop
 
 CHUNK = 3_200  # 100 ms
 
@@ -148,6 +145,9 @@ class TestOriginalClients:
         assert code == 1000
 
 
+_SUBTYPES = {"s16le": "PCM_16", "f32le": "FLOAT", "mulaw": "ULAW", "alaw": "ALAW"}
+
+
 def encoded(samples: Samples, encoding: str, rate: int) -> bytes:
     """Resample and encode by other means than the server's."""
     resampler = AudioResampler("flt", "mono", rate)
@@ -155,13 +155,16 @@ def encoded(samples: Samples, encoding: str, rate: int) -> bytes:
     frame.sample_rate = SAMPLE_RATE
     parts = [*resampler.resample(frame), *resampler.resample(None)]
     resampled = np.concatenate([part.to_ndarray().reshape(-1) for part in parts])
-    if encoding == "f32le":
-        return bytes(resampled.astype("<f4").tobytes())
-    integers: bytes = (np.clip(resampled, -1, 1) * 32_767).astype("<i2").tobytes()
-    if encoding == "s16le":
-        return integers
-    law = audioop.lin2ulaw if encoding == "mulaw" else audioop.lin2alaw
-    return bytes(law(integers, 2))
+    file = io.BytesIO()
+    soundfile.write(
+        file,
+        resampled,
+        rate,
+        format="RAW",
+        subtype=_SUBTYPES[encoding],
+        endian="LITTLE",
+    )
+    return file.getvalue()
 
 
 class TestAudio:
