@@ -7,7 +7,7 @@ import * as api from './api.js';
 import { Captions } from './captions.js';
 import { askForKey, withKey } from './key.js';
 import { LevelMeter } from './level.js';
-import { Microphone } from './microphone.js';
+import { Microphone, MicrophoneError } from './microphone.js';
 import { tell, untell } from './notices.js';
 import { LiveStream } from './stream.js';
 import * as subtitles from './subtitles.js';
@@ -25,6 +25,7 @@ const MICROPHONE = {
   missing: 'No microphone was found. Plug one in, or choose one in the system’s sound settings, then press Start again.',
   'in-use': 'The microphone cannot be opened: another program may be using it. Close that program, then press ' +
     'Start again.',
+  gone: 'The microphone is gone. Plug it in again, then press Start.',
   failed: 'The microphone cannot be opened.',
 };
 
@@ -38,6 +39,8 @@ const CONNECTION = {
 };
 
 const BACK_MS = 4_000;
+// Longer than the last words usually take: then people are told, and may stop waiting.
+const PATIENT_MS = 5_000;
 
 const button = document.getElementById('listen');
 const time = document.getElementById('clock');
@@ -54,6 +57,7 @@ export class LiveView {
   #listened = 0; // seconds of earlier sessions
   #heard = 0; // seconds of this one
   #wakeLock = null;
+  #patience = null;
   #waiting = false;
   #lost = 0;
   #unsaved = false;
@@ -83,7 +87,7 @@ export class LiveView {
 
   async #start() {
     this.#enter('starting');
-    ['microphone', 'key', 'connection', 'lost'].forEach(untell);
+    ['microphone', 'key', 'connection', 'lost', 'unanswered'].forEach(untell);
     const early = []; // what is heard before there is a stream
     let take = (samples) => early.push(samples);
     try {
@@ -94,12 +98,10 @@ export class LiveView {
           take(samples);
           this.#tick();
         },
-        onLost: () => {
-          tell('microphone', 'The microphone is gone. Plug it in again, then press Start.');
-          this.#stop();
-        },
+        onLost: () => this.#state === 'listening' && this.#loseMicrophone(),
       });
       await this.#check();
+      if (this.#microphone.gone) throw new MicrophoneError('gone');
     } catch (error) {
       await this.#notStarted(error);
       return;
@@ -121,9 +123,13 @@ export class LiveView {
     }
   }
 
+  #loseMicrophone() {
+    tell('microphone', MICROPHONE.gone);
+    this.#stop();
+  }
+
   async #notStarted(error) {
-    await this.#microphone?.close();
-    this.#microphone = null;
+    await this.#closeMicrophone();
     if (error.status === 401) this.#missKey();
     else tell('microphone', MICROPHONE[error.why] ?? error.message);
     this.#enter('idle');
@@ -136,14 +142,31 @@ export class LiveView {
   }
 
   async #stop() {
+    const stream = this.#stream;
     this.#enter('finishing');
-    await this.#microphone.close();
+    this.#patience = setTimeout(() => this.#offerToLeave(), PATIENT_MS);
+    await this.#closeMicrophone();
+    stream.end(); // nobody minds if it is over by now
+  }
+
+  async #closeMicrophone() {
+    const microphone = this.#microphone;
     this.#microphone = null;
+    await microphone?.close();
     this.#meter.clear();
-    this.#stream.end();
+  }
+
+  #offerToLeave() {
+    tell('finishing', 'The last words are still being waited for.', {
+      kind: 'info',
+      stays: true,
+      action: { label: 'Do not wait', run: () => this.#stream?.abandon() },
+    });
   }
 
   #over() {
+    clearTimeout(this.#patience);
+    untell('finishing');
     this.#stream = null;
     this.#captions.giveUp();
     this.#listened += this.#heard;
@@ -180,6 +203,7 @@ export class LiveView {
         this.#captions.gap(`(not transcribed: ${message})`);
       },
       waiting: (state) => this.#wait(state),
+      unanswered: () => tell('unanswered', 'The server did not send the last words. What it sent before is here.'),
       over: () => this.#over(),
     });
   }
@@ -210,9 +234,7 @@ export class LiveView {
 
   async #giveUp() {
     this.#missKey();
-    await this.#microphone?.close();
-    this.#microphone = null;
-    this.#meter.clear();
+    await this.#closeMicrophone();
     this.#stream?.abandon();
   }
 

@@ -18,6 +18,9 @@ const CONSTRAINTS = {
 // The server takes up to this; sound cards of studios have more.
 const MAX_SAMPLE_RATE = 48_000;
 
+// Nobody waits longer for a browser that does not answer.
+const CLOSE_WITHIN_MS = 500;
+
 const WHY = {
   NotAllowedError: 'refused',
   SecurityError: 'refused',
@@ -27,7 +30,7 @@ const WHY = {
   AbortError: 'in-use',
 };
 
-/** `why`: insecure, unsupported, refused, missing, in-use or failed. */
+/** `why`: insecure, unsupported, refused, missing, in-use, gone or failed. */
 export class MicrophoneError extends Error {
   constructor(why, cause) {
     super(why, { cause });
@@ -77,7 +80,11 @@ export class Microphone {
       };
     });
     const [track] = stream.getAudioTracks();
-    track.onended = onLost;
+    this.gone = false;
+    track.onended = () => {
+      this.gone = true;
+      onLost();
+    };
     // Phones interrupt sound for a call, and some do not resume by themselves.
     context.onstatechange = () => {
       if (context.state === 'interrupted' || context.state === 'suspended') context.resume();
@@ -86,17 +93,21 @@ export class Microphone {
     context.createMediaStreamSource(stream).connect(this.node).connect(context.destination);
   }
 
-  /** Stop listening; what was heard is handed on before this returns. */
+  /** Stop listening; what was heard is handed on before this returns, within limits. */
   async close() {
     this.stream.getTracks().forEach((track) => {
       track.onended = null;
       track.stop();
     });
     this.node.port.postMessage('end');
-    await Promise.race([this.ended, new Promise((resolve) => setTimeout(resolve, 500))]);
+    await within(CLOSE_WITHIN_MS, this.ended);
     this.context.onstatechange = null;
-    await this.context.close();
+    await within(CLOSE_WITHIN_MS, this.context.close());
   }
+}
+
+function within(ms, work) {
+  return Promise.race([work, new Promise((resolve) => setTimeout(resolve, ms))]);
 }
 
 function makeContext() {

@@ -27,7 +27,6 @@ export function watchStatus() {
   };
   document.addEventListener('visibilitychange', look);
   look();
-  return look;
 }
 
 async function show() {

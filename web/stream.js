@@ -20,6 +20,8 @@ const BEFORE_SPEECH_S = 2;
 const AHEAD_S = 2;
 // A connection that takes nothing for so long is dead, although nobody has said so.
 const STALLED_MS = 10_000;
+// A server that has been told the end, and says nothing for so long, has nothing to say.
+const ANSWER_WITHIN_MS = 60_000;
 const PUMP_MS = 100;
 
 const FIRST_PAUSE_MS = 500;
@@ -43,6 +45,7 @@ export class LiveStream {
   #reason = null;
   #leastBuffered = 0;
   #drainedAt = 0;
+  #heardAt = 0;
 
   /**
    * @param {object} options `sampleRate`, and `language` (a tag, or null).
@@ -53,6 +56,7 @@ export class LiveStream {
    *   lost(seconds): audio that nobody will hear;
    *   failed(message): an utterance has no text;
    *   waiting({why, message, pauseMs}): why: busy, loading, key, gone or server;
+   *   unanswered(): the server was told the end, and says no more; `over` follows;
    *   over(): there is no more.
    */
   constructor(options, listener) {
@@ -143,6 +147,7 @@ export class LiveStream {
   // --- what the server says ---
 
   #receive(message) {
+    this.#heardAt = performance.now();
     if (message.type === 'ready') this.#begin();
     else if (message.type === 'error') this.#complain(message);
     else if (message.is_final) this.#finish();
@@ -152,6 +157,7 @@ export class LiveStream {
   /** The last message of a session, which the server may have ended before we did. */
   #finish() {
     if (this.#toldEnd) this.abandon();
+    else this.#closed(true);
   }
 
   #begin() {
@@ -213,9 +219,14 @@ export class LiveStream {
     }
     if (this.#lastAudio && !this.#backlog.unsent && !this.#toldEnd) {
       this.#toldEnd = true;
+      this.#heardAt = performance.now();
       this.#send({ type: 'end' });
     }
     if (this.#stalled()) this.#closed(true);
+    else if (this.#toldEnd && performance.now() - this.#heardAt > ANSWER_WITHIN_MS) {
+      this.#listener.unanswered();
+      this.abandon();
+    }
   }
 
   #stalled() {

@@ -15,14 +15,8 @@ from tests.web.visit import Visit
 
 PATH = "/v1/audio/transcriptions"
 
-# Notes every text that an element has had.
-_RECORD = """
-node => {
-  window.seen = [];
-  new MutationObserver(() => window.seen.push(node.textContent))
-    .observe(node, { childList: true, characterData: true, subtree: true });
-}
-"""
+# Bytes a second, of which the recording takes some.
+_SLOW = 250_000
 
 
 def words_of(visit: Visit) -> list[str]:
@@ -64,16 +58,23 @@ class TestTranscript:
         visit.shows("#job-name", "dropped.wav")
 
     def test_progress_is_told(self, visit: Visit, clip: Path) -> None:
-        """First of the upload, then of the transcription."""
-        visit["#progress-text"].evaluate(_RECORD)
+        """First of the upload, here over a slow line, then of the transcription."""
+        debugger = visit.page.context.new_cdp_session(visit.page)
+        line = {"offline": False, "latency": 0, "downloadThroughput": -1}
+        debugger.send(
+            "Network.emulateNetworkConditions", {**line, "uploadThroughput": _SLOW}
+        )
+        visit.note("told", "#progress-text", "node.textContent", childList=True)
 
         visit.transcribe(clip)
 
-        seen = visit.page.evaluate("window.seen")
-        assert any(re.match(r"Uploading: \d+ %", text) for text in seen) or any(
-            text == "Transcribing…" for text in seen
-        )
-        assert any(re.match(r"Transcribing: 0:0\d of 0:0\d", text) for text in seen)
+        told = visit.noted("told")
+        shares = [int(text.split()[1]) for text in told if text.startswith("Uploading")]
+        assert shares == sorted(shares)
+        assert len({share for share in shares if 0 < share < 100}) > 1
+        sent = told.index("Transcribing…")
+        assert not any(text.startswith("Uploading") for text in told[sent:])
+        assert any(re.match(r"Transcribing: 0:0\d of 0:0\d", text) for text in told)
 
     def test_it_can_be_taken_away(
         self, visit: Visit, clip: Path, demo_server: ServerProcess
@@ -134,36 +135,30 @@ class TestPlaying:
     def test_a_click_on_a_word_plays_it(self, visit: Visit, clip: Path) -> None:
         """And while it is spoken it is marked."""
         visit.transcribe(clip)
+        visit.note_marks()
+        visit["#audio"].evaluate(
+            """audio => audio.addEventListener("playing", () => {
+              window.began ??= audio.currentTime;
+            })"""
+        )
 
         visit["#words .word"].nth(4).click()
-        expect(visit["#play"]).to_have_text("Pause")
-        expect(visit["#words .word.spoken"]).to_have_text("five")
+        visit.until(lambda: visit.page.evaluate("window.began") is not None)
         visit["#play"].click()
 
-        start = visit.audio("currentTime")
-        assert 2.0 < start < 4.0
+        assert visit.noted("marked")[0] == "five"
+        assert 2.0 < visit.page.evaluate("window.began") < 4.0
 
     def test_the_mark_goes_from_word_to_word(self, visit: Visit, clip: Path) -> None:
         """Until the end."""
         visit.transcribe(clip)
-        visit["#words"].evaluate(
-            """box => {
-              window.marked = [];
-              new MutationObserver((changes) => {
-                for (const { target } of changes) {
-                  if (target.classList.contains("spoken")) {
-                    window.marked.push(target.textContent);
-                  }
-                }
-              }).observe(box, { attributes: true, subtree: true });
-            }"""
-        )
+        visit.note_marks()
 
         visit["#speed"].select_option("2")
         visit["#play"].click()
         expect(visit["#play"]).to_have_text("Play")
 
-        assert visit.page.evaluate("window.marked") == SAID
+        assert visit.noted("marked") == SAID
         assert visit.audio("ended")
 
     def test_what_the_browser_cannot_play_is_transcribed_all_the_same(

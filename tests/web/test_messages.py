@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Playwright, Request, expect
+from playwright.sync_api import Browser, Playwright, Request, Route, expect
 
 from config import Settings
 from model import ASRModel
@@ -66,6 +66,47 @@ class TestMicrophone:
 
             visit.tells("microphone", "only over HTTPS or from this computer itself")
 
+    # Hands the microphone to the test, which can pull it out as a person would.
+    PULLED = """
+    const { mediaDevices } = navigator;
+    const open = mediaDevices.getUserMedia.bind(mediaDevices);
+    mediaDevices.getUserMedia = async (wanted) => {
+      const stream = await open(wanted);
+      const [track] = stream.getAudioTracks();
+      window.pull = () => track.dispatchEvent(new Event("ended"));
+      return stream;
+    };
+    """
+
+    def test_and_that_it_was_pulled_out(self, visit: Visit) -> None:
+        """What was said until then is transcribed."""
+        visit.page.add_init_script(self.PULLED)
+        visit.page.reload()
+        visit.listen()
+        visit["#captions .utterance"].first.wait_for()
+
+        visit.page.evaluate("pull()")
+
+        visit.tells("microphone", "The microphone is gone.")
+        visit.shows("#listen", "Start")
+        assert visit.said()
+
+    def test_also_if_that_was_before_anything_was_heard(self, visit: Visit) -> None:
+        """While the server is asked whether it is there."""
+        visit.page.add_init_script(self.PULLED)
+        visit.page.reload()
+        held: list[Route] = []
+        visit.page.route("**/v1/models", lambda route: held.append(route))
+        visit["#listen"].click()
+        visit.until(lambda: bool(held))
+
+        visit.page.evaluate("pull()")
+        for route in held:
+            route.continue_()
+
+        visit.tells("microphone", "The microphone is gone.")
+        visit.shows("#listen", "Start")
+
 
 class TestServer:
     def test_a_busy_server_is_waited_for(
@@ -81,10 +122,14 @@ class TestServer:
             expect(first["#status-streams"]).to_have_text("1")
             second["#listen"].click()
             second.tells("connection", "no room for another listener")
+            # It does so by itself, too, so that there is nothing to press in the end.
+            tried = len(second.sockets)
+            second.press("Try now")
+            second.until(lambda: len(second.sockets) > tried)
             first.stop()
 
-            second.press("Try now")
             second.tells_nothing("connection")
+            second.shows("#listen", "Stop")
             second.stop()
 
     def test_so_it_is_for_recordings(self, browser: Browser, clip: Path) -> None:

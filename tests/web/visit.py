@@ -7,7 +7,8 @@ asked nobody but its own server for anything, and thrown no error that nobody ca
 import contextlib
 import re
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,10 @@ PATIENCE_MS = 60_000
 expect.set_options(timeout=PATIENCE_MS)
 
 # How often, and for how long, speech is listened to.
-_TRIES = 4
+_TRIES = 2
 _TRY_MS = 20_000
+# How often what Python knows is looked at; meanwhile it is told of the browser.
+_LOOK_MS = 20
 
 # Told by the browser of whatever a policy kept the page from.
 _WATCH = """
@@ -93,12 +96,13 @@ class Visit:
         self.console: list[str] = []
         self.errors: list[str] = []
         self.requests: list[str] = []
+        self.sockets: list[str] = []
         page.set_default_timeout(PATIENCE_MS)
         page.add_init_script(_WATCH)
         page.on("console", self._note)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("request", self._note_request)
-        page.on("websocket", lambda socket: self.requests.append(socket.url))
+        page.on("websocket", lambda socket: self.sockets.append(socket.url))
         page.goto(url)
 
     def _note(self, message: ConsoleMessage) -> None:
@@ -154,6 +158,13 @@ class Visit:
 
     # --- what they see ---
 
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until something holds that the browser tells of by and by."""
+        deadline = time.monotonic() + PATIENCE_MS / 1000
+        while not condition():
+            assert time.monotonic() < deadline, "it never came to that"
+            self.page.wait_for_timeout(_LOOK_MS)
+
     def shows(self, selector: str, text: str | re.Pattern[str]) -> None:
         """Wait until a part of the page has a text."""
         expect(self[selector]).to_have_text(text)
@@ -189,6 +200,36 @@ class Visit:
             self[selector].click()
         return event.value.suggested_filename, event.value.path().read_text()
 
+    def note(self, name: str, selector: str, told: str, **kinds: bool) -> None:
+        """Have the page note, under a name, what an element goes through.
+
+        Some of it lasts for a moment, which who looks now and then may miss.
+
+        Args:
+            told: An expression of what to note of `node`, whatever changed.
+            kinds: What to watch, as MutationObserver has it.
+        """
+        self[selector].evaluate(
+            f"""(element, [name, kinds]) => {{
+              const noted = (window.noted ??= {{}})[name] = [];
+              new MutationObserver((changes) => {{
+                for (const {{ target: node }} of changes) noted.push({told});
+              }}).observe(element, kinds);
+            }}""",
+            [name, kinds],
+        )
+
+    def note_marks(self) -> None:
+        """Have the page note, as `marked`, which words are marked while it plays."""
+        marked = "node.classList.contains('spoken') ? node.textContent : null"
+        self.note("marked", "#words", marked, attributes=True, subtree=True)
+
+    def noted(self, name: str) -> list[Any]:
+        """Return what the page has noted under a name, as it came."""
+        found = self.page.evaluate("name => window.noted[name]", name)
+        assert isinstance(found, list)
+        return [value for value in found if value is not None]
+
     # --- what must not be ---
 
     def check(self) -> None:
@@ -197,7 +238,8 @@ class Visit:
         assert not refused, refused
         assert not self.errors, self.errors
         origin = self.url.split("://")[1].split("/")[0]
-        places = [address for address in self.requests if "://" in address]
+        asked = [*self.requests, *self.sockets]
+        places = [address for address in asked if "://" in address]
         strangers = [
             address
             for address in places
