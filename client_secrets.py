@@ -5,8 +5,8 @@ import time
 from typing import Any
 
 from fastapi import FastAPI, Request
-from pydantic import ValidationError
 
+import json_bodies
 import openapi
 import schemas
 from ephemeral import EphemeralKeys, Grant, GrantTooLong
@@ -39,7 +39,8 @@ def add_routes(app: FastAPI, keys: EphemeralKeys) -> None:
     )
     async def client_secrets(request: Request) -> schemas.ClientSecret:
         """Make a key that opens Realtime sessions for some minutes."""
-        asked = _parse(await _body(request))
+        body = await json_bodies.read(request, max_bytes=_MAX_BODY_BYTES)
+        asked = json_bodies.parse(body or b"{}", schemas.KeyRequest)
         config = _config(asked.session)
         grant = Grant(
             holder=request.scope.get("api_key_name"),
@@ -58,30 +59,6 @@ def add_routes(app: FastAPI, keys: EphemeralKeys) -> None:
         return schemas.ClientSecret(
             value=value, expires_at=grant.expires_at, session=session.general_form()
         )
-
-
-async def _body(request: Request) -> bytes:
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > _MAX_BODY_BYTES:
-            raise BadRequest(
-                f"The body is longer than {_MAX_BODY_BYTES} bytes.",
-                code="body_too_large",
-                status=413,
-            )
-    return body
-
-
-def _parse(body: bytes) -> schemas.KeyRequest:
-    try:
-        return schemas.KeyRequest.model_validate_json(body or b"{}")
-    except ValidationError as error:
-        detail = error.errors(include_url=False)[0]
-        param = ".".join(map(str, detail["loc"])) or None
-        raise BadRequest(
-            f"{param or 'The body'}: {detail['msg']}.", param=param
-        ) from None
 
 
 def _config(session: dict[str, Any]) -> SessionConfig:

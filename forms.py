@@ -69,19 +69,38 @@ class BodyLimit:
     """Count a request's body while it arrives, and stop it at a limit.
 
     Announced lengths are not to be relied upon: some clients announce none.
+
+    Args:
+        refusal: Raised once there is more.
     """
 
-    def __init__(self, receive: Receive, max_bytes: int) -> None:
+    def __init__(
+        self, receive: Receive, max_bytes: int, *, refusal: BadRequest
+    ) -> None:
         self._receive = receive
         self._max_bytes = max_bytes
+        self._refusal = refusal
         self._n_bytes = 0
 
     async def __call__(self) -> MutableMapping[str, Any]:
         message = await self._receive()
         self._n_bytes += len(message.get("body", b""))
         if self._n_bytes > self._max_bytes:
-            raise too_large(self._max_bytes)
+            raise self._refusal
         return message
+
+
+def limited(request: Request, max_bytes: int, *, refusal: BadRequest) -> Request:
+    """Return the same request, whose body raises `refusal` beyond a limit.
+
+    Raises:
+        BadRequest: `refusal`, if the client announces so much.
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > max_bytes:
+        raise refusal
+    limit = BodyLimit(request.receive, max_bytes, refusal=refusal)
+    return Request(request.scope, limit)
 
 
 def too_large(max_bytes: int) -> BadRequest:
@@ -106,9 +125,7 @@ async def read_form(
     Raises:
         BadRequest: It is no such form, or it is too large.
     """
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > max_bytes:
-        raise too_large(max_bytes)
+    within = limited(request, max_bytes, refusal=too_large(max_bytes))
     content_type = request.headers.get("content-type", "")
     if not content_type.lower().startswith("multipart/form-data"):
         raise BadRequest(
@@ -117,9 +134,8 @@ async def read_form(
             param="file",
             code="invalid_content_type",
         )
-    limited = Request(request.scope, BodyLimit(request.receive, max_bytes))
     try:
-        return await limited.form(
+        return await within.form(
             max_files=_MAX_PARTS, max_fields=_MAX_PARTS, max_part_size=max_field_bytes
         )
     except (HTTPException, MultiPartException, KeyError, ValueError) as error:

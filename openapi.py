@@ -192,6 +192,9 @@ TRANSCRIPTION_ERRORS = errors(
     )
 )
 CLIENT_SECRET_ERRORS = errors("invalid_value", "invalid_api_key", "body_too_large")
+SUBTITLE_ERRORS = errors(
+    "invalid_value", "invalid_api_key", "body_too_large", "overloaded"
+)
 TRANSLATION_ERRORS = errors("translation_not_supported", "invalid_api_key")
 
 # --- transcriptions -------------------------------------------------------------
@@ -371,6 +374,60 @@ FORM: Json = {
     }
 }
 
+# --- subtitles of words ---------------------------------------------------------
+
+SUBTITLE_REQUEST: Json = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": _schema(schemas.SubtitleRequest),
+                "examples": {
+                    "words": {
+                        "value": {
+                            "words": [
+                                {"word": "forty", "start": 0.11, "end": 0.38},
+                                {"word": "five", "start": 0.42, "end": 0.74},
+                            ],
+                            "format": "srt",
+                        }
+                    },
+                    "characters": {
+                        "summary": "Of a script without spaces",
+                        "value": {
+                            "words": [
+                                {"word": "四", "start": 0.1, "end": 0.3},
+                                {
+                                    "word": "五",
+                                    "start": 0.3,
+                                    "end": 0.5,
+                                    "space_before": False,
+                                },
+                            ],
+                            "duration": 0.9,
+                            "format": "vtt",
+                        },
+                    },
+                },
+            }
+        },
+    }
+}
+SUBTITLES: Json = {
+    "description": "The subtitles: at most two lines of 42 columns and 7 s each, as "
+    "`response_format` `srt` and `vtt` have them.",
+    "content": {
+        "application/x-subrip": {
+            "schema": {"type": "string"},
+            "example": "1\n00:00:00,110 --> 00:00:01,240\nforty five\n\n",
+        },
+        "text/vtt": {
+            "schema": {"type": "string"},
+            "example": "WEBVTT\n\n00:00:00.100 --> 00:00:00.820\n四五\n\n",
+        },
+    },
+}
+
 # --- keys for web pages ---------------------------------------------------------
 
 _SESSION: Json = {
@@ -521,6 +578,7 @@ def _complete(document: Json, *, asks_for_keys: bool) -> None:
         _schemas_of(
             schemas.ErrorResponse,
             schemas.KeyRequest,
+            schemas.SubtitleRequest,
             schemas.TextDelta,
             schemas.TextDone,
         )

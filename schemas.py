@@ -6,9 +6,10 @@ its SDKs keep them. Seconds are rounded to a millisecond.
 """
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
 import languages
 from ctc import Token, Word
@@ -149,6 +150,42 @@ class ClientSecret(BaseModel):
     value: str = Field(description="Sent in place of an API key.")
     expires_at: int = Field(description="Unix time.")
     session: dict[str, Any] = Field(description="What sessions begin with.")
+
+
+# SubRip has two digits for hours.
+_MAX_SUBTITLE_S = 100 * 60 * 60
+
+SubtitleSeconds = Annotated[float, Field(ge=0, lt=_MAX_SUBTITLE_S, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, slots=True, config=ConfigDict(strict=True, extra="ignore"))
+class SubtitleWord:
+    """A word, or a character of a script without spaces, and its time.
+
+    A dataclass, because hours of them come at once and models take much memory.
+    """
+
+    word: Annotated[str, Field(min_length=1, max_length=1000)]
+    start: Annotated[SubtitleSeconds, Field(description="In seconds.")]
+    end: Annotated[SubtitleSeconds, Field(description="Not before `start`.")]
+    space_before: Annotated[
+        bool,
+        Field(description="Whether a space stands between it and the word before."),
+    ] = True
+
+
+class SubtitleRequest(BaseModel):
+    """What subtitles are made of."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    words: list[SubtitleWord] = Field(
+        description="In the order of their starts, as `verbose_json` has them."
+    )
+    format: Literal["srt", "vtt"]
+    duration: SubtitleSeconds | None = Field(
+        None, description="Where the recording ends: no subtitle stays longer."
+    )
 
 
 class TokenUsage(BaseModel):

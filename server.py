@@ -26,6 +26,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 
 import client_secrets
 import languages
@@ -34,6 +35,7 @@ import openapi
 import page
 import realtime_route
 import schemas
+import subtitle_route
 import transcriptions
 from auth import ApiKeyGate
 from config import Settings, describe_errors
@@ -51,7 +53,7 @@ from errors import (
     refusal_response,
 )
 from forms import BadRequest
-from journal import Journal, start_logging
+from journal import CLIENT_LEFT, Journal, start_logging
 from middleware import RequestId, SocketGate, UnknownErrors
 from scheduler import NotReady
 from service import LoadModel, Service, load_model
@@ -126,6 +128,7 @@ def create_app(
     _add_status_routes(app)
     _add_catalogue_routes(app)
     transcriptions.add_routes(app)
+    subtitle_route.add_routes(app)
     live_route.add_routes(app)
     realtime_route.add_routes(app)
     ephemeral = client_secrets.new_keys()
@@ -147,10 +150,14 @@ def _add_error_handlers(app: FastAPI) -> None:
             headers=dict(error.headers or {}),
         )
 
+    async def left(request: Request, error: Exception) -> Response:
+        return Response(status_code=CLIENT_LEFT)  # which nobody reads
+
     kinds: list[type[Exception]] = [BadRequest, *REFUSALS]
     for kind in kinds:
         app.add_exception_handler(kind, refused)
     app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(ClientDisconnect, left)
 
 
 def _add_middleware(app: FastAPI, settings: Settings, ephemeral: EphemeralKeys) -> None:
@@ -213,6 +220,7 @@ def _add_status_routes(app: FastAPI) -> None:
                 "GET /": "this, or the live page for browsers",
                 "POST /v1/audio/transcriptions": "transcribe a recording",
                 "WS /v1/audio/transcriptions": "transcribe a live stream",
+                "POST /v1/audio/subtitles": "make subtitles of words",
                 "GET /v1/models": "the model that is served",
                 "GET /v1/languages": "the languages it knows",
                 "GET /health": "what the process is doing",

@@ -172,7 +172,9 @@ def _units(words: Iterable[Word]) -> Iterator[list[Word]]:
     for word in words:
         joined = [*unit, word]
         if unit and not (
-            _inseparable(unit[-1], word) and wcswidth(ctc.text(joined)) <= MAX_COLUMNS
+            _inseparable(unit[-1], word)
+            and len(joined) <= MAX_COLUMNS
+            and wcswidth(ctc.text(joined)) <= MAX_COLUMNS
         ):
             yield unit
             joined = [word]
@@ -280,8 +282,12 @@ class _Stretch:
         return self._line_end(end) if end < len(self._pieces) else end
 
     def _line_end(self, i: int) -> int:
-        """Return where the longest line ends that begins with piece `i`."""
-        return max(i + 1, bisect_right(self._right, self._left[i] + MAX_COLUMNS))
+        """Return where the longest line ends that begins with piece `i`.
+
+        Pieces of no column are counted, lest there be no end of them.
+        """
+        end = bisect_right(self._right, self._left[i] + MAX_COLUMNS)
+        return max(i + 1, min(end, i + MAX_COLUMNS))
 
     def _cue_price(self, i: int, j: int) -> float:
         n_columns = self._right[j - 1] - self._left[i]

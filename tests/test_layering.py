@@ -66,6 +66,7 @@ EDGE = {
     "forms",
     "inbox",
     "journal",
+    "json_bodies",
     "live_messages",
     "live_protocol",
     "live_route",
@@ -83,6 +84,7 @@ EDGE = {
     "service",
     "socket_actions",
     "sockets",
+    "subtitle_route",
     "transcriptions",
 }
 # Protocols at the edge that leave sockets and clocks to others.

@@ -276,6 +276,28 @@ class TestAnswers:
             is_as_described(document, answer, "POST", path)
             assert code is None or answer.json()["error"]["code"] == code
 
+    def test_subtitles(self, document: Json) -> None:
+        """Asked for as in the examples, which are answered as in those of answers."""
+        path = "/v1/audio/subtitles"
+        operation = document["paths"][path]["post"]
+        body = operation["requestBody"]["content"]["application/json"]
+        asked = [example["value"] for example in body["examples"].values()]
+        with app_in_thread(settings(), ScriptedModel) as url:
+            answers = [httpx.post(url + path, json=example) for example in asked]
+            wrong = httpx.post(url + path, json={"words": []})
+            long = httpx.post(url + path, content=b" " * 20_000_001)
+
+        shown = operation["responses"]["200"]["content"]
+        for example, answer in zip(asked, answers, strict=True):
+            validate(document, body["schema"], example)
+            is_as_described(document, answer, "POST", path)
+            media_type = answer.headers["content-type"].split(";")[0]
+            assert answer.text == shown[media_type]["example"]
+        assert len(answers) == len(shown)
+        for code, answer in (("invalid_value", wrong), ("body_too_large", long)):
+            is_as_described(document, answer, "POST", path)
+            assert answer.json()["error"]["code"] == code
+
     def test_a_server_that_is_not_ready(self, document: Json) -> None:
         """Says so in three places, and when to come back."""
         may_load = threading.Event()
@@ -394,7 +416,9 @@ class TestErrors:
         above = {"model_not_ready", "body_too_large"}
 
         assert tested | elsewhere | above == set(openapi.ERRORS)
-        for name in ("forms.py", "transcriptions.py", "client_secrets.py"):
+        readers = ("forms.py", "json_bodies.py")
+        routes = ("transcriptions.py", "client_secrets.py", "subtitle_route.py")
+        for name in (*readers, *routes):
             assert codes_in(name) <= tested | above
 
 

@@ -321,6 +321,17 @@ class TestLines:
 
         assert_fits(cues)
 
+    @pytest.mark.parametrize("text", ["\u200b", "\u0301"])
+    def test_so_is_one_that_takes_no_column(self, text: str) -> None:
+        """Else there would be no end of what fits into a line."""
+        words = [Word(text, 0, 0, 1.0, False)] * 500
+
+        cues = subtitles.cues(words)
+
+        assert max(len(line) for cue in cues for line in cue.lines) <= 42 * 42
+        assert sum(len(cue.text.replace("\n", "")) for cue in cues) == 500
+        assert len(cues) > 1 or text == "\u0301"
+
     def test_thai_breaks_at_its_spaces(self) -> None:
         """They part phrases; what is between them is not known to be words."""
         lines = [

@@ -44,15 +44,26 @@ export function headers() {
  * @throws {ApiError}
  */
 export async function get(path, { signal } = {}) {
-  const answer = await reach(path, signal);
+  const answer = await reach(path, { signal });
   if (!answer.ok) throw await errorOf(answer);
   return answer.json();
 }
 
-async function reach(path, signal) {
-  const accept = { Accept: 'application/json' };
+/**
+ * Send JSON; return the text of the answer.
+ *
+ * @throws {ApiError}
+ */
+export async function post(path, body) {
+  const answer = await reach(path, { method: 'POST', body: JSON.stringify(body) });
+  if (!answer.ok) throw await errorOf(answer);
+  return answer.text();
+}
+
+async function reach(path, options = {}) {
+  const json = { Accept: 'application/json', ...(options.body ? { 'Content-Type': 'application/json' } : {}) };
   try {
-    return await fetch(url(path), { headers: { ...accept, ...headers() }, cache: 'no-store', signal });
+    return await fetch(url(path), { headers: { ...json, ...headers() }, cache: 'no-store', ...options });
   } catch (error) {
     if (error.name === 'AbortError') throw error;
     throw new ApiError('The server cannot be reached.');

@@ -7,7 +7,7 @@
  */
 
 import { dress } from './languages.js';
-import { joined } from './text.js';
+import { joined, shifted } from './text.js';
 
 // Fewer would make a screen reader stutter.
 const ANNOUNCED_WORDS = 6;
@@ -20,7 +20,7 @@ const spoken = document.getElementById('spoken');
 
 export class Captions {
   #open = null; // {paragraph, committed, pending} of what is not final
-  #finals = [];
+  #finals = []; // {text, words, start, end, language} of utterances, in order
   #announced = 0; // letters of the open utterance that were
   #follows = true;
   #language = null;
@@ -30,9 +30,12 @@ export class Captions {
     toNewest.addEventListener('click', () => this.#follow());
   }
 
-  /** Utterances so far: {text, words, start, end, language}. */
-  get finals() {
-    return this.#finals;
+  /** Words of what is final, in order, with spaces between utterances of words that have them. */
+  get words() {
+    return this.#finals.flatMap(({ words }) => {
+      const space = words.length === 1 || words.some((word) => word.space);
+      return words.map((word, k) => (k === 0 ? { ...word, space } : word));
+    });
   }
 
   get text() {
@@ -97,7 +100,7 @@ export class Captions {
     this.#show();
   }
 
-  /** Forget everything; the function that is returned takes that back. */
+  /** Forget everything; the function that is returned takes that back, and moves what came since by seconds. */
   clear() {
     const [finals, shown] = [this.#finals, box.querySelectorAll('p:not(.empty)')];
     this.#finals = [];
@@ -107,8 +110,8 @@ export class Captions {
     empty.hidden = false;
     spoken.replaceChildren();
     this.#follow();
-    return () => {
-      this.#finals = [...finals, ...this.#finals];
+    return (seconds) => {
+      this.#finals = [...finals, ...this.#finals.map((own) => shifted(own, seconds))];
       empty.after(...shown);
       empty.hidden = true;
       this.#follow();

@@ -6,11 +6,10 @@
  */
 
 import * as api from './api.js';
+import { hand } from './export.js';
 import { withKey } from './key.js';
-import { hand } from './live.js';
 import { tell, untell } from './notices.js';
 import { Player } from './player.js';
-import * as subtitles from './subtitles.js';
 import { clock, spaced } from './text.js';
 
 const drop = document.getElementById('drop');
@@ -193,7 +192,8 @@ export class FileView {
   #act(action) {
     if (!action) return;
     const name = document.getElementById('job-name').textContent.replace(/\.[^.]+$/, '') || 'transcript';
-    hand(action, this.#player.text, () => subtitles.cues(this.#player.words, this.#player.end), name);
+    const { text, words, end } = this.#player;
+    hand(action, { text, words, duration: end, name });
   }
 }
 

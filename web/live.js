@@ -5,13 +5,13 @@
 
 import * as api from './api.js';
 import { Captions } from './captions.js';
+import { hand } from './export.js';
 import { askForKey, withKey } from './key.js';
 import { LevelMeter } from './level.js';
 import { Microphone, MicrophoneError } from './microphone.js';
 import { tell, untell } from './notices.js';
 import { LiveStream } from './stream.js';
-import * as subtitles from './subtitles.js';
-import { clock, copy, download } from './text.js';
+import { clock, shifted } from './text.js';
 
 const MICROPHONE = {
   insecure:
@@ -56,6 +56,7 @@ export class LiveView {
   #language = null;
   #listened = 0; // seconds of earlier sessions
   #heard = 0; // seconds of this one
+  #offset = 0; // seconds of what is shown at which this one began
   #wakeLock = null;
   #patience = null;
   #waiting = false;
@@ -185,7 +186,7 @@ export class LiveView {
   // --- what comes ---
 
   #open() {
-    const offset = this.#listened;
+    this.#offset = this.#listened;
     const options = { sampleRate: this.#microphone.sampleRate, language: this.#language?.tag ?? null };
     return new LiveStream(options, {
       open: () => this.#connected(),
@@ -194,7 +195,7 @@ export class LiveView {
         this.#changed();
       },
       final: (utterance) => {
-        this.#captions.final(shifted(utterance, offset));
+        this.#captions.final(shifted(utterance, this.#offset));
         this.#changed();
       },
       lost: (seconds) => this.#missed(seconds),
@@ -273,47 +274,38 @@ export class LiveView {
     time.textContent = clock(this.#listened + this.#heard) + late;
   }
 
+  /** Take a clearing back; what was said since then comes after what is restored. */
   #restore(restore, listened) {
-    restore();
-    this.#listened = Math.max(this.#listened, listened);
+    restore(listened);
+    this.#listened += listened;
+    this.#offset += listened;
     untell('cleared');
     this.#changed();
   }
 
   async #act(action) {
     if (!action) return;
-    const { text, finals } = this.#captions;
     if (action === 'clear') {
-      const restore = this.#captions.clear();
-      const before = this.#listened;
-      if (this.#state === 'idle') this.#listened = 0; // what comes next begins anew
-      this.#changed();
-      tell('cleared', 'The captions are cleared.', {
-        kind: 'info',
-        action: { label: 'Undo', run: () => this.#restore(restore, before) },
-      });
+      this.#clear();
       return;
     }
-    await hand(action, text, () => subtitles.cues(finals.flatMap(({ words }) => words)), `captions-${stamp()}`);
-    this.#unsaved = false;
+    const { text, words } = this.#captions;
+    const taken = await hand(action, { text, words, name: `captions-${stamp()}` });
+    // More may have been said meanwhile.
+    if (taken && text === this.#captions.text) this.#unsaved = false;
   }
-}
 
-/** Copy or download a text, or the subtitles of its words. */
-export async function hand(action, text, cues, name) {
-  if (action === 'txt') download(`${name}.txt`, `${text}\n`, 'text/plain');
-  else if (action === 'srt') download(`${name}.srt`, subtitles.srt(cues()), 'application/x-subrip');
-  else if (action === 'vtt') download(`${name}.vtt`, subtitles.vtt(cues()), 'text/vtt');
-  else {
-    const done = await copy(text);
-    tell('copied', done ? 'Copied.' : 'The browser does not let this page copy.', { kind: done ? 'info' : 'problem' });
-    if (done) setTimeout(() => untell('copied'), BACK_MS);
+  #clear() {
+    const restore = this.#captions.clear();
+    // What comes next begins anew.
+    const listened = this.#state === 'idle' ? this.#listened : 0;
+    this.#listened -= listened;
+    this.#changed();
+    tell('cleared', 'The captions are cleared.', {
+      kind: 'info',
+      action: { label: 'Undo', run: () => this.#restore(restore, listened) },
+    });
   }
-}
-
-function shifted(utterance, offset) {
-  const words = utterance.words.map((word) => ({ ...word, start: word.start + offset, end: word.end + offset }));
-  return { ...utterance, words, start: utterance.start + offset, end: utterance.end + offset };
 }
 
 function stamp() {

@@ -8,7 +8,6 @@
 
 import { Finder } from './finder.js';
 import { dress } from './languages.js';
-import { LONG_PAUSE_S } from './subtitles.js';
 import { clock, joined } from './text.js';
 import { MAX_DRAWN_S, Waveform, peaksOf, peaksOfWords } from './waveform.js';
 
@@ -18,7 +17,8 @@ const UNSURE = 0.8;
 
 // A paragraph ends at a pause, once it has some length, or at one that is long.
 const PARAGRAPH_WORDS = 40;
-const PARAGRAPH_PAUSE_S = 2;
+const PAUSE_S = 0.8;
+const LONG_PAUSE_S = 2;
 
 const STEP_S = 5;
 
@@ -38,6 +38,7 @@ export class Player {
   #finder = new Finder(element('find'), (word, options) => this.#focus(word, options));
   #paragraph = null;
   #duration = NaN;
+  #end = null;
   #heard = null; // the language of the text
   #language = null;
   #spoken = null;
@@ -79,8 +80,9 @@ export class Player {
     return this.#duration;
   }
 
+  /** Seconds, as the server knows them, for subtitles; null until all words are there. */
   get end() {
-    return Number.isFinite(this.#duration) ? this.#duration : Infinity;
+    return this.#end;
   }
 
   setLanguage(language) {
@@ -96,6 +98,7 @@ export class Player {
     this.#words = [];
     this.#paragraph = this.#spoken = this.#focused = this.#heard = null;
     this.#duration = NaN;
+    this.#end = null;
     this.#drawn = false;
     this.#waveform.peaks = null;
     box.replaceChildren();
@@ -122,6 +125,7 @@ export class Player {
 
   /** All words are there. */
   finish({ duration, language }) {
+    this.#end = duration;
     if (!Number.isFinite(this.#duration)) this.#duration = duration;
     this.#heard = language;
     dress(box, this.#language, language);
@@ -136,7 +140,7 @@ export class Player {
     const last = this.#words.at(-1);
     const pause = last ? word.start - last.end : Infinity;
     const long = (this.#paragraph?.childElementCount ?? 0) > PARAGRAPH_WORDS;
-    word.begins = pause >= PARAGRAPH_PAUSE_S || (long && pause >= LONG_PAUSE_S);
+    word.begins = pause >= LONG_PAUSE_S || (long && pause >= PAUSE_S);
     if (word.begins) {
       this.#paragraph = document.createElement('p');
       const time = document.createElement('time');

@@ -25,6 +25,12 @@ export function joined(words) {
   return words.map(({ text, space }, k) => (space && k > 0 ? ` ${text}` : text)).join('');
 }
 
+/** An utterance some seconds later. */
+export function shifted(utterance, seconds) {
+  const later = ({ start, end, ...rest }) => ({ ...rest, start: start + seconds, end: end + seconds });
+  return { ...later(utterance), words: utterance.words.map(later) };
+}
+
 /** 0:00, or 0:00:00 from an hour on. */
 export function clock(seconds) {
   const whole = Math.max(0, Math.floor(seconds));

@@ -1,17 +1,22 @@
 """Recordings: chosen or dropped, transcribed, played word by word."""
 
+import contextlib
 import re
 from pathlib import Path
 
 import httpx
 import numpy as np
+import pytest
 import soundfile
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
+from config import Settings
 from samples import SAMPLE_RATE
-from tests.serving import ServerProcess
+from tests.fakes import ScriptedModel
+from tests.serving import ServerProcess, app_in_thread
+from tests.test_subtitle_route import times_s
 from tests.web.conftest import SAID, say
-from tests.web.visit import Visit
+from tests.web.visit import Visit, visiting
 
 PATH = "/v1/audio/transcriptions"
 
@@ -79,10 +84,10 @@ class TestTranscript:
     def test_it_can_be_taken_away(
         self, visit: Visit, clip: Path, demo_server: ServerProcess
     ) -> None:
-        """As the server itself would write it."""
+        """As the server itself would write it, to the millisecond."""
         visit.transcribe(clip)
 
-        for kind, separator in (("srt", ","), ("vtt", ".")):
+        for kind in ("srt", "vtt"):
             name, ours = visit.download(f"#file-actions [data-action={kind}]")
             theirs = httpx.post(
                 demo_server.url + PATH,
@@ -91,13 +96,28 @@ class TestTranscript:
                 timeout=60,
             ).text
             assert name == f"digits.{kind}"
-            assert without_ms(ours, separator) == without_ms(theirs, separator)
+            assert without_times(ours) == without_times(theirs)
+            assert times_s(ours) == pytest.approx(times_s(theirs), abs=0.00101)
         assert visit.download("#file-actions [data-action=txt]")[1].split() == SAID
 
+    def test_without_the_server_there_is_still_text(
+        self, browser: Browser, clip: Path
+    ) -> None:
+        """It is told that there are no subtitles."""
+        with contextlib.ExitStack() as window:
+            with app_in_thread(Settings(vad_enabled=False), ScriptedModel) as url:
+                visit = window.enter_context(visiting(browser, url))
+                visit.transcribe(clip)
 
-def without_ms(subtitles: str, separator: str) -> str:
-    """Leave out what rounding may change."""
-    return re.sub(rf"\{separator}(\d\d)\d", rf"{separator}\1", subtitles)
+            visit["#file-actions [data-action=vtt]"].click()
+
+            visit.tells("subtitles", "There are no subtitles: The server cannot be")
+            _, text = visit.download("#file-actions [data-action=txt]")
+            assert text == "hello\n"
+
+
+def without_times(subtitles: str) -> str:
+    return re.sub(r"\d\d:\S+", "", subtitles)
 
 
 class TestConfidence:

@@ -255,13 +255,15 @@ class TestKeys:
     def test_a_key_is_asked_for_once_and_kept_for_the_tab(
         self, browser: Browser, url: str, clip: Path
     ) -> None:
-        """For recordings, for live captions, and after a reload."""
+        """For recordings, subtitles, live captions, and after a reload."""
         with visiting(browser, url) as visit:
             visit.choose(clip)
             self.give(visit, "wrong")
             visit.shows("#key-why", re.compile("does not know this key"))
             self.give(visit, "sesame")
             expect(visit["#words .word"]).to_have_text(SAID)
+            _, srt = visit.download("#file-actions [data-action=srt]")
+            assert srt.split()[4:] == SAID
 
             visit.page.reload()
             visit.hear(SAID)

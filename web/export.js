@@ -1,0 +1,68 @@
+/*
+ * Take a transcript away: copied, as text, or as subtitles.
+ *
+ * Text is here already, and needs no server. Subtitles are the server's to make, so
+ * that there is one set of rules for where they break, whoever asks for them.
+ */
+
+import * as api from './api.js';
+import { withKey } from './key.js';
+import { tell, untell } from './notices.js';
+import { copy, download } from './text.js';
+
+const SUBTITLES = 'v1/audio/subtitles';
+const MEDIA_TYPES = { srt: 'application/x-subrip', vtt: 'text/vtt' };
+
+const COPIED_MS = 4_000;
+// Only hours of words take longer.
+const SOON_MS = 500;
+
+/**
+ * Copy or download a text, or the subtitles of its words; tell if that fails.
+ *
+ * @param {'copy' | 'txt' | 'srt' | 'vtt'} action
+ * @param {object} transcript `text`, `words` (as `spaced` has them), `duration` in
+ *   seconds where it is known, and `name`, without an ending.
+ * @returns {Promise<boolean>} Whether it is taken away.
+ */
+export async function hand(action, transcript) {
+  if (action === 'copy') return handCopy(transcript.text);
+  if (action !== 'txt') return handSubtitles(action, transcript);
+  download(`${transcript.name}.txt`, `${transcript.text}\n`, 'text/plain');
+  return true;
+}
+
+async function handCopy(text) {
+  const done = await copy(text);
+  tell('copied', done ? 'Copied.' : 'The browser does not let this page copy.', { kind: done ? 'info' : 'problem' });
+  if (done) setTimeout(() => untell('copied'), COPIED_MS);
+  return done;
+}
+
+async function handSubtitles(format, { words, duration, name }) {
+  untell('subtitles');
+  const later = setTimeout(() => tell('subtitles', 'The server makes the subtitles…', { kind: 'info' }), SOON_MS);
+  try {
+    // A new connection may hear once more what the last one heard.
+    const ordered = words.map(onTheWire).sort((a, b) => a.start - b.start);
+    const text = await withKey(() => api.post(SUBTITLES, { words: ordered, duration, format }));
+    untell('subtitles');
+    download(`${name}.${format}`, text, MEDIA_TYPES[format]);
+    return true;
+  } catch (error) {
+    tell('subtitles', `There are no subtitles: ${error.message} Nothing is lost: the text can be downloaded without ` +
+      'the server, and the subtitles later.');
+    return false;
+  } finally {
+    clearTimeout(later);
+  }
+}
+
+function onTheWire({ text, start, end, space }) {
+  return { word: text, start: rounded(start), end: rounded(end), space_before: space };
+}
+
+/** To a millisecond, as the server has them. */
+function rounded(seconds) {
+  return Math.round(seconds * 1000) / 1000;
+}
