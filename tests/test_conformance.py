@@ -216,31 +216,6 @@ class TestEnvelope:
 class TestFields:
     """1.2: what a request may ask for."""
 
-    @pytest.mark.parametrize(
-        "strategy",
-        [
-            "auto",
-            {
-                "type": "server_vad",
-                "threshold": 0.5,
-                "prefix_padding_ms": 300,
-                "silence_duration_ms": 200,
-            },
-            '{"type": "server_vad"}',
-        ],
-        ids=["auto", "fields", "JSON"],
-    )
-    def test_chunking_strategy_in_three_forms(
-        self, scripted: str, strategy: Any
-    ) -> None:
-        """None changes how we cut."""
-        with sdk(scripted) as client:
-            answer = client.audio.transcriptions.create(
-                model="whisper-1", file=silence(), chunking_strategy=strategy
-            )
-
-        assert answer.text == "hello"
-
     @pytest.mark.parametrize("temperature", ["0", "0.0", "1", ""])
     def test_temperature_as_each_sdk_writes_it(
         self, scripted: str, temperature: str

@@ -12,12 +12,10 @@ import soundfile
 from audio_chunker import AudioChunker, Window
 from audio_decoder import DecodeLimits
 from samples import SAMPLE_RATE, Samples
-from scheduler import Scheduler
 from streaming import FileTranscriber
 from tests.fakes import ScriptedModel
-from tests.processes import wait_for
+from tests.scheduling import started
 from vad import FRAME_SAMPLES
-from work_queue import BatchRules
 
 LIMITS = DecodeLimits(
     max_seconds=600, max_channels=2, min_sample_rate=8_000, max_sample_rate=48_000
@@ -62,16 +60,7 @@ def transcribed(seconds: float, ear: Ear) -> tuple[str, list[int]]:
         format="WAV",
     )
     model = ScriptedModel()
-    scheduler = Scheduler(
-        lambda: model,
-        max_queued=8,
-        max_streams=1,
-        rules=BatchRules(max_windows=1),
-        file_share=0.1,
-        max_wait_s=60,
-    )
-    scheduler.start()
-    wait_for(lambda: scheduler.ready)
+    scheduler = started(model, max_batch=1)
     with ThreadPoolExecutor(1) as workers:
         files = FileTranscriber(
             scheduler,

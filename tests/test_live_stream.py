@@ -27,13 +27,14 @@ from live_stream import LiveStream, TimedEvent
 from model_input import ModelInput
 from observer import NOBODY, Drop, Observer
 from samples import SAMPLE_RATE, Samples
-from scheduler import Model, Scheduler
+from scheduler import Scheduler
 from streaming import StreamingTranscriber
+from tests.scheduling import started
 from tests.scripted_speech import VOCABULARY, Encoder, Script, write
 from tests.serving import wait_for
 from vad import FRAME_SAMPLES
 from word_times import UNMEASURED
-from work_queue import BatchRules, Work
+from work_queue import Work
 
 SCRIPT = write(Random(1), n_words=8, longest_pause=20)
 
@@ -110,20 +111,6 @@ class Opened:
                     return
 
 
-def start(model: Model) -> Scheduler:
-    scheduler = Scheduler(
-        lambda: model,
-        max_queued=8,
-        max_streams=8,
-        rules=BatchRules(max_windows=4),
-        file_share=0.1,
-        max_wait_s=60,
-    )
-    scheduler.start()
-    wait_for(lambda: scheduler.ready)
-    return scheduler
-
-
 @asynccontextmanager
 async def opened(
     options: StreamOptions | None = None,
@@ -134,7 +121,7 @@ async def opened(
 ) -> AsyncIterator[Opened]:
     model, ear = ReadingModel(), Ear(SCRIPT)
     model.may_run.set()
-    scheduler = await asyncio.to_thread(start, model)
+    scheduler = await asyncio.to_thread(started, model)
     transcriber = StreamingTranscriber(
         scheduler,
         listen=(lambda: ear) if vad else None,

@@ -29,8 +29,9 @@ from sockets import Limits, SocketSession
 from streaming import StreamingTranscriber
 from tests.live import listener
 from tests.realtime_client import COMPLETED
+from tests.scheduling import started
 from tests.scripted_speech import VOCABULARY, Encoder, write
-from tests.test_live_stream import ReadingModel, start
+from tests.test_live_stream import ReadingModel
 from tests.test_realtime import protocol, update_input
 from vad import FRAME_SAMPLES
 
@@ -193,7 +194,7 @@ def talk(client: Client) -> None:
         )
         await client.session.run()
 
-    scheduler = start(PcmModel())
+    scheduler = started(PcmModel())
     try:
         asyncio.run(serve(scheduler))
     finally:

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
@@ -24,7 +23,8 @@ from scheduler import (
     WaitedTooLong,
 )
 from tests.fakes import ScriptedModel
-from tests.serving import wait_for
+from tests.processes import wait_for
+from tests.scheduling import started
 from work_queue import BatchRules, Work
 
 SECOND = 16_000
@@ -40,33 +40,14 @@ Start = Callable[..., Scheduler]
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Start a scheduler with a scripted model, and close it afterwards."""
-    started: list[tuple[Scheduler, ScriptedModel]] = []
+    running: list[tuple[Scheduler, ScriptedModel]] = []
 
-    def run(
-        model: ScriptedModel,
-        *,
-        max_queued: int = 8,
-        max_streams: int = 64,
-        max_batch: int = 4,
-        file_share: float = 0.1,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> Scheduler:
-        scheduler = Scheduler(
-            lambda: model,
-            max_queued=max_queued,
-            max_streams=max_streams,
-            rules=BatchRules(max_windows=max_batch),
-            file_share=file_share,
-            max_wait_s=60,
-            clock=clock,
-        )
-        scheduler.start()
-        wait_for(lambda: scheduler.ready)
-        started.append((scheduler, model))
-        return scheduler
+    def run(model: ScriptedModel, **options: Any) -> Scheduler:
+        running.append((started(model, **options), model))
+        return running[-1][0]
 
     yield run
-    for scheduler, model in started:
+    for scheduler, model in running:
         model.may_run.set()
         scheduler.close(timeout_s=10)
 
@@ -75,6 +56,19 @@ def unstarted(load: Callable[[], Model], **options: Any) -> Scheduler:
     """Make a scheduler whose loading is what is tested."""
     limits = {"max_queued": 1, "max_streams": 1, "file_share": 0.1, "max_wait_s": 60}
     return Scheduler(load, rules=BatchRules(max_windows=1), **(limits | options))
+
+
+class SlowModel(ScriptedModel):
+    """Takes its time, as a clock of its own has it."""
+
+    def __init__(self, pass_s: float) -> None:
+        super().__init__()
+        self._pass_s = pass_s
+        self.now = 0.0
+
+    def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
+        self.now += self._pass_s
+        return super().label_frames(windows)
 
 
 def occupy(scheduler: Scheduler, model: ScriptedModel) -> Future[FrameLabels]:
@@ -297,20 +291,14 @@ class TestStreams:
 
     def test_what_the_rehearsal_cost_decides_how_many_get_in(self) -> None:
         """Before any stream has said a word."""
-        now = [0.0]
-
-        class Slow(ScriptedModel):
-            def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
-                now[0] += 0.02
-                return super().label_frames(windows)
+        model = SlowModel(pass_s=0.02)
 
         def crowd_in() -> None:
             while True:  # each takes 5 ms of the model for 17 s of audio a second
                 scheduler.admit_stream(encoded_ratio=16)
 
-        model = Slow()
         scheduler = unstarted(
-            lambda: model, max_streams=64, rehearsal=window(4), clock=lambda: now[0]
+            lambda: model, max_streams=64, rehearsal=window(4), clock=lambda: model.now
         )
         scheduler.start()
         wait_for(lambda: scheduler.ready)
@@ -324,14 +312,8 @@ class TestStreams:
 
     def test_overload_is_seen_and_passes(self, start: Start) -> None:
         """The clock is the test's, and so is what a pass takes."""
-        now = [0.0]
-
-        class Slow(ScriptedModel):
-            def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
-                now[0] += 1.0
-                return super().label_frames(windows)
-
-        scheduler = start(Slow(), clock=lambda: now[0])
+        model = SlowModel(pass_s=1.0)
+        scheduler = start(model, clock=lambda: model.now)
 
         found = []
         for _ in range(3):
@@ -341,21 +323,15 @@ class TestStreams:
         scheduler.admit_stream(encoded_ratio=1)
         with pytest.raises(Overloaded):
             scheduler.admit_stream(encoded_ratio=0)
-        now[0] += 60
+        model.now += 60
 
         assert [level.level for level in found] == [1, 2, 3]
         assert scheduler.overload == LEVELS[0]
 
     def test_recordings_overload_nobody(self, start: Start) -> None:
         """They take what time is left."""
-        now = [0.0]
-
-        class Slow(ScriptedModel):
-            def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
-                now[0] += 1.0
-                return super().label_frames(windows)
-
-        scheduler = start(Slow(), clock=lambda: now[0])
+        model = SlowModel(pass_s=1.0)
+        scheduler = start(model, clock=lambda: model.now)
         for _ in range(5):
             scheduler.submit(window(30)).result(timeout=10)
 
