@@ -18,7 +18,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from statistics import median
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -113,7 +113,11 @@ def _norm(plain: LayerNorm) -> nn.LayerNorm:
 def frozen(layers: nn.Module) -> Run:
     """Compile with freezing, for one length and one thread."""
     torch._dynamo.reset()
-    options: dict[str, Any] = {"freezing": True, "cpp.threads": 1}
+    options: dict[str, Any] = {
+        "freezing": True,
+        "cpp.threads": 1,
+        "force_disable_caches": True,  # what an earlier run has compiled does not count
+    }
     return torch.compile(layers, dynamic=False, options=options)
 
 
@@ -140,18 +144,13 @@ def measure(
         compiled(rows)
         first_call_s = time.perf_counter() - began
         runs: dict[str, Run] = {"ours": ours, "plain": plain, "compiled": compiled}
-        taken: dict[str, list[float]] = {name: [] for name in runs}
-        for round_number in range(rounds + 1):
-            for name, run in runs.items():
-                began = clock()
-                run(rows)
-                if round_number:  # the first warms up
-                    taken[name].append(clock() - began)
+        calls = {name: partial(run, rows) for name, run in runs.items()}
+        taken = contenders.take_turns(calls, rounds=rounds, clock=clock)
         _check_same([run(rows) for run in runs.values()])
         yield {
             "window_s": window_s,
             "n_layers": architecture.n_layers,
-            **{f"{name}_ms": round(1000 * median(taken[name]), 1) for name in runs},
+            **{f"{name}_ms": round(1000 * taken[name], 1) for name in runs},
             "first_call_s": round(first_call_s, 1),
         }
 

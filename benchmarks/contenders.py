@@ -7,10 +7,11 @@ apart; one process works while all others wait.
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 import numpy as np
@@ -57,6 +58,20 @@ def clock_for(threads: int) -> Clock:
     changes. More than one wait for each other, and that counts.
     """
     return time.process_time if threads == 1 else time.perf_counter
+
+
+def take_turns(
+    runs: Mapping[str, Callable[[], object]], *, rounds: int, clock: Clock
+) -> dict[str, float]:
+    """Call everything once a round; return the median time of each, in seconds."""
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    for round_number in range(rounds + 1):
+        for name, run in runs.items():
+            began = clock()
+            run()
+            if round_number:  # the first warms up
+                taken[name].append(clock() - began)
+    return {name: median(times) for name, times in taken.items()}
 
 
 @dataclass(frozen=True, slots=True)

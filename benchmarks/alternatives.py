@@ -1,0 +1,220 @@
+"""Compare the kernels of a forward pass with others that do the same.
+
+    python -m benchmarks.alternatives
+    python -m benchmarks.alternatives --rounds 15
+
+In the sizes of the 300M architecture, with seeded random weights, in float32 on one
+thread. For every step both ways take turns, and what comes out has to be the same.
+Medians over rounds of processor time, which others' load on the machine does hardly
+change.
+
+Writes a line of JSON for each step and number of rows (frames of 20 ms), then the
+environment, then a table.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+import linear_layers
+from architecture import ARCHITECTURES, Architecture
+from benchmarks import contenders, documents
+from benchmarks.documents import Row
+from benchmarks.environment import environment, processor
+from linear_layers import Linear, PlainLinear
+from wav2vec2 import PositionalConvolution, Weights, blocks_for
+
+_CPU: Final = torch.device("cpu")
+_TOLERANCE: Final = 1e-3  # of the largest value
+
+# Undocumented, hence without types.
+_ops: Any = torch.ops
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Two ways to do something.
+
+    Attributes:
+        name: What is done as it is, and what was tried instead.
+        n_rows: How much of it.
+    """
+
+    name: str
+    n_rows: int
+    done: Callable[[], Tensor]
+    tried: Callable[[], Tensor]
+
+
+def _random(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(len(shape)))
+
+
+def _layer(n_in: int, n_out: int) -> tuple[Tensor, Tensor, Linear]:
+    """Return a weight, a bias, and the layer that is made of them."""
+    weight, bias = _random(n_out, n_in) / n_in**0.5, _random(n_out)
+    return weight, bias, linear_layers.maker_for(_CPU, torch.float32)(weight, bias)
+
+
+def orders(sizes: Architecture, n: int) -> Iterator[Step]:
+    """Weights in oneDNN's order; as they are; transposed, as BLAS has them."""
+    weight, bias, layer = _layer(sizes.model_dim, sizes.ffn_dim)
+    rows, transposed = _random(n, sizes.model_dim), weight.t().contiguous()
+    plain = PlainLinear(weight, bias)
+    name = "weights in oneDNN's order"
+    yield Step(f"{name}; as they are", n, lambda: layer(rows), lambda: plain(rows))
+    yield Step(
+        f"{name}; transposed",
+        n,
+        lambda: layer(rows),
+        lambda: torch.addmm(bias, rows, transposed),
+    )
+
+
+def blocks(sizes: Architecture, n: int) -> Iterator[Step]:
+    """So many rows at a time, or all."""
+    _, _, layer = _layer(sizes.ffn_dim, sizes.model_dim)
+    rows, most = _random(n, sizes.ffn_dim), blocks_for(_CPU).rows
+    parts = rows.tensor_split(-(-n // most))
+    yield Step(
+        f"at most {most} rows at a time; all at once",
+        n,
+        lambda: torch.cat([layer(part) for part in parts]),
+        lambda: layer(rows),
+    )
+
+
+def gelu(sizes: Architecture, n: int) -> Iterator[Step]:
+    """GELU after the product, or in it."""
+    weight, bias, layer = _layer(sizes.model_dim, sizes.ffn_dim)
+    rows, packed = (
+        _random(n, sizes.model_dim),
+        _ops.mkldnn._reorder_linear_weight(weight),
+    )
+    yield Step(
+        "GELU after the product; in it",
+        n,
+        lambda: functional.gelu(layer(rows)),
+        lambda: _ops.mkldnn._linear_pointwise(rows, packed, bias, "gelu", [], "none"),
+    )
+
+
+def attention(sizes: Architecture, n: int) -> Iterator[Step]:
+    """PyTorch's kernel, or products and a softmax."""
+    width = sizes.model_dim // sizes.n_heads
+    qkv = _random(n, 3, sizes.n_heads, width).permute(1, 2, 0, 3)
+    query, key, value = qkv.unbind(0)
+    yield Step(
+        "PyTorch's attention; written out",
+        n,
+        lambda: functional.scaled_dot_product_attention(query, key, value),
+        lambda: (query @ key.mT * width**-0.5).softmax(-1) @ value,
+    )
+
+
+def positions(sizes: Architecture, n: int) -> Iterator[Step]:
+    """The positional convolution, or products on overlapping views."""
+    shapes, name = sizes.shapes(), "encoder_frontend.pos_encoder.conv"
+    state = {key: _random(*shapes[key]) for key in shapes if key.startswith(name)}
+    layer = PositionalConvolution(Weights(state, _CPU, torch.float32), sizes)
+    n_groups, kernel = sizes.n_position_groups, sizes.position_kernel
+    width, frames = sizes.model_dim // n_groups, _random(n, sizes.model_dim)
+    weights = layer._weight.view(n_groups, width, width, kernel).permute(0, 3, 2, 1)
+    products = weights.reshape(n_groups, kernel * width, width).contiguous()
+    bias = layer._bias.view(n_groups, 1, width)
+
+    def tried() -> Tensor:
+        padded = functional.pad(frames, (0, 0, kernel // 2, kernel // 2))
+        groups = padded.view(-1, n_groups, width).transpose(0, 1).contiguous()
+        size, strides = (n_groups, n, kernel * width), (groups.stride(0), width, 1)
+        moved = torch.baddbmm(bias, groups.as_strided(size, strides), products)
+        return functional.gelu(moved.transpose(0, 1).reshape(1, n, -1))
+
+    yield Step(
+        "positional convolution; as products",
+        n,
+        lambda: layer(frames[None]),
+        tried,
+    )
+
+
+Kind = Callable[[Architecture, int], Iterator[Step]]
+
+KINDS: Final[tuple[tuple[Kind, tuple[int, ...]], ...]] = (
+    (orders, (50, 100, 200, 500)),
+    (blocks, (1500,)),
+    (gelu, (100, 500)),
+    (attention, (500, 1500)),
+    (positions, (100, 500, 1500)),
+)
+
+
+@torch.inference_mode()
+def measure(step: Step, *, rounds: int) -> Row:
+    """Time both ways.
+
+    Raises:
+        ArithmeticError: They do not do the same.
+    """
+    done, tried = step.done(), step.tried()
+    worst = float((done - tried).abs().max())
+    if worst > _TOLERANCE * float(done.abs().max()):
+        raise ArithmeticError(f"{step.name}: what comes out differs by {worst}.")
+    taken = contenders.take_turns(
+        {"done": step.done, "tried": step.tried},
+        rounds=rounds,
+        clock=contenders.clock_for(threads=1),
+    )
+    return {
+        "step": step.name,
+        "n_rows": step.n_rows,
+        **{f"{way}_ms": round(1000 * seconds, 2) for way, seconds in taken.items()},
+    }
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Write the times as Markdown.
+
+    Args:
+        rows: Of all steps; others are left out.
+    """
+    head = ["what is done; instead of what", "rows", "ms", "instead of ms"]
+    body = [
+        [
+            row["step"],
+            str(row["n_rows"]),
+            f"{row['done_ms']:.1f}",
+            f"{row['tried_ms']:.1f}",
+        ]
+        for row in rows
+        if "step" in row
+    ]
+    return documents.table(head, body)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.alternatives", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--rounds", type=int, default=9)
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = []
+    for kind, sizes in KINDS:
+        for n_rows in sizes:
+            for step in kind(ARCHITECTURES[contenders.ARCH], n_rows):
+                rows.append(measure(step, rounds=chosen.rounds))
+                print(json.dumps(rows[-1]), flush=True)
+    print(json.dumps({**environment(), **processor(), "threads": 1}))
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
