@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -12,10 +12,18 @@ from contextlib import (
     suppress,
 )
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import agents
+import numpy as np
 import openai
 import pytest
+from agents.voice import (
+    StreamedAudioInput,
+    STTModelSettings,
+    STTWebsocketConnectionError,
+)
+from agents.voice.models.openai_stt import OpenAISTTModel
 from livekit.agents import utils
 from livekit.agents.stt import RecognizeStream, SpeechEventType
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
@@ -54,11 +62,37 @@ async def pipecat(url: str) -> AsyncIterator[Ear]:
         assert stt.is_usable
 
 
-class LiveKitEar:
-    def __init__(self, stream: RecognizeStream) -> None:
-        self._stream = stream
+class Counting:
+    """Counts what was heard."""
+
+    def __init__(self) -> None:
         self._n_texts = 0
         self._news = asyncio.Event()
+
+    def heard(self) -> None:
+        self._n_texts += 1
+        self._news.set()
+
+    async def wait_for_texts(self, n: int, *, within_s: float = 90) -> None:
+        async with asyncio.timeout(within_s):
+            while self._n_texts < n:
+                self._news.clear()
+                await self._news.wait()
+
+
+@asynccontextmanager
+async def listening(listen: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Listen while the block runs, to the end of it."""
+    task = asyncio.create_task(listen)
+    yield
+    assert not task.done(), task.exception()
+    task.cancel()
+
+
+class LiveKitEar(Counting):
+    def __init__(self, stream: RecognizeStream) -> None:
+        super().__init__()
+        self._stream = stream
 
     async def hear(self, samples: Samples) -> None:
         async for data in speech.spoken(samples):
@@ -66,14 +100,8 @@ class LiveKitEar:
 
     async def listen(self) -> None:
         async for event in self._stream:
-            self._n_texts += event.type == SpeechEventType.FINAL_TRANSCRIPT
-            self._news.set()
-
-    async def wait_for_texts(self, n: int, *, within_s: float = 90) -> None:
-        async with asyncio.timeout(within_s):
-            while self._n_texts < n:
-                self._news.clear()
-                await self._news.wait()
+            if event.type == SpeechEventType.FINAL_TRANSCRIPT:
+                self.heard()
 
 
 @asynccontextmanager
@@ -84,17 +112,14 @@ async def livekit(url: str) -> AsyncIterator[Ear]:
         model.stream() as stream,
     ):
         ear = LiveKitEar(stream)
-        listening = asyncio.create_task(ear.listen())
-        yield ear
-        assert not listening.done(), listening.exception()
-        listening.cancel()
+        async with listening(ear.listen()):
+            yield ear
 
 
-class SdkEar:
+class SdkEar(Counting):
     def __init__(self, connection: AsyncRealtimeConnection) -> None:
+        super().__init__()
         self._connection = connection
-        self._n_texts = 0
-        self._news = asyncio.Event()
 
     async def hear(self, samples: Samples) -> None:
         async for data in speech.spoken(samples, 24_000):
@@ -104,14 +129,8 @@ class SdkEar:
 
     async def listen(self) -> None:
         async for event in self._connection:
-            self._n_texts += event.type == COMPLETED
-            self._news.set()
-
-    async def wait_for_texts(self, n: int, *, within_s: float = 90) -> None:
-        async with asyncio.timeout(within_s):
-            while self._n_texts < n:
-                self._news.clear()
-                await self._news.wait()
+            if event.type == COMPLETED:
+                self.heard()
 
 
 @asynccontextmanager
@@ -121,16 +140,54 @@ async def sdk(url: str) -> AsyncIterator[Ear]:
     again = client.realtime.connect(on_reconnecting=lambda event: None)
     async with client, again as connection:
         ear = SdkEar(connection)
-        listening = asyncio.create_task(ear.listen())
-        yield ear
-        assert not listening.done(), listening.exception()
-        listening.cancel()
+        async with listening(ear.listen()):
+            yield ear
+
+
+class AgentsEar(Counting):
+    """Begins another session of the same model wherever one fails."""
+
+    def __init__(self, model: OpenAISTTModel) -> None:
+        super().__init__()
+        self._model = model
+        self._audio = StreamedAudioInput()
+        self.n_failed = 0
+
+    async def hear(self, samples: Samples) -> None:
+        async for data in speech.spoken(samples, 24_000):
+            await self._audio.add_audio(np.frombuffer(data, np.int16))
+
+    async def listen(self) -> None:
+        while True:
+            session = await self._model.create_session(
+                self._audio,
+                STTModelSettings(),
+                trace_include_sensitive_data=False,
+                trace_include_sensitive_audio_data=False,
+            )
+            try:
+                async for _ in session.transcribe_turns():
+                    self.heard()
+            except STTWebsocketConnectionError:  # any other would be the end
+                self.n_failed += 1
+
+
+@asynccontextmanager
+async def openai_agents(url: str) -> AsyncIterator[Ear]:
+    """Its sessions do not connect again; each ends in the error made for that."""
+    agents.set_tracing_disabled(True)  # it would send traces to OpenAI
+    async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none") as client:
+        ear = AgentsEar(OpenAISTTModel(MODEL, client))
+        async with listening(ear.listen()):
+            yield ear
+        assert ear.n_failed
 
 
 AGENTS: dict[str, Callable[[str], AbstractAsyncContextManager[Ear]]] = {
     "Pipecat": pipecat,
     "LiveKit": livekit,
     "OpenAI SDK": sdk,
+    "openai-agents": openai_agents,
 }
 
 
@@ -175,7 +232,7 @@ def test_pipecat_outlives_a_restart(tmp_path: Path, conversation: Conversation) 
     asyncio.run(asyncio.wait_for(converse(), 240))
 
 
-@pytest.mark.parametrize("agent", ["LiveKit", "OpenAI SDK"])
+@pytest.mark.parametrize("agent", ["LiveKit", "OpenAI SDK", "openai-agents"])
 def test_the_others_outlive_a_restart(
     tmp_path: Path, conversation: Conversation, agent: str
 ) -> None:
@@ -208,7 +265,8 @@ def test_it_waits_for_room(
     utterance = conversation.utterances[0].samples
 
     async def converse() -> None:
-        with start(tmp_path / "log", MAX_STREAMS="1") as only:
+        limits = {"MAX_STREAMS": "1", "SOCKET_LOAD_WAIT_S": "1"}
+        with start(tmp_path / "log", **limits) as only:
             await ready(only)
             client = openai.AsyncOpenAI(base_url=f"{only.url}/v1", api_key="none")
             async with client, AsyncExitStack() as stack:
