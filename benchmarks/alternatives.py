@@ -108,13 +108,14 @@ def gelu(sizes: Architecture, n: int) -> Iterator[Step]:
 def attention(sizes: Architecture, n: int) -> Iterator[Step]:
     """PyTorch's kernel, or products and a softmax."""
     width = sizes.model_dim // sizes.n_heads
-    qkv = _random(n, 3, sizes.n_heads, width).permute(1, 2, 0, 3)
-    query, key, value = qkv.unbind(0)
+    qkv = _random(1, n, 3, sizes.n_heads, width).permute(2, 0, 3, 1, 4)
+    query, key, value = qkv.unbind(0)  # as PyTorch's fast kernel wants them
+    heads, others, said = query[0], key[0].mT, value[0]
     yield Step(
         "PyTorch's attention; written out",
         n,
         lambda: functional.scaled_dot_product_attention(query, key, value),
-        lambda: (query @ key.mT * width**-0.5).softmax(-1) @ value,
+        lambda: ((heads @ others * width**-0.5).softmax(-1) @ said)[None],
     )
 
 
