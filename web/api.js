@@ -15,11 +15,10 @@ export const TRANSCRIPTIONS = 'v1/audio/transcriptions';
 
 /** An answer other than what was hoped for; `status` is 0 where there was none. */
 export class ApiError extends Error {
-  constructor(message, { status = 0, code = null, retryAfter = null } = {}) {
+  constructor(message, { status = 0, code = null } = {}) {
     super(message);
     this.status = status;
     this.code = code;
-    this.retryAfter = retryAfter;
   }
 }
 
@@ -72,14 +71,14 @@ async function reach(path, options = {}) {
 
 async function errorOf(answer) {
   const body = await answer.json().catch(() => null);
-  return new ApiError(...refusal(answer.status, body, answer.headers.get('retry-after')));
+  return new ApiError(...refusal(answer.status, body));
 }
 
 /** What `ApiError` is made of, from an answer in OpenAI's shape. */
-export function refusal(status, body, retryAfter) {
+export function refusal(status, body) {
   const error = body?.error ?? {};
   const message = error.message ?? `The server answered with status ${status}.`;
-  return [message, { status, code: error.code ?? null, retryAfter: Number(retryAfter) || null }];
+  return [message, { status, code: error.code ?? null }];
 }
 
 /**

@@ -136,7 +136,7 @@ export class FileView {
       request.onerror = () => reject(new api.ApiError('The connection to the server was lost.'));
       request.onload = () => {
         if (request.status !== 200) {
-          reject(new api.ApiError(...api.refusal(request.status, parsed(request), request.getResponseHeader('retry-after'))));
+          reject(new api.ApiError(...api.refusal(request.status, parsed(request))));
           return;
         }
         events.read(request.responseText);

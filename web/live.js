@@ -31,8 +31,8 @@ const MICROPHONE = {
 
 const CONNECTION = {
   busy: () => 'The server has no room for another listener just now. This page tries again by itself.',
-  loading: (message) => `The model is still loading (${message}). What you say is kept for a minute; text follows ` +
-    'when it is ready.',
+  loading: (message) => `The model is still loading (${message}). What you say is kept for two minutes; text ` +
+    'follows when it is ready.',
   gone: () => 'The connection to the server was lost. This page connects again by itself; what you say meanwhile ' +
     'is kept for two minutes.',
   server: (message) => `The server ended the session: ${message} This page goes on in another one.`,
