@@ -22,11 +22,9 @@ import argparse
 import asyncio
 import base64
 import contextlib
-import io
 import json
 import os
 import tempfile
-import wave
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
@@ -41,6 +39,7 @@ from samples import SAMPLE_RATE, Samples
 from tests import composer
 from tests.composer import Composition
 from tests.processes import server_process
+from tests.wav import pcm, wav
 
 STOP_S = 0.2  # Pipecat's VADParams.stop_secs
 TRAILING_S = 0.5  # of silence, which Pipecat adds to a file
@@ -53,20 +52,6 @@ RESULTS = "ttfs.json"
 Figures = dict[str, dict[str, int]]  # in ms, by way and percentile
 
 _FRAME = round(SAMPLE_RATE * FRAME_S)
-
-
-def pcm(samples: Samples) -> bytes:
-    return (np.clip(samples, -1, 1) * 32_767).astype("<i2").tobytes()
-
-
-def wav(samples: Samples) -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(SAMPLE_RATE)
-        writer.writeframes(pcm(samples))
-    return file.getvalue()
 
 
 def heard_until_stop(utterance: Composition) -> Samples:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, get_args
 
-import numpy as np
 from openai.types.beta.realtime import TranscriptionSessionUpdatedEvent
 from openai.types.realtime import RealtimeServerEvent
 from openai.types.realtime.realtime_transcription_session_create_request import (
@@ -16,7 +15,7 @@ from openai.types.realtime.realtime_transcription_session_create_request import 
 from pydantic import BaseModel
 from websockets.sync.client import ClientConnection, connect
 
-from samples import SAMPLE_RATE, Samples
+from samples import SAMPLE_RATE
 
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
 COMPLETED = f"{TRANSCRIPTION}.completed"
@@ -48,11 +47,6 @@ def validate(event: Event) -> None:
 
 def of_type(events: list[Event], *types: str) -> list[Event]:
     return [event for event in events if event["type"] in types]
-
-
-def pcm(samples: Samples) -> bytes:
-    """Write samples as 16-bit PCM."""
-    return (np.clip(samples, -1, 1) * 32_767).astype("<i2").tobytes()
 
 
 class Client:

@@ -19,11 +19,12 @@ from websockets.sync.client import connect
 
 from ephemeral import MAX_LENGTH, EphemeralKeys, Grant, GrantTooLong
 from tests.fakes import ScriptedModel
-from tests.realtime_client import COMPLETED, connected, pcm
+from tests.realtime_client import COMPLETED, connected
 from tests.serving import app_in_thread
 from tests.test_api import error_of
 from tests.test_realtime_conformance import FOUR
 from tests.test_server import settings
+from tests.wav import pcm
 
 KEYS = "ann:sesame"
 _LETTERS = string.ascii_letters + string.digits + "-_."

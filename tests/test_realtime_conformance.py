@@ -29,10 +29,10 @@ from tests.realtime_client import (
     Event,
     connected,
     of_type,
-    pcm,
 )
 from tests.serving import ServerProcess, app_in_thread, wait_for
 from tests.test_server import settings
+from tests.wav import pcm
 
 KEYS = "ann:sesame"
 SERVER_VAD = {"type": "server_vad", "silence_duration_ms": 400}

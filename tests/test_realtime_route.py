@@ -14,10 +14,11 @@ from live_stream import LiveStream
 from scheduler import Model, QueueFull
 from streaming import StreamingTranscriber
 from tests.fakes import ScriptedModel
-from tests.realtime_client import COMPLETED, connected, pcm
+from tests.realtime_client import COMPLETED, connected
 from tests.serving import app_in_thread, server_process
 from tests.test_realtime_conformance import FOUR
 from tests.test_server import settings
+from tests.wav import pcm
 
 open_stream = StreamingTranscriber.open
 

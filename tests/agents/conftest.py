@@ -9,6 +9,7 @@ import pytest
 from tests.agents import speech
 from tests.agents.speech import MODEL, Conversation
 from tests.processes import ROOT, ServerProcess, server_process
+from tests.wav import wav
 
 SERVER_PYTHON = ROOT / ".venv" / "bin" / "python"
 SETTINGS = {"MODEL_CARD": MODEL, "DTYPE": "float32"}
@@ -35,7 +36,7 @@ def conversation(server: ServerProcess, request: pytest.FixtureRequest) -> Conve
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
         texts = [
             client.audio.transcriptions.create(
-                model=MODEL, file=("audio.wav", speech.wav(each.samples))
+                model=MODEL, file=("audio.wav", wav(each.samples))
             ).text
             for each in composed.utterances
         ]

@@ -1,8 +1,6 @@
 """What the voice agents hear: recorded words, at the pace they are spoken."""
 
 import asyncio
-import io
-import wave
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,7 +11,7 @@ from av import AudioFrame, AudioResampler
 from rapidfuzz.distance import Levenshtein
 
 from samples import SAMPLE_RATE, Samples
-from tests import composer
+from tests import composer, wav
 from tests.composer import Composition
 
 MODEL = "omniASR_CTC_demo"
@@ -82,18 +80,7 @@ def pcm(samples: Samples, rate: int = SAMPLE_RATE) -> bytes:
         resampler = AudioResampler("flt", "mono", rate)
         parts = [*resampler.resample(frame), *resampler.resample(None)]
         samples = np.concatenate([part.to_ndarray()[0] for part in parts])
-    return (np.clip(samples, -1, 1) * 32_767).astype("<i2").tobytes()
-
-
-def wav(samples: Samples) -> bytes:
-    """Write samples as a WAV file."""
-    file = io.BytesIO()
-    with wave.open(file, "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(SAMPLE_RATE)
-        writer.writeframes(pcm(samples))
-    return file.getvalue()
+    return wav.pcm(samples)
 
 
 async def spoken(

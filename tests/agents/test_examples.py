@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents import speech
 from tests.agents.speech import Conversation
 from tests.processes import ROOT, ServerProcess
+from tests.wav import wav
 
 EXAMPLES = ROOT / "examples"
 
@@ -38,7 +38,7 @@ def test_it_prints_what_is_said(
 ) -> None:
     """In a recording of two utterances."""
     two = Conversation(conversation.utterances[:2], conversation.as_files[:2])
-    (tmp_path / "audio.wav").write_bytes(speech.wav(two.samples))
+    (tmp_path / "audio.wav").write_bytes(wav(two.samples))
     scheme = "http" if ADDRESS[name] == "/v1" else "ws"
     url = server.url.replace("http", scheme) + ADDRESS[name]
 
