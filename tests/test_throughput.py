@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from architecture import ARCHITECTURES
-from benchmarks import arithmetic, contenders, documents, parts, throughput
+from benchmarks import (
+    alternatives,
+    arithmetic,
+    compiled,
+    contenders,
+    documents,
+    parts,
+    soft_words,
+    throughput,
+)
 from benchmarks.parts import Stopwatch
 from cards import architecture_of, find_card
 from model import ASRModel
@@ -16,7 +25,7 @@ from tests import composer
 from tests.serving import ROOT
 
 DEMO = "omniASR_CTC_demo"
-DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "performance.md"]
+DOCUMENTS = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
 
 
 class TestProducts:
@@ -98,6 +107,9 @@ TABLES = {
     "throughput_as_shipped.jsonl": throughput.table,
     "parts.jsonl": parts.table,
     "arithmetic.jsonl": arithmetic.table,
+    "alternatives.jsonl": alternatives.table,
+    "compiled.jsonl": compiled.table,
+    "soft_words.jsonl": soft_words.table,
 }
 
 
