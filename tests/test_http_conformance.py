@@ -393,6 +393,7 @@ class TestPoint6:
         assert error.value.code == "internal_error"
         assert "log" in error.value.message
         assert "secret" not in error.value.message
+        assert error.value.request_id
 
     def test_503(self) -> None:
         """The model is not there yet."""
