@@ -9,7 +9,7 @@ from dataclasses import replace
 from audio_chunker import AudioChunker
 from benchmarks.suites import Stream, Utterance
 from ctc import FrameLabels, Vocabulary
-from model_input import ModelInput
+from model_input import ModelInput, Normalisation
 from passages import PassageReader
 from samples import SAMPLE_RATE, Samples
 from tests.composer import SpokenWord
@@ -20,7 +20,7 @@ from word_times import SpikeOffsets
 Label = Callable[[Sequence[ModelInput]], Sequence[FrameLabels]]
 
 # What a clip has before its first word and after its last.
-_AROUND = round(0.3 * SAMPLE_RATE)
+AROUND = round(0.3 * SAMPLE_RATE)
 
 
 class Offline:
@@ -38,26 +38,32 @@ class Offline:
         self._offsets = offsets
         self._vad = vad
 
-    def segments(self, samples: Samples) -> tuple[Segment, ...]:
-        """Transcribe a recording of any length."""
+    def segments(
+        self, samples: Samples, normalisation: Normalisation | None = None
+    ) -> tuple[Segment, ...]:
+        """Transcribe a recording of any length.
+
+        Args:
+            normalisation: None to normalise each window over its own samples, as
+                everywhere.
+        """
         ear = VadStream(self._vad)
         chunker = AudioChunker(vad_enabled=True)
         reader = PassageReader(self._vocabulary, self._offsets)
         windows = [*chunker.add(samples, ear.add(samples))]
         windows += chunker.finish(ear.finish())
+        inputs = [ModelInput(w.samples, normalisation=normalisation) for w in windows]
         return join(
             passage
-            for window in windows
-            for passage in reader.add(
-                window, self._label([ModelInput(window.samples)])[0]
-            )
+            for window, heard in zip(windows, inputs, strict=True)
+            for passage in reader.add(window, self._label([heard])[0])
         )
 
     def words(self, stream: Stream) -> tuple[tuple[str, ...], ...]:
         """Hear each utterance of a stream as a recording of its own."""
         heard = []
         for one in stream.utterances:
-            clip = stream.samples[max(0, one.start - _AROUND) : one.end + _AROUND]
+            clip = stream.samples[max(0, one.start - AROUND) : one.end + AROUND]
             words = [word for own in self.segments(clip) for word in own.words]
             heard.append(tuple(word.text for word in words))
         return tuple(heard)
