@@ -8,7 +8,8 @@ the edge itself is over, and at 1.12 s half a percent of the letters still chang
 
 `CHUNK_DURATION` stretches the interim window: what is left of it after the margin and
 one hop is context on the left of the words that are not committed yet. Longer means
-better hypotheses and more compute; finals do not depend on it.
+more compute, and better hypotheses as long as the model needs that context; finals do
+not depend on it.
 
 Pure: no I/O, clock, settings or threads.
 """

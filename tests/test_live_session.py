@@ -2,6 +2,7 @@
 
 import pickle
 from dataclasses import replace
+from difflib import SequenceMatcher
 from itertools import pairwise
 from random import Random
 
@@ -14,9 +15,11 @@ import ctc
 import transcript
 from audio_buffer import AudioBuffer
 from audio_chunker import AudioChunker
+from ctc import FrameLabels
 from interim import Load
 from live_events import Cause, Hypothesis, SpeechEnded, SpeechStarted, UtteranceFailed
 from live_options import PROFILES, StreamOptions
+from model_input import ModelInput
 from passages import PassageReader
 from samples import SAMPLE_RATE, Samples
 from tests.live import Listener, listen_to, listener, silence
@@ -170,6 +173,31 @@ class TestHypotheses:
             heard_in_all(StreamOptions().stretched(s)) for s in (2.5, 5.0, 10.0)
         )
         assert 1.3 * short < nominal < long / 1.3
+
+    def test_a_longer_window_hears_better_where_context_matters(self) -> None:
+        """With a model that gets nothing right before it has heard two seconds."""
+        script = write(Random(2), n_words=60, longest_pause=15)
+        true = said(script).split()
+
+        def n_right(chunk_duration_s: float) -> int:
+            options = StreamOptions(endpointing=False).stretched(chunk_duration_s)
+            heard = listener(options, label=forgetful)
+            heard.hear(script.samples, script.probabilities, (1600,))
+            committed = heard.hypotheses[-1].committed_text.split()
+            blocks = SequenceMatcher(None, true, committed, autojunk=False)
+            return sum(block.size for block in blocks.get_matching_blocks())
+
+        def forgetful(window: ModelInput) -> FrameLabels:
+            frames = Encoder().label(window.samples)
+            if window.position > SAMPLE_RATE:  # it has not heard the beginning
+                blind = frames.ids[: 2 * SAMPLE_RATE // ctc.FRAME_SHIFT]
+                rng = np.random.default_rng(len(window))
+                blind[:] = rng.integers(0, len(VOCABULARY.texts), len(blind))
+            return frames
+
+        short, longer, nominal = (n_right(s) for s in (2.0, 3.0, 5.0))
+        assert 1.3 * short < longer < nominal / 1.1
+        assert nominal >= 0.9 * len(true)
 
     def test_none_is_made_where_none_is_wanted(self) -> None:
         """Finals come all the same."""
