@@ -147,7 +147,8 @@ class LiveVad:
 
     def __init__(self, batcher: VadBatcher) -> None:
         self._batcher = batcher
-        self._rest: Samples = np.empty(0, np.float32)
+        self._held: list[Samples] = []  # of a frame that is not complete
+        self._n_held = 0
         self._pending: asyncio.Future[list[float]] | None = None
         self._closed = False
         self.states = VadStates.fresh()  # the batcher's, in its thread
@@ -155,6 +156,7 @@ class LiveVad:
     async def add(self, samples: Samples) -> list[float]:
         """Return the probabilities of the frames that `samples` completes.
 
+        What completes none is not copied until then, so it must not change.
         Cancelling is safe: the samples count as heard, their answer is lost.
 
         Raises:
@@ -165,12 +167,15 @@ class LiveVad:
             raise ValueError("This stream has been closed.")
         if self._pending is not None and not self._pending.done():
             raise RuntimeError("A stream is listened to one block at a time.")
-        audio = np.concatenate([self._rest, samples])
-        whole = len(audio) - len(audio) % FRAME_SAMPLES
-        self._rest = audio[whole:]
-        if not whole:
+        self._held.append(samples)
+        self._n_held += len(samples)
+        n_frames, n_rest = divmod(self._n_held, FRAME_SAMPLES)
+        if not n_frames:
             return []
-        frames = audio[:whole].reshape(-1, FRAME_SAMPLES)
+        audio = np.concatenate(self._held)
+        whole = len(audio) - n_rest
+        self._held, self._n_held = [audio[whole:]], n_rest
+        frames = audio[:whole].reshape(n_frames, FRAME_SAMPLES)
         self._pending = asyncio.get_running_loop().create_future()
         self._batcher._submit(_Request(self, frames, self._pending))
         return await self._pending

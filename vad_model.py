@@ -46,42 +46,40 @@ _N_HIDDEN = 128
 class VadStates:
     """What the network remembers of each of `n` streams.
 
+    In one array, since many streams are put together and taken apart for every frame.
+
     Attributes:
-        context: The last samples heard, shape (n, 64).
-        hidden: The LSTM's output, shape (n, 128).
-        cell: The LSTM's memory, shape (n, 128).
+        rows: Of each stream the last samples heard (64), then the output of the LSTM
+            (128) and its memory (128): shape (n, 320). Never written to.
     """
 
-    context: Floats
-    hidden: Floats
-    cell: Floats
+    rows: Floats
+
+    @property
+    def context(self) -> Floats:
+        return self.rows[:, :_N_CONTEXT]
+
+    @property
+    def hidden(self) -> Floats:
+        return self.rows[:, _N_CONTEXT:-_N_HIDDEN]
+
+    @property
+    def cell(self) -> Floats:
+        return self.rows[:, -_N_HIDDEN:]
 
     @classmethod
     def fresh(cls, n_streams: int = 1) -> "VadStates":
         """Make the states of streams that have just begun."""
-        return cls(
-            np.zeros((n_streams, _N_CONTEXT), np.float32),
-            np.zeros((n_streams, _N_HIDDEN), np.float32),
-            np.zeros((n_streams, _N_HIDDEN), np.float32),
-        )
+        return cls(np.zeros((n_streams, _N_CONTEXT + 2 * _N_HIDDEN), np.float32))
 
     @classmethod
     def join(cls, states: Sequence["VadStates"]) -> "VadStates":
         """Put the states of some streams after each other."""
-        return cls(
-            np.concatenate([own.context for own in states]),
-            np.concatenate([own.hidden for own in states]),
-            np.concatenate([own.cell for own in states]),
-        )
+        return cls(np.concatenate([own.rows for own in states]))
 
     def split(self) -> list["VadStates"]:
         """Return each stream's state by itself."""
-        return [
-            VadStates(
-                self.context[k : k + 1], self.hidden[k : k + 1], self.cell[k : k + 1]
-            )
-            for k in range(len(self.context))
-        ]
+        return [VadStates(row) for row in self.rows[:, None]]
 
 
 class SileroVad:
@@ -145,7 +143,7 @@ class SileroVad:
         found = _sigmoid(logits)
         # np.split takes longer than the LSTM.
         own = [found[a:b] for a, b in zip(starts, ends, strict=True)]
-        return own, VadStates(context, hidden, cell)
+        return own, VadStates(np.concatenate([context, hidden, cell], axis=1))
 
     def _features(self, frames: Floats) -> Floats:
         """Describe each frame by itself.
