@@ -12,6 +12,7 @@ from benchmarks import (
     compiled,
     contenders,
     documents,
+    finals,
     parts,
     soft_words,
     throughput,
@@ -110,6 +111,7 @@ TABLES = {
     "alternatives.jsonl": alternatives.table,
     "compiled.jsonl": compiled.table,
     "soft_words.jsonl": soft_words.table,
+    "finals.jsonl": finals.table,
 }
 
 
