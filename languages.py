@@ -311,9 +311,7 @@ def _near_matches(wanted: str) -> tuple[Language, ...]:
     best = max(scores.values(), default=0.0)
 
     def rank(language_id: str) -> tuple[float, bool, str]:
-        # Among equals, a language with a two-letter code is likelier meant.
-        tag = _BY_ID[language_id].tag
-        return -scores[language_id], len(tag.split("-")[0]) > 2, language_id
+        return -scores[language_id], _is_rare(_BY_ID[language_id]), language_id
 
     similar = sorted((near for near in scores if scores[near] > best - 0.15), key=rank)
     found = dict.fromkeys([*named, *(_BY_ID[near] for near in similar)])
@@ -370,8 +368,23 @@ class _Searchable(NamedTuple):
 def _search(folded: str, *, worst: int) -> list[tuple[int, Language]]:
     ranked = [(_search_rank(folded, item), item.entry) for item in _SEARCHABLE]
     found = [(rank, entry) for rank, entry in ranked if rank <= worst]
-    found.sort(key=lambda item: item[0])  # stable: equals stay sorted by id
+    found.sort(key=_search_order)  # stable: equals stay sorted by id
     return found
+
+
+def _search_order(found: tuple[int, Language]) -> tuple[int, bool, int]:
+    """Put what is likelier meant first.
+
+    Whether it is the first word of a name or a later one counts less than how many
+    speak the language: "arab" is rather Standard Arabic than Arabela.
+    """
+    rank, entry = found
+    return NAME_START if rank == NAMED else rank, _is_rare(entry), rank
+
+
+def _is_rare(entry: Language) -> bool:
+    """Languages with many speakers have codes of two letters."""
+    return len(entry.tag.partition("-")[0]) > 2
 
 
 def _search_rank(folded: str, item: _Searchable) -> int:

@@ -522,6 +522,8 @@ class TestSearching:
             ("bengali", "ben_Beng"),  # CLDR's name is Bangla
             ("Kirghiz", "kir_Cyrl"),
             ("sursilv", "roh_Latn_surs1244"),
+            ("arab", "arb_Arab"),  # many speak it; few Arabela
+            ("chin", "cmn_Hans"),
         ],
     )
     def test_best_match_comes_first(self, query: str, first: str) -> None:
