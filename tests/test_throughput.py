@@ -9,12 +9,14 @@ from architecture import ARCHITECTURES
 from benchmarks import (
     alternatives,
     arithmetic,
+    capacity,
     compiled,
     contenders,
     documents,
     finals,
     parts,
     soft_words,
+    streaming,
     throughput,
 )
 from benchmarks.parts import Stopwatch
@@ -112,6 +114,8 @@ TABLES = {
     "compiled.jsonl": compiled.table,
     "soft_words.jsonl": soft_words.table,
     "finals.jsonl": finals.table,
+    "real_time.jsonl": streaming.difference,
+    "capacity.jsonl": capacity.table,
 }
 
 
