@@ -58,6 +58,7 @@ from middleware import RequestId, SocketGate, UnknownErrors
 from scheduler import NotReady
 from service import LoadModel, Service, load_model
 from transcriptions import require_model, service_of
+from websocket_connection import WebSocketConnection
 
 VERSION = "0.1.0"
 DESCRIPTION = "Speech to text in 1600+ languages behind OpenAI's API."
@@ -363,6 +364,7 @@ class Server(uvicorn.Server):
                 timeout_keep_alive=_KEEP_ALIVE_S,
                 timeout_graceful_shutdown=settings.shutdown_grace_s,
                 ws_max_size=settings.max_frame_bytes,
+                ws=WebSocketConnection,
                 # A client that sends a long file before it reads answers no ping;
                 # MAX_IDLE_S finds those that are gone.
                 ws_ping_timeout=None,

@@ -221,9 +221,15 @@ class SocketSession:
             await self._give_up(Failure.INTERNAL)
 
     async def _give_up(self, why: Failure) -> None:
+        """Tell why, and discard what still comes until that is sent.
+
+        Raises:
+            _Gone: Nobody is there to be told.
+        """
         await self._stream.aclose()
         self._note_end()
         self._send(self._machine.fail(why), beyond_limit=True)
+        await self._discard()
 
     # --- the reader ---
 
@@ -238,6 +244,14 @@ class SocketSession:
             await self._inbox.put(message)
             message = await self._receive()
         await self._inbox.put(message)
+        await self._discard()
+
+    async def _discard(self) -> None:
+        """Read on for nothing: many a client cannot read while it waits to send.
+
+        Raises:
+            _Gone: There is nobody to wait for.
+        """
         while True:
             await self._next_message()
 

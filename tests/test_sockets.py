@@ -5,7 +5,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from types import SimpleNamespace
@@ -17,12 +17,16 @@ from fastapi import FastAPI
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
+from websockets.uri import parse_uri
 
 import live_route
 import sockets
+import websocket_connection
 from connections import Connections
 from journal import Journal
 from metrics import Metrics
@@ -346,6 +350,46 @@ class TestSlowReaders:
         assert (messages[-1]["code"], messages[-1]["fatal"]) == ("slow_reader", True)
         assert code == 1008
 
+    def test_a_connection_that_nobody_reads_ends_all_the_same(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What is written to it will never be sent, so it is not waited for."""
+        monkeypatch.setattr(sockets, "_SEND_S", 0.2)
+        monkeypatch.setattr(websocket_connection, "ABORT_S", 0.2)
+        live = ScriptedLive(lambda: ScriptedStream(word="x" * 20_000))
+        with serving(live, max_unread_mb=1) as place, deaf_client(place) as say:
+            say('{"type": "config", "interim": false}')
+            with pytest.raises(ConnectionError):
+                send_for_ever(say)
+            wait_for(lambda: not place.server.server_state.connections)
+
+
+@contextmanager
+def deaf_client(place: Place) -> Iterator[Callable[[bytes | str], None]]:
+    """Connect, and yield what sends a message; what comes is left where it is."""
+    uri = parse_uri(place.url)
+    protocol = ClientProtocol(uri)
+    # The kernel would hold megabytes for it.
+    listener = place.server.servers[0].sockets[0]
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(60)
+        connection.connect((uri.host, uri.port))
+        protocol.send_request(protocol.connect())
+        connection.sendall(b"".join(protocol.data_to_send()))
+        while protocol.state is State.CONNECTING:
+            protocol.receive_data(connection.recv(1))
+
+        def send(message: bytes | str) -> None:
+            if isinstance(message, str):
+                protocol.send_text(message.encode())
+            else:
+                protocol.send_binary(message)
+            connection.sendall(b"".join(protocol.data_to_send()))
+
+        yield send
+
 
 def n_unsent(place: Place) -> int:
     """What was counted as dropped when the session ended."""
@@ -356,12 +400,15 @@ def n_unsent(place: Place) -> int:
 
 def send_and_flush(client: ClientConnection) -> None:
     """Send until the server has enough."""
-    try:
-        while True:
-            client.send(SECOND)
-            say(client, "flush")
-    except ConnectionClosed:
-        pass
+    with suppress(ConnectionClosed):
+        send_for_ever(client.send)
+
+
+def send_for_ever(send: Callable[[bytes | str], None]) -> None:
+    """Send a second and a flush, again and again."""
+    while True:
+        send(SECOND)
+        send('{"type": "flush"}')
 
 
 class TestLimits:
