@@ -24,14 +24,14 @@ from agents.voice import (
     STTWebsocketConnectionError,
 )
 from agents.voice.models.openai_stt import OpenAISTTModel
-from livekit.agents import utils
+from livekit.agents import APIConnectOptions, utils
 from livekit.agents.stt import RecognizeStream, SpeechEventType
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from pipecat.services.openai.stt import OpenAIRealtimeSTTService
 from websockets.exceptions import ConnectionClosed
 
 from samples import Samples
-from tests.agents import pipeline, speech
+from tests.agents import pipeline, speech, test_livekit, test_pipecat
 from tests.agents.conftest import SERVER_PYTHON, SETTINGS
 from tests.agents.speech import MODEL, Conversation
 from tests.agents.test_livekit import frame, make
@@ -230,6 +230,67 @@ def test_pipecat_outlives_a_restart(tmp_path: Path, conversation: Conversation) 
                     await until(ear, 3, utterance)
 
     asyncio.run(asyncio.wait_for(converse(), 240))
+
+
+def test_pipecat_over_http_outlives_a_restart(
+    tmp_path: Path, conversation: Conversation
+) -> None:
+    """What is said while nobody listens is lost and told of; then it hears again."""
+    utterance = conversation.utterances[0].samples
+    port = str(free_port())
+
+    async def converse() -> pipeline.Agent:
+        with start(tmp_path / "1", PORT=port) as first:
+            await ready(first)
+            stt = test_pipecat.http(first.url)
+            async with pipeline.running(stt, local_vad=True) as agent:
+                await until(agent, 1, utterance)
+                first.process.terminate()
+                await asyncio.to_thread(first.process.wait)
+                while not agent.errors:
+                    await agent.hear(utterance)
+                    await agent.hear(speech.silence(1.0))
+                with start(tmp_path / "2", PORT=port) as second:
+                    await ready(second)
+                    n_errors, n_texts = len(agent.errors), len(agent.texts())
+                    await until(agent, n_texts + 2, utterance)
+                    assert len(agent.errors) == n_errors
+                    assert stt.is_usable
+        return agent
+
+    agent = asyncio.run(asyncio.wait_for(converse(), 240))
+
+    assert not any(error.fatal for error in agent.errors)
+
+
+def test_livekit_over_http_outlives_a_restart(
+    tmp_path: Path, conversation: Conversation
+) -> None:
+    """It asks again while nobody is there, and nothing is lost."""
+    utterance = conversation.utterances[0].samples
+    port = str(free_port())
+
+    async def recognise() -> list[str]:
+        with start(tmp_path / "1", PORT=port) as first:
+            await ready(first)
+            model = test_livekit.make(first.url, use_realtime=False)
+            before = await model.recognize(frame(speech.pcm(utterance)))
+            first.process.terminate()
+            await asyncio.to_thread(first.process.wait)
+        # As many tries as a restart lasts; its default of three takes four seconds.
+        patient = APIConnectOptions(max_retry=60, retry_interval=0.5)
+        meanwhile = asyncio.create_task(
+            model.recognize(frame(speech.pcm(utterance)), conn_options=patient)
+        )
+        with start(tmp_path / "2", PORT=port):
+            events = [before, await meanwhile]
+            events.append(await model.recognize(frame(speech.pcm(utterance))))
+            await model.aclose()
+        return [event.alternatives[0].text for event in events]
+
+    texts = asyncio.run(asyncio.wait_for(recognise(), 240))
+
+    assert texts == [conversation.as_files[0]] * 3
 
 
 @pytest.mark.parametrize("agent", ["LiveKit", "OpenAI SDK", "openai-agents"])
