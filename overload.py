@@ -1,9 +1,11 @@
 """Say how much streams have to do without while there is more to do than time.
 
-Once a second the model's load is read. Above 85 % of the time, or when partials have
-their turn after they were due, things get one step sparser: partials come less often,
-then look less far back, then stop. Five seconds below 60 % begin the way back, a step
-a second. Finals never suffer, and audio is never dropped.
+Once a second the model's load is read. Above 85 % of the time twice in a row, or when
+partials have their turn after they were due, things get one step sparser: partials
+come less often, then look less far back, then stop. A single busy second is chance:
+streams whose partials and finals happen to meet. Five seconds in which the level
+below would have taken less than 80 % begin the way back, a step a second. Finals never
+suffer, and audio is never dropped.
 
 Only what streams ask for counts as load. Recordings fill whatever time is left, so a
 busy model says nothing by itself; they narrow the time for streams by no more than
@@ -19,7 +21,8 @@ from dataclasses import dataclass
 from samples import SAMPLE_RATE
 
 _UP_ABOVE = 0.85
-_DOWN_BELOW = 0.6
+_N_BUSY = 2  # readings in a row
+_DOWN_BELOW = 0.8
 _CALM_S = 5.0  # before the first step down
 _STEP_S = 1.0  # between further ones
 
@@ -43,23 +46,26 @@ class OverloadLevel:
         max_left_context: Most samples before the committed text that partials look
             at; None for as many as usual.
         partials: Whether there are any.
+        cost: What partials cost, in proportion to level 0. Measured with the 300M
+            architecture by `benchmarks/capacity.py`.
     """
 
     level: int
     hop_factor: float
     max_left_context: int | None
     partials: bool
+    cost: float
 
 
 # Finals are begun early at every level: one that is begun as soon as speech seems to
 # have ended covers less silence than one that is begun when a client asks for it, and
 # its text may differ in a letter. Load must not decide what is heard.
 LEVELS = (
-    OverloadLevel(0, 1.0, None, partials=True),
-    OverloadLevel(1, 1.5, None, partials=True),
-    OverloadLevel(2, 2.0, 3 * SAMPLE_RATE, partials=True),
-    OverloadLevel(3, 3.0, 2 * SAMPLE_RATE, partials=True),
-    OverloadLevel(4, 3.0, 2 * SAMPLE_RATE, partials=False),
+    OverloadLevel(0, 1.0, None, partials=True, cost=1.0),
+    OverloadLevel(1, 1.5, None, partials=True, cost=0.67),
+    OverloadLevel(2, 2.0, 3 * SAMPLE_RATE, partials=True, cost=0.44),
+    OverloadLevel(3, 3.0, 2 * SAMPLE_RATE, partials=True, cost=0.25),
+    OverloadLevel(4, 3.0, 2 * SAMPLE_RATE, partials=False, cost=0.0),
 )
 
 
@@ -83,6 +89,7 @@ class OverloadLadder:
 
     def __init__(self) -> None:
         self._step = 0
+        self._n_busy = 0  # readings in a row, since the last step
         self._calm_s = 0.0
 
     @property
@@ -91,16 +98,26 @@ class OverloadLadder:
 
     def add(self, reading: Reading) -> None:
         """Take the next reading."""
-        if reading.busy > _UP_ABOVE or reading.late:
+        self._n_busy = self._n_busy + 1 if reading.busy > _UP_ABOVE else 0
+        if self._n_busy >= _N_BUSY or reading.late:
             self._step = min(self._step + 1, len(LEVELS) - 1)
+            self._n_busy = 0
             self._calm_s = 0.0
-        elif reading.busy >= _DOWN_BELOW:
-            self._calm_s = 0.0
-        else:
+        elif self._below(reading.busy) < _DOWN_BELOW:
             self._calm_s += reading.seconds
+        else:
+            self._calm_s = 0.0
         while self._step and self._calm_s >= _CALM_S:
             self._step -= 1
             self._calm_s -= _STEP_S
+
+    def _below(self, busy: float) -> float:
+        """Forecast the load at the level below, as if partials were all of it.
+
+        Where there are none, nothing is known of what they would cost.
+        """
+        below = LEVELS[max(0, self._step - 1)].cost
+        return busy * below / self.level.cost if self.level.partials else busy
 
 
 class LoadMeter:

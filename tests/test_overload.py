@@ -24,31 +24,45 @@ def levels(loads: Iterable[Reading]) -> list[int]:
 
 
 class TestLadder:
-    def test_each_second_of_overload_is_a_step_up(self) -> None:
-        """As far as finals only."""
-        assert levels([load(0.9)] * 6) == [1, 2, 3, 4, 4, 4]
+    def test_two_busy_seconds_are_a_step_up(self) -> None:
+        """As far as finals only; the second is not counted twice."""
+        assert levels([load(0.9)] * 10) == [0, 1, 1, 2, 2, 3, 3, 4, 4, 4]
 
-    def test_late_partials_are_overload_too(self) -> None:
+    def test_a_single_busy_second_is_chance(self) -> None:
+        """However often it comes."""
+        assert set(levels([load(1.0), load(0.85)] * 20)) == {0}
+
+    def test_late_partials_are_overload_at_once(self) -> None:
         """However little the model seems to have to do."""
-        assert levels([load(0.1, late=True)]) == [1]
+        assert levels([load(0.1, late=True)] * 2) == [1, 2]
 
     def test_five_calm_seconds_begin_the_way_back(self) -> None:
         """A second for each further step: all is well again after eight."""
-        found = levels([*[load(1.0)] * 4, *[load(0.5)] * 8])
+        found = levels([*[load(1.0)] * 8, *[load(0.4)] * 8])
 
-        assert found[4:] == [4, 4, 4, 4, 3, 2, 1, 0]
+        assert found[8:] == [4, 4, 4, 4, 3, 2, 1, 0]
+
+    def test_the_way_back_begins_where_the_level_below_would_do(self) -> None:
+        """By what partials cost there, or those below would be overloaded again."""
+        for step in (1, 2, 3):
+            limit = 0.8 * LEVELS[step].cost / LEVELS[step - 1].cost
+            climb = [load(1.0)] * 2 * step
+            assert set(levels([*climb, *[load(limit + 0.01)] * 50])[len(climb) :]) == {
+                step
+            }
+            assert levels([*climb, *[load(limit - 0.01)] * 5])[-1] == step - 1
 
     def test_between_the_limits_nothing_changes(self) -> None:
         """Nor does the way back begin."""
         found = levels(
-            [load(0.9), load(0.9), *[load(0.5), load(0.7)] * 10, *[load(0.85)] * 10]
+            [*[load(0.9)] * 4, *[load(0.4), load(0.7)] * 10, *[load(0.85)] * 10]
         )
 
-        assert set(found[1:]) == {2}
+        assert set(found[3:]) == {2}
 
     def test_an_idle_hour_is_calm(self) -> None:
         """Even if it is told of at once."""
-        assert levels([*[load(1.0)] * 4, load(0.0, seconds=3600)])[-1] == 0
+        assert levels([*[load(1.0)] * 8, load(0.0, seconds=3600)])[-1] == 0
 
     def test_every_level_costs_less_than_the_one_before(self) -> None:
         """And the first and the last are what they are called."""
@@ -58,6 +72,9 @@ class TestLadder:
         assert LEVELS[0].hop_factor == 1
         assert LEVELS[0].max_left_context is None
         assert [level.partials for level in LEVELS] == [True] * 4 + [False]
+        costs = [level.cost for level in LEVELS]
+        assert costs == sorted(costs, reverse=True)
+        assert (costs[0], costs[-1]) == (1, 0)
 
     @given(st.lists(st.floats(0, 2)))
     def test_levels_change_by_single_steps(self, busy: list[float]) -> None:

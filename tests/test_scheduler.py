@@ -316,7 +316,7 @@ class TestStreams:
         scheduler = start(model, clock=lambda: model.now)
 
         found = []
-        for _ in range(3):
+        for _ in range(6):
             scheduler.submit(window(), work=Work.STREAM_PARTIAL).result(timeout=10)
             wait_for(lambda: scheduler.n_queued == 0)
             found.append(scheduler.overload)
@@ -325,7 +325,7 @@ class TestStreams:
             scheduler.admit_stream(encoded_ratio=0)
         model.now += 60
 
-        assert [level.level for level in found] == [1, 2, 3]
+        assert [level.level for level in found] == [0, 1, 1, 2, 2, 3]
         assert scheduler.overload == LEVELS[0]
 
     def test_recordings_overload_nobody(self, start: Start) -> None:
