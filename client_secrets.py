@@ -39,7 +39,11 @@ def add_routes(app: FastAPI, keys: EphemeralKeys) -> None:
     )
     async def client_secrets(request: Request) -> schemas.ClientSecret:
         """Make a key that opens Realtime sessions for some minutes."""
-        body = await json_bodies.read(request, max_bytes=_MAX_BODY_BYTES)
+        body = await json_bodies.read(
+            request,
+            max_bytes=_MAX_BODY_BYTES,
+            idle_s=service_of(request).settings.max_idle_s,
+        )
         asked = json_bodies.parse(body or b"{}", schemas.KeyRequest)
         config = _config(asked.session)
         grant = Grant(

@@ -243,7 +243,8 @@ class Settings(BaseSettings):
         300.0,
         ge=0.1,
         le=86_400,
-        description="Longest a live stream's client may send nothing, in seconds.",
+        description="Longest a client may send nothing of a request or a live stream, "
+        "or read nothing of an event stream, in seconds.",
     )
     max_session_s: float = Field(
         14_400.0,

@@ -6,6 +6,7 @@ to be. Nothing is decided until the whole form is read. Fields that only other
 services use are ignored; values that we cannot honour are refused by name.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -71,27 +72,42 @@ class BodyLimit:
     Announced lengths are not to be relied upon: some clients announce none.
 
     Args:
+        idle_s: Longest that nothing of it may come.
         refusal: Raised once there is more.
     """
 
     def __init__(
-        self, receive: Receive, max_bytes: int, *, refusal: BadRequest
+        self, receive: Receive, max_bytes: int, *, idle_s: float, refusal: BadRequest
     ) -> None:
         self._receive = receive
         self._max_bytes = max_bytes
+        self._idle_s = idle_s
         self._refusal = refusal
         self._n_bytes = 0
 
     async def __call__(self) -> MutableMapping[str, Any]:
-        message = await self._receive()
+        try:
+            async with asyncio.timeout(self._idle_s):
+                message = await self._receive()
+        except TimeoutError:
+            raise BadRequest(
+                f"Nothing of the request came for {self._idle_s:g} s, the longest "
+                "that this server waits (MAX_IDLE_S). Send it again.",
+                code="request_timeout",
+                status=408,
+            ) from None
         self._n_bytes += len(message.get("body", b""))
         if self._n_bytes > self._max_bytes:
             raise self._refusal
         return message
 
 
-def limited(request: Request, max_bytes: int, *, refusal: BadRequest) -> Request:
+def limited(
+    request: Request, max_bytes: int, *, idle_s: float, refusal: BadRequest
+) -> Request:
     """Return the same request, whose body raises `refusal` beyond a limit.
+
+    And another one if it does not come.
 
     Raises:
         BadRequest: `refusal`, if the client announces so much.
@@ -99,7 +115,7 @@ def limited(request: Request, max_bytes: int, *, refusal: BadRequest) -> Request
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > max_bytes:
         raise refusal
-    limit = BodyLimit(request.receive, max_bytes, refusal=refusal)
+    limit = BodyLimit(request.receive, max_bytes, idle_s=idle_s, refusal=refusal)
     return Request(request.scope, limit)
 
 
@@ -116,16 +132,17 @@ def too_large(max_bytes: int) -> BadRequest:
 
 
 async def read_form(
-    request: Request, *, max_bytes: int, max_field_bytes: int
+    request: Request, *, max_bytes: int, max_field_bytes: int, idle_s: float
 ) -> FormData:
     """Read a multipart form, spooling its file to disk.
 
     The caller closes the form, which deletes the spooled file.
 
     Raises:
-        BadRequest: It is no such form, or it is too large.
+        BadRequest: It is no such form, it is too large, or it does not come.
     """
-    within = limited(request, max_bytes, refusal=too_large(max_bytes))
+    refusal = too_large(max_bytes)
+    within = limited(request, max_bytes, idle_s=idle_s, refusal=refusal)
     content_type = request.headers.get("content-type", "")
     if not content_type.lower().startswith("multipart/form-data"):
         raise BadRequest(

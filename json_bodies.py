@@ -10,17 +10,18 @@ from forms import BadRequest, limited
 Model = TypeVar("Model", bound=BaseModel)
 
 
-async def read(request: Request, *, max_bytes: int) -> bytes:
+async def read(request: Request, *, max_bytes: int, idle_s: float) -> bytes:
     """Read the body.
 
     Raises:
-        BadRequest: It is longer than `max_bytes`.
+        BadRequest: It is longer than `max_bytes`, or nothing came for `idle_s`.
         ClientDisconnect: It never came to its end.
     """
     refusal = BadRequest(
         f"The body is longer than {max_bytes} bytes.", code="body_too_large", status=413
     )
-    return await limited(request, max_bytes, refusal=refusal).body()
+    within = limited(request, max_bytes, idle_s=idle_s, refusal=refusal)
+    return await within.body()
 
 
 def parse(body: bytes, model: type[Model]) -> Model:

@@ -81,6 +81,11 @@ _OF_THE_FORM = {
         Refusal(413, code="body_too_large"),
         "The body is longer than 65536 bytes.",
     ),
+    "request_timeout": (
+        Refusal(408, code="request_timeout"),
+        "Nothing of the request came for 300 s, the longest that this server waits "
+        "(MAX_IDLE_S). Send it again.",
+    ),
     "model_not_found": (
         Refusal(404, code="model_not_found", param="model"),
         "The model 'base' is not served here. This server runs omniASR_CTC_300M_v2, "
@@ -124,6 +129,7 @@ _STATUSES = {
     400: "The request cannot be honoured; `param` and `code` say why.",
     401: "The server asks for a key, and the request has none that it knows.",
     404: "There is no such model.",
+    408: "Nothing of the request came for `MAX_IDLE_S`.",
     413: "The body is too large; for recordings, `MAX_UPLOAD_MB` is the limit.",
     500: "Something went wrong in the server.",
     503: "The model is loading, or there is too much to do; come back later.",
@@ -191,10 +197,9 @@ TRANSCRIPTION_ERRORS = errors(
         if code not in ("translation_not_supported", "body_too_large")
     )
 )
-CLIENT_SECRET_ERRORS = errors("invalid_value", "invalid_api_key", "body_too_large")
-SUBTITLE_ERRORS = errors(
-    "invalid_value", "invalid_api_key", "body_too_large", "overloaded"
-)
+_JSON_ERRORS = ("invalid_value", "invalid_api_key", "body_too_large", "request_timeout")
+CLIENT_SECRET_ERRORS = errors(*_JSON_ERRORS)
+SUBTITLE_ERRORS = errors(*_JSON_ERRORS, "overloaded")
 TRANSLATION_ERRORS = errors("translation_not_supported", "invalid_api_key")
 
 # --- transcriptions -------------------------------------------------------------

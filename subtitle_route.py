@@ -26,6 +26,7 @@ from forms import BadRequest
 from samples import SAMPLE_RATE
 from scheduler import QueueFull
 from schemas import SubtitleRequest, SubtitleWord
+from transcriptions import service_of
 
 PATH = "/v1/audio/subtitles"
 
@@ -59,7 +60,11 @@ def add_routes(app: FastAPI) -> None:
     async def make_subtitles(request: Request) -> Response:
         """Write words and their times as SRT or WebVTT."""
         with places.one():
-            body = await json_bodies.read(request, max_bytes=MAX_BODY_BYTES)
+            body = await json_bodies.read(
+                request,
+                max_bytes=MAX_BODY_BYTES,
+                idle_s=service_of(request).settings.max_idle_s,
+            )
             async with turn:
                 return await asyncio.to_thread(answer, body)
 

@@ -19,7 +19,7 @@ from fastapi.responses import (
     Response,
     StreamingResponse,
 )
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 import ctc
 import languages
@@ -167,6 +167,7 @@ async def _read(request: Request, service: Service, cleanup: AsyncExitStack) -> 
         request,
         max_bytes=service.settings.max_upload_bytes,
         max_field_bytes=service.settings.max_field_bytes,
+        idle_s=service.settings.max_idle_s,
     )
     cleanup.push_async_callback(form_data.close)
     form = parse_form(form_data)
@@ -244,6 +245,10 @@ class _EventStream:
         self._generator = self._events()
         self._coming: asyncio.Future[str] | None = None
 
+    @property
+    def id(self) -> str:
+        return self._job.id
+
     async def response(self) -> Response:
         """Begin to transcribe; answer once there is something to say.
 
@@ -258,7 +263,7 @@ class _EventStream:
         except BaseException:
             await self.close()
             raise
-        return _EventStreamResponse(self)
+        return _EventStreamResponse(self, self._job.service.settings.max_idle_s)
 
     async def body(self) -> AsyncIterator[str]:
         """Send events as they come, comments while none does, errors at last."""
@@ -274,7 +279,7 @@ class _EventStream:
         except StopAsyncIteration:
             pass
         except Exception as error:
-            logger.exception("Request %s failed in mid-stream.", self._job.id)
+            logger.exception("Request %s failed in mid-stream.", self.id)
             message, refusal = refusal_of(error)
             self._job.request.scope["refusal"] = refusal
             yield _event(error_body(message, refusal))
@@ -347,19 +352,38 @@ class _EventStream:
 
 
 class _EventStreamResponse(StreamingResponse):
-    """Closes its stream however it ends, also before its body was begun."""
+    """Closes its stream however it ends, also before its body was begun.
 
-    def __init__(self, stream: _EventStream) -> None:
+    A client that reads nothing for `idle_s` has gone away.
+    """
+
+    def __init__(self, stream: _EventStream, idle_s: float) -> None:
         super().__init__(
             stream.body(),
             media_type="text/event-stream",
             headers={"cache-control": "no-cache", "x-accel-buffering": "no"},
         )
         self._stream = stream
+        self._idle_s = idle_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        stalled = False
+
+        async def send_in_time(message: Message) -> None:
+            nonlocal stalled
+            try:
+                async with asyncio.timeout(self._idle_s):
+                    await send(message)
+            except TimeoutError:
+                stalled = True
+                raise
+
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, send_in_time)
+        except Exception:
+            if not stalled:
+                raise
+            logger.warning("Request %s: nobody reads the answer.", self._stream.id)
         finally:
             await self._stream.close()
 

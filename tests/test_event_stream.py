@@ -1,6 +1,7 @@
 """`stream=true`: text is sent while a recording is still being worked on."""
 
 import json
+import socket
 from collections.abc import Iterator
 from functools import partial
 from itertools import chain
@@ -210,6 +211,37 @@ class TestFailures:
                 )
             model.may_run.set()
             wait_for(lambda: health(url)["requests"] == 0)
+
+    def test_a_client_that_does_not_read_gives_its_place_back(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """After MAX_IDLE_S, though its connection may stay."""
+        recording = silence(4 * 3600, rate=4000)
+        model = ScriptedModel(" ".join("abcdefghij" * 40))  # 16 megabytes in all
+        own = settings(max_idle_s=1.0, max_upload_mb=200)
+        with app_in_thread(own, lambda: model) as url, socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            address = httpx.URL(url)
+            client.connect((address.host, address.port))
+            request = httpx.Request(
+                "POST",
+                url + PATH,
+                files={"file": ("upload", recording)},
+                data={
+                    "stream": "true",
+                    "response_format": "verbose_json",
+                    "timestamp_granularities[]": "word",
+                },
+            )
+            head = "".join(f"{k}: {v}\r\n" for k, v in request.headers.items())
+            client.sendall(f"POST {PATH} HTTP/1.1\r\n{head}\r\n".encode())
+            client.sendall(request.read())
+            assert client.recv(15) == b"HTTP/1.1 200 OK"
+            wait_for(lambda: health(url)["requests"] == 0)
+
+        assert sum(map(len, model.batches)) < 200  # of four hundred
+        assert "nobody reads the answer" in caplog.text
+        assert "Traceback" not in caplog.text
 
 
 class TestTranslations:

@@ -86,6 +86,7 @@ EDGE = {
     "sockets",
     "subtitle_route",
     "transcriptions",
+    "websocket_connection",
 }
 # Protocols at the edge that leave sockets and clocks to others.
 SANS_IO = {

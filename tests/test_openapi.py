@@ -20,7 +20,15 @@ from tests.audio_files import video
 from tests.fakes import ScriptedModel
 from tests.serving import ROOT, app_in_thread, wait_for
 from tests.test_event_stream import events_of
-from tests.test_server import PATH, health, post, settings, wav
+from tests.test_server import (
+    PATH,
+    answer_on,
+    half_an_upload,
+    health,
+    post,
+    settings,
+    wav,
+)
 
 Json = dict[str, Any]
 KEY = {"authorization": "Bearer a-key"}
@@ -386,6 +394,16 @@ class TestErrors:
         is_like_its_example(document, refused, "invalid_api_key")
         assert let_in.status_code == 200
 
+    def test_an_upload_that_stops(self, document: Json) -> None:
+        """For longer than the server waits."""
+        with (
+            app_in_thread(settings(max_idle_s=0.3), ScriptedModel) as url,
+            half_an_upload(url, wav(10)) as connection,
+        ):
+            answer = answer_on(connection)
+
+        is_like_its_example(document, answer, "request_timeout")
+
     def test_bad_luck(self, document: Json) -> None:
         """Of which clients learn nothing."""
         broken = ScriptedModel(failures=[ValueError("bad luck")])
@@ -412,14 +430,19 @@ class TestErrors:
     def test_every_code_in_the_document_is_provoked_here(self) -> None:
         """And every one in the routes' source is in the document."""
         tested = {*RECORDINGS, *FIELDS, *BODIES, "translation_not_supported"}
-        elsewhere = {"invalid_api_key", "internal_error", "overloaded"}
+        elsewhere = {
+            "invalid_api_key",
+            "internal_error",
+            "overloaded",
+            "request_timeout",
+        }
         above = {"model_not_ready", "body_too_large"}
 
         assert tested | elsewhere | above == set(openapi.ERRORS)
         readers = ("forms.py", "json_bodies.py")
         routes = ("transcriptions.py", "client_secrets.py", "subtitle_route.py")
         for name in (*readers, *routes):
-            assert codes_in(name) <= tested | above
+            assert codes_in(name) <= tested | elsewhere | above
 
 
 def codes_in(name: str) -> set[str]:

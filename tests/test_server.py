@@ -9,6 +9,8 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -281,6 +283,20 @@ class TestLimits:
         assert "0.1 MB" in answer.json()["error"]["message"]
         assert after.status_code == 200
 
+    def test_an_upload_that_does_not_go_on_is_408(self, model: ScriptedModel) -> None:
+        """After MAX_IDLE_S, and its place is free; the form of the error is known."""
+        ours = settings(max_idle_s=0.5, max_requests=1)
+        with app_in_thread(ours, lambda: model) as url:
+            with half_an_upload(url, wav(10)) as connection:
+                answer = answer_on(connection)
+                after = post(url)
+
+        error = answer.json()["error"]
+        assert answer.status_code == 408
+        assert error["code"] == "request_timeout"
+        assert "0.5 s" in error["message"]
+        assert after.status_code == 200
+
     @pytest.mark.parametrize(
         ("limits", "content", "code"),
         [
@@ -343,7 +359,8 @@ class TestSpooling:
                     httpx.post(
                         url + PATH, files=files, data={"stream": stream}, timeout=1.0
                     )
-            abandon_upload(url, big)
+            with half_an_upload(url, big):
+                pass
             model.may_run.set()
             wait_for(lambda: health(url)["requests"] == 0)
             wait_for(lambda: all(file.closed for file in spooled))
@@ -364,8 +381,9 @@ class TestSpooling:
         return made
 
 
-def abandon_upload(url: str, content: bytes) -> None:
-    """Send half of an upload and hang up."""
+@contextmanager
+def half_an_upload(url: str, content: bytes) -> Iterator[socket.socket]:
+    """Send half of an upload; hang up at the end of the block."""
     host, port = url.removeprefix("http://").split(":")
     body = multipart(content)
     head = (
@@ -375,6 +393,17 @@ def abandon_upload(url: str, content: bytes) -> None:
     )
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(head.encode() + body[: len(body) // 2])
+        yield connection
+
+
+def answer_on(connection: socket.socket) -> httpx.Response:
+    """Read the answer to what was sent by hand."""
+    connection.settimeout(30)
+    answer = HTTPResponse(connection)
+    answer.begin()
+    return httpx.Response(
+        answer.status, headers=answer.getheaders(), content=answer.read()
+    )
 
 
 class TestSettings:
