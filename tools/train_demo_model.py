@@ -101,7 +101,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
     add = parser.add_argument
     add("--speech-dir", type=Path, required=True, help="{digit}_{speaker}_{n}.wav")
     add("--work-dir", type=Path, required=True, help="checkpoints and voices")
-    add("--minutes", type=float, default=170.0, help="processor time in all")
+    add("--minutes", type=float, default=100.0, help="processor time in all")
     add("--seed", type=int, default=1)
     add("--threads", type=int, default=1, help="of the training process")
     add("--rate", type=float, default=1.2e-3, help="highest learning rate")
