@@ -75,11 +75,13 @@ class Reading:
 
     Attributes:
         busy: Share of the time open to them that their windows took; may exceed 1.
+        partials: What of it was for partials, which are all that a level changes.
         late: Whether partials came late.
         seconds: How long it was.
     """
 
     busy: float
+    partials: float
     late: bool
     seconds: float
 
@@ -103,7 +105,7 @@ class OverloadLadder:
             self._step = min(self._step + 1, len(LEVELS) - 1)
             self._n_busy = 0
             self._calm_s = 0.0
-        elif self._below(reading.busy) < _DOWN_BELOW:
+        elif self._below(reading) < _DOWN_BELOW:
             self._calm_s += reading.seconds
         else:
             self._calm_s = 0.0
@@ -111,13 +113,15 @@ class OverloadLadder:
             self._step -= 1
             self._calm_s -= _STEP_S
 
-    def _below(self, busy: float) -> float:
-        """Forecast the load at the level below, as if partials were all of it.
+    def _below(self, reading: Reading) -> float:
+        """Forecast the load at the level below.
 
-        Where there are none, nothing is known of what they would cost.
+        Where there are no partials, nothing is known of what they would cost.
         """
+        if not self.level.partials:
+            return reading.busy
         below = LEVELS[max(0, self._step - 1)].cost
-        return busy * below / self.level.cost if self.level.partials else busy
+        return reading.busy + reading.partials * (below / self.level.cost - 1)
 
 
 class LoadMeter:
@@ -132,11 +136,13 @@ class LoadMeter:
         self._file_share = file_share
         self._read_at = now
         self._streams_s = 0.0  # since then
+        self._partials_s = 0.0
         self._files_s = 0.0
         self._n_partials = 0
         self._n_late = 0
         self._began: float | None = None  # the pass under way
         self._of_streams = 0.0  # share of it
+        self._of_partials = 0.0
         self._last_of_files = (now, now)  # the last pass that was for files only
         self.busy = 0.0  # share of the time, smoothed
 
@@ -147,9 +153,14 @@ class LoadMeter:
         self._n_partials += 1
         self._n_late += now - for_files_s > due
 
-    def begin(self, now: float, *, of_streams: float) -> None:
-        """Note that a pass begins, and which share of it is for streams."""
+    def begin(self, now: float, *, of_streams: float, of_partials: float = 0.0) -> None:
+        """Note that a pass begins, and which share of it is for streams.
+
+        Args:
+            of_partials: Which share is for their partials.
+        """
         self._began, self._of_streams = now, of_streams
+        self._of_partials = of_partials
         if not of_streams:
             self._last_of_files = (now, now)
 
@@ -166,11 +177,12 @@ class LoadMeter:
         self._count(now)
         taken_s = min(self._files_s, self._file_share * seconds)
         busy = self._streams_s / (seconds - taken_s)
+        partials = self._partials_s / (seconds - taken_s)
         n_allowed = max(_MAX_LATE, _MAX_LATE_RATIO * self._n_partials)
-        reading = Reading(busy, self._n_late > n_allowed, seconds)
+        reading = Reading(busy, partials, self._n_late > n_allowed, seconds)
         self.busy += min(1.0, seconds / _SMOOTHING_S) * (busy - self.busy)
         self._read_at = now
-        self._streams_s = self._files_s = 0.0
+        self._streams_s = self._partials_s = self._files_s = 0.0
         self._n_partials = self._n_late = 0
         return reading
 
@@ -180,6 +192,7 @@ class LoadMeter:
             return
         seconds = now - self._began
         self._streams_s += seconds * self._of_streams
+        self._partials_s += seconds * self._of_partials
         self._files_s += seconds * (1 - self._of_streams)
         if not self._of_streams:
             self._last_of_files = (self._last_of_files[0], now)

@@ -398,11 +398,14 @@ class Scheduler:
 
     def _label(self, model: Model, batch: Sequence[_Job]) -> list[FrameLabels]:
         """Run one pass and measure it."""
-        n_of_files = sum(job.n_samples for job in batch if job.work == Work.FILE)
         n_samples = max(1, sum(job.n_samples for job in batch))
+        of_files, of_partials = (
+            sum(job.n_samples for job in batch if job.work == work) / n_samples
+            for work in (Work.FILE, Work.STREAM_PARTIAL)
+        )
         began = self._clock()
         with self._changed:
-            self._meter.begin(began, of_streams=1 - n_of_files / n_samples)
+            self._meter.begin(began, of_streams=1 - of_files, of_partials=of_partials)
             self.watchdog.begin(self._expected_s(batch))
         try:
             labelled = model.label_frames([job.window for job in batch])

@@ -4,14 +4,20 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from overload import LEVELS, LoadMeter, OverloadLadder, Reading
 
 
-def load(busy: float, *, late: bool = False, seconds: float = 1.0) -> Reading:
-    return Reading(busy, late, seconds)
+def load(
+    busy: float,
+    *,
+    finals: float = 0.0,
+    late: bool = False,
+    seconds: float = 1.0,
+) -> Reading:
+    return Reading(busy, busy - finals, late, seconds)
 
 
 def levels(loads: Iterable[Reading]) -> list[int]:
@@ -51,6 +57,21 @@ class TestLadder:
                 step
             }
             assert levels([*climb, *[load(limit - 0.01)] * 5])[-1] == step - 1
+
+    @given(st.floats(0, 0.7), st.floats(0, 0.7))
+    def test_it_is_left_whenever_all_of_it_would_fit(
+        self, finals: float, partials: float
+    ) -> None:
+        """Finals cost the same at every level, so they do not hold it up."""
+        assume(finals + partials < 0.78)
+        ladder = OverloadLadder()
+        for _ in range(8):
+            ladder.add(load(1.0))
+        for _ in range(30):
+            now = finals + partials * ladder.level.cost
+            ladder.add(load(now, finals=finals))
+
+        assert ladder.level.level == 0
 
     def test_between_the_limits_nothing_changes(self) -> None:
         """Nor does the way back begin."""
@@ -103,7 +124,20 @@ class TestMeter:
         assert found.busy == pytest.approx(0.4 / 0.9)
         assert found.seconds == 1.0
         assert own.read(1.5) is None
-        assert own.read(2.0) == Reading(0.0, False, 1.0)
+        assert own.read(2.0) == Reading(0.0, 0.0, False, 1.0)
+
+    def test_partials_are_told_apart_from_finals(self) -> None:
+        """In a pass of both, by their share of it."""
+        own = meter()
+        own.begin(0.0, of_streams=1.0, of_partials=0.25)
+        own.end(0.4)
+        own.begin(0.4, of_streams=1.0)
+        own.end(0.6)
+
+        found = own.read(1.0)
+        assert found is not None
+        assert found.busy == pytest.approx(0.6)
+        assert found.partials == pytest.approx(0.1)
 
     def test_a_pass_counts_from_the_moment_it_begins(self) -> None:
         """A long one is no idle time."""
@@ -126,7 +160,7 @@ class TestMeter:
         own.begin(0.6, of_streams=1.0)
         own.end(1.0)
 
-        assert own.read(1.0) == Reading(0.4 / 0.8, False, 1.0)
+        assert own.read(1.0) == Reading(0.4 / 0.8, 0.0, False, 1.0)
 
     def test_partials_are_late_if_their_turn_comes_after_they_were_due(self) -> None:
         """More than a single one of them, and more than one in twenty."""
