@@ -100,6 +100,10 @@ def error_response(
     return ErrorAnswer(message, refusal, headers)
 
 
+# The rest of the body may never come, or not end: nothing else can be asked for.
+_BODY_LEFT_UNREAD = (408, 413)
+
+
 def refusal_response(error: Exception) -> JSONResponse:
     """Answer with what the table says of an exception."""
     message, refusal = refusal_of(error)
@@ -111,4 +115,6 @@ def refusal_response(error: Exception) -> JSONResponse:
         # The second is what OpenAI's SDKs look at first.
         headers["retry-after"] = str(wait_s)
         headers["retry-after-ms"] = str(1000 * wait_s)
+    elif refusal.status in _BODY_LEFT_UNREAD:
+        headers["connection"] = "close"
     return error_response(message, refusal, headers=headers)

@@ -53,12 +53,12 @@ from errors import (
     refusal_response,
 )
 from forms import BadRequest
+from http_connection import HttpConnection
 from journal import CLIENT_LEFT, Journal, start_logging
 from middleware import RequestId, SocketGate, UnknownErrors
 from scheduler import NotReady
 from service import LoadModel, Service, load_model
 from transcriptions import require_model, service_of
-from websocket_connection import WebSocketConnection
 
 VERSION = "0.1.0"
 DESCRIPTION = "Speech to text in 1600+ languages behind OpenAI's API."
@@ -364,7 +364,7 @@ class Server(uvicorn.Server):
                 timeout_keep_alive=_KEEP_ALIVE_S,
                 timeout_graceful_shutdown=settings.shutdown_grace_s,
                 ws_max_size=settings.max_frame_bytes,
-                ws=WebSocketConnection,
+                http=HttpConnection,
                 # A client that sends a long file before it reads answers no ping;
                 # MAX_IDLE_S finds those that are gone.
                 ws_ping_timeout=None,

@@ -13,6 +13,7 @@ import openai
 import pytest
 from openai import OpenAI
 
+import http_connection
 import transcriptions
 from tests.fakes import ScriptedModel
 from tests.serving import ServerProcess, app_in_thread, wait_for
@@ -213,13 +214,15 @@ class TestFailures:
             wait_for(lambda: health(url)["requests"] == 0)
 
     def test_a_client_that_does_not_read_gives_its_place_back(
-        self, caplog: pytest.LogCaptureFixture
+        self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """After MAX_IDLE_S, though its connection may stay."""
+        """After MAX_IDLE_S; and its connection ends, so the server can stop."""
+        monkeypatch.setattr(http_connection, "ABORT_S", 0.2)
         recording = silence(4 * 3600, rate=4000)
         model = ScriptedModel(" ".join("abcdefghij" * 40))  # 16 megabytes in all
-        own = settings(max_idle_s=1.0, max_upload_mb=200)
+        own = settings(max_idle_s=3.0, max_upload_mb=200)
         with app_in_thread(own, lambda: model) as url, socket.socket() as client:
+            client.settimeout(60)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             address = httpx.URL(url)
             client.connect((address.host, address.port))
@@ -233,15 +236,26 @@ class TestFailures:
                     "timestamp_granularities[]": "word",
                 },
             )
+            body = request.read()
             head = "".join(f"{k}: {v}\r\n" for k, v in request.headers.items())
             client.sendall(f"POST {PATH} HTTP/1.1\r\n{head}\r\n".encode())
-            client.sendall(request.read())
+            client.sendall(body)
             assert client.recv(15) == b"HTTP/1.1 200 OK"
             wait_for(lambda: health(url)["requests"] == 0)
+            wait_for(lambda: hung_up(client))
 
         assert sum(map(len, model.batches)) < 200  # of four hundred
         assert "nobody reads the answer" in caplog.text
         assert "Traceback" not in caplog.text
+
+
+def hung_up(connection: socket.socket) -> bool:
+    """Whether the other side is gone, found out without reading."""
+    try:
+        connection.send(b" ")
+    except ConnectionError:
+        return True
+    return False
 
 
 class TestTranslations:

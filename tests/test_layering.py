@@ -64,6 +64,7 @@ EDGE = {
     "ephemeral",
     "errors",
     "forms",
+    "http_connection",
     "inbox",
     "journal",
     "json_bodies",
@@ -86,7 +87,6 @@ EDGE = {
     "sockets",
     "subtitle_route",
     "transcriptions",
-    "websocket_connection",
 }
 # Protocols at the edge that leave sockets and clocks to others.
 SANS_IO = {

@@ -24,9 +24,9 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
+import http_connection
 import live_route
 import sockets
-import websocket_connection
 from connections import Connections
 from journal import Journal
 from metrics import Metrics
@@ -355,7 +355,7 @@ class TestSlowReaders:
     ) -> None:
         """What is written to it will never be sent, so it is not waited for."""
         monkeypatch.setattr(sockets, "_SEND_S", 0.2)
-        monkeypatch.setattr(websocket_connection, "ABORT_S", 0.2)
+        monkeypatch.setattr(http_connection, "ABORT_S", 0.2)
         live = ScriptedLive(lambda: ScriptedStream(word="x" * 20_000))
         with serving(live, max_unread_mb=1) as place, deaf_client(place) as say:
             say('{"type": "config", "interim": false}')
@@ -379,7 +379,9 @@ def deaf_client(place: Place) -> Iterator[Callable[[bytes | str], None]]:
         protocol.send_request(protocol.connect())
         connection.sendall(b"".join(protocol.data_to_send()))
         while protocol.state is State.CONNECTING:
-            protocol.receive_data(connection.recv(1))
+            answer = connection.recv(1)
+            assert answer, "the server has hung up"
+            protocol.receive_data(answer)
 
         def send(message: bytes | str) -> None:
             if isinstance(message, str):

@@ -252,8 +252,10 @@ def test_pipecat_over_http_outlives_a_restart(
                     await agent.hear(speech.silence(1.0))
                 with start(tmp_path / "2", PORT=port) as second:
                     await ready(second)
-                    n_errors, n_texts = len(agent.errors), len(agent.texts())
-                    await until(agent, n_texts + 2, utterance)
+                    n_texts = len(agent.texts())
+                    await until(agent, n_texts + 1, utterance)
+                    n_errors = len(agent.errors)
+                    await until(agent, n_texts + 3, utterance)
                     assert len(agent.errors) == n_errors
                     assert stt.is_usable
         return agent
@@ -278,7 +280,7 @@ def test_livekit_over_http_outlives_a_restart(
             first.process.terminate()
             await asyncio.to_thread(first.process.wait)
         # As many tries as a restart lasts; its default of three takes four seconds.
-        patient = APIConnectOptions(max_retry=60, retry_interval=0.5)
+        patient = APIConnectOptions(max_retry=480, retry_interval=0.5)
         meanwhile = asyncio.create_task(
             model.recognize(frame(speech.pcm(utterance)), conn_options=patient)
         )

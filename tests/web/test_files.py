@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, expect
 from config import Settings
 from samples import SAMPLE_RATE
 from tests.fakes import ScriptedModel
-from tests.serving import ServerProcess, app_in_thread
+from tests.serving import ServerProcess, app_in_thread, wait_for
 from tests.test_subtitle_route import times_s
 from tests.web.conftest import SAID, say
 from tests.web.visit import Visit, visiting
@@ -176,6 +176,7 @@ class TestPlaying:
 
         visit["#speed"].select_option("2")
         visit["#play"].click()
+        wait_for(lambda: bool(visit.noted("marked")))  # before that it says Play, too
         expect(visit["#play"]).to_have_text("Play")
 
         assert visit.noted("marked") == SAID
