@@ -18,6 +18,7 @@ class HttpConnection(HttpToolsProtocol):
 
     _watch: asyncio.TimerHandle | None = None
 
+    # uvicorn's own protocol narrows asyncio's argument in the same way.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Called when there is a client."""
         super().connection_made(transport)

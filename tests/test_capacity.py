@@ -56,13 +56,13 @@ class TestSearch:
 class TestLimits:
     def test_each_of_them_counts(self) -> None:
         """Late finals, growing lag, missing partials."""
-        assert capacity.served(FINE, FINE)
+        assert capacity.served(FINE, alone_per_s=FINE.partials_per_s)
         for worse in (
             replace(FINE, wait_p95_s=0.26),
             replace(FINE, lag_slope=0.01),
             replace(FINE, partials_per_s=2.6),
         ):
-            assert not capacity.served(worse, FINE)
+            assert not capacity.served(worse, alone_per_s=FINE.partials_per_s)
 
     def test_the_seeds_finals_wait_for_everybodys_windows(self) -> None:
         """One clip at a time, in the order in which they come."""
