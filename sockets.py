@@ -207,6 +207,7 @@ class SocketSession:
 
     async def _work(self) -> None:
         """Read and listen until the stream is over or has to be given up."""
+        failure: Failure | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read(), name=f"{self._name} reader")
@@ -215,10 +216,12 @@ class SocketSession:
         except* _Gone:
             raise
         except* OutboxFull:
-            await self._give_up(Failure.SLOW_READER)
+            failure = Failure.SLOW_READER
         except* Exception:
             logger.exception("Stream %s failed.", self._name)
-            await self._give_up(Failure.INTERNAL)
+            failure = Failure.INTERNAL
+        if failure is not None:
+            await self._give_up(failure)
 
     async def _give_up(self, why: Failure) -> None:
         """Tell why, and discard what still comes until that is sent.
