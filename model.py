@@ -19,7 +19,6 @@ float32 on the CPU. Kernels that return garbage without any error exist.
 
 import logging
 import math
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -33,6 +32,7 @@ from torch.nn.functional import layer_norm
 
 import ctc
 import model_loading
+from arithmetic import cpu_has_bfloat16
 from cards import ModelUnavailable
 from ctc import FrameLabels
 from model_input import ModelInput
@@ -349,17 +349,8 @@ def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         native = torch.cuda.get_device_capability(device) >= (8, 0)
     else:
-        native = device.type == "cpu" and _cpu_has_bfloat16()
+        native = device.type == "cpu" and cpu_has_bfloat16()
     return torch.bfloat16 if native else torch.float32
-
-
-def _cpu_has_bfloat16() -> bool:
-    """Whether the processor has AMX or AVX512-BF16."""
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return False
-    return bool(
-        torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    )
 
 
 def _complaint(model: ASRModel) -> str:

@@ -16,9 +16,9 @@ from torch import Tensor
 import cards
 import checkpoint
 from architecture import Architecture
+from arithmetic import arithmetic_for
 from cards import ModelUnavailable, Progress
 from ctc import Vocabulary
-from linear_layers import maker_for
 from wav2vec2 import Wav2Vec2, Weights, reference_logits
 from word_times import UNMEASURED, SpikeOffsets
 
@@ -94,14 +94,12 @@ def _build(
     dtype: torch.dtype,
 ) -> Wav2Vec2:
     try:
-        make_linear = maker_for(device, dtype)
+        arithmetic = arithmetic_for(device, dtype)
     except RuntimeError as error:
         raise ModelUnavailable(f"DTYPE=int8: {error} Set DTYPE=auto.") from error
-    # 8 bits are for the weights of linear layers; what flows between is float32.
-    flowing = torch.float32 if dtype == torch.int8 else dtype
     try:
         state = _read(name, path, architecture)
-        return Wav2Vec2(Weights(state, device, flowing, make_linear), architecture)
+        return Wav2Vec2(Weights(state, device, arithmetic), architecture)
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise ModelUnavailable(_memory_advice(name, device)) from error
     except RuntimeError as error:

@@ -27,8 +27,9 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from architecture import CONVOLUTIONS, Architecture
+from arithmetic import PLAIN, Arithmetic
 from ctc import FRAME_LENGTH, FRAME_SHIFT
-from linear_layers import Linear, MakeLinear, PlainLinear
+from linear_layers import Linear
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,30 +64,32 @@ class Weights:
 
     Attributes:
         state: By the names of `Architecture.shapes`.
-        dtype: Of what flows between the layers, and of the weights.
-        make_linear: Makes a linear layer of a weight and a bias.
     """
 
     state: Mapping[str, Tensor]
     device: torch.device
-    dtype: torch.dtype
-    make_linear: MakeLinear = PlainLinear
+    arithmetic: Arithmetic = PLAIN
 
-    def tensor(self, name: str) -> Tensor:
+    def tensor(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
         """Return one tensor, where and as it is computed with.
 
         It is a copy: a tensor of the checkpoint keeps the whole file mapped.
+
+        Args:
+            dtype: By default that of what flows between the layers.
         """
-        return self.state[name].to(self.device, self.dtype, copy=True)
+        dtype = dtype or self.arithmetic.flowing
+        return self.state[name].to(self.device, dtype, copy=True)
 
     def linear(self, *names: str) -> Linear:
         """Make one layer of one or more that have the same input."""
         weights = [self.tensor(f"{name}.weight") for name in names]
         biases = [self.tensor(f"{name}.bias") for name in names]
-        return self.make_linear(_joined(weights), _joined(biases))
+        return self.arithmetic.make_linear(_joined(weights), _joined(biases))
 
-    def norm(self, name: str) -> "LayerNorm":
-        return LayerNorm(self.tensor(f"{name}.weight"), self.tensor(f"{name}.bias"))
+    def norm(self, name: str, dtype: torch.dtype | None = None) -> "LayerNorm":
+        parts = (self.tensor(f"{name}.{part}", dtype) for part in ("weight", "bias"))
+        return LayerNorm(*parts)
 
 
 def _joined(tensors: list[Tensor]) -> Tensor:
@@ -109,7 +112,8 @@ class Convolution:
 
     def __init__(self, weights: Weights, index: int) -> None:
         name = f"encoder_frontend.feature_extractor.layers.{index}"
-        kernel = weights.tensor(f"{name}.conv.weight")  # (n_out, n_in, taps)
+        dtype = weights.arithmetic.products
+        kernel = weights.tensor(f"{name}.conv.weight", dtype)  # (n_out, n_in, taps)
         self._taps, self._stride = CONVOLUTIONS[index]
         # Row t of a product are the taps of frame t, one after another.
         flat = kernel.permute(2, 1, 0).reshape(-1, kernel.shape[0]).contiguous()
@@ -118,8 +122,8 @@ class Convolution:
         self._kernel, self._last_tap = flat[: self._split], flat[self._split :]
         if n_in == 1:
             self._kernel = flat
-        self._bias = weights.tensor(f"{name}.conv.bias")
-        self._norm = weights.norm(f"{name}.layer_norm")
+        self._bias = weights.tensor(f"{name}.conv.bias", dtype)
+        self._norm = weights.norm(f"{name}.layer_norm", dtype)
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Turn (n, n_in) into (n_frames, n_out)."""
@@ -143,6 +147,7 @@ class Extractor:
 
     def __init__(self, weights: Weights) -> None:
         self._n_at_once = blocks_for(weights.device).frames
+        self._arithmetic = weights.arithmetic
         self._convolutions = [
             Convolution(weights, index) for index in range(len(CONVOLUTIONS))
         ]
@@ -169,10 +174,10 @@ class Extractor:
         blocks = []
         for first, end in pairwise(_borders(n_frames, self._n_at_once)):
             rows = wave[first * FRAME_SHIFT : (end - 1) * FRAME_SHIFT + FRAME_LENGTH]
-            rows = rows.unsqueeze(1)
+            rows = rows.to(self._arithmetic.products).unsqueeze(1)
             for convolution in self._convolutions:
                 rows = convolution(rows)
-            blocks.append(rows)
+            blocks.append(rows.to(self._arithmetic.flowing))
         return _joined(blocks)
 
 
@@ -197,15 +202,16 @@ class PositionalConvolution:
         length = weights.state[f"{name}.weight_g"].float()
         norm = direction.norm(dim=(0, 1), keepdim=True)
         weight = direction * (length / norm)
-        self._weight = weight.to(weights.device, weights.dtype)
-        self._bias = weights.tensor(f"{name}.bias")
+        self._dtype = weights.arithmetic.products
+        self._weight = weight.to(weights.device, self._dtype)
+        self._bias = weights.tensor(f"{name}.bias", self._dtype)
         self._n_groups = architecture.n_position_groups
 
     def __call__(self, frames: Tensor) -> Tensor:
         """Turn (n_windows, n_frames, dim) into as much; beyond a window is 0."""
         kernel = self._weight.shape[2]
         moved = functional.conv1d(
-            frames.transpose(1, 2),
+            frames.to(self._dtype).transpose(1, 2),
             self._weight,
             self._bias,
             padding=kernel // 2,
@@ -213,7 +219,8 @@ class PositionalConvolution:
         )
         # An even kernel has no middle; the frame too many is the last.
         n_frames = frames.shape[1]
-        return functional.gelu(moved[..., :n_frames].transpose(1, 2))
+        moved = moved[..., :n_frames].transpose(1, 2)
+        return functional.gelu(moved).to(frames.dtype)
 
 
 class Frontend:
@@ -248,6 +255,7 @@ class Layer:
         name = f"encoder.layers.{index}"
         attention = f"{name}.self_attn"
         self._n_heads = architecture.n_heads
+        self._arithmetic = weights.arithmetic
         self._n_at_once = blocks_for(weights.device).rows
         self._attention_norm = weights.norm(f"{name}.self_attn_layer_norm")
         self._qkv = weights.linear(
@@ -261,10 +269,13 @@ class Layer:
     def __call__(self, rows: Tensor, lengths: Sequence[int]) -> Tensor:
         """Work on (n_frames, dim), which is changed in place and returned."""
         blocks = _cut(rows, self._n_at_once)
-        qkv = _joined([self._qkv(self._attention_norm(block)) for block in blocks])
+        flowing, products = self._arithmetic.flowing, self._arithmetic.products
+        qkv = _joined(
+            [self._qkv(self._attention_norm(block)).to(products) for block in blocks]
+        )
         mixed = _cut(self._attend(qkv, lengths), self._n_at_once)
         for block, attended in zip(blocks, mixed, strict=True):
-            block += self._attended(attended)
+            block += self._attended(attended.to(flowing))
             hidden = self._inner(self._ffn_norm(block))
             block += self._outer(functional.gelu(hidden))
         return rows
@@ -284,7 +295,7 @@ class Layer:
         n_frames, width = len(qkv), qkv.shape[1] // 3
         parts = qkv.view(n_windows, -1, 3, self._n_heads, width // self._n_heads)
         query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = functional.scaled_dot_product_attention(query, key, value)
+        mixed = self._arithmetic.attend(query, key, value)
         return mixed.transpose(1, 2).reshape(n_frames, width)
 
 
@@ -308,7 +319,7 @@ class Wav2Vec2:
     """
 
     def __init__(self, weights: Weights, architecture: Architecture) -> None:
-        self.dtype = weights.dtype
+        self.dtype = weights.arithmetic.flowing
         self._n_at_once = blocks_for(weights.device).rows
         self.features = Extractor(weights)
         self._frontend = Frontend(weights, architecture)
@@ -347,7 +358,7 @@ def reference_logits(
     Returns:
         Logits, shape (n_frames, n_labels).
     """
-    weights = Weights(state, torch.device("cpu"), torch.float32)
+    weights = Weights(state, torch.device("cpu"))
     rows = Extractor(weights)([wave])
     lengths = [len(rows)]
     rows = Frontend(weights, architecture)(rows, lengths)

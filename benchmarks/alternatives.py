@@ -3,10 +3,10 @@
     python -m benchmarks.alternatives
     python -m benchmarks.alternatives --rounds 15
 
-In the sizes of the 300M architecture, with seeded random weights, in float32 on one
-thread. For every step both ways take turns, and what comes out has to be the same.
-Medians over rounds of processor time, which others' load on the machine does hardly
-change.
+In the sizes of the 300M architecture, with seeded random weights, on one thread, in
+float32 but for what says otherwise. For every step both ways take turns, and what
+comes out has to be the same. Medians over rounds of processor time, which others' load
+on the machine does hardly change.
 
 Writes a line of JSON for each step and number of rows (frames of 20 ms), then the
 environment, then a table.
@@ -24,6 +24,8 @@ from torch.nn import functional
 
 import linear_layers
 from architecture import ARCHITECTURES, Architecture
+from arithmetic import cpu_has_bfloat16
+from attention import attend_at_once, attend_in_blocks
 from benchmarks import contenders, documents
 from benchmarks.documents import Row
 from benchmarks.environment import environment, processor
@@ -31,7 +33,6 @@ from linear_layers import Linear, PlainLinear
 from wav2vec2 import PositionalConvolution, Weights, blocks_for
 
 _CPU: Final = torch.device("cpu")
-_TOLERANCE: Final = 1e-3  # of the largest value
 
 # Undocumented, hence without types.
 _ops: Any = torch.ops
@@ -44,12 +45,14 @@ class Step:
     Attributes:
         name: What is done as it is, and what was tried instead.
         n_rows: How much of it.
+        tolerance: How far apart the two may be, of the largest number.
     """
 
     name: str
     n_rows: int
     done: Callable[[], Tensor]
     tried: Callable[[], Tensor]
+    tolerance: float = 1e-3
 
 
 def _random(*shape: int) -> Tensor:
@@ -119,11 +122,27 @@ def attention(sizes: Architecture, n: int) -> Iterator[Step]:
     )
 
 
+def attention_in_bfloat16(sizes: Architecture, n: int) -> Iterator[Step]:
+    """Products of matrices in blocks, or PyTorch's kernel, which is for AMX."""
+    if not cpu_has_bfloat16():
+        return
+    width = sizes.model_dim // sizes.n_heads
+    qkv = _random(1, n, 3, sizes.n_heads, width).bfloat16().permute(2, 0, 3, 1, 4)
+    query, key, value = qkv.unbind(0)
+    yield Step(
+        "attention in bfloat16 by blocks; PyTorch's",
+        n,
+        lambda: attend_in_blocks(query, key, value),
+        lambda: attend_at_once(query, key, value),
+        tolerance=0.03,
+    )
+
+
 def positions(sizes: Architecture, n: int) -> Iterator[Step]:
     """The positional convolution, or products on overlapping views."""
     shapes, name = sizes.shapes(), "encoder_frontend.pos_encoder.conv"
     state = {key: _random(*shapes[key]) for key in shapes if key.startswith(name)}
-    layer = PositionalConvolution(Weights(state, _CPU, torch.float32), sizes)
+    layer = PositionalConvolution(Weights(state, _CPU), sizes)
     n_groups, kernel = sizes.n_position_groups, sizes.position_kernel
     width, frames = sizes.model_dim // n_groups, _random(n, sizes.model_dim)
     weights = layer._weight.view(n_groups, width, width, kernel).permute(0, 3, 2, 1)
@@ -152,6 +171,7 @@ KINDS: Final[tuple[tuple[Kind, tuple[int, ...]], ...]] = (
     (blocks, (1500,)),
     (gelu, (100, 500)),
     (attention, (500, 1500)),
+    (attention_in_bfloat16, (100, 250, 500, 1500)),
     (positions, (100, 500, 1500)),
 )
 
@@ -165,7 +185,7 @@ def measure(step: Step, *, rounds: int) -> Row:
     """
     done, tried = step.done(), step.tried()
     worst = float((done - tried).abs().max())
-    if worst > _TOLERANCE * float(done.abs().max()):
+    if worst > step.tolerance * float(done.abs().max()):
         raise ArithmeticError(f"{step.name}: what comes out differs by {worst}.")
     taken = contenders.take_turns(
         {"done": step.done, "tried": step.tried},

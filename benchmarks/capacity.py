@@ -44,12 +44,12 @@ import torch
 import cards
 import fairseq2_assets
 from architecture import from_card
+from arithmetic import arithmetic_for
 from benchmarks import documents, paced
 from benchmarks.documents import Row
 from benchmarks.environment import environment
 from benchmarks.paced import Outcome, Part, Run, Stack
 from ctc import Vocabulary
-from linear_layers import maker_for
 from live_options import PROFILES, StreamOptions
 from model import ASRModel
 from model_input import FeatureCache, ModelInput, Normalisation
@@ -337,15 +337,14 @@ def _time(model: ASRModel, window: ModelInput) -> float:
 def random_model(name: str, dtype: torch.dtype, device: torch.device) -> ASRModel:
     """Make a model of a released architecture with random weights."""
     architecture = from_card(name)
-    flowing = torch.float32 if dtype == torch.int8 else dtype
-    maker = maker_for(device, dtype)
+    arithmetic = arithmetic_for(device, dtype)
     chance = torch.Generator().manual_seed(0)
     state = {
         key: 0.02 * torch.randn(shape, generator=chance)
         for key, shape in architecture.shapes().items()
     }
     loaded = LoadedModel(
-        Wav2Vec2(Weights(state, device, flowing, maker), architecture),
+        Wav2Vec2(Weights(state, device, arithmetic), architecture),
         lambda wave: reference_logits(state, architecture, wave),
         Vocabulary(tuple("" for _ in range(architecture.n_labels))),
     )

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-import linear_layers
 from architecture import ARCHITECTURES, Architecture
+from arithmetic import arithmetic_for
 from benchmarks import contenders, documents
 from benchmarks.documents import Row
 from benchmarks.environment import environment, processor
@@ -50,13 +50,13 @@ def random_weights(architecture: Architecture) -> Weights:
         for name, shape in architecture.shapes().items()
         if name.startswith("encoder.layers.")
     }
-    return Weights(state, torch.device("cpu"), torch.float32)
+    return Weights(state, torch.device("cpu"))
 
 
 def our_layers(weights: Weights, architecture: Architecture) -> Run:
     """Build the layers as the server does."""
-    maker = linear_layers.maker_for(weights.device, weights.dtype)
-    own = replace(weights, make_linear=maker)
+    chosen = arithmetic_for(weights.device, torch.float32)
+    own = replace(weights, arithmetic=chosen)
     layers = [Layer(own, architecture, k) for k in range(architecture.n_layers)]
 
     @torch.inference_mode()

@@ -22,6 +22,7 @@ import checkpoint
 import ctc
 import linear_layers
 from architecture import ARCHITECTURES, CONVOLUTIONS, Architecture
+from arithmetic import arithmetic_for
 from benchmarks import random_model
 from ctc import FrameLabels
 from model import ASRModel
@@ -145,11 +146,10 @@ def _fairseq2_module(folder: Path, dtype: torch.dtype) -> Any:
 def our_model(folder: Path, dtype: torch.dtype) -> ASRModel:
     """Build `ASRModel` as the server does, from files that `prepare` has written."""
     cpu, architecture = torch.device("cpu"), ARCHITECTURES[ARCH]
-    flowing = torch.float32 if dtype == torch.int8 else dtype
-    maker = linear_layers.maker_for(cpu, dtype)
+    arithmetic = arithmetic_for(cpu, dtype)
     with torch.inference_mode():
         state = checkpoint.read(folder / WEIGHTS, architecture)
-        network = Wav2Vec2(Weights(state, cpu, flowing, maker), architecture)
+        network = Wav2Vec2(Weights(state, cpu, arithmetic), architecture)
     del state  # mapped, it would count as memory in use
 
     def reference(wave: torch.Tensor) -> torch.Tensor:

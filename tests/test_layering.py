@@ -35,6 +35,8 @@ CORE = {
     "work_queue",
 }
 SHELL = {
+    "arithmetic",
+    "attention",
     "audio_decoder",
     "audio_format",
     "audio_timeline",

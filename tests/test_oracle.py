@@ -20,9 +20,9 @@ import cards
 import ctc
 import model_loading
 from architecture import Architecture, from_card
+from arithmetic import arithmetic_for
 from benchmarks.random_model import stand_in_tokenizer
 from ctc import MAX_WINDOW_S
-from linear_layers import maker_for
 from model import ASRModel, best_labels
 from model_input import ModelInput
 from model_loading import LoadedModel
@@ -126,7 +126,7 @@ def compare_tokenizers(path: Path, *, n_labels: int) -> None:
 def model_of(module: Any, architecture: Architecture, tokenizer: Path) -> ASRModel:
     """Build our model of a fairseq2 module's weights."""
     cpu, state = torch.device("cpu"), module.state_dict()
-    weights = Weights(state, cpu, torch.float32, maker_for(cpu, torch.float32))
+    weights = Weights(state, cpu, arithmetic_for(cpu, torch.float32))
     loaded = LoadedModel(
         Wav2Vec2(weights, architecture),
         lambda wave: reference_logits(state, architecture, wave),

@@ -8,8 +8,8 @@ from torch import Tensor
 
 import wav2vec2
 from architecture import ARCHITECTURES, Architecture, from_card
+from arithmetic import arithmetic_for
 from ctc import MAX_WINDOW_SAMPLES, n_frames
-from linear_layers import PlainLinear, maker_for
 from tests import upstream
 from wav2vec2 import (
     Blocks,
@@ -28,8 +28,8 @@ LENGTHS = (400, 12_345, 25_000, 200_000)
 
 
 def network_of(state: dict[str, Tensor], architecture: Architecture) -> Wav2Vec2:
-    maker = maker_for(CPU, torch.float32)
-    return Wav2Vec2(Weights(state, CPU, torch.float32, maker), architecture)
+    arithmetic = arithmetic_for(CPU, torch.float32)
+    return Wav2Vec2(Weights(state, CPU, arithmetic), architecture)
 
 
 @torch.inference_mode()
@@ -170,7 +170,7 @@ class TestBlocks:
 def test_features_do_not_depend_on_how_linear_layers_are_made() -> None:
     """The convolutions are products of their own."""
     module = upstream.module_of(upstream.config_of("300m", n_layers=1))
-    weights = Weights(module.state_dict(), CPU, torch.float32, PlainLinear)
+    weights = Weights(module.state_dict(), CPU)
     wave = waves_of((16_000,))
 
     with torch.inference_mode():

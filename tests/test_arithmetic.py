@@ -1,0 +1,43 @@
+"""Which numbers a network is computed in."""
+
+import pytest
+import torch
+
+import arithmetic
+from arithmetic import arithmetic_for, cpu_has_bfloat16
+from linear_layers import Int8Linear
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_one_data_type_is_for_everything(dtype: torch.dtype) -> None:
+    """Unless linear layers have 8 bits."""
+    chosen = arithmetic_for(CPU, dtype)
+
+    assert (chosen.flowing, chosen.products) == (dtype, dtype)
+
+
+@pytest.mark.parametrize(
+    ("native", "products"), [(True, torch.bfloat16), (False, torch.float32)]
+)
+def test_beside_8_bits_other_products_are_in_bfloat16_where_it_is_quick(
+    native: bool, products: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What flows between layers stays in float32."""
+    monkeypatch.setattr(arithmetic, "cpu_has_bfloat16", lambda: native)
+
+    chosen = arithmetic_for(CPU, torch.int8)
+
+    assert (chosen.flowing, chosen.products) == (torch.float32, products)
+    assert chosen.make_linear is Int8Linear
+
+
+def test_processors_other_than_x86_are_not_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What PyTorch says of their instructions means something else."""
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+
+    assert not cpu_has_bfloat16()
