@@ -3,8 +3,8 @@
 `captions` shows words early and lets an utterance run until a pause of 0.6 s.
 `agent` ends it after 0.35 s, since somebody waits for an answer. `quality` takes more
 context and more time for both. Their margins come from the edge curve of the demo
-model (`python -m benchmarks.edge_curve`): at 0.48 s from the right edge of a window
-the edge itself is over, and at 1.12 s half a percent of the letters still changes.
+model (`python -m benchmarks.edge_curve`): at half a second from the right edge of a
+window the edge itself is over; a little still changes up to 1.1 s.
 
 `CHUNK_DURATION` stretches the interim window: what is left of it after the margin and
 one hop is context on the left of the words that are not committed yet. Longer means
@@ -49,7 +49,7 @@ class StreamOptions:
 
     window: int = round(5.0 * SAMPLE_RATE)
     hop: int = round(0.32 * SAMPLE_RATE)
-    margin: int = round(0.64 * SAMPLE_RATE)
+    margin: int = round(0.5 * SAMPLE_RATE)
     max_window: int = 8 * SAMPLE_RATE
     endpoint_silence: int = round(0.6 * SAMPLE_RATE)
     pre_roll: int = round(0.3 * SAMPLE_RATE)
