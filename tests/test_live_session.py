@@ -195,7 +195,7 @@ class TestHypotheses:
                 blind[:] = rng.integers(0, len(VOCABULARY.texts), len(blind))
             return frames
 
-        short, longer, nominal = (n_right(s) for s in (2.0, 3.0, 5.0))
+        short, longer, nominal = (n_right(s) for s in (1.5, 2.5, 5.0))
         assert 1.3 * short < longer < nominal / 1.1
         assert nominal >= 0.9 * len(true)
 
