@@ -8,7 +8,8 @@ from torch import Tensor
 
 import wav2vec2
 from architecture import ARCHITECTURES, Architecture, from_card
-from arithmetic import arithmetic_for
+from arithmetic import Arithmetic, arithmetic_for
+from attention import attend_in_blocks
 from ctc import MAX_WINDOW_SAMPLES, n_frames
 from tests import upstream
 from wav2vec2 import (
@@ -178,3 +179,20 @@ def test_features_do_not_depend_on_how_linear_layers_are_made() -> None:
         theirs = module.encoder_frontend.feature_extractor.layers(wave[0][None, None])
 
     assert (ours - theirs[0].T).abs().max() <= TOLERANCE
+
+
+def test_products_of_convolutions_and_attention_have_numbers_of_their_own(
+    small: tuple[Any, Wav2Vec2],
+) -> None:
+    """As beside 8-bit layers: what comes out is float32, off by bfloat16's rounding."""
+    module, network = small
+    coarse = Arithmetic(torch.float32, torch.bfloat16, attend=attend_in_blocks)
+    other = Wav2Vec2(Weights(module.state_dict(), CPU, coarse), NARROW)
+    waves = waves_of(LENGTHS)
+
+    ours, exact = logits_of(other, waves), logits_of(network, waves)
+
+    assert other.features(waves).dtype is torch.float32
+    for one, wanted in zip(ours, exact, strict=True):
+        assert one.dtype is torch.float32
+        assert 1e-5 < (one - wanted).norm() / wanted.norm() < 0.03
