@@ -107,6 +107,7 @@ class TestParts:
 
 TABLES = {
     "throughput.jsonl": throughput.table,
+    "throughput_avx2.jsonl": throughput.table,
     "throughput_as_shipped.jsonl": throughput.table,
     "parts.jsonl": parts.table,
     "arithmetic.jsonl": arithmetic.table,
