@@ -38,7 +38,8 @@ check: $(STAMP)
 # of these Pythons that is here.
 LIGHT_PYTHONS ?= 3.11 3.13
 LIGHT_TESTS := tests/test_architecture.py tests/test_cards.py tests/test_checkpoint.py \
-  tests/test_downloads.py tests/test_linear_layers.py tests/test_model.py \
+  tests/test_downloads.py tests/test_linear_layers.py tests/test_arithmetic.py \
+  tests/test_attention.py tests/test_model.py \
   tests/test_api.py tests/test_server.py tests/test_event_stream.py \
   tests/test_vad_model.py $(wildcard tests/test_live*.py tests/test_realtime*.py)
 
