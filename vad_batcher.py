@@ -24,11 +24,11 @@ from vad_model import SileroVad, VadStates
 
 Floats = NDArray[np.float32]
 
-# Half a frame: nobody notices. With many streams a whole one, which makes calls fewer
-# and longer: what they cost is mostly the call.
+# Half a frame: nobody notices. With many streams a frame and a half, which makes calls
+# fewer and longer: what they cost is mostly the call.
 _MIN_GATHER_S = 0.016
-_MAX_GATHER_S = 0.032
-_GATHER_S_A_STREAM = 0.001
+_MAX_GATHER_S = 0.048
+_GATHER_S_A_STREAM = 0.0015
 
 _MAX_FRAMES = 32  # of one stream in one call: a second
 
