@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from attention import Attend, attend_at_once, attend_for
+from attention import Attend, attend_at_once, attend_in_blocks
 from linear_layers import MakeLinear, PlainLinear, maker_for
 
 
@@ -44,14 +44,22 @@ def arithmetic_for(device: torch.device, dtype: torch.dtype) -> Arithmetic:
     flowing = products = torch.float32 if dtype == torch.int8 else dtype
     if dtype == torch.int8 and cpu_has_bfloat16():
         products = torch.bfloat16
-    attend = attend_for(device, products)
+    attend = attend_at_once
+    if device.type == "cpu" and products == torch.bfloat16:
+        if cpu_has_bfloat16() and not _cpu_has_amx():
+            attend = attend_in_blocks
     return Arithmetic(flowing, products, maker_for(device, dtype), attend)
 
 
 def cpu_has_bfloat16() -> bool:
     """Whether the processor has AMX or AVX512-BF16."""
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return False
-    return bool(
-        torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    )
+    return _cpu_has_amx() or (_is_x86() and bool(torch.cpu._is_avx512_bf16_supported()))
+
+
+def _cpu_has_amx() -> bool:
+    return _is_x86() and bool(torch.cpu._is_amx_tile_supported())
+
+
+def _is_x86() -> bool:
+    """Whether PyTorch can be asked; elsewhere its answers mean something else."""
+    return platform.machine().lower() in ("x86_64", "amd64")

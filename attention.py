@@ -1,9 +1,10 @@
 """Let every frame of a window look at all frames of it, by the quickest kernel.
 
 PyTorch's own kernel never writes down how much each frame looks at each other. In
-bfloat16, though, on processors without AMX, its products are no faster than those of
-float32, while a plain product of matrices, which goes through oneDNN, is twice as
-fast. There the frames' weights are written down, in blocks that stay in the cache.
+bfloat16, though, on processors that have it without AMX, its products are no faster
+than those of float32, while a plain product of matrices, which goes through oneDNN,
+is twice as fast. There the frames' weights are written down, in blocks that stay in
+the cache. `arithmetic.py` chooses.
 """
 
 from collections.abc import Callable
@@ -41,14 +42,3 @@ def attend_in_blocks(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             weights = torch.bmm(heads[some, frames], others[some]).softmax(dim=-1)
             mixed[some, frames] = torch.bmm(weights, said[some])
     return mixed.view(query.shape)
-
-
-def attend_for(device: torch.device, dtype: torch.dtype) -> Attend:
-    """Choose how to attend on a device."""
-    if device.type == "cpu" and dtype == torch.bfloat16:
-        return attend_at_once if _has_amx() else attend_in_blocks
-    return attend_at_once
-
-
-def _has_amx() -> bool:
-    return bool(torch.cpu._is_amx_tile_supported())

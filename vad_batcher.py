@@ -1,8 +1,8 @@
 """Listen for speech in many live streams at once, in one worker thread.
 
 A frame of one stream takes the network as long as ten frames of ten: most of that is
-the cost of calling numpy. So frames wait a few milliseconds for those of other
-streams, and all that wait go through it in one call. With one stream open nobody
+the cost of calling numpy. So frames wait 16 to 48 ms for those of other streams, and
+all that wait go through it in one call. With one stream open nobody
 waits. Answers go back to the event loop in one call, too.
 
 Each stream has a state of its own, and its frames keep their order. A stream that

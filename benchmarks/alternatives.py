@@ -24,7 +24,7 @@ from torch.nn import functional
 
 import linear_layers
 from architecture import ARCHITECTURES, Architecture
-from arithmetic import cpu_has_bfloat16
+from arithmetic import arithmetic_for
 from attention import attend_at_once, attend_in_blocks
 from benchmarks import contenders, documents
 from benchmarks.documents import Row
@@ -123,8 +123,8 @@ def attention(sizes: Architecture, n: int) -> Iterator[Step]:
 
 
 def attention_in_bfloat16(sizes: Architecture, n: int) -> Iterator[Step]:
-    """Products of matrices in blocks, or PyTorch's kernel, which is for AMX."""
-    if not cpu_has_bfloat16():
+    """Products of matrices in blocks, where that is done, or PyTorch's kernel."""
+    if arithmetic_for(_CPU, torch.bfloat16).attend is not attend_in_blocks:
         return
     width = sizes.model_dim // sizes.n_heads
     qkv = _random(1, n, 3, sizes.n_heads, width).bfloat16().permute(2, 0, 3, 1, 4)

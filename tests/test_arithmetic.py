@@ -5,6 +5,7 @@ import torch
 
 import arithmetic
 from arithmetic import arithmetic_for, cpu_has_bfloat16
+from attention import attend_at_once, attend_in_blocks
 from linear_layers import Int8Linear
 
 CPU = torch.device("cpu")
@@ -31,6 +32,29 @@ def test_beside_8_bits_other_products_are_in_bfloat16_where_it_is_quick(
 
     assert (chosen.flowing, chosen.products) == (torch.float32, products)
     assert chosen.make_linear is Int8Linear
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.int8])
+@pytest.mark.parametrize(
+    ("native", "amx", "by_blocks"),
+    [(False, False, False), (True, False, True), (True, True, False)],
+)
+def test_only_native_bfloat16_without_amx_attends_by_blocks(
+    native: bool,
+    amx: bool,
+    by_blocks: bool,
+    dtype: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Elsewhere PyTorch's kernel is quicker, or nobody has measured it."""
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+
+    wanted = attend_in_blocks if by_blocks else attend_at_once
+    assert arithmetic_for(CPU, dtype).attend is wanted
+    assert arithmetic_for(CPU, torch.float32).attend is attend_at_once
+    assert arithmetic_for(torch.device("cuda"), torch.bfloat16).attend is attend_at_once
 
 
 def test_processors_other_than_x86_are_not_asked(

@@ -5,9 +5,7 @@ import torch
 from torch import Tensor
 
 import attention
-from attention import attend_at_once, attend_for, attend_in_blocks
-
-CPU = torch.device("cpu")
+from attention import attend_at_once, attend_in_blocks
 
 
 def qkv(n_windows: int, n_heads: int, n_frames: int) -> tuple[Tensor, ...]:
@@ -48,21 +46,3 @@ class TestBlocks:
 
         assert ours.dtype is torch.bfloat16
         assert (ours.float() - exact).norm() < 0.02 * exact.norm()
-
-
-class TestChoice:
-    def test_only_bfloat16_without_amx_goes_by_blocks(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Everything else has a kernel of its own in PyTorch."""
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-
-        assert attend_for(CPU, torch.bfloat16) is attend_in_blocks
-        assert attend_for(CPU, torch.float32) is attend_at_once
-        assert attend_for(torch.device("cuda"), torch.bfloat16) is attend_at_once
-
-    def test_amx_has_a_kernel_of_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """PyTorch's, which is quicker there."""
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-
-        assert attend_for(CPU, torch.bfloat16) is attend_at_once
