@@ -19,6 +19,7 @@ from tools.demo_model.clips import (
     SHORT_STRINGS_UNTIL,
     UNKNOWN,
     Cast,
+    Steps,
     compose,
     draw_clips,
 )
@@ -204,8 +205,8 @@ class TestDrawnVoices:
         settings = [line.split() for line in lines]
         assert settings[:2] == [["language", "variant"], ["name", "drawn7"]]
         formants = [one for one in settings if one[0] == "formant"]
-        assert [int(one[1]) for one in formants] == list(range(6))
-        assert all(70 <= int(one[2]) <= 140 for one in formants)
+        assert [int(one[1]) for one in formants] == list(range(9))
+        assert all(10 <= int(one[2]) <= 180 for one in formants)
 
     def test_no_two_are_alike(self) -> None:
         """Each draw is another speaker."""
@@ -214,6 +215,37 @@ class TestDrawnVoices:
         drawn = {voices.drawn_variant("x", rng) for _ in range(voices.N_DRAWN)}
 
         assert len(drawn) == voices.N_DRAWN
+
+
+class TestStrangers:
+    """Recorded words in the mouths of others."""
+
+    def test_each_says_every_word_in_his_own_way(self) -> None:
+        """As many words; other samples; one language, and human as its speaker."""
+        speaker = voice("george", "en", human=True)
+
+        others = voices.strangers(speaker, seed=1)
+
+        assert len(others) == voices.N_STRANGERS
+        assert all(other.human and other.stranger for other in others)
+        said = [utterance.words for utterance in speaker.utterances]
+        for other in others:
+            assert [utterance.words for utterance in other.utterances] == said
+        firsts = {other.utterances[0].pcm.tobytes() for other in others}
+        assert len(firsts) == voices.N_STRANGERS
+
+    def test_they_take_turns_with_the_speakers_they_come_from(self) -> None:
+        """Both are heard, the recorded speakers more."""
+        speaker = voice("george", "en", human=True)
+        others = voices.strangers(speaker, seed=1)
+        both = Cast([speaker, *others, voice("b", "en")])
+        rng = np.random.default_rng(0)
+
+        drawn = [both.draw(rng) for _ in range(400)]
+
+        n_strangers = sum(one.stranger for one in drawn)
+        n_recorded = sum(one is speaker for one in drawn)
+        assert 0 < n_strangers < n_recorded
 
 
 class TestStages:
@@ -235,7 +267,8 @@ class TestStages:
     def test_a_stopped_run_goes_on_where_it_was(self, tmp_path: Path) -> None:
         """Two steps, or one, a new trainer and one more: the same weights."""
         options = parse_options(["--speech-dir", ".", "--work-dir", str(tmp_path)])
-        batches = [draw_clips(cast(), seed=1, step=step) for step in (0, 1)]
+        steps = Steps(cast(), seed=1)
+        batches = [steps[0], steps[1]]
 
         through = Trainer(options)
         for clips in batches:

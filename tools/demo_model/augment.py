@@ -9,7 +9,7 @@ Every function is pure given its generator, and keeps shape and dtype.
 """
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeAlias
 
 import av
@@ -78,11 +78,14 @@ def stretch(samples: Samples, factor: float) -> Samples:
     return out[: int(len(samples) * factor)]
 
 
-def shift_formants(samples: Samples, factor: float) -> Samples:
-    """Move the resonances of the throat up by `factor`, and leave the pitch alone.
+def shift_formants(samples: Samples, factors: float | Sequence[float]) -> Samples:
+    """Move the resonances of the throat, and leave the pitch alone.
 
     In frames of 32 ms the envelope of the spectrum, smoothed in its cepstrum, is
     stretched along the frequency axis; fine structure and phases stay.
+
+    Args:
+        factors: By how much; several are a curve from 0 to 8 kHz.
     """
     frame, hop, n_smooth, max_gain = 512, 128, 28, 2.0  # the last in nepers
     padded = np.pad(samples, (frame, 2 * frame))
@@ -93,6 +96,8 @@ def shift_formants(samples: Samples, factor: float) -> Samples:
     cepstrum[:, n_smooth : frame - n_smooth + 1] = 0
     envelope = np.fft.rfft(cepstrum).real
     bins = np.arange(envelope.shape[1])
+    knots = np.atleast_1d(factors)
+    factor = np.interp(bins, np.linspace(0, bins[-1], len(knots)), knots)
     moved = np.array([np.interp(bins / factor, bins, one) for one in envelope])
     gain = np.exp(np.clip(moved - envelope, -max_gain, max_gain))
     pieces = np.fft.irfft(spectrum * gain) * window
@@ -240,7 +245,7 @@ def _noise_spectrum(rng: np.random.Generator, n_bins: int) -> NDArray[np.complex
 def _level_step(samples: Samples, rng: np.random.Generator) -> Samples:
     """Change the gain from somewhere on, as when a speaker turns away."""
     gain = np.ones(len(samples), np.float32)
-    gain[int(rng.integers(len(samples))) :] = 10 ** (rng.uniform(-20, 20) / 20)
+    gain[int(rng.integers(len(samples))) :] = 10 ** (rng.uniform(-24, 24) / 20)
     return np.asarray(samples * gain, np.float32)
 
 
@@ -260,7 +265,7 @@ def _telephone(samples: Samples, rng: np.random.Generator) -> Samples:
 
 def _clip_peaks(samples: Samples, rng: np.random.Generator) -> Samples:
     """Saturate the loudest samples."""
-    limit = np.abs(samples).max() * rng.uniform(0.2, 0.7) + 1e-9
+    limit = np.abs(samples).max() * rng.uniform(0.1, 0.7) + 1e-9
     return np.clip(samples, -limit, limit)
 
 
@@ -271,9 +276,9 @@ def _set_level(samples: Samples, rng: np.random.Generator) -> Samples:
 
 
 _EFFECTS: Final[tuple[tuple[Callable[..., Samples], float], ...]] = (
-    (_level_step, 0.12),
+    (_level_step, 0.22),
     (_background, 0.12),
-    (_clip_peaks, 0.06),
+    (_clip_peaks, 0.10),
     (_telephone, 0.10),
     (_set_level, 0.50),
 )

@@ -1,7 +1,7 @@
 """Training clips: words put together, at random but reproducibly.
 
 The clips of a step depend on the seed and the number of the step alone, so a
-resumed run sees what an uninterrupted one would have seen. All clips of a batch
+resumed run sees what an uninterrupted one would have seen. All clips of a part
 have one length and no padding: ragged batches trained four times slower. Lengths
 follow a curriculum, without which the network never leaves the plateau where it
 answers nothing but blanks: single words first, then a few, then strings.
@@ -31,7 +31,8 @@ from tools.demo_model.augment import (
 from tools.demo_model.vocabulary import Word, spell
 from tools.demo_model.voices import Utterance, Voice
 
-BATCH_S: Final = 16  # seconds of audio in a step
+PARTS: Final = 2  # of a step; they are computed side by side
+PART_S: Final = 16  # seconds of audio in each
 SINGLE_WORDS_UNTIL: Final = 300  # steps
 SHORT_STRINGS_UNTIL: Final = 900
 SECONDS: Final = (2, 4, 8)  # lengths of clips
@@ -43,6 +44,7 @@ HOP: Final = 320
 NO_WORD: Final = 0  # label of a frame
 UNKNOWN: Final = -1
 HUMAN_SHARE: Final = 0.5
+STRANGER_SHARE: Final = 0.4  # of those
 MIXED_SHARE: Final = 0.25  # clips in which the voice changes from word to word
 BILINGUAL_SHARE: Final = 0.04
 NON_SPEECH_SHARE: Final = 0.06
@@ -51,7 +53,7 @@ TRIMMED_SHARE: Final = 0.6  # words cut to their louder part
 
 @dataclass(frozen=True, slots=True)
 class Clips:
-    """One batch.
+    """One part of a step.
 
     Attributes:
         waves: Standardised audio, shape (clips, samples).
@@ -78,7 +80,9 @@ class Cast:
     """All voices, and a fair way to draw from them."""
 
     def __init__(self, voices: Sequence[Voice]) -> None:
-        self._human = [voice for voice in voices if voice.human]
+        human = [voice for voice in voices if voice.human]
+        self._recorded = [voice for voice in human if not voice.stranger]
+        self._strangers = [voice for voice in human if voice.stranger]
         self._synthetic: dict[str, list[Voice]] = {}
         for voice in voices:
             if not voice.human:
@@ -92,8 +96,10 @@ class Cast:
         human = rng.random() < HUMAN_SHARE
         if like is not None and like.language != "en":
             return _choose(self._synthetic[like.language], rng)
-        if human and self._human:
-            return _choose(self._human, rng)
+        if human and self._strangers and rng.random() < STRANGER_SHARE:
+            return _choose(self._strangers, rng)
+        if human and self._recorded:
+            return _choose(self._recorded, rng)
         if like is not None:
             return _choose(self._synthetic["en"], rng)
         name = str(rng.choice(self._languages, p=self._weights))
@@ -156,9 +162,9 @@ def _say(
     return samples * np.float32(rng.uniform(0.35, 0.95)), utterance.words
 
 
-def draw_clips(cast: Cast, *, seed: int, step: int) -> Clips:
-    """Return the batch of one step."""
-    rng = np.random.default_rng((seed, step))
+def draw_clips(cast: Cast, *, seed: int, step: int, part: int = 0) -> Clips:
+    """Return one part of a step."""
+    rng = np.random.default_rng((seed, step, part))
     if step < SINGLE_WORDS_UNTIL:
         seconds, max_words = 1, 1
     elif step < SHORT_STRINGS_UNTIL:
@@ -167,7 +173,7 @@ def draw_clips(cast: Cast, *, seed: int, step: int) -> Clips:
         seconds, max_words = int(rng.choice(SECONDS, p=SECONDS_SHARES)), 16
     n = seconds * SAMPLE_RATE
     clips: list[Clip] = []
-    for _ in range(BATCH_S // seconds):
+    for _ in range(PART_S // seconds):
         if step >= SHORT_STRINGS_UNTIL and rng.random() < NON_SPEECH_SHARE:
             labels = _at_frames(np.full(n, NO_WORD))
             clips.append(Clip(non_speech(n, rng), (), labels))
@@ -181,15 +187,18 @@ def draw_clips(cast: Cast, *, seed: int, step: int) -> Clips:
     )
 
 
-class Steps(Dataset[Clips]):
-    """The batches of a run, addressed by step."""
+class Steps(Dataset[list[Clips]]):
+    """The batches of a run in their parts, addressed by step."""
 
     def __init__(self, cast: Cast, seed: int) -> None:
         self._cast = cast
         self._seed = seed
 
-    def __getitem__(self, step: int) -> Clips:
-        return draw_clips(self._cast, seed=self._seed, step=step)
+    def __getitem__(self, step: int) -> list[Clips]:
+        return [
+            draw_clips(self._cast, seed=self._seed, step=step, part=part)
+            for part in range(PARTS)
+        ]
 
 
 def evaluation_clips(

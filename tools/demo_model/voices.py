@@ -8,9 +8,10 @@ both are held out: `SELECTION` recordings and `SELECTION_VARIANTS` choose the
 checkpoint, and the voices in `HELD_OUT_VARIANTS` and `HELD_OUT_FLITE` are heard
 only for the table at the end.
 
-espeak-ng's voices are few and alike, and a network learns them by heart. So most
-of the voices to train on are drawn: formants, pitch and breath at random, written
-as variants into a copy of espeak-ng's data.
+espeak-ng's voices are few and alike, and a network learns them by heart. So many of
+the voices to train on are drawn: formants, pitch and breath at random, written as
+variants into a copy of espeak-ng's data. Recorded speakers are fewer still; each
+lends his words to *strangers*, who have another throat, pitch and pace.
 """
 
 import math
@@ -30,7 +31,12 @@ import soundfile
 from numpy.typing import NDArray
 
 from samples import SAMPLE_RATE, Samples
-from tools.demo_model.augment import shift_formants, stretch, transcode
+from tools.demo_model.augment import (
+    change_speed,
+    shift_formants,
+    stretch,
+    transcode,
+)
 from tools.demo_model.vocabulary import DIGITS, Word, spell
 
 TEST_INDICES: Final = range(0, 5)
@@ -52,7 +58,9 @@ SELECTION_VARIANTS: Final = ("Michael", "travis", "rob", "paul", "miguel")
 HELD_OUT_VARIANTS: Final = ("m6", "f4", "Mario", "max", "steph", "klatt3")
 FLITE: Final = ("kal", "awb", "kal16", "slt")
 HELD_OUT_FLITE: Final = ("rms",)
-N_DRAWN: Final = 80  # voices; espeak-ng knows 349 at most, languages included
+N_DRAWN: Final = 160  # voices; espeak-ng knows 349 at most, languages included
+ODD_SHARE: Final = 0.4  # drawn voices whose formants do not belong together
+N_STRANGERS: Final = 8  # of each recorded speaker, and of each of flite's
 CODECS: Final = (
     ("libopus", "ogg", 8_000),
     ("libmp3lame", "mp3", 24_000),
@@ -86,11 +94,17 @@ class Utterance:
 
 @dataclass(slots=True)
 class Voice:
-    """One speaker and what can be heard from him."""
+    """One speaker and what can be heard from him.
+
+    Attributes:
+        human: A recorded speaker, or a stranger made of one.
+        stranger: Speaks with words that somebody else recorded.
+    """
 
     name: str
     language: str
     human: bool
+    stranger: bool = False
     utterances: list[Utterance] = field(default_factory=list)
 
     def add(self, words: tuple[Word, ...], samples: Samples) -> None:
@@ -163,16 +177,13 @@ def recorded_voices(
 
 
 def vary(voice: Voice, seed: int) -> None:
-    """Add copies of every word: slower, faster, of other speakers, transcoded."""
+    """Add copies of every word: slower, faster, transcoded."""
     rng = random.Random(f"{seed} {voice.name}")
     originals = list(voice.utterances)
     for utterance in originals:
         for low, high in ((0.7, 0.95), (1.05, 1.4)):
             slower = stretch(utterance.samples, rng.uniform(low, high))
             voice.add(utterance.words, slower)
-        for low, high in ((0.8, 0.94), (1.06, 1.25)):
-            other = shift_formants(utterance.samples, rng.uniform(low, high))
-            voice.add(utterance.words, stretch(other, rng.uniform(0.8, 1.25)))
     gap = np.zeros(SAMPLE_RATE // 10, np.float32)
     pieces = [piece for u in originals for piece in (u.samples, gap)]
     for codec, container, bit_rate in CODECS:
@@ -183,6 +194,24 @@ def vary(voice: Voice, seed: int) -> None:
             if rng.random() < 0.4:
                 voice.add(utterance.words, tape[start:end].copy())
             start = end + len(gap)
+
+
+def strangers(voice: Voice, seed: int) -> list[Voice]:
+    """Let `N_STRANGERS` others say the words of a voice, each in his own way."""
+    rng = random.Random(f"{seed} strangers {voice.name}")
+    others = []
+    for number in range(N_STRANGERS):
+        throat = rng.uniform(0.8, 1.25)
+        curve = [throat * rng.uniform(0.9, 1.1) for _ in range(6)]
+        pitch, pace = throat * rng.uniform(0.82, 1.22), rng.uniform(0.8, 1.25)
+        name = f"{voice.name}~{number}"
+        other = Voice(name, voice.language, voice.human, stranger=True)
+        for utterance in voice.utterances:
+            samples = change_speed(utterance.samples, pitch)
+            samples = shift_formants(samples, [factor / pitch for factor in curve])
+            other.add(utterance.words, stretch(samples, pitch * pace))
+        others.append(other)
+    return others
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +284,7 @@ def _drawn_orders(folder: Path) -> Iterator[_Order]:
 
 
 def _copy_espeak_data(folder: Path) -> Path:
-    """Copy espeak-ng's data, once, without its variants: others take their place."""
+    """Copy espeak-ng's data, once, without its own voices: others take their place."""
     copy = folder / "espeak"
     if not copy.exists():
         told = subprocess.run(
@@ -267,8 +296,8 @@ def _copy_espeak_data(folder: Path) -> Path:
         unfinished = copy.with_suffix(".partial")
         shutil.rmtree(unfinished, ignore_errors=True)
         shutil.copytree(found[1].strip(), unfinished / "espeak-ng-data")
-        shutil.rmtree(unfinished / _VARIANTS_FOLDER)
-        (unfinished / _VARIANTS_FOLDER).mkdir()
+        shutil.rmtree(unfinished / _VARIANTS_FOLDER.parent)
+        (unfinished / _VARIANTS_FOLDER).mkdir(parents=True)
         unfinished.rename(copy)
     return copy
 
@@ -276,22 +305,34 @@ def _copy_espeak_data(folder: Path) -> Path:
 def drawn_variant(name: str, rng: random.Random) -> str:
     """Describe a speaker to espeak-ng: another throat, another manner of voicing.
 
-    Formant lines give frequency, strength and width in per cent.
+    Formant lines give frequency, strength and width in per cent. Some of espeak-ng's
+    own variants have single formants where nobody has them, and a tone control;
+    `ODD_SHARE` of the drawn ones are of that kind.
     """
     throat = rng.uniform(0.84, 1.24)  # formants of a tall man, of a child
     pitch = rng.uniform(65, 240)
+    odd = rng.random() < ODD_SHARE
     lines = ["language variant", f"name {name}"]
     lines.append(f"pitch {pitch:.0f} {pitch * rng.uniform(1.05, 1.6):.0f}")
     if rng.random() < 0.35:  # another kind of synthesis
         lines.append(f"klatt {rng.choice((1, 2, 4, 5, 6))}")
-    for formant in range(6):
+    for formant in range(9):
         frequency = 100 * throat * rng.uniform(0.92, 1.08)
         strength, width = rng.uniform(55, 130), rng.uniform(60, 160)
+        if odd and formant and rng.random() < 0.4:
+            frequency *= rng.uniform(0.55 if formant < 4 else 0.2, 1.3)
+            strength = rng.uniform(50 if formant < 3 else 0, 130)
+            width = rng.uniform(30, 160)
         lines.append(f"formant {formant} {frequency:.0f} {strength:.0f} {width:.0f}")
+    if rng.random() < (0.5 if odd else 0.15):
+        hertz = sorted(rng.randint(1, 40) * 100 for _ in range(4))
+        lines.append("tone " + " ".join(f"{h} {rng.randint(15, 255)}" for h in hertz))
+    if rng.random() < 0.1:
+        lines.append(f"echo {rng.randint(20, 150)} {rng.randint(5, 30)}")
     lines.append(f"flutter {rng.randint(0, 8)}")
     lines.append(f"roughness {rng.choice((0, 0, 1, 2, 3))}")
-    lines.append(f"voicing {rng.randint(60, 150)}")
-    lines.append(f"consonants {rng.randint(60, 130)} {rng.randint(60, 130)}")
+    lines.append(f"voicing {rng.randint(60, 200 if odd else 150)}")
+    lines.append(f"consonants {rng.randint(55, 140)} {rng.randint(60, 180)}")
     if rng.random() < 0.3:
         lines.append("breath " + " ".join(str(rng.randint(0, 12)) for _ in range(6)))
     return "\n".join(lines) + "\n"
