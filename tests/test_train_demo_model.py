@@ -208,6 +208,21 @@ class TestDrawnVoices:
         assert [int(one[1]) for one in formants] == list(range(9))
         assert all(10 <= int(one[2]) <= 180 for one in formants)
 
+    def test_some_have_formants_that_do_not_belong_together(self) -> None:
+        """Most have a whole throat: its formants are moved by about the same."""
+        rng = Random(0)
+
+        def spread() -> float:
+            lines = voices.drawn_variant("x", rng).splitlines()
+            settings = [line.split() for line in lines if line.startswith("formant")]
+            moved = [int(one[2]) for one in settings]
+            return max(moved) / min(moved)
+
+        spreads = [spread() for _ in range(100)]
+        whole = sum(one < 1.2 for one in spreads)
+        assert 50 <= whole <= 75
+        assert max(spreads) > 2
+
     def test_no_two_are_alike(self) -> None:
         """Each draw is another speaker."""
         rng = Random(0)
