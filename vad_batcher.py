@@ -2,8 +2,8 @@
 
 A frame of one stream takes the network as long as ten frames of ten: most of that is
 the cost of calling numpy. So frames wait 16 to 48 ms for those of other streams, and
-all that wait go through it in one call. With one stream open nobody
-waits. Answers go back to the event loop in one call, too.
+all that wait go through it in one call. With one stream open nobody waits. Answers
+go back to the event loop in one call, too.
 
 Each stream has a state of its own, and its frames keep their order. A stream that
 sends a minute at once is listened to a second at a time, between the others.

@@ -135,6 +135,16 @@ class TestAugmentation:
         assert harmonics > 0.95
         assert hertz[np.argmax(power)] == pytest.approx(1000 * factor, abs=63)
 
+    def test_formants_can_move_along_a_curve(self) -> None:
+        """A level curve is one factor; a bent one moves each place by its own."""
+        noise = np.random.default_rng(0).standard_normal(4000).astype(np.float32)
+
+        level = augment.shift_formants(noise, [1.1] * 6)
+        bent = augment.shift_formants(noise, [1.1, 1.1, 1.1, 0.9, 0.9, 0.9])
+
+        np.testing.assert_allclose(level, augment.shift_formants(noise, 1.1), atol=1e-5)
+        assert np.abs(bent - level).max() > 0.01
+
     def test_trimming_cuts_what_is_quieter(self) -> None:
         """Quiet ends go, the loud middle stays to within a window and a fade."""
         quiet = 0.01 * tone(0.1)
@@ -249,6 +259,19 @@ class TestStrangers:
         firsts = {other.utterances[0].pcm.tobytes() for other in others}
         assert len(firsts) == voices.N_STRANGERS
 
+    def test_flite_lends_its_words_too_and_espeak_does_not(self) -> None:
+        """Behind flite's voices are recordings, behind espeak-ng's are none."""
+        orders = list(voices._orders(Path(), voices.Split.TRAINING))
+
+        lending = {
+            order.voice
+            for order in orders
+            if voices.of_recordings(Voice(order.voice, "en", human=False))
+        }
+
+        assert lending == {o.voice for o in orders if o.command[0] == "flite"}
+        assert len(lending) == len(voices.FLITE)
+
     def test_they_take_turns_with_the_speakers_they_come_from(self) -> None:
         """Both are heard, the recorded speakers more."""
         speaker = voice("george", "en", human=True)
@@ -261,6 +284,17 @@ class TestStrangers:
         n_strangers = sum(one.stranger for one in drawn)
         n_recorded = sum(one is speaker for one in drawn)
         assert 0 < n_strangers < n_recorded
+
+
+class TestThreads:
+    def test_there_are_no_more_than_parts_of_a_step(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A third would idle, and its time would be counted."""
+        with pytest.raises(SystemExit):
+            parse_options(["--speech-dir", ".", "--work-dir", ".", "--threads", "3"])
+
+        assert "--threads: invalid choice: 3" in capsys.readouterr().err
 
 
 class TestStages:

@@ -66,6 +66,7 @@ from tools.demo_model.voices import (
     TEST_INDICES,
     Split,
     Voice,
+    of_recordings,
     recorded_voices,
     strangers,
     synthetic_voices,
@@ -110,7 +111,13 @@ def parse_options(arguments: Sequence[str]) -> Options:
     add("--work-dir", type=Path, required=True, help="checkpoints and voices")
     add("--minutes", type=float, default=100.0, help="processor time in all")
     add("--seed", type=int, default=1)
-    add("--threads", type=int, default=PARTS, help="parts of a step at once")
+    add(
+        "--threads",
+        type=int,
+        default=PARTS,
+        choices=range(1, PARTS + 1),
+        help="parts of a step at once (default: %(default)s)",
+    )
     add("--rate", type=float, default=1.2e-3, help="highest learning rate")
     add("--start-from", type=Path, metavar="CHECKPOINT", help="train it further")
     add("--leave-out", metavar="SPEAKER", help="train without him and test on him")
@@ -320,7 +327,7 @@ def load_voices(options: Options) -> tuple[list[Voice], Sets]:
     for language in sorted({voice.language for voice in held_out}):
         own = [voice for voice in held_out if voice.language == language]
         final[f"held-out {language}"] = evaluation_clips(own, count=60, seed=10)
-    speakers = [*human, *(v for v in synthetic if v.name.startswith("en_flite"))]
+    speakers = [voice for voice in (*human, *synthetic) if of_recordings(voice)]
     with ProcessPoolExecutor(2) as pool:
         found = pool.map(strangers, speakers, repeat(options.seed))
         others = [other for group in found for other in group]

@@ -58,6 +58,7 @@ SELECTION_VARIANTS: Final = ("Michael", "travis", "rob", "paul", "miguel")
 HELD_OUT_VARIANTS: Final = ("m6", "f4", "Mario", "max", "steph", "klatt3")
 FLITE: Final = ("kal", "awb", "kal16", "slt")
 HELD_OUT_FLITE: Final = ("rms",)
+_FLITE_NAME: Final = "en_flite-"
 N_DRAWN: Final = 160  # voices; espeak-ng knows 349 at most, languages included
 ODD_SHARE: Final = 0.4  # drawn voices whose formants do not belong together
 N_STRANGERS: Final = 8  # of each recorded speaker, and of each of flite's
@@ -196,6 +197,11 @@ def vary(voice: Voice, seed: int) -> None:
             start = end + len(gap)
 
 
+def of_recordings(voice: Voice) -> bool:
+    """Whether a person can be heard: flite, too, joins pieces of recordings."""
+    return voice.human or voice.name.startswith(_FLITE_NAME)
+
+
 def strangers(voice: Voice, seed: int) -> list[Voice]:
     """Let `N_STRANGERS` others say the words of a voice, each in his own way."""
     rng = random.Random(f"{seed} strangers {voice.name}")
@@ -262,7 +268,7 @@ def _orders(folder: Path, split: Split) -> Iterator[_Order]:
         speak = ["flite", "-voice", voice, "-t"]
         for words in _texts("en", rng):
             command = (*speak, spell(list(words)), "-o")
-            yield _Order(folder, f"en_flite-{voice}_0", words, command)
+            yield _Order(folder, f"{_FLITE_NAME}{voice}_0", words, command)
 
 
 def _drawn_orders(folder: Path) -> Iterator[_Order]:
