@@ -10,7 +10,8 @@ numbers are about the model: not about voice detection, chunking or streaming.
 Prints a table in Markdown: word and character error rates with substitutions,
 deletions and insertions by set, language, script, duration and disturbance (noise
 levels, speed, gain, bands, codecs: see `benchmarks/disturbances.py`), and how far
-confidence can be trusted. `--output` keeps every clip as a JSON line, `--rows`
+confidence can be trusted. `--words 20` adds the words that were misheard most, and
+what was heard in their place. `--output` keeps every clip as a JSON line, `--rows`
 every row of the table.
 """
 
@@ -18,7 +19,7 @@ import argparse
 import json
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -45,6 +46,8 @@ from samples import SAMPLE_RATE, Samples
 DURATIONS_S: Final = (2, 5, 10, 20, ctc.MAX_WINDOW_S)  # upper bounds of rows
 UNDISTURBED: Final = "none"
 BATCH: Final = 8  # clips in a forward pass
+NOTHING: Final = "(nothing)"
+HEARD_INSTEAD: Final = 3  # words heard in place of one, most frequent first
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Options:
     threads: int
     disturb: list[str]
     exact: bool
+    words: int
     output: Path | None
     rows: Path | None
 
@@ -105,9 +109,18 @@ def parse_options(arguments: Sequence[str]) -> Options:
         help=f"measure also under these: all, or {', '.join(DISTURBANCES)}",
     )
     add("--exact", action="store_true", help="score case and punctuation too")
+    add(
+        "--words",
+        type=int,
+        default=0,
+        metavar="N",
+        help="print the N words that were misheard most",
+    )
     add("--output", type=Path, help="write a JSON line for each clip")
     add("--rows", type=Path, help="write a JSON line for each row of the table")
     options = Options(**vars(parser.parse_args(arguments)))
+    if options.words < 0:
+        parser.error(f"argument --words: {options.words} is less than none")
     return (
         replace(options, disturb=[*DISTURBANCES])
         if "all" in options.disturb
@@ -260,6 +273,29 @@ def calibration(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines) + f"\n\nExpected calibration error: {error:.2f} %\n"
 
 
+def misheard(outcomes: Sequence[Outcome], most: int) -> str:
+    """List the words with most errors on undisturbed clips, as Markdown."""
+    clean = [
+        outcome.comparison for outcome in outcomes if outcome.disturbance == UNDISTURBED
+    ]
+    times_said = Counter(word for one in clean for word in one.said)
+    instead: dict[str, Counter[str]] = defaultdict(Counter)
+    for edit in (edit for one in clean for edit in one.edits):
+        instead[edit.said][edit.heard] += 1
+    worst = sorted(instead, key=lambda word: (-instead[word].total(), word))
+    lines = ["| word | said | misheard | as |", "|---|--:|--:|---|"]
+    for word in worst[:most]:
+        heard = ", ".join(
+            f"{other or NOTHING} {n}"
+            for other, n in instead[word].most_common(HEARD_INSTEAD)
+        )
+        lines.append(
+            f"| {word or NOTHING} | {times_said[word] if word else ''} "
+            f"| {instead[word].total()} | {heard} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def json_line(outcome: Outcome) -> str:
     """Describe one clip's outcome on one line."""
     fields = {
@@ -318,6 +354,8 @@ def main(arguments: Sequence[str]) -> None:
     print(f"{audio_s:.0f} s of audio in {wall_s:.0f} s\n")
     print(table(sums))
     print(f"\n{calibration(outcomes)}")
+    if options.words:
+        print(misheard(outcomes, options.words))
 
 
 if __name__ == "__main__":

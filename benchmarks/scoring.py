@@ -67,11 +67,21 @@ class HeardWord:
 
 
 @dataclass(frozen=True, slots=True)
+class Edit:
+    """One error: a word that was said, and what was heard in its place."""
+
+    said: str  # "" if it was inserted
+    heard: str  # "" if it was left out
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
-    """One clip's counts, and the judgement on each word of the hypothesis."""
+    """One clip's counts, its errors, and the judgement on each word that was heard."""
 
     score: Score
     heard: tuple[HeardWord, ...]
+    said: tuple[str, ...]
+    edits: tuple[Edit, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,17 +133,19 @@ def compare(
             if normalisation has changed how many words there are.
     """
     said, heard = split_words(reference), split_words(hypothesis)
-    edits = Levenshtein.opcodes(said, heard)
     counts = {"replace": 0, "delete": 0, "insert": 0}
-    correct = [False] * len(heard)
-    for edit in edits:
-        if edit.tag == "equal":
-            for index in range(edit.dest_start, edit.dest_end):
-                correct[index] = True
-        elif edit.tag == "delete":
-            counts["delete"] += edit.src_end - edit.src_start
-        else:
-            counts[edit.tag] += edit.dest_end - edit.dest_start
+    correct = [True] * len(heard)
+    edits = []
+    for edit in Levenshtein.editops(said, heard):
+        counts[edit.tag] += 1
+        if edit.tag != "delete":
+            correct[edit.dest_pos] = False
+        edits.append(
+            Edit(
+                said="" if edit.tag == "insert" else said[edit.src_pos],
+                heard="" if edit.tag == "delete" else heard[edit.dest_pos],
+            )
+        )
     score = Score(
         n_clips=1,
         n_words=len(said),
@@ -146,7 +158,12 @@ def compare(
     )
     judged = zip(confidences, correct, strict=False)
     known = len(confidences) == len(heard)
-    return Comparison(score, tuple(HeardWord(c, ok) for c, ok in judged if known))
+    return Comparison(
+        score,
+        heard=tuple(HeardWord(c, ok) for c, ok in judged if known),
+        said=said,
+        edits=tuple(edits),
+    )
 
 
 def calibrate(

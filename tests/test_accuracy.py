@@ -1,6 +1,7 @@
 """The accuracy bench: counting, calibration, manifests, and the table."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import accuracy, manifest
-from benchmarks.accuracy import Hypothesis
+from benchmarks.accuracy import Hypothesis, Outcome
 from benchmarks.disturbances import DISTURBANCES, read_audio
 from benchmarks.manifest import Entry, ManifestError, WordTime
 from benchmarks.scoring import (
+    Edit,
     HeardWord,
     Score,
     calibrate,
@@ -84,6 +86,18 @@ class TestComparing:
         heard = compare("one", "one two", audio_s=1.0, confidences=(0.9,)).heard
 
         assert heard == ()
+
+    def test_each_edit_says_what_was_heard_instead(self) -> None:
+        """Nothing, of a word that was left out; a word, of nothing."""
+        said, heard = "two one three four five", "too one four five six"
+        compared = compare(said, heard, audio_s=1.0)
+
+        assert compared.said == tuple(said.split())
+        assert compared.edits == (
+            Edit("two", "too"),
+            Edit("three", ""),
+            Edit("", "six"),
+        )
 
     def test_scores_add_up(self) -> None:
         """The rate of a sum is over all words, not a mean of rates."""
@@ -265,6 +279,28 @@ class TestBench:
         ]
         assert "| all speech | 1 | 2 | 50.00 |" in "\n".join(rows)
 
+    def test_words_that_are_misheard_are_listed_most_frequent_first(self) -> None:
+        """With what is heard instead; disturbed clips do not count."""
+        heard = [("three two", "eight two"), ("three", "eight"), ("three", "thre")]
+        heard += [("two", ""), ("", "six"), ("three", "three")]
+        outcomes = [
+            Outcome(
+                Entry(Path("a"), said),
+                "none",
+                1.0,
+                text,
+                compare(said, text, audio_s=1),
+            )
+            for said, text in heard
+        ]
+        outcomes.append(replace(outcomes[3], disturbance="opus"))
+
+        assert accuracy.misheard(outcomes, 2).splitlines()[2:] == [
+            "| three | 4 | 3 | eight 2, thre 1 |",
+            "| (nothing) |  | 1 | six 1 |",
+        ]
+        assert "| two | 2 | 1 | (nothing) 1 |" in accuracy.misheard(outcomes, 20)
+
     def test_each_outcome_is_one_json_line(self, entries: list[Entry]) -> None:
         """With both texts and every count."""
         outcome = next(accuracy.run(entries, self.recognise))
@@ -284,7 +320,7 @@ class TestBench:
         listing = tmp_path / "list.tsv"
         listing.write_text(f"{entry.audio}\t{entry.text}\tes\n", "utf-8")
         output, rows = tmp_path / "clips.jsonl", tmp_path / "rows.jsonl"
-        arguments = [str(listing), "--disturb", "noise-10-db", "opus"]
+        arguments = [str(listing), "--disturb", "noise-10-db", "opus", "--words", "5"]
         arguments += ["--device", "cpu", "--dtype", "float32", "--threads", "1"]
 
         accuracy.main([*arguments, "--output", str(output), "--rows", str(rows)])
@@ -293,6 +329,7 @@ class TestBench:
         assert accuracy.table(accuracy.read_rows(rows)) in table
         assert "| language: es | 1 | 3 |" in table
         assert "| disturbance: opus | 1 | 3 |" in table
+        assert "| word | said | misheard | as |" in table
         assert len(output.read_text("utf-8").splitlines()) == 3
 
     def test_rows_are_kept_as_lines(self, entries: list[Entry], tmp_path: Path) -> None:
@@ -312,6 +349,15 @@ class TestBench:
         ]
         with pytest.raises(SystemExit):
             accuracy.parse_options(["a.tsv", "--disturb", "moonlight"])
+
+    def test_fewer_words_than_none_are_refused(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """They would otherwise be counted from the end of the list."""
+        with pytest.raises(SystemExit):
+            accuracy.parse_options(["a.tsv", "--words", "-1"])
+
+        assert "--words: -1" in capsys.readouterr().err
 
     def test_a_clip_too_long_for_the_model_is_refused(self, tmp_path: Path) -> None:
         """With the advice to cut it."""
