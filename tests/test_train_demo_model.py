@@ -26,7 +26,7 @@ from tools.demo_model.clips import (
 from tools.demo_model.export import card, tokenizer_model
 from tools.demo_model.scoring import count_errors
 from tools.demo_model.vocabulary import TOKENS, Word, decode_greedily, encode, spell
-from tools.demo_model.voices import HeldOutRecording, Voice
+from tools.demo_model.voices import HeldOutRecording, MissingInput, Split, Voice
 from tools.train_demo_model import Trainer, parse_options
 
 ASSETS = Path(__file__).parent.parent / "assets" / "demo"
@@ -80,6 +80,31 @@ class TestHeldOutRecordings:
         found = voices.recorded_voices(tmp_path, indices=[9], without="lucas")
 
         assert [one.name for one in found] == ["george"]
+
+    def test_a_folder_without_any_is_an_error(self, tmp_path: Path) -> None:
+        """The message names the folder and what it should hold."""
+        soundfile.write(tmp_path / "7_george_46.wav", tone(0.3), 8000)
+        soundfile.write(tmp_path / "a_voice_memo.wav", tone(0.3), 8000)
+        expected = f"{tmp_path} has no recordings .* with n from 5 to 45"
+
+        with pytest.raises(MissingInput, match=expected):
+            voices.recorded_voices(tmp_path, indices=range(5, 46))
+
+    def test_nobody_but_the_left_out_speaker_is_an_error(self, tmp_path: Path) -> None:
+        """Somebody has to be left."""
+        soundfile.write(tmp_path / "7_george_46.wav", tone(0.3), 8000)
+
+        with pytest.raises(MissingInput, match="of others than george"):
+            voices.recorded_voices(tmp_path, indices=[46], without="george")
+
+    def test_a_missing_synthesiser_is_named(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """So is the package that has it."""
+        monkeypatch.setenv("PATH", str(tmp_path))
+
+        with pytest.raises(MissingInput, match=r"espeak-ng is not installed .* apt"):
+            voices.synthetic_voices(tmp_path / "voices", Split.HELD_OUT)
 
     def test_held_out_synthetic_voices_are_none_of_the_others(self) -> None:
         """No variant is on both lists."""

@@ -38,7 +38,7 @@ from tests import composer
 from tests.composer import Composition, Recording
 from tools.demo_model.augment import non_speech
 from tools.demo_model.vocabulary import UNSPACED, spell
-from tools.demo_model.voices import Split, Voice, synthetic_voices
+from tools.demo_model.voices import MissingInput, Split, Voice, synthetic_voices
 
 MAX_DIGITS: Final = 9
 PAUSES_S: Final = (0.0, 0.5)
@@ -198,15 +198,31 @@ def write_non_speech(writer: Writer, minutes: int) -> None:
         writer.add(f"non-speech-{index:03}", samples, group="non-speech")
 
 
+def load_recordings(options: Options) -> list[Recording]:
+    """Load the recordings that the options name.
+
+    Raises:
+        MissingInput: Somebody has none.
+    """
+    folder, first, last = options.speech_dir, options.first_index, options.last_index
+    found = []
+    if folder.is_dir():
+        indexes = range(first, last + 1)
+        found = composer.load(folder, speakers=options.speakers, indexes=indexes)
+    silent = {*options.speakers} - {recording.speaker for recording in found}
+    if silent:
+        names = ", ".join(sorted(silent))
+        raise MissingInput(f"{folder} has no recordings {first} to {last} of {names}")
+    return found
+
+
 def write_sets(
-    writer: Writer, options: Options, held_out: dict[str, list[Recording]]
+    writer: Writer,
+    options: Options,
+    recordings: Sequence[Recording],
+    held_out: dict[str, list[Recording]],
 ) -> None:
     """Write everything that the demo model is measured on."""
-    recordings = composer.load(
-        options.speech_dir,
-        speakers=options.speakers,
-        indexes=range(options.first_index, options.last_index + 1),
-    )
     few = options.count // 3
     write_strings(
         writer, recordings, language="en", group=options.group, count=options.count
@@ -229,12 +245,16 @@ def write_sets(
 
 def main(arguments: Sequence[str]) -> None:
     options = parse_options(arguments)
+    try:
+        recordings = [] if options.small else load_recordings(options)
+        held_out = held_out_recordings(options.work_dir)
+    except MissingInput as error:
+        raise SystemExit(str(error)) from error
     writer = Writer(options.folder)
-    held_out = held_out_recordings(options.work_dir)
     if options.small:
         write_small(writer, held_out)
     else:
-        write_sets(writer, options, held_out)
+        write_sets(writer, options, recordings, held_out)
     writer.close()
 
 

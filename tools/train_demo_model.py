@@ -64,6 +64,7 @@ from tools.demo_model.vocabulary import decode_greedily, encode, spell
 from tools.demo_model.voices import (
     SELECTION,
     TEST_INDICES,
+    MissingInput,
     Split,
     Voice,
     of_recordings,
@@ -304,18 +305,23 @@ class Sets:
 
 
 def load_voices(options: Options) -> tuple[list[Voice], Sets]:
-    """Return the voices to train on and the clips to measure on."""
+    """Return the voices to train on and the clips to measure on.
+
+    Raises:
+        MissingInput: Recordings or a synthesiser are not there.
+    """
     work, leave_out = options.work_dir, options.leave_out
-    synthetic = synthetic_voices(work / "voices", Split.TRAINING)
-    unheard = synthetic_voices(work / "selection-voices", Split.SELECTION)
     kept = [i for i in range(50) if i not in TEST_INDICES and i not in SELECTION]
-    selection = recorded_voices(options.speech_dir, indices=SELECTION)
-    selection = [voice for voice in selection if voice.name != leave_out]
+    selection = recorded_voices(
+        options.speech_dir, indices=SELECTION, without=leave_out
+    )
     human = recorded_voices(options.speech_dir, indices=kept)
     absent = [voice for voice in human if voice.name == leave_out]
     if leave_out and not absent:
-        raise SystemExit(f"no recordings of {leave_out!r}")
+        raise MissingInput(f"{options.speech_dir} has no recordings of {leave_out}")
     human = [voice for voice in human if voice.name != leave_out]
+    synthetic = synthetic_voices(work / "voices", Split.TRAINING)
+    unheard = synthetic_voices(work / "selection-voices", Split.SELECTION)
     sets = {
         "recordings 46-49": evaluation_clips(selection, count=100, seed=7),
         "selection voices": evaluation_clips(unheard, count=110, seed=8),
@@ -407,7 +413,10 @@ def main(arguments: Sequence[str]) -> None:
     options = parse_options(arguments)
     options.work_dir.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    voices, sets = load_voices(options)
+    try:
+        voices, sets = load_voices(options)
+    except MissingInput as error:
+        raise SystemExit(str(error)) from error
     trainer = Trainer(options)
     trainer.resume()
     print(f"{len(voices)} voices; from step {trainer.step}", flush=True)

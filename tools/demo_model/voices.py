@@ -73,6 +73,10 @@ class HeldOutRecording(ValueError):
     """A recording of the test set was named."""
 
 
+class MissingInput(Exception):
+    """What voices are made of is not there; the message says what to do."""
+
+
 class Split(Enum):
     """What synthetic voices are for."""
 
@@ -128,9 +132,10 @@ def parse_recording(path: Path) -> tuple[int, str, int]:
 
 
 def list_recordings(folder: Path) -> Iterator[Path]:
-    """Yield the recordings that are not in the test set."""
-    for path in sorted(folder.glob("*_*_*.wav")):
-        if int(path.stem.split("_")[2]) not in TEST_INDICES:
+    """Yield the recordings that are not in the test set; other files are none."""
+    for path in sorted(folder.glob("*.wav")):
+        named = _RECORDING.fullmatch(path.stem)
+        if named and int(named[1]) not in TEST_INDICES:
             yield path
 
 
@@ -166,7 +171,11 @@ def resample(samples: Samples, rate: int) -> Samples:
 def recorded_voices(
     folder: Path, *, indices: Iterable[int], without: str | None = None
 ) -> list[Voice]:
-    """Load the recordings of the given indices, one voice per speaker."""
+    """Load the recordings of the given indices, one voice per speaker.
+
+    Raises:
+        MissingInput: The folder has none of them.
+    """
     wanted = frozenset(indices)
     voices: dict[str, Voice] = {}
     for path in list_recordings(folder):
@@ -174,6 +183,12 @@ def recorded_voices(
         if index in wanted and speaker != without:
             voice = voices.setdefault(speaker, Voice(speaker, "en", human=True))
             voice.add((Word("en", digit),), read_trimmed(path))
+    if not voices:
+        others = f" of others than {without}" if without else ""
+        raise MissingInput(
+            f"{folder} has no recordings{others} {{digit}}_{{speaker}}_{{n}}.wav "
+            f"with n from {min(wanted)} to {max(wanted)}: --help says where to get them"
+        )
     return list(voices.values())
 
 
@@ -239,6 +254,7 @@ class _Order:
         return self.folder / f"{self.voice}_{digits}.wav"
 
 
+_RECORDING: Final = re.compile(r"[0-9]_[^_]+_([0-9]+)")
 _VARIANTS_FOLDER: Final = Path("espeak-ng-data", "voices", "!v")
 _NAMED: Final = {
     Split.TRAINING: (VARIANTS, FLITE),
@@ -293,12 +309,10 @@ def _copy_espeak_data(folder: Path) -> Path:
     """Copy espeak-ng's data, once, without its own voices: others take their place."""
     copy = folder / "espeak"
     if not copy.exists():
-        told = subprocess.run(
-            ["espeak-ng", "--version"], capture_output=True, text=True
-        )
-        found = re.search(r"Data at: (.*)", told.stdout)
+        told = _run(["espeak-ng", "--version"])
+        found = re.search(r"Data at: (.*)", told)
         if found is None:
-            raise FileNotFoundError(f"espeak-ng does not name its data: {told.stdout}")
+            raise FileNotFoundError(f"espeak-ng does not name its data: {told}")
         unfinished = copy.with_suffix(".partial")
         shutil.rmtree(unfinished, ignore_errors=True)
         shutil.copytree(found[1].strip(), unfinished / "espeak-ng-data")
@@ -353,7 +367,11 @@ def _texts(language: str, rng: random.Random) -> Iterator[tuple[Word, ...]]:
 
 
 def synthetic_voices(folder: Path, split: Split) -> list[Voice]:
-    """Speak all words in all synthetic voices, or load what was spoken before."""
+    """Speak all words in all synthetic voices, or load what was spoken before.
+
+    Raises:
+        MissingInput: A synthesiser is not installed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     orders = list(_orders(folder, split))
     if split is Split.TRAINING:
@@ -372,5 +390,18 @@ def _speak(order: _Order) -> None:
     """Run the synthesiser; a file that is there is whole."""
     if not order.path.exists():
         partial = order.path.with_suffix(".partial")
-        subprocess.run([*order.command, str(partial)], check=True, capture_output=True)
+        _run([*order.command, str(partial)])
         partial.replace(order.path)
+
+
+def _run(command: list[str]) -> str:
+    """Run a synthesiser and return what it prints."""
+    try:
+        done = subprocess.run(
+            command, check=True, capture_output=True, text=True, errors="replace"
+        )
+    except FileNotFoundError as error:
+        raise MissingInput(
+            f"{command[0]} is not installed (on Debian: apt install espeak-ng flite)"
+        ) from error
+    return done.stdout
