@@ -29,7 +29,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ctc import FRAME_SHIFT, MAX_WINDOW_SAMPLES
+from frames import FRAME_SHIFT, MAX_WINDOW_SAMPLES
 from samples import SAMPLE_RATE, Samples
 from vad import SpeechEvent, SpeechStart, faint_spans
 

@@ -100,25 +100,3 @@ def _sent_key(scope: Scope) -> bytes:
         if protocol.startswith(_SUBPROTOCOL):
             return protocol[len(_SUBPROTOCOL) :]
     return b""
-
-
-def parse_keys(text: str) -> dict[str, str]:
-    """Read `name:key` pairs, separated by commas or lines; `#` begins a comment line.
-
-    Raises:
-        ValueError: Names the entry by its number, never by its content.
-    """
-    keys: dict[str, str] = {}
-    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
-    entries = [entry.strip() for line in lines for entry in line.split(",")]
-    for number, entry in enumerate(filter(None, entries), start=1):
-        name, colon, key = entry.partition(":")
-        name, key = name.strip(), key.strip()
-        if not (name and colon and key):
-            raise ValueError(f"entry {number} is not of the form name:key")
-        if not key.isascii():
-            raise ValueError(f"the key of entry {number} has a letter outside ASCII")
-        if name in keys:
-            raise ValueError(f"entry {number} has a name that was there before")
-        keys[name] = key
-    return keys

@@ -6,14 +6,14 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 
-import json_bodies
+import bodies
 import openapi
 import schemas
 from ephemeral import EphemeralKeys, Grant, GrantTooLong
-from forms import BadRequest
+from errors import BadRequest
 from realtime_route import session_defaults
 from realtime_session import BadSession, SessionConfig, in_effect
-from transcriptions import service_of
+from service import service_of
 
 PATH = "/v1/realtime/client_secrets"
 
@@ -39,12 +39,12 @@ def add_routes(app: FastAPI, keys: EphemeralKeys) -> None:
     )
     async def client_secrets(request: Request) -> schemas.ClientSecret:
         """Make a key that opens Realtime sessions for some minutes."""
-        body = await json_bodies.read(
+        body = await bodies.read(
             request,
             max_bytes=_MAX_BODY_BYTES,
             idle_s=service_of(request).settings.max_idle_s,
         )
-        asked = json_bodies.parse(body or b"{}", schemas.KeyRequest)
+        asked = bodies.parse(body or b"{}", schemas.KeyRequest)
         config = _config(asked.session)
         grant = Grant(
             holder=request.scope.get("api_key_name"),

@@ -23,14 +23,7 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
-from samples import SAMPLE_RATE
-
-FRAME_SHIFT = 320  # samples from one frame to the next: the convolutions' strides
-FRAME_LENGTH = 400  # samples one frame sees before the transformer
-
-# Upstream refuses longer clips; the models were trained on at most this much.
-MAX_WINDOW_S = 40
-MAX_WINDOW_SAMPLES = MAX_WINDOW_S * SAMPLE_RATE
+from frames import FRAME_LENGTH, FRAME_SHIFT
 
 BLANK = 0  # fairseq2's CTC loss and every omniASR card put it first
 
@@ -127,13 +120,6 @@ class Word:
     end: int
     confidence: float
     space_before: bool
-
-
-def n_frames(n_samples: int) -> int:
-    """Count the frames that a window of `n_samples` samples gives."""
-    if n_samples < FRAME_LENGTH:
-        return 0
-    return (n_samples - FRAME_LENGTH) // FRAME_SHIFT + 1
 
 
 def tokens(frames: FrameLabels, vocabulary: Vocabulary) -> tuple[Token, ...]:

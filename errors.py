@@ -12,8 +12,8 @@ from starlette.types import Receive, Scope, Send
 import audio_decoder
 import languages
 import schemas
-from forms import BadRequest
-from scheduler import NotReady, Overloaded, QueueFull, WaitedTooLong
+from interface import NotReady, Overloaded, QueueFull, WaitedTooLong
+from schemas import UNKNOWN_TEXT
 
 # How long clients are told to wait for a model that is loading, or a busy one.
 RETRY_S = 5
@@ -51,8 +51,6 @@ REFUSALS: dict[type[Exception], Refusal] = {
 }
 
 UNKNOWN = Refusal(500, type="server_error", code="internal_error")
-UNKNOWN_TEXT = "Something went wrong in the server; its log has the details."
-
 UNAUTHORISED = Refusal(401, code="invalid_api_key")
 UNAUTHORISED_TEXT = (
     "This server asks for an API key: send 'Authorization: Bearer KEY' with a key "
@@ -118,3 +116,26 @@ def refusal_response(error: Exception) -> JSONResponse:
     elif refusal.status in _BODY_LEFT_UNREAD:
         headers["connection"] = "close"
     return error_response(message, refusal, headers=headers)
+
+
+class BadRequest(Exception):
+    """The client asked for something that cannot be done.
+
+    Attributes:
+        param: The form field at fault, or None.
+        code: A short word for programs.
+        status: HTTP status.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str = "invalid_value",
+        status: int = 400,
+    ) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+        self.status = status

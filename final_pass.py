@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 
 import transcript
 from audio_chunker import AudioChunker, Window
-from ctc import FRAME_SHIFT, FrameLabels, Vocabulary
+from ctc import FrameLabels, Vocabulary
+from frames import FRAME_SHIFT
 from passages import PassageReader
 from samples import Samples
 from transcript import Passage, Segment

@@ -6,46 +6,21 @@ to be. Nothing is decided until the whole form is read. Fields that only other
 services use are ignored; values that we cannot honour are refused by name.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from typing import Any
 
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
+from bodies import limited, too_large
+from errors import BadRequest
+
 RESPONSE_FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 GRANULARITIES = ("word", "segment")
 
 # More parts than any client sends; a form of a million empty ones costs nobody.
 _MAX_PARTS = 256
-
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-
-
-class BadRequest(Exception):
-    """The client asked for something that cannot be done.
-
-    Attributes:
-        param: The form field at fault, or None.
-        code: A short word for programs.
-        status: HTTP status.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        param: str | None = None,
-        code: str = "invalid_value",
-        status: int = 400,
-    ) -> None:
-        super().__init__(message)
-        self.param = param
-        self.code = code
-        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,71 +39,6 @@ class TranscriptionForm:
     def wants_words(self) -> bool:
         """Whether times of words were asked for, where there are any."""
         return self.response_format == "verbose_json" and "word" in self.granularities
-
-
-class BodyLimit:
-    """Count a request's body while it arrives, and stop it at a limit.
-
-    Announced lengths are not to be relied upon: some clients announce none.
-
-    Args:
-        idle_s: Longest that nothing of it may come.
-        refusal: Raised once there is more.
-    """
-
-    def __init__(
-        self, receive: Receive, max_bytes: int, *, idle_s: float, refusal: BadRequest
-    ) -> None:
-        self._receive = receive
-        self._max_bytes = max_bytes
-        self._idle_s = idle_s
-        self._refusal = refusal
-        self._n_bytes = 0
-
-    async def __call__(self) -> MutableMapping[str, Any]:
-        try:
-            async with asyncio.timeout(self._idle_s):
-                message = await self._receive()
-        except TimeoutError:
-            raise BadRequest(
-                f"Nothing of the request came for {self._idle_s:g} s, the longest "
-                "that this server waits (MAX_IDLE_S). Send it again.",
-                code="request_timeout",
-                status=408,
-            ) from None
-        self._n_bytes += len(message.get("body", b""))
-        if self._n_bytes > self._max_bytes:
-            raise self._refusal
-        return message
-
-
-def limited(
-    request: Request, max_bytes: int, *, idle_s: float, refusal: BadRequest
-) -> Request:
-    """Return the same request, whose body raises `refusal` beyond a limit.
-
-    And another one if it does not come.
-
-    Raises:
-        BadRequest: `refusal`, if the client announces so much.
-    """
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > max_bytes:
-        raise refusal
-    limit = BodyLimit(request.receive, max_bytes, idle_s=idle_s, refusal=refusal)
-    return Request(request.scope, limit)
-
-
-def too_large(max_bytes: int) -> BadRequest:
-    """Describe a body over the limit."""
-    return BadRequest(
-        f"The upload is larger than {max_bytes / 1e6:g} MB, the most this server "
-        "takes. Send a compressed format, or ask the operator to raise "
-        "MAX_UPLOAD_MB.",
-        param="file",
-        code="file_too_large",
-        status=413,
-    )
 
 
 async def read_form(

@@ -14,16 +14,17 @@ Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 import ctc
 from audio_buffer import AudioBuffer
-from ctc import FRAME_LENGTH, FRAME_SHIFT, FrameLabels, Token, Vocabulary, Word
+from ctc import FrameLabels, Token, Vocabulary, Word
+from frames import FRAME_LENGTH, FRAME_SHIFT, n_frames
+from interface import CacheKey, Load, ModelInput, Normalisation
 from live_options import StreamOptions
 from local_agreement import LocalAgreement, WindowLabels
-from model_input import FeatureCache, ModelInput, Normalisation
 from samples import SAMPLE_RATE, Samples
 from word_times import SpikeOffsets
 
@@ -45,21 +46,6 @@ _MARK_BLANKS = round(0.16 * SAMPLE_RATE) // FRAME_SHIFT
 # Blanks without which a token at the edge of a window is not shown: it is often
 # a piece of something else.
 _SHOWN_BLANKS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What an overloaded server saves on.
-
-    Attributes:
-        hop_factor: By which hops are stretched.
-        max_left_context: Most samples of left context; None for no limit.
-        interim: Whether hypotheses are made at all.
-    """
-
-    hop_factor: float = 1.0
-    max_left_context: int | None = None
-    interim: bool = True
 
 
 class Interim:
@@ -89,7 +75,7 @@ class Interim:
             start_frame=-(-start // FRAME_SHIFT),
         )
         self._normalisation: Normalisation | None = None
-        self._cache = FeatureCache()
+        self._cache_key = CacheKey()
         self._open: list[Token] = []  # committed, of words that are not complete
         self._space = False  # whether one follows the committed words
         self.committed: tuple[Word, ...] = ()
@@ -119,14 +105,14 @@ class Interim:
         cut = self._agreement.cut_frame * FRAME_SHIFT
         first = max(self._start, cut - context, end - longest, audio.start)
         position = -(-first // FRAME_SHIFT) * FRAME_SHIFT
-        if ctc.n_frames(end - position) < 1:
+        if n_frames(end - position) < 1:
             return None
         samples = np.array(audio.view(position, end))
         return ModelInput(
             samples,
             position=position,
             normalisation=self._measure(samples, end),
-            cache=self._cache,
+            cache_key=self._cache_key,
         )
 
     def accept(self, window: ModelInput, frames: FrameLabels) -> bool:

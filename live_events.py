@@ -136,3 +136,19 @@ def join_texts(texts: Sequence[str]) -> str:
             joined += " "
         joined += text
     return joined
+
+
+@dataclass(frozen=True, slots=True)
+class TimedEvent:
+    """An event and how late it is.
+
+    Attributes:
+        latency_ms: From the arrival of the newest audio that it speaks for; of a
+            final, from the arrival of the audio that ended the utterance, or of the
+            client's word.
+        audio_position: Samples received so far.
+    """
+
+    event: LiveEvent
+    latency_ms: float
+    audio_position: int

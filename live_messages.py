@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ctc import Word
-from pcm import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, Encoding
-from schemas import seconds
+from encoding import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, Encoding
+from samples import seconds
 
 Profile = Literal["captions", "agent", "quality"]
 CauseName = Literal["endpoint", "flush", "end", "stalled"]

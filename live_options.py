@@ -16,7 +16,7 @@ Pure: no I/O, clock, settings or threads.
 
 from dataclasses import dataclass, replace
 
-from ctc import FRAME_SHIFT, MAX_WINDOW_SAMPLES
+from frames import FRAME_SHIFT, MAX_WINDOW_SAMPLES
 from samples import SAMPLE_RATE
 from vad import START_PROB
 

@@ -19,7 +19,6 @@ from typing import Any, assert_never
 
 import languages
 import live_messages as wire
-from errors import UNKNOWN_TEXT
 from live_events import (
     Cause,
     Hypothesis,
@@ -32,7 +31,8 @@ from live_events import (
 )
 from live_options import StreamOptions
 from live_setup import Defaults, Setup
-from schemas import seconds
+from samples import seconds
+from schemas import UNKNOWN_TEXT
 from socket_actions import (
     Action,
     Append,

@@ -1,8 +1,12 @@
-"""Tell an observer how timely the events of one stream are."""
+"""Tell an observer what goes on in live streams, and how timely their events are.
+
+Pure: no I/O, clock, settings or threads.
+"""
 
 from collections.abc import Callable
 
 from live_events import (
+    Cause,
     Hypothesis,
     LiveEvent,
     SpeechStarted,
@@ -10,6 +14,28 @@ from live_events import (
     UtteranceFinal,
 )
 from observer import Observer
+
+
+class LiveObserver(Observer):
+    """Does nothing with what the model's thread and the streams tell it."""
+
+    def audio_came(self, seconds: float) -> None:
+        """A live stream was sent some audio."""
+
+    def partial_made(self, lag_s: float) -> None:
+        """A hypothesis was made, so long after the newest audio it speaks for."""
+
+    def first_text_made(self, seconds: float) -> None:
+        """An utterance's first text came, so long after its first sound."""
+
+    def final_made(self, cause: Cause, latency_s: float) -> None:
+        """A final was made, so long after its end was decided or asked for."""
+
+    def utterance_failed(self) -> None:
+        """An utterance has no final, because the model failed."""
+
+
+NOBODY = LiveObserver()
 
 
 class LiveReport:
@@ -20,7 +46,9 @@ class LiveReport:
         age_s: Tells how long ago the audio at a position came, in seconds.
     """
 
-    def __init__(self, observer: Observer, *, age_s: Callable[[int], float]) -> None:
+    def __init__(
+        self, observer: LiveObserver, *, age_s: Callable[[int], float]
+    ) -> None:
         self._observer = observer
         self._age_s = age_s
         self._onsets: dict[int, int] = {}  # of utterances that are not over

@@ -21,8 +21,8 @@ from live_options import StreamOptions
 from live_protocol import INTERNAL, TRY_AGAIN, LiveProtocol, farewell
 from live_setup import Defaults
 from samples import SAMPLE_RATE
-from socket_actions import Close, Send
-from sockets import Limits, Machine, SocketSession, Stream
+from socket_actions import Close, Machine, Send
+from sockets import Limits, SocketSession, Stream
 
 PATH = "/v1/audio/transcriptions"
 

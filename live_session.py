@@ -31,7 +31,7 @@ import numpy as np
 
 from audio_buffer import AudioBuffer
 from ctc import FrameLabels, Vocabulary
-from interim import Load
+from interface import Load
 from live_events import (
     Cause,
     Hypothesis,

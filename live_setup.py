@@ -13,10 +13,9 @@ from typing import Any
 
 import languages
 import live_messages as wire
+from encoding import Encoding
 from live_options import NOMINAL_CHUNK_S, PROFILES, StreamOptions
-from pcm import Encoding
-from samples import SAMPLE_RATE
-from schemas import seconds
+from samples import SAMPLE_RATE, seconds
 from socket_actions import Configure
 
 

@@ -24,12 +24,12 @@ from functools import partial
 from typing import Protocol
 
 from ctc import FrameLabels
-from interim import Load
-from live_events import Hypothesis, LiveEvent
+from interface import Load
+from live_events import Hypothesis, LiveEvent, TimedEvent
 from live_options import StreamOptions
-from live_report import LiveReport
+from live_report import NOBODY, LiveObserver, LiveReport
 from live_session import StreamSession
-from observer import NOBODY, Drop, Observer
+from observer import Drop
 from samples import SAMPLE_RATE, Samples
 from scheduler import Scheduler
 from utterance import Request
@@ -58,22 +58,6 @@ class LiveVad(Protocol):
     async def add(self, samples: Samples) -> list[float]: ...
 
     def close(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class TimedEvent:
-    """An event and how late it is.
-
-    Attributes:
-        latency_ms: From the arrival of the newest audio that it speaks for; of a
-            final, from the arrival of the audio that ended the utterance, or of the
-            client's word.
-        audio_position: Samples received so far.
-    """
-
-    event: LiveEvent
-    latency_ms: float
-    audio_position: int
 
 
 @dataclass(slots=True, eq=False)
@@ -105,7 +89,7 @@ class LiveStream:
         load: Callable[[], Load],
         stall_s: float,
         on_close: Callable[[], None],
-        observer: Observer = NOBODY,
+        observer: LiveObserver = NOBODY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session = session

@@ -31,7 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ctc
-from ctc import BLANK, FRAME_SHIFT, FrameLabels, Token, Vocabulary
+from ctc import BLANK, FrameLabels, Token, Vocabulary
+from frames import FRAME_SHIFT
 from samples import SAMPLE_RATE
 
 # Two decodes of the same sound put a label so many frames apart at most.

@@ -30,7 +30,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from errors import REFUSALS, UNAUTHORISED
 from journal import OUTCOMES
 from live_events import Cause
-from observer import Drop, Observer
+from live_report import LiveObserver
+from observer import Drop
 from work_queue import Work
 
 # In seconds.
@@ -62,7 +63,7 @@ REASONS = frozenset(
 )
 
 
-class Metrics(Observer):
+class Metrics(LiveObserver):
     """All series of one server."""
 
     def __init__(self) -> None:

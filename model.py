@@ -8,9 +8,10 @@ arrays. `ASRInferencePipeline`, the upstream way in, takes one route through fil
 and data pipelines, returns text alone and empties the CUDA cache after every
 batch; the tests use it as the reference that our text must equal to the character.
 
-Windows of a live utterance bring a cache. What the convolutions make of a frame
-depends on its 400 samples alone, so only frames that the last window did not have
-are computed; the transformer, which looks at the whole window, runs over all.
+Windows of a live utterance carry a key, under which the features of the last one are
+kept. What the convolutions make of a frame depends on its 400 samples alone, so only
+frames that the last window did not have are computed; the transformer, which looks at
+the whole window, runs over all.
 
 Before a model is used it has to prove itself: a short clip goes through the
 chosen device and arithmetic and, layer by layer, through the same weights in
@@ -35,7 +36,9 @@ import model_loading
 from arithmetic import cpu_has_bfloat16
 from cards import ModelUnavailable
 from ctc import FrameLabels
-from model_input import ModelInput
+from feature_cache import FeatureCache
+from frames import FRAME_SHIFT, MAX_WINDOW_S, MAX_WINDOW_SAMPLES, n_frames
+from interface import ModelInput
 from model_loading import LoadedModel
 from samples import SAMPLE_RATE, Samples
 
@@ -95,6 +98,7 @@ class ASRModel:
         self.device = device
         self.dtype = dtype
         self.self_check: SelfCheck | None = None
+        self._cache = FeatureCache()
 
     @classmethod
     def load(
@@ -178,11 +182,11 @@ class ASRModel:
                 frame.
 
         Raises:
-            ValueError: A window is longer than the model takes, or has a cache and
-                a position between two frames.
+            ValueError: A window is longer than the model takes, or has a cache
+                key and a position between two frames.
         """
-        lengths = [ctc.n_frames(len(window)) for window in windows]
-        long_enough = [window for window in windows if ctc.n_frames(len(window))]
+        lengths = [n_frames(len(window)) for window in windows]
+        long_enough = [window for window in windows if n_frames(len(window))]
         if not long_enough:
             return [_NO_FRAMES] * len(windows)
         blocks = [best_labels(block) for block in self._logits(long_enough)]
@@ -207,27 +211,27 @@ class ASRModel:
         Raises:
             ValueError: As `label_frames`.
         """
-        lengths = [ctc.n_frames(len(window)) for window in windows]
+        lengths = [n_frames(len(window)) for window in windows]
         return list(torch.split(torch.cat(list(self._logits(windows))), lengths))
 
     def _logits(self, windows: Sequence[ModelInput]) -> Iterator[Tensor]:
         for window in windows:
-            if len(window) > ctc.MAX_WINDOW_SAMPLES:
+            if len(window) > MAX_WINDOW_SAMPLES:
                 raise ValueError(
                     f"A window of {len(window)} samples is longer than "
-                    f"the model's {ctc.MAX_WINDOW_S} s."
+                    f"the model's {MAX_WINDOW_S} s."
                 )
-        lengths = [ctc.n_frames(len(window)) for window in windows]
+        lengths = [n_frames(len(window)) for window in windows]
         return self._network.encode(self._features(windows), lengths)
 
     def _features(self, windows: Sequence[ModelInput]) -> Tensor:
         """Return the convolution features of all windows, one after another."""
-        kept = [cached_features(window) for window in windows]
+        kept = [self._cache.find(window) for window in windows]
         waves = [
-            self._wave(window, skip=0 if old is None else len(old) * ctc.FRAME_SHIFT)
+            self._wave(window, skip=0 if old is None else len(old) * FRAME_SHIFT)
             for window, old in zip(windows, kept, strict=True)
         ]
-        n_new = [ctc.n_frames(len(wave)) for wave in waves]
+        n_new = [n_frames(len(wave)) for wave in waves]
         missing = [wave for wave, n in zip(waves, n_new, strict=True) if n]
         made = self._network.features(missing) if missing else kept[0]
         assert made is not None, "a window has frames, old or new"
@@ -235,7 +239,7 @@ class ASRModel:
         rows = torch.split(made, n_new) if missing else [made[:0]] * len(windows)
         for window, old, new in zip(windows, kept, rows, strict=True):
             features.append(new if old is None else torch.cat([old, new]))
-            remember_features(window, features[-1])
+            self._cache.keep(window, features[-1])
         return torch.cat(features)
 
     def _wave(self, window: ModelInput, *, skip: int) -> Tensor:
@@ -251,44 +255,6 @@ class ASRModel:
         same = (ours.argmax(-1) == reference.argmax(-1)).float().mean()
         self.self_check = SelfCheck(float(difference), float(same))
         return self.self_check
-
-
-def cached_features(window: ModelInput) -> Tensor | None:
-    """Return the features of a window's first frames that its cache has.
-
-    The cache is of use if it was normalised with the same numbers and holds the
-    window's first frame; None otherwise.
-
-    Returns:
-        Shape (n_frames, n_features), n_frames above 0.
-
-    Raises:
-        ValueError: The window begins between two frames of its cache.
-    """
-    cache = window.cache
-    if cache is None or window.normalisation is None:
-        return None
-    first, rest = divmod(window.position - cache.position, ctc.FRAME_SHIFT)
-    if window.position % ctc.FRAME_SHIFT or rest:
-        raise ValueError(
-            f"A window with a cache begins at a multiple of {ctc.FRAME_SHIFT} samples, "
-            f"not at {window.position}."
-        )
-    if not isinstance(cache.features, Tensor):
-        return None
-    if cache.normalisation != window.normalisation:
-        return None
-    if not 0 <= first < len(cache.features):
-        return None
-    return cache.features[first : first + ctc.n_frames(len(window))]
-
-
-def remember_features(window: ModelInput, features: Tensor) -> None:
-    """Leave a window's features in its cache, and nothing else's."""
-    if window.cache is not None and window.normalisation is not None:
-        window.cache.features = features
-        window.cache.position = window.position
-        window.cache.normalisation = window.normalisation
 
 
 def best_labels(logits: Tensor) -> FrameLabels:

@@ -1,8 +1,8 @@
-"""Tell whoever wants to know what goes on inside.
+"""Tell an observer what goes on at the model.
 
-The scheduler and the streams call an `Observer`; by default it does nothing. What is
-counted, and how it is shown, is decided at the edge (`metrics.py`), so that nothing
-here depends on it.
+The scheduler calls an `Observer`; by default it does nothing. What is counted, and how
+it is shown, is decided at the edge (`metrics.py`), so that nothing here depends on it.
+`live_report.py` has what streams tell besides.
 
 Methods are called from the event loop and from the model's thread, some of them while
 locks are held: they return at once and raise nothing.
@@ -10,7 +10,6 @@ locks are held: they return at once and raise nothing.
 
 from enum import Enum
 
-from live_events import Cause
 from work_queue import Work
 
 
@@ -37,21 +36,6 @@ class Observer:
 
     def dropped(self, what: Drop, n: int = 1) -> None:
         """Something was left out."""
-
-    def audio_came(self, seconds: float) -> None:
-        """A live stream was sent some audio."""
-
-    def partial_made(self, lag_s: float) -> None:
-        """A hypothesis was made, so long after the newest audio it speaks for."""
-
-    def first_text_made(self, seconds: float) -> None:
-        """An utterance's first text came, so long after its first sound."""
-
-    def final_made(self, cause: Cause, latency_s: float) -> None:
-        """A final was made, so long after its end was decided or asked for."""
-
-    def utterance_failed(self) -> None:
-        """An utterance has no final, because the model failed."""
 
 
 NOBODY = Observer()

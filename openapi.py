@@ -24,11 +24,11 @@ from errors import (
     UNAUTHORISED,
     UNAUTHORISED_TEXT,
     UNKNOWN,
-    UNKNOWN_TEXT,
     Refusal,
     error_body,
 )
 from forms import GRANULARITIES, RESPONSE_FORMATS
+from schemas import UNKNOWN_TEXT
 
 Json = dict[str, Any]
 Responses = dict[int | str, Json]

@@ -18,7 +18,8 @@ import ctc
 import transcript
 import word_times
 from audio_chunker import Window
-from ctc import FRAME_LENGTH, FRAME_SHIFT, FrameLabels, Token, Vocabulary, Word
+from ctc import FrameLabels, Token, Vocabulary, Word
+from frames import FRAME_LENGTH, FRAME_SHIFT
 from stitcher import Stitched, Stitcher
 from transcript import Passage, Segment
 from word_times import SpikeOffsets

@@ -13,8 +13,6 @@ and a whole stream shorter than that gives no samples.
 Knows nothing of sockets and messages.
 """
 
-from enum import StrEnum
-
 import av
 import numpy as np
 from av.audio.codeccontext import AudioCodecContext
@@ -22,27 +20,11 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
 from audio_timeline import RESAMPLING
+from encoding import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, Encoding
 from samples import SAMPLE_RATE, Samples
-
-MIN_SAMPLE_RATE = 8_000  # telephones
-MAX_SAMPLE_RATE = 48_000  # browsers and sound cards
 
 _FULL_SCALE = 32_768  # of 16 bits
 _NO_SAMPLES = np.zeros(0, np.float32)
-
-
-class Encoding(StrEnum):
-    """How a sample is written."""
-
-    S16LE = "s16le"  # 16-bit signed integer, little endian
-    F32LE = "f32le"  # 32-bit float, little endian, full scale 1
-    MULAW = "mulaw"  # G.711 mu-law, a byte
-    ALAW = "alaw"  # G.711 A-law, a byte
-
-    @property
-    def n_bytes(self) -> int:
-        """Length of one sample."""
-        return {"s16le": 2, "f32le": 4}.get(self, 1)
 
 
 class PcmDecoder:

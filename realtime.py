@@ -40,7 +40,7 @@ from live_events import (
     UtteranceFinal,
 )
 from realtime_session import BadSession, Defaults, Json, SessionConfig, in_effect
-from samples import SAMPLE_RATE
+from samples import SAMPLE_RATE, seconds
 from socket_actions import (
     Action,
     Append,
@@ -436,7 +436,7 @@ class RealtimeProtocol:
             languages=[{"code": languages.to_bcp47(each)} for each in known],
             usage={
                 "type": "duration",
-                "seconds": schemas.seconds(event.end - event.start),
+                "seconds": seconds(event.end - event.start),
             },
             **optional,
         )

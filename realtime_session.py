@@ -20,8 +20,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 import languages
+from encoding import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, Encoding
 from live_options import PROFILES, StreamOptions
-from pcm import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, Encoding
 from samples import SAMPLE_RATE
 
 LOGPROBS = "item.input_audio_transcription.logprobs"

@@ -11,3 +11,8 @@ from numpy.typing import NDArray
 SAMPLE_RATE = 16_000  # Hz
 
 Samples: TypeAlias = NDArray[np.float32]  # shape (n,), mono, in [-1, 1]
+
+
+def seconds(position: int) -> float:
+    """Turn a sample position or count into seconds."""
+    return round(position / SAMPLE_RATE, 3)

@@ -24,80 +24,17 @@ import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from admission import Costs, StreamAdmission
-from ctc import FrameLabels, Vocabulary
-from model_input import ModelInput
+from ctc import FrameLabels
+from interface import Model, ModelInput, NotReady, Overloaded, QueueFull, WaitedTooLong
 from observer import NOBODY, Drop, Observer
 from overload import LoadMeter, OverloadLadder, OverloadLevel
 from samples import SAMPLE_RATE
 from watchdog import Watchdog
-from word_times import SpikeOffsets
 from work_queue import BatchRules, Job, Work, WorkQueue, out_of_memory
 
 logger = logging.getLogger(__name__)
-
-
-# How long a stream that is refused should stay away: as long as the overload ladder
-# takes to find that there is room.
-_STREAM_RETRY_S = 5
-
-
-class QueueFull(Exception):
-    """More windows wait than are allowed.
-
-    Attributes:
-        retry_after_s: When about half of the queue will have been served.
-    """
-
-    def __init__(self, retry_after_s: int) -> None:
-        super().__init__(f"The server is busy; try again in {retry_after_s} s.")
-        self.retry_after_s = retry_after_s
-
-
-class Overloaded(Exception):
-    """One more stream would make those fall behind that are already here.
-
-    Attributes:
-        retry_after_s: When there may be room.
-    """
-
-    def __init__(self, retry_after_s: int = _STREAM_RETRY_S) -> None:
-        super().__init__(
-            "The server has as many streams as it can serve; "
-            f"try again in {retry_after_s} s."
-        )
-        self.retry_after_s = retry_after_s
-
-
-class WaitedTooLong(Exception):
-    """A window's turn did not come in time."""
-
-
-class NotReady(Exception):
-    """The model is still loading, could not be loaded, or is shutting down."""
-
-
-class Model(Protocol):
-    """What the server needs of a model."""
-
-    @property
-    def vocabulary(self) -> Vocabulary: ...
-
-    @property
-    def spike_offsets(self) -> SpikeOffsets: ...
-
-    @property
-    def device_name(self) -> str: ...
-
-    @property
-    def dtype_name(self) -> str: ...
-
-    @property
-    def description(self) -> str: ...
-
-    def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]: ...
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False, kw_only=True)

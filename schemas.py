@@ -13,13 +13,11 @@ from pydantic.dataclasses import dataclass
 
 import languages
 from ctc import Token, Word
-from samples import SAMPLE_RATE
+from samples import seconds
 from transcript import Segment, Transcript
 
-
-def seconds(position: int) -> float:
-    """Turn a sample position or count into seconds."""
-    return round(position / SAMPLE_RATE, 3)
+# What clients are told of an error that nobody expected.
+UNKNOWN_TEXT = "Something went wrong in the server; its log has the details."
 
 
 class ErrorBody(BaseModel):

@@ -47,18 +47,17 @@ from errors import (
     UNAUTHORISED,
     UNAUTHORISED_TEXT,
     UNKNOWN,
-    UNKNOWN_TEXT,
+    BadRequest,
     Refusal,
     error_response,
     refusal_response,
 )
-from forms import BadRequest
 from http_connection import HttpConnection
+from interface import NotReady
 from journal import CLIENT_LEFT, Journal, start_logging
 from middleware import RequestId, SocketGate, UnknownErrors
-from scheduler import NotReady
-from service import LoadModel, Service, load_model
-from transcriptions import require_model, service_of
+from schemas import UNKNOWN_TEXT
+from service import LoadModel, Service, load_model, require_model, service_of
 
 VERSION = "0.1.0"
 DESCRIPTION = "Speech to text in 1600+ languages behind OpenAI's API."

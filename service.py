@@ -15,17 +15,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+from fastapi import Request
 
 from audio_decoder import DecodeLimits
 from cards import ModelUnavailable, Progress
 from config import Settings
 from connections import Connections
 from ctc import FrameLabels
+from errors import BadRequest
+from interface import Model, ModelInput, NotReady, QueueFull
 from live_stream import LiveVad
 from metrics import Metrics
-from model_input import ModelInput
 from samples import SAMPLE_RATE
-from scheduler import Model, NotReady, QueueFull, Scheduler
+from scheduler import Scheduler
 from streaming import FileTranscriber, SpeechProbabilities, StreamingTranscriber
 from work_queue import BatchRules, batch_rules
 
@@ -270,3 +272,28 @@ class Service:
         self._settled.set()
         if error is not None:
             self._on_failure()
+
+
+def service_of(request: Request) -> Service:
+    """Return what the routes share."""
+    service = request.app.state.service
+    assert isinstance(service, Service)
+    return service
+
+
+def require_model(service: Service, name: str | None) -> None:
+    """Refuse a name that does not mean the model that is served.
+
+    Raises:
+        BadRequest: With status 404, naming what runs.
+    """
+    if not service.known_model(name):
+        settings = service.settings
+        raise BadRequest(
+            f"The model {name!r} is not served here. This server runs "
+            f"{settings.model_card}, which also answers to: "
+            f"{', '.join(settings.model_aliases) or 'no other name'}.",
+            param="model",
+            code="model_not_found",
+            status=404,
+        )

@@ -6,11 +6,14 @@ that its client has not ended.
 Pure: no I/O, clock, settings or threads.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
+from encoding import Encoding
+from live_events import LiveEvent
 from live_options import StreamOptions
-from pcm import Encoding
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +84,21 @@ class Failure(Enum):
 
     SLOW_READER = "slow_reader"
     INTERNAL = "internal_error"
+
+
+class Machine(Protocol):
+    """A protocol: what to do about messages and events; see `live_protocol.py`."""
+
+    def greet(self) -> Sequence[Action]: ...
+
+    def receive(self, message: str | bytes) -> Sequence[Action]: ...
+
+    def stop(self, why: Stop) -> Sequence[Action]: ...
+
+    def fail(self, why: Failure) -> Sequence[Action]: ...
+
+    def tell(
+        self, event: LiveEvent, *, latency_ms: float, audio_position: int
+    ) -> Sequence[Action]: ...
+
+    def finish(self, *, latency_ms: float, audio_position: int) -> Sequence[Action]: ...

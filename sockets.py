@@ -19,11 +19,12 @@ from typing import Protocol
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from encoding import Encoding
 from inbox import Inbox
 from live_events import Cause, LiveEvent, UtteranceFailed, UtteranceFinal
 from live_options import StreamOptions
 from outbox import Outbox, OutboxFull
-from pcm import Encoding, PcmDecoder
+from pcm import PcmDecoder
 from samples import SAMPLE_RATE, Samples
 from socket_actions import (
     Action,
@@ -34,6 +35,7 @@ from socket_actions import (
     End,
     Failure,
     Flush,
+    Machine,
     Send,
     Stop,
 )
@@ -88,24 +90,6 @@ class Stream(Protocol):
     def events(self) -> AsyncIterator[TimedEvent]: ...
 
     async def aclose(self) -> None: ...
-
-
-class Machine(Protocol):
-    """A protocol: what to do about messages and events; see `live_protocol.py`."""
-
-    def greet(self) -> Sequence[Action]: ...
-
-    def receive(self, message: str | bytes) -> Sequence[Action]: ...
-
-    def stop(self, why: Stop) -> Sequence[Action]: ...
-
-    def fail(self, why: Failure) -> Sequence[Action]: ...
-
-    def tell(
-        self, event: LiveEvent, *, latency_ms: float, audio_position: int
-    ) -> Sequence[Action]: ...
-
-    def finish(self, *, latency_ms: float, audio_position: int) -> Sequence[Action]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 import ctc
 from audio_chunker import OVERLAP, Window
-from ctc import BLANK, FRAME_SHIFT, FrameLabels, Token, Vocabulary
+from ctc import BLANK, FrameLabels, Token, Vocabulary
+from frames import FRAME_SHIFT
 
 # A decode is not trusted this near to an edge that cuts through sound. The models
 # look 1.28 s to each side through their positional convolution, most of it nearer.

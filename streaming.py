@@ -22,16 +22,16 @@ from typing import BinaryIO, Protocol, TypeVar, TypeVarTuple
 
 from audio_chunker import AudioChunker, Window
 from audio_decoder import DecodeLimits, Origin, decode_stream
-from ctc import MAX_WINDOW_SAMPLES, FrameLabels
-from interim import Load
+from ctc import FrameLabels
+from frames import MAX_WINDOW_SAMPLES
+from interface import Load, ModelInput, QueueFull
 from live_options import StreamOptions
+from live_report import NOBODY, LiveObserver
 from live_session import StreamSession
 from live_stream import LiveStream, LiveVad
-from model_input import ModelInput
-from observer import NOBODY, Observer
 from passages import PassageReader
 from samples import Samples
-from scheduler import QueueFull, Scheduler
+from scheduler import Scheduler
 from transcript import Passage, Transcript, join
 
 T = TypeVar("T")
@@ -84,7 +84,7 @@ class StreamingTranscriber:
         *,
         listen: Callable[[], LiveVad] | None,
         stall_s: float,
-        observer: Observer = NOBODY,
+        observer: LiveObserver = NOBODY,
     ) -> None:
         self._scheduler = scheduler
         self._listen = listen

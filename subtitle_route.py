@@ -18,15 +18,15 @@ from contextlib import contextmanager
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
-import json_bodies
+import bodies
 import openapi
 import subtitles
 from ctc import Word
-from forms import BadRequest
+from errors import BadRequest
+from interface import QueueFull
 from samples import SAMPLE_RATE
-from scheduler import QueueFull
 from schemas import SubtitleRequest, SubtitleWord
-from transcriptions import service_of
+from service import service_of
 
 PATH = "/v1/audio/subtitles"
 
@@ -60,7 +60,7 @@ def add_routes(app: FastAPI) -> None:
     async def make_subtitles(request: Request) -> Response:
         """Write words and their times as SRT or WebVTT."""
         with places.one():
-            body = await json_bodies.read(
+            body = await bodies.read(
                 request,
                 max_bytes=MAX_BODY_BYTES,
                 idle_s=service_of(request).settings.max_idle_s,
@@ -97,7 +97,7 @@ def answer(body: bytes) -> Response:
     Raises:
         BadRequest: Names the first field at fault.
     """
-    asked = json_bodies.parse(body, SubtitleRequest)
+    asked = bodies.parse(body, SubtitleRequest)
     n_samples = None if asked.duration is None else _position(asked.duration)
     cues = subtitles.cues(_words(asked.words), n_samples=n_samples)
     text = subtitles.srt(cues) if asked.format == "srt" else subtitles.vtt(cues)

@@ -21,16 +21,17 @@ from fastapi.responses import (
 )
 from starlette.types import Message, Receive, Scope, Send
 
-import ctc
+import frames
 import languages
 import openapi
 import schemas
 import subtitles
-from errors import error_body, refusal_of
-from forms import BadRequest, TranscriptionForm, parse_form, read_form
+from errors import BadRequest, error_body, refusal_of
+from forms import TranscriptionForm, parse_form, read_form
+from interface import NotReady, QueueFull
 from journal import CLIENT_LEFT, record_of
-from scheduler import NotReady, QueueFull
-from service import Service
+from samples import seconds
+from service import Service, require_model, service_of
 from transcript import Segment, Transcript
 
 logger = logging.getLogger("omniasr")
@@ -42,31 +43,6 @@ T = TypeVar("T")
 _FIRST_EVENT_WITHIN_S = 5.0
 # A comment now and then tells proxies and clients that the connection lives.
 _COMMENT_EVERY_S = 10.0
-
-
-def service_of(request: Request) -> Service:
-    """Return what the routes share."""
-    service = request.app.state.service
-    assert isinstance(service, Service)
-    return service
-
-
-def require_model(service: Service, name: str | None) -> None:
-    """Refuse a name that does not mean the model that is served.
-
-    Raises:
-        BadRequest: With status 404, naming what runs.
-    """
-    if not service.known_model(name):
-        settings = service.settings
-        raise BadRequest(
-            f"The model {name!r} is not served here. This server runs "
-            f"{settings.model_card}, which also answers to: "
-            f"{', '.join(settings.model_aliases) or 'no other name'}.",
-            param="model",
-            code="model_not_found",
-            status=404,
-        )
 
 
 def add_routes(app: FastAPI) -> None:
@@ -129,7 +105,7 @@ class _Job:
 
     def note_end(self, n_samples: int, n_words: int) -> None:
         record = record_of(self.request.scope)
-        record.audio_s = schemas.seconds(n_samples)
+        record.audio_s = seconds(n_samples)
         record.n_words = n_words
 
 
@@ -305,7 +281,7 @@ class _EventStream:
                     yield self._delta(passage.part)
         text = "".join(self._text)
         job.note_end(n_samples, self._n_words)
-        n_frames = ctc.n_frames(n_samples)
+        n_frames = frames.n_frames(n_samples)
         yield _event(
             {
                 "type": "transcript.text.done",
@@ -329,7 +305,7 @@ class _EventStream:
             {
                 "type": "transcript.text.delta",
                 "delta": self._text[-1],
-                "end": schemas.seconds(part.end),
+                "end": seconds(part.end),
                 **self._words(part),
             }
         )
@@ -346,7 +322,7 @@ class _EventStream:
             return {}
         language = _language(self._job, text)
         return {
-            "duration": schemas.seconds(end),
+            "duration": seconds(end),
             "languages": [{"code": language}] if language else [],
         }
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from audio_buffer import AudioBuffer
 from ctc import FrameLabels, Vocabulary
 from final_pass import FinalPass, Piece
-from interim import Interim, Load
+from interface import Load, ModelInput
+from interim import Interim
 from live_events import Cause
 from live_options import StreamOptions
-from model_input import ModelInput
 from samples import SAMPLE_RATE, Samples
 from vad import FRAME_SAMPLES
 from word_times import SpikeOffsets

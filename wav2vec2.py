@@ -28,7 +28,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from architecture import CONVOLUTIONS, Architecture
 from arithmetic import PLAIN, Arithmetic
-from ctc import FRAME_LENGTH, FRAME_SHIFT
+from frames import FRAME_LENGTH, FRAME_SHIFT
 from linear_layers import Linear
 
 

@@ -39,11 +39,12 @@ from benchmarks.scoring import (
     normalise,
     script_of,
 )
+from frames import MAX_WINDOW_S, MAX_WINDOW_SAMPLES
+from interface import ModelInput
 from model import ASRModel
-from model_input import ModelInput
 from samples import SAMPLE_RATE, Samples
 
-DURATIONS_S: Final = (2, 5, 10, 20, ctc.MAX_WINDOW_S)  # upper bounds of rows
+DURATIONS_S: Final = (2, 5, 10, 20, MAX_WINDOW_S)  # upper bounds of rows
 UNDISTURBED: Final = "none"
 BATCH: Final = 8  # clips in a forward pass
 NOTHING: Final = "(nothing)"
@@ -178,9 +179,9 @@ def run(
 
 def _load(entry: manifest.Entry) -> Samples:
     samples = read_audio(entry.audio)
-    if len(samples) > ctc.MAX_WINDOW_SAMPLES:
+    if len(samples) > MAX_WINDOW_SAMPLES:
         raise manifest.ManifestError(
-            f"{entry.audio} is longer than {ctc.MAX_WINDOW_S} s: cut it into sentences"
+            f"{entry.audio} is longer than {MAX_WINDOW_S} s: cut it into sentences"
         )
     return samples
 

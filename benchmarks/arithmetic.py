@@ -26,8 +26,8 @@ import ctc
 from benchmarks import contenders, documents
 from benchmarks.documents import Row
 from benchmarks.environment import environment, processor
+from interface import ModelInput
 from model import ASRModel, best_labels
-from model_input import ModelInput
 from samples import Samples
 from tests import composer
 

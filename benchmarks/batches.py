@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from benchmarks.environment import environment
+from interface import ModelInput
 from model import ASRModel
-from model_input import ModelInput
 from samples import SAMPLE_RATE
 
 _SIZES = (1, 2, 4, 8)

@@ -50,9 +50,9 @@ from benchmarks.documents import Row
 from benchmarks.environment import environment
 from benchmarks.paced import Outcome, Part, Run, Stack
 from ctc import Vocabulary
+from interface import CacheKey, ModelInput, Normalisation
 from live_options import PROFILES, StreamOptions
 from model import ASRModel
-from model_input import FeatureCache, ModelInput, Normalisation
 from model_loading import LoadedModel
 from overload import LEVELS, OverloadLevel
 from samples import SAMPLE_RATE
@@ -313,10 +313,10 @@ def _cost_of_partials(
     context = min(options.left_context, level.max_left_context or options.left_context)
     length = context + options.margin + hop
     audio = np.random.default_rng(0).standard_normal(length + 8 * hop)
-    cache, taken = FeatureCache(), []
+    key, taken = CacheKey(), []
     for start in range(0, 5 * hop, hop):
         samples = audio[start : start + length].astype(np.float32)
-        window = ModelInput(samples, start, Normalisation(0.0, 1.0), cache)
+        window = ModelInput(samples, start, Normalisation(0.0, 1.0), key)
         taken.append(_time(model, window))
     return median(taken[1:]) / (hop / SAMPLE_RATE)
 

@@ -25,8 +25,8 @@ from architecture import ARCHITECTURES, CONVOLUTIONS, Architecture
 from arithmetic import arithmetic_for
 from benchmarks import random_model
 from ctc import FrameLabels
+from interface import ModelInput
 from model import ASRModel
-from model_input import ModelInput
 from model_loading import LoadedModel, read_vocabulary
 from samples import SAMPLE_RATE, Samples
 from wav2vec2 import Wav2Vec2, Weights, reference_logits

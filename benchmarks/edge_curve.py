@@ -40,9 +40,10 @@ from numpy.typing import NDArray
 import ctc
 from benchmarks import suites
 from benchmarks.suites import Stream
-from ctc import FRAME_SHIFT, Token
+from ctc import Token
+from frames import FRAME_SHIFT, MAX_WINDOW_SAMPLES, n_frames
+from interface import ModelInput, Normalisation
 from model import ASRModel
-from model_input import ModelInput, Normalisation
 from samples import SAMPLE_RATE, Samples
 
 RIGHT_GOAL = 0.005
@@ -168,7 +169,7 @@ def clips(streams: Sequence[Stream], n: int) -> Iterator[Samples]:
     utterances = [(stream, one) for stream in streams for one in stream.utterances]
     for stream, one in utterances[:: max(1, len(utterances) // n)][:n]:
         # What a model can hear whole.
-        end = min(one.end + _AROUND, one.start + ctc.MAX_WINDOW_SAMPLES // 2)
+        end = min(one.end + _AROUND, one.start + MAX_WINDOW_SAMPLES // 2)
         yield stream.samples[one.start - _AROUND : end]
 
 
@@ -196,11 +197,11 @@ def measure(
     offset = rng.randrange(_STEP)
     last: list[Spike] = []
     for end in range(_SHORTEST + offset, len(clip) - _AROUND, _STEP):
-        n = ctc.n_frames(end)
+        n = n_frames(end)
         known = [(label, frame) for label, frame in truth if frame < n]
         heard = hear(0, end)
         edges.right.add(known, heard, _before(n))
-        n_last = ctc.n_frames(end - _STEP)
+        n_last = n_frames(end - _STEP)
         shared = [(label, frame) for label, frame in known if frame < n_last]
         both = [one for one in heard if _nearest(*one, last) <= SAME_FRAMES]
         edges.agreed.add(shared, heard + last, _before(n), claimed=both)

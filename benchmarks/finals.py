@@ -35,12 +35,12 @@ from benchmarks.environment import environment, processor
 from benchmarks.offline import AROUND, Offline
 from benchmarks.statistics import ratio
 from benchmarks.suites import Stream
-from ctc import FRAME_SHIFT
+from frames import FRAME_SHIFT
+from interface import Normalisation
 from live_events import LiveEvent, UtteranceFinal
 from live_options import PROFILES, StreamOptions
 from live_session import StreamSession
 from model import ASRModel
-from model_input import Normalisation
 from samples import SAMPLE_RATE, Samples
 from vad_model import SileroVad, VadStream
 

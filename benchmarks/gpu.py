@@ -41,9 +41,9 @@ from benchmarks import arithmetic, capacity, documents
 from benchmarks.capacity import Bench
 from benchmarks.documents import Row
 from benchmarks.environment import environment, processor
+from interface import ModelInput
 from live_options import PROFILES
 from model import ASRModel, choose_device
-from model_input import ModelInput
 from samples import SAMPLE_RATE
 from tests import composer
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from audio_chunker import AudioChunker
 from benchmarks.suites import Stream, Utterance
 from ctc import FrameLabels, Vocabulary
-from model_input import ModelInput, Normalisation
+from interface import ModelInput, Normalisation
 from passages import PassageReader
 from samples import SAMPLE_RATE, Samples
 from tests.composer import SpokenWord

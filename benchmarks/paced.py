@@ -27,15 +27,14 @@ import numpy as np
 import torch
 
 from ctc import FrameLabels
-from interim import Load
+from interface import Load, Model, ModelInput
 from live_events import Cause, Hypothesis, UtteranceFinal
 from live_options import StreamOptions
 from live_session import StreamSession
 from live_stream import LiveStream, LiveVad
-from model_input import ModelInput
 from overload import LoadMeter, OverloadLadder, OverloadLevel
 from samples import SAMPLE_RATE, Samples
-from scheduler import Model, Scheduler
+from scheduler import Scheduler
 from tests import composer
 from vad_batcher import VadBatcher
 from vad_model import SileroVad, VadStream

@@ -31,8 +31,8 @@ from benchmarks.contenders import Clock
 from benchmarks.documents import Row
 from benchmarks.environment import environment, processor
 from benchmarks.throughput import clips, native_arithmetic
+from interface import ModelInput
 from model import ASRModel
-from model_input import ModelInput
 from samples import SAMPLE_RATE, Samples
 from wav2vec2 import Wav2Vec2
 

@@ -30,6 +30,7 @@ import numpy as np
 import ctc
 from benchmarks.traces import Endpoint, Message
 from ctc import FrameLabels, Vocabulary, Word
+from interface import ModelInput
 from live_events import (
     Hypothesis,
     LiveEvent,
@@ -39,7 +40,6 @@ from live_events import (
 )
 from live_session import StreamSession
 from live_stream import HYPOTHESIS_DUE_S, SPECULATION_DUE_S
-from model_input import ModelInput
 from samples import SAMPLE_RATE, Samples
 from utterance import Request
 from vad import SpeechEnd, SpeechEvent, SpeechSpans, SpeechStart

@@ -34,9 +34,10 @@ from numpy.typing import NDArray
 
 from audio_chunker import OVERLAP, AudioChunker, Window
 from benchmarks.environment import environment
-from ctc import FRAME_SHIFT, FrameLabels, Word
+from ctc import FrameLabels, Word
+from frames import FRAME_SHIFT
+from interface import ModelInput
 from model import ASRModel
-from model_input import ModelInput
 from passages import PassageReader
 from samples import SAMPLE_RATE
 from stitcher import Stitcher

@@ -27,7 +27,7 @@ from benchmarks.policies import Asked, Policy, Said
 from benchmarks.suites import Stream
 from benchmarks.traces import Endpoint, Message, Trace, seconds
 from ctc import FrameLabels
-from model_input import ModelInput
+from interface import ModelInput
 from samples import SAMPLE_RATE
 from vad_model import SileroVad, VadStream
 from work_queue import Job, Work, WorkQueue, batch_rules

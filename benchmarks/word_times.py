@@ -33,8 +33,8 @@ import ctc
 import word_times
 from benchmarks.environment import environment
 from ctc import Word
+from interface import ModelInput
 from model import ASRModel
-from model_input import ModelInput
 from samples import SAMPLE_RATE
 from tests import composer
 from tests.composer import Composition, Recording, SpokenWord

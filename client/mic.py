@@ -70,7 +70,8 @@ async def _loaded(service: "Service", failed: asyncio.Event) -> None:
 
 
 async def _caption(microphone: Microphone, stream: "LiveStream") -> None:
-    from pcm import Encoding, PcmDecoder
+    from encoding import Encoding
+    from pcm import PcmDecoder
     from samples import SAMPLE_RATE
 
     decoder = PcmDecoder(Encoding.S16LE, SAMPLE_RATE)

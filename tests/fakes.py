@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-import ctc
 from ctc import FrameLabels, Vocabulary, Word
+from frames import n_frames
+from interface import ModelInput
 from live_events import Cause, Hypothesis, LiveEvent, UtteranceFinal
 from live_options import StreamOptions
-from model_input import ModelInput
 from samples import Samples
 from transcript import Segment
 from word_times import UNMEASURED
@@ -61,7 +61,7 @@ class ScriptedModel:
 
     def _hear(self, n_samples: int) -> FrameLabels:
         """One frame a letter, a blank after each, blanks to the end."""
-        n = ctc.n_frames(n_samples)
+        n = n_frames(n_samples)
         ids = np.zeros(n, np.int32)
         labels = [ALPHABET.index(letter) + 1 for letter in self.text]
         if 2 * len(labels) <= n:

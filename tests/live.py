@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ctc import FrameLabels
+from interface import ModelInput
 from live_events import Hypothesis, LiveEvent, UtteranceFinal
 from live_options import StreamOptions
 from live_session import StreamSession
-from model_input import ModelInput
 from samples import Samples
 from tests.scripted_speech import VOCABULARY, Encoder, Script
 from utterance import Request

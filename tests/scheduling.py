@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable
 
-from scheduler import Model, Scheduler
+from interface import Model
+from scheduler import Scheduler
 from tests.processes import wait_for
 from work_queue import BatchRules
 

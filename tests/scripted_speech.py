@@ -13,9 +13,9 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-import ctc
 from audio_chunker import WORD_PAUSE, Window
-from ctc import BLANK, FRAME_SHIFT, FrameLabels, Vocabulary
+from ctc import BLANK, FrameLabels, Vocabulary
+from frames import FRAME_SHIFT, n_frames
 from samples import Samples
 from tests.fakes import ALPHABET
 from vad import FRAME_SAMPLES
@@ -90,7 +90,7 @@ class Encoder:
     n_wrong: int = 0
 
     def label(self, samples: Samples) -> FrameLabels:
-        n = ctc.n_frames(len(samples))
+        n = n_frames(len(samples))
         ids = np.round(samples[: n * FRAME_SHIFT : FRAME_SHIFT] / _STEP)
         ids = ids.astype(np.int32)
         rng = np.random.default_rng(len(samples) + int(ids.sum()))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import httpx
 
 from config import Settings
-from scheduler import Model
+from interface import Model
 from server import Server, create_app
 from tests.processes import (
     ROOT,

@@ -17,7 +17,7 @@ from audio_chunker import (
     AudioChunker,
     Window,
 )
-from ctc import FRAME_SHIFT, MAX_WINDOW_SAMPLES
+from frames import FRAME_SHIFT, MAX_WINDOW_SAMPLES
 from samples import SAMPLE_RATE, Samples
 from vad import FRAME_SAMPLES
 

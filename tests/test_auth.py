@@ -10,8 +10,7 @@ import websockets
 from openai import OpenAI
 from pydantic import ValidationError
 
-import auth
-from config import Settings, describe_errors
+from config import Settings, describe_errors, parse_keys
 from tests.fakes import ScriptedModel
 from tests.serving import app_in_thread, server_process
 from tests.test_server import PATH, post, settings, wav
@@ -168,7 +167,7 @@ class TestKeys:
 
     def test_no_text_is_no_key(self) -> None:
         """An empty variable opens the server, which then warns."""
-        assert auth.parse_keys("") == {}
+        assert parse_keys("") == {}
 
 
 class TestOrigins:

@@ -11,9 +11,9 @@ import pytest
 from benchmarks import capacity, paced
 from benchmarks.paced import Log, Outcome, Run, SimulatedLoop
 from ctc import FrameLabels
+from interface import ModelInput
 from live_events import Cause, UtteranceFinal
 from live_options import PROFILES
-from model_input import ModelInput
 from tests.fakes import ScriptedModel
 
 FINE = Outcome(

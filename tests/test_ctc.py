@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import ctc
 from ctc import FrameLabels, Token, Vocabulary
+from frames import n_frames
 
 VOCABULARY = Vocabulary(("", "", "a", "b", " ", "五"))
 
@@ -113,13 +114,13 @@ class TestWords:
 
 class TestFrameCount:
     @pytest.mark.parametrize(
-        ("n_samples", "n_frames"), [(0, 0), (399, 0), (400, 1), (719, 1), (720, 2)]
+        ("n_samples", "expected"), [(0, 0), (399, 0), (400, 1), (719, 1), (720, 2)]
     )
     def test_a_frame_needs_400_samples_and_another_320_the_next(
-        self, n_samples: int, n_frames: int
+        self, n_samples: int, expected: int
     ) -> None:
         """The arithmetic of the convolutions."""
-        assert ctc.n_frames(n_samples) == n_frames
+        assert n_frames(n_samples) == expected
 
 
 class TestMeanLogProb:

@@ -5,11 +5,11 @@ from random import Random
 import numpy as np
 import pytest
 
-import ctc
 from benchmarks.edge_curve import Curve, Edges, clips, measure, settings, table
 from benchmarks.suites import compose, load
-from ctc import FRAME_SHIFT, Token
-from model_input import ModelInput
+from ctc import Token
+from frames import FRAME_SHIFT, MAX_WINDOW_SAMPLES, n_frames
+from interface import ModelInput
 from samples import SAMPLE_RATE, Samples
 
 CLIP = np.zeros(6 * SAMPLE_RATE, np.float32)
@@ -25,9 +25,9 @@ class Hearing:
         self._left, self._right = deaf_left, deaf_right
 
     def __call__(self, window: ModelInput) -> tuple[Token, ...]:
-        n = ctc.n_frames(len(window))
+        n = n_frames(len(window))
         first = round(float(window.samples[0]))
-        whole = ctc.n_frames(len(CLIP))
+        whole = n_frames(len(CLIP))
         left = 0 if first == 0 else self._left
         right = 0 if first + n == whole else self._right
         return tuple(
@@ -93,4 +93,4 @@ class TestClips:
 
         assert len(found) == 2
         assert all(np.abs(clip[:1000]).max() < 0.01 for clip in found)
-        assert all(len(clip) <= ctc.MAX_WINDOW_SAMPLES for clip in found)
+        assert all(len(clip) <= MAX_WINDOW_SAMPLES for clip in found)

@@ -6,11 +6,11 @@ from types import ModuleType
 import pytest
 
 import audio_decoder
+import interface
 import languages
-import scheduler
-from errors import REFUSALS, UNKNOWN_TEXT, error_body, refusal_of, refusal_response
-from forms import BadRequest
-from scheduler import NotReady, QueueFull, WaitedTooLong
+from errors import REFUSALS, BadRequest, error_body, refusal_of, refusal_response
+from interface import NotReady, QueueFull, WaitedTooLong
+from schemas import UNKNOWN_TEXT
 
 
 def exceptions_of(module: ModuleType) -> set[type[Exception]]:
@@ -25,7 +25,7 @@ def exceptions_of(module: ModuleType) -> set[type[Exception]]:
 
 
 class TestTable:
-    @pytest.mark.parametrize("module", [audio_decoder, languages, scheduler])
+    @pytest.mark.parametrize("module", [audio_decoder, languages, interface])
     def test_it_knows_what_each_part_raises(self, module: ModuleType) -> None:
         """A new exception without a line would be a 500."""
         raised = exceptions_of(module)

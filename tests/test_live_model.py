@@ -9,10 +9,10 @@ import httpx
 import numpy as np
 import pytest
 
+from interface import ModelInput
 from live_options import PROFILES, StreamOptions
 from live_session import StreamSession
 from model import ASRModel
-from model_input import ModelInput
 from samples import SAMPLE_RATE, Samples
 from tests import composer
 from tests.composer import Composition

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from ctc import Word
+from encoding import Encoding
 from live_events import (
     Cause,
     Hypothesis,
@@ -24,7 +25,6 @@ from live_messages import CLIENT_TYPES, ServerMessage
 from live_options import PROFILES
 from live_protocol import MAX_MESSAGE_CHARS, LiveProtocol
 from live_setup import Defaults
-from pcm import Encoding
 from samples import SAMPLE_RATE
 from socket_actions import (
     Action,

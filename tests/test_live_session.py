@@ -16,10 +16,10 @@ import transcript
 from audio_buffer import AudioBuffer
 from audio_chunker import AudioChunker
 from ctc import FrameLabels
-from interim import Load
+from frames import FRAME_SHIFT, MAX_WINDOW_SAMPLES
+from interface import Load, ModelInput
 from live_events import Cause, Hypothesis, SpeechEnded, SpeechStarted, UtteranceFailed
 from live_options import PROFILES, StreamOptions
-from model_input import ModelInput
 from passages import PassageReader
 from samples import SAMPLE_RATE, Samples
 from tests.live import Listener, listen_to, listener, silence
@@ -98,7 +98,7 @@ class TestFinals:
         assert len(heard.finals) == 1
         assert heard.finals[0].text == said(script)
         longest = max(len(request.window) for request in heard.asked)
-        assert longest <= ctc.MAX_WINDOW_SAMPLES
+        assert longest <= MAX_WINDOW_SAMPLES
 
     @given(randoms)
     @settings(deadline=None, max_examples=20)
@@ -190,7 +190,7 @@ class TestHypotheses:
         def forgetful(window: ModelInput) -> FrameLabels:
             frames = Encoder().label(window.samples)
             if window.position > SAMPLE_RATE:  # it has not heard the beginning
-                blind = frames.ids[: 2 * SAMPLE_RATE // ctc.FRAME_SHIFT]
+                blind = frames.ids[: 2 * SAMPLE_RATE // FRAME_SHIFT]
                 rng = np.random.default_rng(len(window))
                 blind[:] = rng.integers(0, len(VOCABULARY.texts), len(blind))
             return frames
@@ -209,15 +209,15 @@ class TestHypotheses:
         assert all(request.piece is not None for request in heard.asked)
         assert joined(heard) == said(script)
 
-    def test_they_share_one_normalisation_and_one_cache(self) -> None:
+    def test_they_share_one_normalisation_and_one_cache_key(self) -> None:
         """After the first second and a half of an utterance."""
         heard = listen_to(write(Random(2), n_words=40, longest_pause=15))
         own = [r.window for r in heard.asked if r.piece is None]
         late = [w for w in own if w.position + len(w) > 4 * SAMPLE_RATE]
 
-        assert len({id(window.cache) for window in own}) == 1
+        assert len({id(window.cache_key) for window in own}) == 1
         assert len({window.normalisation for window in late}) == 1
-        assert all(window.position % ctc.FRAME_SHIFT == 0 for window in own)
+        assert all(window.position % FRAME_SHIFT == 0 for window in own)
 
     def test_at_most_one_is_on_its_way_and_the_newest_audio_wins(self) -> None:
         """A slow model makes hypotheses rarer, not later."""
@@ -640,4 +640,4 @@ class TestOptions:
         """However far they are stretched."""
         options = PROFILES[profile].stretched(chunk_duration_s)
 
-        assert options.window <= options.max_window <= ctc.MAX_WINDOW_SAMPLES
+        assert options.window <= options.max_window <= MAX_WINDOW_SAMPLES

@@ -14,18 +14,20 @@ import ctc
 import live_stream
 import watchdog
 from ctc import FrameLabels
+from interface import ModelInput
 from live_events import (
     Cause,
     Hypothesis,
     LiveEvent,
     SpeechStarted,
+    TimedEvent,
     UtteranceFailed,
     UtteranceFinal,
 )
 from live_options import StreamOptions
-from live_stream import LiveStream, TimedEvent
-from model_input import ModelInput
-from observer import NOBODY, Drop, Observer
+from live_report import NOBODY, LiveObserver
+from live_stream import LiveStream
+from observer import Drop
 from samples import SAMPLE_RATE, Samples
 from scheduler import Scheduler
 from streaming import StreamingTranscriber
@@ -117,7 +119,7 @@ async def opened(
     *,
     stall_s: float = 60,
     vad: bool = True,
-    observer: Observer = NOBODY,
+    observer: LiveObserver = NOBODY,
 ) -> AsyncIterator[Opened]:
     model, ear = ReadingModel(), Ear(SCRIPT)
     model.may_run.set()
@@ -137,7 +139,7 @@ async def opened(
         await asyncio.to_thread(scheduler.close, 10)
 
 
-class Noted(Observer):
+class Noted(LiveObserver):
     """Keeps what it is told of drops."""
 
     def __init__(self) -> None:

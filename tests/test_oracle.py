@@ -22,9 +22,9 @@ import model_loading
 from architecture import Architecture, from_card
 from arithmetic import arithmetic_for
 from benchmarks.random_model import stand_in_tokenizer
-from ctc import MAX_WINDOW_S
+from frames import MAX_WINDOW_S, n_frames
+from interface import ModelInput
 from model import ASRModel, best_labels
-from model_input import ModelInput
 from model_loading import LoadedModel
 from samples import SAMPLE_RATE, Samples
 from tests import composer, upstream
@@ -175,7 +175,7 @@ def compare_batch(
     logits = pair.ours.logits([ModelInput(clip) for clip in clips])
     frames = [best_labels(rows) for rows in logits]
     for row, (reference, text) in enumerate(references):
-        assert len(logits[row]) == len(reference) == ctc.n_frames(len(clips[row]))
+        assert len(logits[row]) == len(reference) == n_frames(len(clips[row]))
         size = max(1.0, float(reference.abs().max()) / TOLERATED_SIZE)
         assert (logits[row] - reference).abs().max() <= TOLERANCE * size
         disputed = _too_close_to_call(reference).numpy()

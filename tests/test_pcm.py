@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pcm import Encoding, PcmDecoder
+from encoding import Encoding
+from pcm import PcmDecoder
 from samples import SAMPLE_RATE, Samples
 
 with warnings.catch_warnings():

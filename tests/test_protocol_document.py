@@ -9,9 +9,9 @@ from pydantic import BaseModel, TypeAdapter
 
 import live_messages as wire
 from config import Settings
+from encoding import Encoding
 from live_messages import ClientMessage, ServerMessage
 from live_protocol import GOING_AWAY, INTERNAL, NORMAL, POLICY, TRY_AGAIN
-from pcm import Encoding
 from sockets import _MAX_FLUSHES
 from tests.serving import ROOT
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import schemas
 from ctc import Token, Word
+from encoding import Encoding
 from live_events import (
     Cause,
     Hypothesis,
@@ -23,7 +24,6 @@ from live_events import (
     UtteranceFinal,
 )
 from live_options import PROFILES, StreamOptions
-from pcm import Encoding
 from realtime import RealtimeProtocol
 from realtime_session import LOGPROBS, Defaults
 from samples import SAMPLE_RATE

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from starlette.websockets import WebSocket
 
 import ctc
-from ctc import FRAME_SHIFT, FrameLabels
-from model_input import ModelInput
+from ctc import FrameLabels
+from frames import FRAME_SHIFT
+from interface import ModelInput
 from samples import SAMPLE_RATE, Samples
 from scheduler import Scheduler
 from sockets import Limits, SocketSession

@@ -9,9 +9,9 @@ import pytest
 import websockets
 
 import realtime_route
+from interface import Model, QueueFull
 from live_options import StreamOptions
 from live_stream import LiveStream
-from scheduler import Model, QueueFull
 from streaming import StreamingTranscriber
 from tests.fakes import ScriptedModel
 from tests.realtime_client import COMPLETED, connected

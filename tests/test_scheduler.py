@@ -12,16 +12,9 @@ import numpy as np
 import pytest
 
 from ctc import FrameLabels
-from model_input import ModelInput
+from interface import Model, ModelInput, NotReady, Overloaded, QueueFull, WaitedTooLong
 from overload import LEVELS
-from scheduler import (
-    Model,
-    NotReady,
-    Overloaded,
-    QueueFull,
-    Scheduler,
-    WaitedTooLong,
-)
+from scheduler import Scheduler
 from tests.fakes import ScriptedModel
 from tests.processes import wait_for
 from tests.scheduling import started

@@ -22,7 +22,7 @@ import websockets
 
 import watchdog
 from config import Settings
-from scheduler import Model
+from interface import Model
 from tests.fakes import ScriptedModel
 from tests.serving import (
     ServerProcess,

@@ -11,8 +11,7 @@ import pytest
 
 from config import Settings
 from ctc import FrameLabels
-from model_input import ModelInput
-from scheduler import Overloaded, WaitedTooLong
+from interface import ModelInput, Overloaded, WaitedTooLong
 from service import Service
 from tests.fakes import ScriptedModel
 from tests.serving import wait_for

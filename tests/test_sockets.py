@@ -28,11 +28,11 @@ import http_connection
 import live_route
 import sockets
 from connections import Connections
+from interface import NotReady, QueueFull
 from journal import Journal
 from metrics import Metrics
 from middleware import RequestId
 from outbox import Outbox, OutboxFull
-from scheduler import NotReady, QueueFull
 from server import Server
 from socket_actions import Close, Send
 from tests.fakes import ScriptedLive, ScriptedStream

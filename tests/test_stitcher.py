@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import ctc
 from audio_chunker import OVERLAP, AudioChunker, Window
-from ctc import FRAME_SHIFT, FrameLabels, Token
+from ctc import FrameLabels, Token
+from frames import FRAME_SHIFT
 from samples import SAMPLE_RATE
 from stitcher import MARGIN_FRAMES, Stitched, Stitcher
 from tests import scripted_speech

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 import subtitle_route
 import subtitles
 from ctc import Word
-from forms import BadRequest
+from errors import BadRequest
 from model import ASRModel
 from samples import SAMPLE_RATE
 from subtitle_route import MAX_BODY_BYTES, PATH

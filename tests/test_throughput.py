@@ -21,8 +21,8 @@ from benchmarks import (
 )
 from benchmarks.parts import Stopwatch
 from cards import architecture_of, find_card
+from interface import ModelInput
 from model import ASRModel
-from model_input import ModelInput
 from samples import SAMPLE_RATE
 from tests import composer
 from tests.serving import ROOT

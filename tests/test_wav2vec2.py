@@ -10,7 +10,7 @@ import wav2vec2
 from architecture import ARCHITECTURES, Architecture, from_card
 from arithmetic import Arithmetic, arithmetic_for
 from attention import attend_in_blocks
-from ctc import MAX_WINDOW_SAMPLES, n_frames
+from frames import MAX_WINDOW_SAMPLES, n_frames
 from tests import upstream
 from wav2vec2 import (
     Blocks,

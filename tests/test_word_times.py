@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import cards
-import ctc
 import word_times
 from benchmarks import word_times as benchmark
 from cards import Card, ModelUnavailable
-from ctc import FRAME_LENGTH, FRAME_SHIFT, Word
+from ctc import Word
+from frames import FRAME_LENGTH, FRAME_SHIFT, n_frames
 from model import ASRModel
 from samples import SAMPLE_RATE, Samples
 from tests import composer
@@ -261,7 +261,7 @@ def windows(draw: st.DrawFn) -> tuple[Samples, list[Word], int, SpikeOffsets]:
     envelope = np.repeat(levels, -(-n // len(levels)))[:n]
     samples = (envelope * rng.standard_normal(n)).clip(-1, 1).astype(np.float32)
     position = FRAME_SHIFT * draw(st.integers(0, 10_000))
-    edges = draw(st.sets(st.integers(0, ctc.n_frames(n) - 1), max_size=20))
+    edges = draw(st.sets(st.integers(0, n_frames(n) - 1), max_size=20))
     ordered = sorted(edges)
     words = [
         word(

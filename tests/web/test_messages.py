@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import Browser, Playwright, Request, Route, expect
 
 from config import Settings
+from interface import Model
 from model import ASRModel
-from scheduler import Model
 from tests.fakes import ScriptedModel
 from tests.serving import ServerProcess, app_in_thread
 from tests.web.conftest import SAID
