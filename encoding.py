@@ -6,8 +6,6 @@ Pure: no I/O, clock, settings or threads.
 from enum import StrEnum
 
 MIN_SAMPLE_RATE = 8_000  # telephones
-
-
 MAX_SAMPLE_RATE = 48_000  # browsers and sound cards
 
 

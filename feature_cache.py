@@ -7,13 +7,29 @@ of a window were computed for the one before. The features are forgotten with th
 Belongs to the model and to its thread. A key may be dropped in any thread.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Protocol
 from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
 from frames import FRAME_SHIFT, n_frames
-from interface import CacheKey, ModelInput, Normalisation
+
+
+class Window(Protocol):
+    """What is looked at of a window; see `engine.interface.ModelInput`."""
+
+    @property
+    def position(self) -> int: ...
+
+    @property
+    def normalisation(self) -> Hashable | None: ...
+
+    @property
+    def cache_key(self) -> object | None: ...
+
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +45,19 @@ class _Kept:
 
     features: Tensor
     position: int
-    normalisation: Normalisation
+    normalisation: Hashable
 
 
 class FeatureCache:
     """The features of the newest window of every key that still exists."""
 
     def __init__(self) -> None:
-        self._kept: WeakKeyDictionary[CacheKey, _Kept] = WeakKeyDictionary()
+        self._kept: WeakKeyDictionary[object, _Kept] = WeakKeyDictionary()
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def find(self, window: ModelInput) -> Tensor | None:
+    def find(self, window: Window) -> Tensor | None:
         """Return the features of the window's first frames that are known.
 
         They are known if an earlier window of the same key was normalised with the
@@ -68,7 +84,7 @@ class FeatureCache:
             return None
         return kept.features[first : first + n_frames(len(window))]
 
-    def keep(self, window: ModelInput, features: Tensor) -> None:
+    def keep(self, window: Window, features: Tensor) -> None:
         """Keep a window's features in place of those that its key had."""
         if window.cache_key is not None and window.normalisation is not None:
             self._kept[window.cache_key] = _Kept(

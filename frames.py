@@ -9,15 +9,10 @@ Pure: no I/O, clock, settings or threads.
 from samples import SAMPLE_RATE
 
 FRAME_SHIFT = 320  # samples from one frame to the next: the convolutions' strides
-
-
 FRAME_LENGTH = 400  # samples one frame sees before the transformer
-
 
 # Upstream refuses longer clips; the models were trained on at most this much.
 MAX_WINDOW_S = 40
-
-
 MAX_WINDOW_SAMPLES = MAX_WINDOW_S * SAMPLE_RATE
 
 

@@ -22,13 +22,14 @@ from cards import ModelUnavailable, Progress
 from config import Settings
 from connections import Connections
 from ctc import FrameLabels
+from cutter import SpeechProbabilities
 from errors import BadRequest
 from interface import Model, ModelInput, NotReady, QueueFull
-from live_stream import LiveVad
 from metrics import Metrics
 from samples import SAMPLE_RATE
 from scheduler import Scheduler
-from streaming import FileTranscriber, SpeechProbabilities, StreamingTranscriber
+from streaming import LiveVad, StreamingTranscriber
+from transcriber import FileTranscriber
 from work_queue import BatchRules, batch_rules
 
 if TYPE_CHECKING:

@@ -1,70 +1,342 @@
-"""Carry audio from its bytes to a transcript.
+"""Open and run live streams: each has its session, its share of the model, its events.
 
-`StreamingTranscriber` opens live streams; each runs by itself (`live_stream.py`), and
-all share the model.
+The session decides, this carries out. Audio that is pushed goes through voice activity
+detection to the session; the windows it asks for go to the scheduler; labels come back
+on the event loop, and what the session makes of them waits for the reader of the
+events. The loop never runs the model.
 
-`FileTranscriber` does it for a recording of any length. Worker threads decode it,
-listen for speech and cut windows; the scheduler labels them; worker threads read
-words and times off the frames, in order. Several windows are on their way at once,
-and no more: the recording is only read on when one of them is done, so its length
-costs time and no memory. The transcriber holds no state between recordings, so any
-number may run at once; the scheduler decides whose turn it is.
+Everything has a bound. Pushing waits while finals are behind, so a client that sends
+faster than the model works is slowed down by its own socket. A hypothesis that nobody
+has read is replaced by the next one.
+
+Coroutines belong to one event loop. `push`, `flush`, `clear` and `end` are called by
+one task, one after the other; `events` is read by another.
 """
 
 import asyncio
-import threading
+import logging
+import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable
-from concurrent.futures import Executor, Future
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import BinaryIO, Protocol, TypeVar, TypeVarTuple
+from functools import partial
+from typing import Protocol
 
-from audio_chunker import AudioChunker, Window
-from audio_decoder import DecodeLimits, Origin, decode_stream
 from ctc import FrameLabels
-from frames import MAX_WINDOW_SAMPLES
-from interface import Load, ModelInput, QueueFull
+from interface import Load
+from live_events import Hypothesis, LiveEvent, TimedEvent
 from live_options import StreamOptions
-from live_report import NOBODY, LiveObserver
+from live_report import NOBODY, LiveObserver, LiveReport
 from live_session import StreamSession
-from live_stream import LiveStream, LiveVad
-from passages import PassageReader
-from samples import Samples
+from observer import Drop
+from samples import SAMPLE_RATE, Samples
 from scheduler import Scheduler
-from transcript import Passage, Transcript, join
+from utterance import Request
+from work_queue import Work
 
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
+logger = logging.getLogger(__name__)
 
-# Blocks of a second that one visit to a worker thread decodes or cuts: long enough
-# that visits cost nothing, and an utterance needs only one; short enough that results
-# do not wait behind them.
-_BLOCKS_A_STEP = 16
+# Audio is taken in blocks of at most so many samples, so that a long message does
+# not hold up the loop.
+_BLOCK = SAMPLE_RATE // 2
+
+# Pushing waits while finals are behind by more than two of the longest windows...
+_MAX_WAITING = 80 * SAMPLE_RATE
+# ...or while so many events are unread.
+_MAX_UNREAD = 1000
+
+# When hypotheses are wanted; among streams the one that is due first goes first.
+HYPOTHESIS_DUE_S = 0.3
+# Nobody waits for a speculation yet.
+SPECULATION_DUE_S = 0.15
 
 
-class SpeechProbabilities(Protocol):
-    """Listens to one recording; see `vad_model.VadStream`."""
+class LiveVad(Protocol):
+    """Listens to one stream; see `vad_batcher.LiveVad`."""
 
-    def add(self, samples: Samples) -> list[float]: ...
+    async def add(self, samples: Samples) -> list[float]: ...
 
-    def finish(self) -> list[float]: ...
+    def close(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Advance:
-    """How far the transcription of a recording has come.
+@dataclass(slots=True, eq=False)
+class _InFlight:
+    future: Future[FrameLabels]
+    due: float  # on the clock
 
-    Attributes:
-        passages: What became final since the last one; may be empty.
-        position: Sample position up to which all is final; of the last one, where
-            the recording ends.
-        start: Where it begins: not at 0 if the file's clock does not.
+
+class LiveStream:
+    """One stream; made by `StreamingTranscriber.open`.
+
+    Args:
+        session: Fresh.
+        scheduler: Where windows are sent.
+        vad: Listens for speech; None if the session does without.
+        load: Tells what to save on.
+        stall_s: Time without audio after which speech that is open is ended.
+        on_close: Called once, when everything is given back.
+        observer: Told what goes on.
+        clock: Tells the time in seconds.
     """
 
-    passages: tuple[Passage, ...]
-    position: int
-    start: int
+    def __init__(
+        self,
+        session: StreamSession,
+        scheduler: Scheduler,
+        *,
+        vad: LiveVad | None,
+        load: Callable[[], Load],
+        stall_s: float,
+        on_close: Callable[[], None],
+        observer: LiveObserver = NOBODY,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._session = session
+        self._scheduler = scheduler
+        self._vad = vad
+        self._load = load
+        self._stall_s = stall_s
+        self._on_close = on_close
+        self._observer = observer
+        self._report = LiveReport(observer, age_s=self._age_s)
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._in_flight: dict[Request, _InFlight] = {}
+        self._unread: deque[TimedEvent] = deque()
+        self._news = asyncio.Event()  # something to read, or no more will come
+        self._room = asyncio.Event()  # audio may come
+        self._room.set()
+        self._arrivals: deque[tuple[int, float]] = deque(maxlen=4096)
+        self._stall_timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    @property
+    def position(self) -> int:
+        """Samples received so far."""
+        return self._session.position
+
+    async def push(self, samples: Samples) -> None:
+        """Take the next samples; wait while finals or events are behind.
+
+        Cancelling is safe; the rest of the samples is lost.
+
+        Args:
+            samples: At 16 kHz, any number; copied.
+
+        Raises:
+            ValueError: After `end`.
+        """
+        # It is us who keep the client waiting from here on.
+        self._stop_watching()
+        for first in range(0, len(samples), _BLOCK):
+            block = samples[first : first + _BLOCK]
+            await self._room.wait()
+            heard = await self._listen(block)
+            if self._closed:
+                return
+            self._observer.audio_came(len(block) / SAMPLE_RATE)
+            events = self._session.push(block, heard)
+            self._arrivals.append((self._session.position, self._clock()))
+            self._go_on(events)
+        self._watch_for_stall()
+
+    async def flush(self) -> None:
+        """Ask for the final of what came since the last one, if only an empty one."""
+        self._ask_now()
+        self._go_on(self._session.flush())
+
+    async def clear(self) -> None:
+        """Forget the audio since the last final; an open utterance has none."""
+        self._session.clear()
+        # Who reads late shall not hear of it: the next utterance has its number.
+        self._drop_hypotheses()
+        self._go_on([])
+
+    async def end(self) -> None:
+        """No more audio comes: `events` ends after the finals of what is left."""
+        self._stop_watching()
+        self._ask_now()
+        self._go_on(self._session.end())
+
+    def configure(self, options: StreamOptions) -> None:
+        """Listen differently from here on.
+
+        Raises:
+            ValueError: VAD can not be switched in mid-stream.
+        """
+        self._session.configure(options)
+
+    async def events(self) -> AsyncIterator[TimedEvent]:
+        """Give what happens, in order, until the stream has ended and said all.
+
+        Cancelling is safe; nothing is lost.
+        """
+        while True:
+            await self._news.wait()
+            while self._unread:
+                event = self._unread.popleft()
+                self._refresh()
+                yield event
+            if self._closed or self._session.done:
+                return
+            self._refresh()
+
+    async def aclose(self) -> None:
+        """Give everything back, however far it is. May be called again."""
+        if self._closed:
+            return
+        self._closed = True
+        self._stop_watching()
+        for own in list(self._in_flight.values()):
+            own.future.cancel()
+        self._in_flight.clear()
+        self._unread.clear()
+        if self._vad is not None:
+            self._vad.close()
+        self._refresh()
+        self._on_close()
+
+    async def _listen(self, samples: Samples) -> list[float]:
+        """Ask how likely speech is in each frame that the samples complete."""
+        if self._vad is None:
+            return []
+        settle = self._scheduler.watchdog.expect()
+        try:
+            return await self._vad.add(samples)
+        finally:
+            settle()
+
+    # --- between the session and the scheduler ---
+
+    def _go_on(self, events: Sequence[LiveEvent]) -> None:
+        """Publish events, ask for the windows that are wanted now."""
+        self._publish(events)
+        self._session.load = self._load()
+        due = self._withdraw_stale()
+        for request in self._session.requests():
+            self._submit(request, due)
+        for request, own in list(self._in_flight.items()):
+            if not request.wanted:
+                own.future.cancel()
+        self._refresh()
+
+    def _withdraw_stale(self) -> float | None:
+        """Take back a hypothesis that still waits, if there is newer audio.
+
+        Returns:
+            When it was due: its successor does not go to the end of the queue.
+        """
+        stale = self._session.replaceable()
+        own = self._in_flight.get(stale) if stale is not None else None
+        if stale is None or own is None or not own.future.cancel():
+            return None
+        self._session.withdraw(stale)
+        self._observer.dropped(Drop.STALE_PARTIAL)
+        return own.due
+
+    def _submit(self, request: Request, due: float | None) -> None:
+        now = self._clock()
+        if request.piece is None:
+            work = Work.STREAM_PARTIAL
+            due = now + HYPOTHESIS_DUE_S if due is None else due
+        else:
+            work = Work.STREAM_FINAL
+            due = now + (SPECULATION_DUE_S if request.speculative else 0.0)
+        try:
+            future = self._scheduler.submit(
+                request.window,
+                work=work,
+                due_in_s=max(0.0, due - now),
+                beyond_limit=request.piece is not None,
+            )
+        except Exception as error:  # full, or shutting down
+            self._publish(self._session.fail(request, error))
+            return
+        self._in_flight[request] = _InFlight(future, due)
+        future.add_done_callback(partial(self._hand_over, request))
+
+    def _hand_over(self, request: Request, future: Future[FrameLabels]) -> None:
+        """Bring labels to the loop; called by whoever finishes the future."""
+        try:
+            self._loop.call_soon_threadsafe(self._done, request, future)
+        except RuntimeError:  # the loop is closed, and nobody waits
+            logger.debug("Labels came after the end.")
+
+    def _done(self, request: Request, future: Future[FrameLabels]) -> None:
+        if self._closed or self._in_flight.pop(request, None) is None:
+            return
+        if future.cancelled():
+            return
+        if (error := future.exception()) is None:
+            self._go_on(self._session.accept(request, future.result()))
+            return
+        assert isinstance(error, Exception)
+        if request.wanted:
+            logger.error("A window of a live stream failed.", exc_info=error)
+        self._go_on(self._session.fail(request, error))
+
+    # --- between the session and the reader ---
+
+    def _publish(self, events: Sequence[LiveEvent]) -> None:
+        for event in events:
+            if isinstance(event, Hypothesis) and (n := self._drop_hypotheses()):
+                self._observer.dropped(Drop.UNREAD_PARTIAL, n)
+            # The newest audio that it speaks for; of a final, what ended it.
+            latency_s = self._age_s(event.position)
+            self._report.add(event, latency_s)
+            position = self._session.position
+            self._unread.append(TimedEvent(event, 1000 * latency_s, position))
+
+    def _drop_hypotheses(self) -> int:
+        unread = [own for own in self._unread if _is_hypothesis(own)]
+        for own in unread:
+            self._unread.remove(own)
+        return len(unread)
+
+    def _age_s(self, position: int) -> float:
+        """Return how long ago the audio up to a position had come."""
+        now = arrived = self._clock()
+        for end, time_s in reversed(self._arrivals):
+            if end < position:
+                break
+            arrived = time_s
+        return now - arrived
+
+    def _ask_now(self) -> None:
+        """Count latency from now: the client has waited for nothing before."""
+        if self._arrivals:
+            self._arrivals[-1] = (self._session.position, self._clock())
+
+    def _refresh(self) -> None:
+        """Wake who can go on, let wait who must."""
+        if self._unread or self._closed or self._session.done:
+            self._news.set()
+        else:
+            self._news.clear()
+        behind = self._session.n_waiting > _MAX_WAITING
+        if self._closed or not (behind or len(self._unread) >= _MAX_UNREAD):
+            self._room.set()
+        else:
+            self._room.clear()
+
+    def _watch_for_stall(self) -> None:
+        self._stop_watching()
+        if self._session.speaking:
+            self._stall_timer = self._loop.call_later(self._stall_s, self._stalled)
+
+    def _stop_watching(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+
+    def _stalled(self) -> None:
+        self._stall_timer = None
+        self._go_on(self._session.stall())
+
+
+def _is_hypothesis(own: TimedEvent) -> bool:
+    return isinstance(own.event, Hypothesis)
 
 
 class StreamingTranscriber:
@@ -128,233 +400,3 @@ class StreamingTranscriber:
             max_left_context=overload.max_left_context,
             interim=overload.partials,
         )
-
-
-class FileTranscriber:
-    """Transcribe recordings.
-
-    Args:
-        scheduler: Where windows are sent.
-        workers: Runs the decoding and the like, which block.
-        limits: What a recording may be.
-        listen: Makes what listens for speech in one recording, in a worker
-            thread; None to take everything for speech.
-        max_in_flight: Most windows of one recording between decoder and text.
-    """
-
-    def __init__(
-        self,
-        scheduler: Scheduler,
-        *,
-        workers: Executor,
-        limits: DecodeLimits,
-        listen: Callable[[], SpeechProbabilities] | None,
-        max_in_flight: int,
-    ) -> None:
-        self._scheduler = scheduler
-        self._workers = workers
-        self._limits = limits
-        self._listen = listen
-        self._max_in_flight = max_in_flight
-
-    async def transcribe(self, source: BinaryIO) -> Transcript:
-        """Transcribe a recording to its end; see `transcribe_stream`."""
-        passages: list[Passage] = []
-        start = end = 0
-        async with aclosing(self.transcribe_stream(source)) as advances:
-            async for advance in advances:
-                passages += advance.passages
-                start, end = advance.start, advance.position
-        return Transcript(segments=join(passages), start=start, end=end)
-
-    async def transcribe_stream(
-        self, source: BinaryIO
-    ) -> AsyncGenerator[Advance, None]:
-        """Transcribe a recording and say what is final as soon as it is.
-
-        Cancelling and closing are safe: windows that wait leave the queue, and once
-        that is done nobody reads `source` any more. Close it (`aclosing`) if it is
-        not read to its end.
-
-        Args:
-            source: A seekable file in any accepted container.
-
-        Raises:
-            audio_decoder's errors, the last three also after some of the text;
-                QueueFull, for the first window only; NotReady.
-        """
-        model = self._scheduler.model
-        reader = PassageReader(model.vocabulary, model.spike_offsets)
-        cutter = _Cutter(source, self._limits, self._listen)
-        queue = _InFlight(self._scheduler, self._max_in_flight)
-        try:
-            while not (cutter.exhausted and queue.empty):
-                if cutter.exhausted or queue.should_wait:
-                    window, frames = await queue.next()
-                    passages = await self._work(reader.add, window, frames)
-                    yield Advance(passages, reader.position, cutter.start)
-                else:
-                    queue.add(await self._work(cutter.step))
-            yield Advance((), cutter.end, cutter.start)
-        finally:
-            queue.cancel()
-            # Not in the pool of workers: all of them may be busy, or gone.
-            await asyncio.shield(asyncio.to_thread(cutter.close))
-
-    async def _work(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._workers, call, *args)
-
-
-class _InFlight:
-    """The windows of one recording that are cut and not labelled yet, in order.
-
-    The scheduler may refuse the first, and then the recording is refused. Later
-    ones wait here until it has room; so as not to wait for ever, one of them is
-    always in its queue.
-    """
-
-    def __init__(self, scheduler: Scheduler, max_in_flight: int) -> None:
-        self._scheduler = scheduler
-        self._max_in_flight = max_in_flight
-        self._waiting: deque[Window] = deque()
-        self._submitted: deque[tuple[Window, Future[FrameLabels]]] = deque()
-        self._begun = False
-
-    @property
-    def empty(self) -> bool:
-        return not self._waiting and not self._submitted
-
-    @property
-    def should_wait(self) -> bool:
-        """Whether to see to the oldest before more is cut."""
-        return bool(self._submitted) and (
-            bool(self._waiting)
-            or len(self._submitted) >= self._max_in_flight
-            or self._submitted[0][1].done()
-        )
-
-    def add(self, windows: Iterable[Window]) -> None:
-        """Queue the next windows; Raises what `Scheduler.submit` raises."""
-        self._waiting += windows
-        self._submit()
-
-    async def next(self) -> tuple[Window, FrameLabels]:
-        """Wait for the oldest. Cancelling is safe; the window is lost."""
-        window, labels = self._submitted.popleft()
-        frames = await asyncio.wrap_future(labels)
-        self._submit()
-        return window, frames
-
-    def cancel(self) -> None:
-        """Take all windows out of the scheduler's queue."""
-        for _, labels in self._submitted:
-            labels.cancel()
-
-    def _submit(self) -> None:
-        while self._waiting and len(self._submitted) < self._max_in_flight:
-            must = self._begun and not self._submitted
-            try:
-                labels = self._scheduler.submit(
-                    ModelInput(self._waiting[0].samples), beyond_limit=must
-                )
-            except QueueFull:
-                if not self._begun:
-                    raise
-                return
-            self._submitted.append((self._waiting.popleft(), labels))
-            self._begun = True
-
-
-class _Cutter:
-    """A recording's windows, some seconds of it at a time.
-
-    A recording that the model takes in one window is that window if anybody speaks
-    in it, so it is listened to only until somebody does; somebody waits for it, and
-    listening takes about as long as decoding. Whether it is one is known when
-    it ends or goes on, so what was decoded waits until then.
-
-    For worker threads: any one, one at a time.
-    """
-
-    def __init__(
-        self,
-        source: BinaryIO,
-        limits: DecodeLimits,
-        listen: Callable[[], SpeechProbabilities] | None,
-    ) -> None:
-        self._origin = Origin()
-        self._blocks = decode_stream(source, limits=limits, origin=self._origin)
-        self._listen = listen
-        self._ear: SpeechProbabilities | None = None
-        self._chunker = AudioChunker(vad_enabled=listen is not None)
-        self._lock = threading.Lock()
-        self._n_samples = 0
-        self._ahead: deque[Samples] = deque()  # decoded, not cut
-        self._decoded = False  # to the end
-        self.exhausted = False
-
-    @property
-    def start(self) -> int:
-        """Sample position of the first sample, by the file's clock."""
-        return self._origin.position
-
-    @property
-    def end(self) -> int:
-        """One past the last that was decoded."""
-        return self.start + self._n_samples
-
-    def step(self) -> list[Window]:
-        """Decode on; return the windows that this completes, often none."""
-        with self._lock:
-            if self._listen is not None and self._ear is None:
-                self._ear = self._listen()
-            for _ in range(_BLOCKS_A_STEP):
-                windows = self._next()
-                if windows or self.exhausted:
-                    return [
-                        replace(window, position=window.position + self.start)
-                        for window in windows
-                    ]
-            return []
-
-    def close(self) -> None:
-        """Wait for a step that has begun, then free everything."""
-        with self._lock:
-            self.exhausted = True
-            self._blocks.close()
-
-    def _next(self) -> tuple[Window, ...]:
-        """Decode a block, or cut one that is decoded."""
-        if self.exhausted:  # closed while this step waited for its turn
-            return ()
-        if not self._decoded and (self._may_be_one_window or not self._ahead):
-            self._decode()
-            return ()
-        if self._ahead:
-            block = self._ahead.popleft()
-            return self._chunker.add(block, self._hear(block))
-        self.exhausted = True
-        return self._chunker.finish(self._hear_last())
-
-    def _decode(self) -> None:
-        block = next(self._blocks, None)
-        if block is None:
-            self._decoded = True
-        else:
-            self._n_samples += len(block)
-            self._ahead.append(block)
-
-    @property
-    def _may_be_one_window(self) -> bool:
-        return self._n_samples <= MAX_WINDOW_SAMPLES
-
-    @property
-    def _heard_enough(self) -> bool:
-        return self._may_be_one_window and self._chunker.speech_found
-
-    def _hear(self, block: Samples) -> list[float]:
-        return self._ear.add(block) if self._ear and not self._heard_enough else []
-
-    def _hear_last(self) -> list[float]:
-        return self._ear.finish() if self._ear and not self._heard_enough else []

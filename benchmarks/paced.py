@@ -31,10 +31,10 @@ from interface import Load, Model, ModelInput
 from live_events import Cause, Hypothesis, UtteranceFinal
 from live_options import StreamOptions
 from live_session import StreamSession
-from live_stream import LiveStream, LiveVad
 from overload import LoadMeter, OverloadLadder, OverloadLevel
 from samples import SAMPLE_RATE, Samples
 from scheduler import Scheduler
+from streaming import LiveStream, LiveVad
 from tests import composer
 from vad_batcher import VadBatcher
 from vad_model import SileroVad, VadStream

@@ -39,8 +39,8 @@ from live_events import (
     UtteranceFinal,
 )
 from live_session import StreamSession
-from live_stream import HYPOTHESIS_DUE_S, SPECULATION_DUE_S
 from samples import SAMPLE_RATE, Samples
+from streaming import HYPOTHESIS_DUE_S, SPECULATION_DUE_S
 from utterance import Request
 from vad import SpeechEnd, SpeechEvent, SpeechSpans, SpeechStart
 from work_queue import Work

@@ -17,8 +17,8 @@ from client.errors import CommandError
 from client.live import stopped_by_user, together
 
 if TYPE_CHECKING:
-    from live_stream import LiveStream
     from service import Service
+    from streaming import LiveStream
 
 
 def run(options: argparse.Namespace) -> None:

@@ -12,9 +12,9 @@ import soundfile
 from audio_chunker import AudioChunker, Window
 from audio_decoder import DecodeLimits
 from samples import SAMPLE_RATE, Samples
-from streaming import FileTranscriber
 from tests.fakes import ScriptedModel
 from tests.scheduling import started
+from transcriber import FileTranscriber
 from vad import FRAME_SAMPLES
 
 LIMITS = DecodeLimits(

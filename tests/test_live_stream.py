@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import ctc
-import live_stream
+import streaming
 import watchdog
 from ctc import FrameLabels
 from interface import ModelInput
@@ -26,11 +26,10 @@ from live_events import (
 )
 from live_options import StreamOptions
 from live_report import NOBODY, LiveObserver
-from live_stream import LiveStream
 from observer import Drop
 from samples import SAMPLE_RATE, Samples
 from scheduler import Scheduler
-from streaming import StreamingTranscriber
+from streaming import LiveStream, StreamingTranscriber
 from tests.scheduling import started
 from tests.scripted_speech import VOCABULARY, Encoder, Script, write
 from tests.serving import wait_for
@@ -282,7 +281,7 @@ class TestBounds:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The client is slowed down; nothing is thrown away."""
-        monkeypatch.setattr(live_stream, "_MAX_WAITING", SAMPLE_RATE)
+        monkeypatch.setattr(streaming, "_MAX_WAITING", SAMPLE_RATE)
 
         async def test() -> None:
             async with opened(StreamOptions(interim=False)) as own:

@@ -11,8 +11,7 @@ import websockets
 import realtime_route
 from interface import Model, QueueFull
 from live_options import StreamOptions
-from live_stream import LiveStream
-from streaming import StreamingTranscriber
+from streaming import LiveStream, StreamingTranscriber
 from tests.fakes import ScriptedModel
 from tests.realtime_client import COMPLETED, connected
 from tests.serving import app_in_thread, server_process
