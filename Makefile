@@ -10,7 +10,6 @@ AGENTS := .venv-agents
 AGENTS_STAMP := $(AGENTS)/.installed
 UTTERANCES := 20
 NODE_STAMP := tests/node/node_modules/.installed
-SOURCES := $(wildcard *.py) client tests benchmarks tools examples deploy
 
 # Everything needs the environment, and says nothing while it is up to date.
 .PHONY: demo serve test test-light test-agents check oracle throughput lock download clean
@@ -30,18 +29,19 @@ test-agents: $(STAMP) $(AGENTS_STAMP)
 	  --confcutdir tests/agents tests/agents --utterances $(UTTERANCES)
 
 check: $(STAMP)
-	$(BIN)/ruff format --check $(SOURCES)
-	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
 	$(BIN)/mypy
 
 # The model, REST and streaming tests without fairseq2, on a newer PyTorch, with each
 # of these Pythons that is here.
 LIGHT_PYTHONS ?= 3.11 3.13
-LIGHT_TESTS := tests/test_architecture.py tests/test_cards.py tests/test_checkpoint.py \
-  tests/test_downloads.py tests/test_linear_layers.py tests/test_arithmetic.py \
-  tests/test_attention.py tests/test_model.py \
-  tests/test_api.py tests/test_server.py tests/test_event_stream.py \
-  tests/test_vad_model.py $(wildcard tests/test_live*.py tests/test_realtime*.py)
+LIGHT_TESTS := tests/live tests/protocols tests/weights tests/test_model.py \
+  tests/test_server.py tests/test_streaming.py tests/vad/test_silero.py \
+  $(filter-out %/test_wav2vec2.py,$(wildcard tests/network/test_*.py)) \
+  $(addprefix tests/api/routes/,test_event_stream.py test_realtime.py) \
+  $(addprefix tests/conformance/,test_api.py test_live.py test_realtime.py \
+    test_realtime_hours.py)
 
 test-light:
 	sh tools/test_light.sh "$(LIGHT_PYTHONS)" $(LIGHT_TESTS)
@@ -52,7 +52,7 @@ oracle: $(STAMP)
 
 # The 300M architecture beside Meta's pipeline and ONNX Runtime: an hour on two cores.
 throughput: $(STAMP)
-	$(BIN)/python -m pip install --quiet -r requirements-benchmarks.in -c requirements-dev.txt
+	$(BIN)/python -m pip install --quiet -r requirements/benchmarks.in -c requirements/dev.txt
 	$(BIN)/python -m benchmarks.throughput
 
 download: $(STAMP)
@@ -67,24 +67,24 @@ WITHOUT_CUDA = grep -vE "^(cuda|nvidia|triton)"
 
 lock: $(STAMP)
 	$(COMPILE) --upgrade requirements.in -o requirements.txt
-	$(COMPILE) -c requirements.txt requirements-dev.in -o requirements-dev.txt
+	$(COMPILE) -c requirements.txt requirements/dev.in -o requirements/dev.txt
 	$(COMPILE) $(LIGHT) requirements-light.in | $(WITHOUT_CUDA) > requirements-light.txt
 	$(COMPILE) $(LIGHT) -c requirements-light.txt requirements-light.in \
-	  requirements-tests.in | $(WITHOUT_CUDA) > requirements-light-tests.txt
-	$(COMPILE) --upgrade requirements-agents.in -o requirements-agents.txt
+	  requirements/tests.in | $(WITHOUT_CUDA) > requirements/light-tests.txt
+	$(COMPILE) --upgrade requirements/agents.in -o requirements/agents.txt
 
-$(STAMP): requirements.txt requirements-dev.txt tools/find_python.sh
+$(STAMP): requirements.txt requirements/dev.txt tools/find_python.sh
 	rm -rf $(VENV)
 	"$$(sh tools/find_python.sh $(PYTHON))" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --progress-bar on -r requirements-dev.txt
+	$(BIN)/python -m pip install --progress-bar on -r requirements/dev.txt
 	touch $(STAMP)
 
-$(AGENTS_STAMP): requirements-agents.txt tools/find_python.sh
+$(AGENTS_STAMP): requirements/agents.txt tools/find_python.sh
 	rm -rf $(AGENTS)
 	"$$(sh tools/find_python.sh $(PYTHON))" -m venv $(AGENTS)
 	$(AGENTS)/bin/python -m pip install --quiet --upgrade pip
-	$(AGENTS)/bin/python -m pip install --quiet -r requirements-agents.txt
+	$(AGENTS)/bin/python -m pip install --quiet -r requirements/agents.txt
 	touch $(AGENTS_STAMP)
 
 # Node and npm come from a wheel, so the machine needs neither.

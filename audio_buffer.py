@@ -13,7 +13,7 @@ Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
 
 import numpy as np
 
-from samples import Samples
+from audio.samples import Samples
 
 
 class BufferFull(Exception):

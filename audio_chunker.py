@@ -8,8 +8,8 @@ what upstream's pipeline writes. Only longer ones are cut, by these rules in tur
 2. A window that would grow beyond the limit ends in the longest pause of its
    second half, if one is long enough to lie between words for certain.
 3. Otherwise two windows share four seconds, best around a shorter pause, and
-   `stitcher.py` finds where one decode takes over from the other. Without voice
-   activity detection all seams are of this kind.
+   `recordings/stitcher.py` finds where one decode takes over from the other. Without
+   voice activity detection all seams are of this kind.
 
 Windows are cut as the audio comes: what is held is one window, what voice activity
 detection has not decided yet, and the newest block. Where they are cut depends on
@@ -29,9 +29,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from frames import FRAME_SHIFT, MAX_WINDOW_SAMPLES
-from samples import SAMPLE_RATE, Samples
-from vad import SpeechEvent, SpeechStart, faint_spans
+from audio.frames import FRAME_SHIFT, MAX_WINDOW_SAMPLES
+from audio.samples import SAMPLE_RATE, Samples
+from vad.spans import SpeechEvent, SpeechStart, faint_spans
 
 # Silence that ends a window wherever it is.
 LONG_PAUSE = 2 * SAMPLE_RATE

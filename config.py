@@ -19,9 +19,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-import languages
-from live_options import PROFILES, StreamOptions
-from samples import SAMPLE_RATE
+from audio.samples import SAMPLE_RATE
+from languages import codes
+from live.options import PROFILES, StreamOptions
 
 DEMO_CARD = "omniASR_CTC_demo"
 
@@ -325,8 +325,8 @@ class Settings(BaseSettings):
     @classmethod
     def _known_language(cls, value: str) -> str:
         try:
-            return languages.resolve_language(value) or ""
-        except languages.UnknownLanguage as error:
+            return codes.resolve_language(value) or ""
+        except codes.UnknownLanguage as error:
             raise ValueError(str(error)) from error
 
     @field_validator("device")

@@ -30,10 +30,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-import ctc
-from ctc import BLANK, FrameLabels, Token, Vocabulary
-from frames import FRAME_SHIFT
-from samples import SAMPLE_RATE
+from audio.frames import FRAME_SHIFT
+from audio.samples import SAMPLE_RATE
+from text import ctc
+from text.ctc import BLANK, FrameLabels, Token, Vocabulary
 
 # Two decodes of the same sound put a label so many frames apart at most.
 JITTER = 3

@@ -3,7 +3,7 @@
 It knows devices, data types and arithmetic. It knows nothing of files, streams,
 queues or threads: the scheduler is its only caller, one call at a time.
 
-The network is `wav2vec2.py`'s, not fairseq2's module, and is called directly on
+The network is `network/wav2vec2.py`'s, not fairseq2's module, and is called directly on
 arrays. `ASRInferencePipeline`, the upstream way in, takes one route through files
 and data pipelines, returns text alone and empties the CUDA cache after every
 batch; the tests use it as the reference that our text must equal to the character.
@@ -31,16 +31,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
-import ctc
-import model_loading
-from arithmetic import cpu_has_bfloat16
-from cards import ModelUnavailable
-from ctc import FrameLabels
-from feature_cache import FeatureCache
-from frames import FRAME_SHIFT, MAX_WINDOW_S, MAX_WINDOW_SAMPLES, n_frames
-from interface import ModelInput
-from model_loading import LoadedModel
-from samples import SAMPLE_RATE, Samples
+from audio.frames import FRAME_SHIFT, MAX_WINDOW_S, MAX_WINDOW_SAMPLES, n_frames
+from audio.samples import SAMPLE_RATE, Samples
+from engine.interface import ModelInput
+from network.arithmetic import cpu_has_bfloat16
+from network.feature_cache import FeatureCache
+from text import ctc
+from text.ctc import FrameLabels
+from weights import loading
+from weights.cards import ModelUnavailable
+from weights.loading import LoadedModel
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ class ASRModel:
             torch.set_num_threads(num_threads)
 
         def build(arithmetic: torch.dtype) -> ASRModel:
-            loaded = model_loading.load(
+            loaded = loading.load(
                 card,
                 model_dir=model_dir,
                 device=chosen,

@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-import languages
-from ctc import Token, Word
-from samples import seconds
-from transcript import Segment, Transcript
+from audio.samples import seconds
+from languages import codes
+from text.ctc import Token, Word
+from text.transcript import Segment, Transcript
 
 # What clients are told of an error that nobody expected.
 UNKNOWN_TEXT = "Something went wrong in the server; its log has the details."
@@ -299,7 +299,7 @@ class About(BaseModel):
     endpoints: dict[str, str]
 
 
-def language(entry: languages.Language) -> Language:
+def language(entry: codes.Language) -> Language:
     """Write a language of the catalogue."""
     return Language(
         id=entry.id,

@@ -28,20 +28,11 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 
-import client_secrets
-import languages
-import live_route
-import openapi
-import page
-import realtime_route
 import schemas
-import subtitle_route
-import transcriptions
-from auth import ApiKeyGate
-from config import Settings, describe_errors
-from downloads import cached_bytes
-from ephemeral import EphemeralKeys
-from errors import (
+from api.access_log import CLIENT_LEFT, Journal, start_logging
+from api.auth import ApiKeyGate
+from api.ephemeral import EphemeralKeys
+from api.errors import (
     REFUSALS,
     RETRY_S,
     UNAUTHORISED,
@@ -52,12 +43,16 @@ from errors import (
     error_response,
     refusal_response,
 )
-from http_connection import HttpConnection
-from interface import NotReady
-from journal import CLIENT_LEFT, Journal, start_logging
-from middleware import RequestId, SocketGate, UnknownErrors
+from api.http_connection import HttpConnection
+from api.middleware import RequestId, SocketGate, UnknownErrors
+from api.openapi import document
+from api.routes import client_secrets, live, page, realtime, subtitles, transcriptions
+from api.service import LoadModel, Service, load_model, require_model, service_of
+from config import Settings, describe_errors
+from engine.interface import NotReady
+from languages import codes
 from schemas import UNKNOWN_TEXT
-from service import LoadModel, Service, load_model, require_model, service_of
+from weights.downloads import cached_bytes
 
 VERSION = "0.1.0"
 DESCRIPTION = "Speech to text in 1600+ languages behind OpenAI's API."
@@ -118,19 +113,19 @@ def create_app(
     app = FastAPI(
         title="omniASR Streaming Server",
         version=VERSION,
-        description=openapi.DESCRIPTION,
-        openapi_tags=openapi.TAGS,
-        responses=openapi.EVERYWHERE,
+        description=document.DESCRIPTION,
+        openapi_tags=document.TAGS,
+        responses=document.EVERYWHERE,
         lifespan=lifespan,
     )
-    openapi.describe(app, asks_for_keys=bool(settings.keys()))
+    document.describe(app, asks_for_keys=bool(settings.keys()))
     _add_error_handlers(app)
     _add_status_routes(app)
     _add_catalogue_routes(app)
     transcriptions.add_routes(app)
-    subtitle_route.add_routes(app)
-    live_route.add_routes(app)
-    realtime_route.add_routes(app)
+    subtitles.add_routes(app)
+    live.add_routes(app)
+    realtime.add_routes(app)
     ephemeral = client_secrets.new_keys()
     client_secrets.add_routes(app, ephemeral)
     _add_middleware(app, settings, ephemeral)
@@ -166,7 +161,7 @@ def _add_middleware(app: FastAPI, settings: Settings, ephemeral: EphemeralKeys) 
         SocketGate,
         wait_until_ready=lambda: app.state.service.wait_until_ready(),
         refusal=refusal_response(NotReady("The model is still loading; try again.")),
-        patient=(realtime_route.PATH,),
+        patient=(realtime.PATH,),
     )
     app.add_middleware(
         ApiKeyGate,
@@ -198,7 +193,7 @@ def _add_status_routes(app: FastAPI) -> None:
         operation_id="about",
         summary="What this is",
         response_model=schemas.About,
-        responses={200: openapi.ABOUT},
+        responses={200: document.ABOUT},
     )
     async def about(request: Request, response: Response) -> Response | schemas.About:
         """Say what this is and what it offers; to browsers, show it."""
@@ -235,7 +230,7 @@ def _add_status_routes(app: FastAPI) -> None:
         tags=["status"],
         operation_id="health",
         summary="What the process is doing",
-        responses={200: openapi.HEALTH},
+        responses={200: document.HEALTH},
     )
     async def health(request: Request) -> schemas.Health:
         """Say that the process is alive, and what it is doing."""
@@ -258,7 +253,7 @@ def _add_status_routes(app: FastAPI) -> None:
         tags=["status"],
         operation_id="ready",
         summary="Whether work may come",
-        responses=openapi.READY,
+        responses=document.READY,
     )
     async def ready(request: Request) -> Response:
         """Answer 200 if work may come; 503 before, and while no results come."""
@@ -287,7 +282,7 @@ def _add_status_routes(app: FastAPI) -> None:
         operation_id="metrics",
         summary="Series for Prometheus",
         response_class=PlainTextResponse,
-        responses={200: openapi.METRICS},
+        responses={200: document.METRICS},
     )
     async def metrics(request: Request) -> Response:
         """Tell Prometheus how the server is doing."""
@@ -306,7 +301,7 @@ def _add_catalogue_routes(app: FastAPI) -> None:
         tags=["catalogue"],
         operation_id="listModels",
         summary="The model that is served",
-        responses={200: openapi.MODELS, **openapi.KEYED},
+        responses={200: document.MODELS, **document.KEYED},
     )
     async def models(request: Request) -> schemas.ModelList:
         """List the model that is served."""
@@ -318,9 +313,9 @@ def _add_catalogue_routes(app: FastAPI) -> None:
         operation_id="retrieveModel",
         summary="One model",
         responses={
-            200: openapi.MODEL,
-            **openapi.errors("model_not_found"),
-            **openapi.KEYED,
+            200: document.MODEL,
+            **document.errors("model_not_found"),
+            **document.KEYED,
         },
     )
     async def model(request: Request, name: ModelName) -> schemas.Model:
@@ -334,11 +329,11 @@ def _add_catalogue_routes(app: FastAPI) -> None:
         tags=["catalogue"],
         operation_id="listLanguages",
         summary="Languages, to choose from",
-        responses={200: openapi.LANGUAGES, **openapi.KEYED},
+        responses={200: document.LANGUAGES, **document.KEYED},
     )
     async def known_languages(q: Wanted = "") -> schemas.LanguageList:
         """List the languages, or those whose id, tag or name has `q` in it."""
-        found = languages.search_languages(q) if q else languages.all_languages()
+        found = codes.search_languages(q) if q else codes.all_languages()
         return schemas.LanguageList(data=[schemas.language(entry) for entry in found])
 
 

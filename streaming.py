@@ -23,17 +23,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
-from ctc import FrameLabels
-from interface import Load
-from live_events import Hypothesis, LiveEvent, TimedEvent
-from live_options import StreamOptions
-from live_report import NOBODY, LiveObserver, LiveReport
-from live_session import StreamSession
-from observer import Drop
-from samples import SAMPLE_RATE, Samples
-from scheduler import Scheduler
-from utterance import Request
-from work_queue import Work
+from audio.samples import SAMPLE_RATE, Samples
+from engine.interface import Load
+from engine.observer import Drop
+from engine.scheduler import Scheduler
+from engine.work_queue import Work
+from live.events import Hypothesis, LiveEvent, TimedEvent
+from live.observer import NOBODY, LiveObserver, LiveReport
+from live.options import StreamOptions
+from live.session import StreamSession
+from live.utterance import Request
+from text.ctc import FrameLabels
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ SPECULATION_DUE_S = 0.15
 
 
 class LiveVad(Protocol):
-    """Listens to one stream; see `vad_batcher.LiveVad`."""
+    """Listens to one stream; see `vad.batcher.LiveVad`."""
 
     async def add(self, samples: Samples) -> list[float]: ...
 

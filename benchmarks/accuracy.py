@@ -2,17 +2,17 @@
 
     python -m benchmarks.accuracy MANIFEST... [--card NAME] [--disturb all]
 
-For the bundled model and for the released ones alike, and for a user's own
-recordings: a manifest (see `benchmarks/manifest.py`) lists files and texts. Every
-clip goes to the model whole, through the same code that serves requests, so the
-numbers are about the model: not about voice detection, chunking or streaming.
+For the bundled model and for the released ones alike, and for a user's own recordings:
+a manifest (see `benchmarks/corpus/manifest.py`) lists files and texts. Every clip goes
+to the model whole, through the same code that serves requests, so the numbers are about
+the model: not about voice detection, chunking or streaming.
 
-Prints a table in Markdown: word and character error rates with substitutions,
-deletions and insertions by set, language, script, duration and disturbance (noise
-levels, speed, gain, bands, codecs: see `benchmarks/disturbances.py`), and how far
-confidence can be trusted. `--words 20` adds the words that were misheard most, and
-what was heard in their place. `--output` keeps every clip as a JSON line, `--rows`
-every row of the table.
+Prints a table in Markdown: word and character error rates with substitutions, deletions
+and insertions by set, language, script, duration and disturbance (noise levels, speed,
+gain, bands, codecs: see `benchmarks/corpus/disturbances.py`), and how far confidence
+can be trusted. `--words 20` adds the words that were misheard most, and what was heard
+in their place. `--output` keeps every clip as a JSON line, `--rows` every row of the
+table.
 """
 
 import argparse
@@ -27,10 +27,9 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-import ctc
-from benchmarks import manifest
-from benchmarks.disturbances import DISTURBANCES, read_audio
-from benchmarks.scoring import (
+from audio.frames import MAX_WINDOW_S, MAX_WINDOW_SAMPLES
+from audio.samples import SAMPLE_RATE, Samples
+from benchmarks.common.scoring import (
     Comparison,
     Score,
     calibrate,
@@ -39,10 +38,11 @@ from benchmarks.scoring import (
     normalise,
     script_of,
 )
-from frames import MAX_WINDOW_S, MAX_WINDOW_SAMPLES
-from interface import ModelInput
+from benchmarks.corpus import manifest
+from benchmarks.corpus.disturbances import DISTURBANCES, read_audio
+from engine.interface import ModelInput
 from model import ASRModel
-from samples import SAMPLE_RATE, Samples
+from text import ctc
 
 DURATIONS_S: Final = (2, 5, 10, 20, MAX_WINDOW_S)  # upper bounds of rows
 UNDISTURBED: Final = "none"

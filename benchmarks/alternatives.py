@@ -22,15 +22,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-import linear_layers
-from architecture import ARCHITECTURES, Architecture
-from arithmetic import arithmetic_for
-from attention import attend_at_once, attend_in_blocks
-from benchmarks import contenders, documents
-from benchmarks.documents import Row
-from benchmarks.environment import environment, processor
-from linear_layers import Linear, PlainLinear
-from wav2vec2 import PositionalConvolution, Weights, blocks_for
+from benchmarks.common import documents
+from benchmarks.common.documents import Row
+from benchmarks.common.environment import environment, processor
+from benchmarks.networks import contenders
+from network import linear_layers
+from network.architecture import ARCHITECTURES, Architecture
+from network.arithmetic import arithmetic_for
+from network.attention import attend_at_once, attend_in_blocks
+from network.linear_layers import Linear, PlainLinear
+from network.wav2vec2 import PositionalConvolution, Weights, blocks_for
 
 _CPU: Final = torch.device("cpu")
 

@@ -22,14 +22,15 @@ from random import Random
 import editdistance
 import torch
 
-import ctc
-from benchmarks import contenders, documents
-from benchmarks.documents import Row
-from benchmarks.environment import environment, processor
-from interface import ModelInput
+from audio.samples import Samples
+from benchmarks.common import documents
+from benchmarks.common.documents import Row
+from benchmarks.common.environment import environment, processor
+from benchmarks.corpus import composer
+from benchmarks.networks import contenders
+from engine.interface import ModelInput
 from model import ASRModel, best_labels
-from samples import Samples
-from tests import composer
+from text import ctc
 
 DTYPES = ("int8", "bfloat16")
 RANDOM = "random"

@@ -4,7 +4,7 @@
     python -m benchmarks.batches --model omniASR_CTC_300M_v2 --dtype bfloat16
 
 Processor time of one thread, the best of several passes, for each window. The rules
-in `work_queue.py` for CPUs come from here.
+in `engine/work_queue.py` for CPUs come from here.
 """
 
 import argparse
@@ -14,10 +14,10 @@ import time
 import numpy as np
 import torch
 
-from benchmarks.environment import environment
-from interface import ModelInput
+from audio.samples import SAMPLE_RATE
+from benchmarks.common.environment import environment
+from engine.interface import ModelInput
 from model import ASRModel
-from samples import SAMPLE_RATE
 
 _SIZES = (1, 2, 4, 8)
 _MOST_S = 32  # of audio in one pass

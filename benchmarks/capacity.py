@@ -41,22 +41,22 @@ from typing import Any
 import numpy as np
 import torch
 
-import cards
-import fairseq2_assets
-from architecture import from_card
-from arithmetic import arithmetic_for
-from benchmarks import documents, paced
-from benchmarks.documents import Row
-from benchmarks.environment import environment
-from benchmarks.paced import Outcome, Part, Run, Stack
-from ctc import Vocabulary
-from interface import CacheKey, ModelInput, Normalisation
-from live_options import PROFILES, StreamOptions
+from audio.samples import SAMPLE_RATE
+from benchmarks.common import documents
+from benchmarks.common.documents import Row
+from benchmarks.common.environment import environment
+from benchmarks.streams import paced
+from benchmarks.streams.paced import Outcome, Part, Run, Stack
+from engine.interface import CacheKey, ModelInput, Normalisation
+from engine.overload import LEVELS, OverloadLevel
+from live.options import PROFILES, StreamOptions
 from model import ASRModel
-from model_loading import LoadedModel
-from overload import LEVELS, OverloadLevel
-from samples import SAMPLE_RATE
-from wav2vec2 import Wav2Vec2, Weights, reference_logits
+from network.architecture import from_card
+from network.arithmetic import arithmetic_for
+from network.wav2vec2 import Wav2Vec2, Weights, reference_logits
+from text.ctc import Vocabulary
+from weights import cards, fairseq2_assets
+from weights.loading import LoadedModel
 
 MAX_WAIT_S = 0.25
 MIN_PARTIALS = 0.9

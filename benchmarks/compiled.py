@@ -3,11 +3,11 @@
     python -m benchmarks.compiled
     python -m benchmarks.compiled --layers 6 --windows 2 10 --rounds 5
 
-Layers of the 300M architecture with seeded random weights, in float32 on one thread:
-as `wav2vec2.py` runs them, in plain PyTorch, and that compiled with freezing, which
-lets the compiler put weights in whatever order it likes. They take turns, and what
-comes out has to be the same. Medians over rounds of processor time; the first call of
-what is compiled, which compiles, by the clock. Every length of window has its own.
+Layers of the 300M architecture with seeded random weights, in float32 on one thread: as
+`network/wav2vec2.py` runs them, in plain PyTorch, and that compiled with freezing,
+which lets the compiler put weights in whatever order it likes. They take turns, and
+what comes out has to be the same. Medians over rounds of processor time; the first call
+of what is compiled, which compiles, by the clock. Every length of window has its own.
 
 Needs a C++ compiler. Writes a line of JSON for each window, then the environment, then
 a table.
@@ -25,13 +25,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from architecture import ARCHITECTURES, Architecture
-from arithmetic import arithmetic_for
-from benchmarks import contenders, documents
-from benchmarks.documents import Row
-from benchmarks.environment import environment, processor
-from linear_layers import Linear, PlainLinear
-from wav2vec2 import Layer, LayerNorm, Weights
+from benchmarks.common import documents
+from benchmarks.common.documents import Row
+from benchmarks.common.environment import environment, processor
+from benchmarks.networks import contenders
+from network.architecture import ARCHITECTURES, Architecture
+from network.arithmetic import arithmetic_for
+from network.linear_layers import Linear, PlainLinear
+from network.wav2vec2 import Layer, LayerNorm, Weights
 
 FRAMES_A_SECOND: Final = 50
 

@@ -37,14 +37,14 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-import ctc
-from benchmarks import suites
-from benchmarks.suites import Stream
-from ctc import Token
-from frames import FRAME_SHIFT, MAX_WINDOW_SAMPLES, n_frames
-from interface import ModelInput, Normalisation
+from audio.frames import FRAME_SHIFT, MAX_WINDOW_SAMPLES, n_frames
+from audio.samples import SAMPLE_RATE, Samples
+from benchmarks.corpus import suites
+from benchmarks.corpus.suites import Stream
+from engine.interface import ModelInput, Normalisation
 from model import ASRModel
-from samples import SAMPLE_RATE, Samples
+from text import ctc
+from text.ctc import Token
 
 RIGHT_GOAL = 0.005
 LEFT_GOAL = 0.002

@@ -29,20 +29,21 @@ import numpy as np
 import torch
 from rapidfuzz.distance import Levenshtein
 
-from benchmarks import documents, suites
-from benchmarks.documents import Row
-from benchmarks.environment import environment, processor
-from benchmarks.offline import AROUND, Offline
-from benchmarks.statistics import ratio
-from benchmarks.suites import Stream
-from frames import FRAME_SHIFT
-from interface import Normalisation
-from live_events import LiveEvent, UtteranceFinal
-from live_options import PROFILES, StreamOptions
-from live_session import StreamSession
+from audio.frames import FRAME_SHIFT
+from audio.samples import SAMPLE_RATE, Samples
+from benchmarks.common import documents
+from benchmarks.common.documents import Row
+from benchmarks.common.environment import environment, processor
+from benchmarks.common.statistics import ratio
+from benchmarks.corpus import suites
+from benchmarks.corpus.suites import Stream
+from benchmarks.streams.offline import AROUND, Offline
+from engine.interface import Normalisation
+from live.events import LiveEvent, UtteranceFinal
+from live.options import PROFILES, StreamOptions
+from live.session import StreamSession
 from model import ASRModel
-from samples import SAMPLE_RATE, Samples
-from vad_model import SileroVad, VadStream
+from vad.silero import SileroVad, VadStream
 
 _BLOCK: Final = SAMPLE_RATE // 50
 

@@ -37,15 +37,16 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from benchmarks import arithmetic, capacity, documents
+from audio.samples import SAMPLE_RATE
+from benchmarks import arithmetic, capacity
 from benchmarks.capacity import Bench
-from benchmarks.documents import Row
-from benchmarks.environment import environment, processor
-from interface import ModelInput
-from live_options import PROFILES
+from benchmarks.common import documents
+from benchmarks.common.documents import Row
+from benchmarks.common.environment import environment, processor
+from benchmarks.corpus import composer
+from engine.interface import ModelInput
+from live.options import PROFILES
 from model import ASRModel, choose_device
-from samples import SAMPLE_RATE
-from tests import composer
 
 DEMO: Final = "omniASR_CTC_demo"
 ARCH: Final = "300m_v2"

@@ -39,12 +39,12 @@ import av
 import httpx
 import numpy as np
 
-from benchmarks.environment import environment
-from benchmarks.scoring import compare
-from samples import SAMPLE_RATE, Samples
-from tests import composer
-from tests.composer import SpokenWord
-from tests.serving import ServerProcess, server_process
+from audio.samples import SAMPLE_RATE, Samples
+from benchmarks.common.environment import environment
+from benchmarks.common.processes import ServerProcess, server_process
+from benchmarks.common.scoring import compare
+from benchmarks.corpus import composer
+from benchmarks.corpus.composer import SpokenWord
 
 MINUTES: Final = (1, 4, 10, 60, 240)
 BASE_MINUTES: Final = 4

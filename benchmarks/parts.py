@@ -25,16 +25,17 @@ from typing import Any, Final
 import torch
 from torch.nn import functional
 
-from architecture import ARCHITECTURES, Architecture
-from benchmarks import contenders, documents
-from benchmarks.contenders import Clock
-from benchmarks.documents import Row
-from benchmarks.environment import environment, processor
+from audio.samples import SAMPLE_RATE, Samples
+from benchmarks.common import documents
+from benchmarks.common.documents import Row
+from benchmarks.common.environment import environment, processor
+from benchmarks.networks import contenders
+from benchmarks.networks.contenders import Clock
 from benchmarks.throughput import clips, native_arithmetic
-from interface import ModelInput
+from engine.interface import ModelInput
 from model import ASRModel
-from samples import SAMPLE_RATE, Samples
-from wav2vec2 import Wav2Vec2
+from network.architecture import ARCHITECTURES, Architecture
+from network.wav2vec2 import Wav2Vec2
 
 GELU: Final = "GELU"
 NORM: Final = "normalisation"

@@ -32,18 +32,18 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from audio.frames import FRAME_SHIFT
+from audio.samples import SAMPLE_RATE
 from audio_chunker import OVERLAP, AudioChunker, Window
-from benchmarks.environment import environment
-from ctc import FrameLabels, Word
-from frames import FRAME_SHIFT
-from interface import ModelInput
+from benchmarks.common.environment import environment
+from benchmarks.corpus import composer
+from benchmarks.corpus.composer import Composition, Recording, SpokenWord
+from engine.interface import ModelInput
 from model import ASRModel
-from passages import PassageReader
-from samples import SAMPLE_RATE
-from stitcher import Stitcher
-from tests import composer
-from tests.composer import Composition, Recording, SpokenWord
-from vad_model import SileroVad, VadStream
+from recordings.segments import PassageReader
+from recordings.stitcher import Stitcher
+from text.ctc import FrameLabels, Word
+from vad.silero import SileroVad, VadStream
 
 MAX_WINDOW: Final = 4 * OVERLAP
 NEAR: Final = round(0.3 * SAMPLE_RATE)

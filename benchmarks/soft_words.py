@@ -8,7 +8,7 @@ listened to that is no speech. Both are counted, for some probabilities, over su
 of `suites.py`, whose words are known, and over noise alone, half a minute of each
 kind at each of three levels.
 
-* At `vad.START_PROB` speech begins as live streams announce it, with two frames.
+* At `vad.spans.START_PROB` speech begins as live streams announce it, with two frames.
   Below, it begins as the model listens to what only may be speech, with one. Pauses
   within an utterance are those of the profile `captions`. A word is missed if less
   than half of it lies in an utterance.
@@ -28,17 +28,18 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import documents, suites, word_times
-from benchmarks.documents import Row
-from benchmarks.environment import environment
-from benchmarks.suites import Stream
+from audio.samples import SAMPLE_RATE, Samples
+from benchmarks import word_times
+from benchmarks.common import documents
+from benchmarks.common.documents import Row
+from benchmarks.common.environment import environment
+from benchmarks.corpus import composer, suites
+from benchmarks.corpus.suites import Stream
 from benchmarks.word_times import Noise
-from live_options import PROFILES
-from samples import SAMPLE_RATE, Samples
-from tests import composer
-from utterance import SPECULATE_AFTER
-from vad import FAINT_PROB, FRAME_SAMPLES, START_PROB, STAY_PROB, SpeechSpans
-from vad_model import SileroVad, VadStream, keep_numpy_to_one_thread
+from live.options import PROFILES
+from live.utterance import SPECULATE_AFTER
+from vad.silero import SileroVad, VadStream, keep_numpy_to_one_thread
+from vad.spans import FAINT_PROB, FRAME_SAMPLES, START_PROB, STAY_PROB, SpeechSpans
 
 PROBABILITIES: Final = (START_PROB, 0.3, FAINT_PROB, 0.1)
 SUITES: Final = ("S1", "S3", "S6", "S7", "S8")

@@ -5,10 +5,10 @@
     python -m benchmarks.streaming --real-time
     python -m benchmarks.streaming --vary hop=0.2,margin=0.48 --suite S1
 
-Streams of known words (`benchmarks/suites.py`) go through the session and the queue
-that serve live streams, in simulated time that is charged with the computing as
-measured (`benchmarks/simulation.py`); so do two other servers' policies
-(`benchmarks/policies.py`). With `--real-time`, S1 also goes through a loopback
+Streams of known words (`benchmarks/corpus/suites.py`) go through the session and the
+queue that serve live streams, in simulated time that is charged with the computing as
+measured (`benchmarks/streams/simulation.py`); so do two other servers' policies
+(`benchmarks/streams/policies.py`). With `--real-time`, S1 also goes through a loopback
 socket to a server process, sent by a client process on an absolute schedule.
 
 What clients saw is kept in `--traces`, one file a stream; streams that are there
@@ -27,10 +27,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import plots, real_time, stream_report, suites, trace_files
-from benchmarks.disturbances import read_audio
-from benchmarks.offline import Offline
-from benchmarks.policies import (
+from audio.samples import SAMPLE_RATE
+from benchmarks.corpus import suites
+from benchmarks.corpus.disturbances import read_audio
+from benchmarks.corpus.suites import Stream
+from benchmarks.streams import plots, real_time, trace_files
+from benchmarks.streams import report as stream_report
+from benchmarks.streams.metrics import measure
+from benchmarks.streams.offline import Offline
+from benchmarks.streams.policies import (
     Policy,
     Read,
     SeedPolicy,
@@ -38,16 +43,13 @@ from benchmarks.policies import (
     WhisperStreamingPolicy,
     reader,
 )
-from benchmarks.simulation import Simulation
-from benchmarks.stream_metrics import measure
-from benchmarks.stream_report import Stretch
-from benchmarks.suites import Stream
-from benchmarks.trace_files import Run
-from live_options import PROFILES, StreamOptions
-from live_session import StreamSession
+from benchmarks.streams.report import Stretch
+from benchmarks.streams.simulation import Simulation
+from benchmarks.streams.trace_files import Run
+from live.options import PROFILES, StreamOptions
+from live.session import StreamSession
 from model import ASRModel
-from samples import SAMPLE_RATE
-from vad_model import SileroVad
+from vad.silero import SileroVad
 
 COMMITS = ", client commits"
 OTHERS: dict[str, Callable[[Read], Policy]] = {

@@ -39,13 +39,14 @@ from typing import Any, Final
 import editdistance
 import torch
 
-from benchmarks import contenders, documents
-from benchmarks.contenders import Run
-from benchmarks.documents import Row
-from benchmarks.environment import environment, processor
+from audio.samples import SAMPLE_RATE, Samples
+from benchmarks.common import documents
+from benchmarks.common.documents import Row
+from benchmarks.common.environment import environment, processor
+from benchmarks.corpus import composer
+from benchmarks.networks import contenders
+from benchmarks.networks.contenders import Run
 from model import choose_dtype
-from samples import SAMPLE_RATE, Samples
-from tests import composer
 
 WINDOWS_S: Final = (2, 5, 10, 30)
 REFERENCE: Final = "pipeline-float32"

@@ -33,13 +33,13 @@ import httpx
 import numpy as np
 import websockets
 
-from benchmarks import documents
-from benchmarks.environment import environment, processor
-from samples import SAMPLE_RATE, Samples
-from tests import composer
-from tests.composer import Composition
-from tests.processes import server_process
-from tests.wav import pcm, wav
+from audio.samples import SAMPLE_RATE, Samples
+from benchmarks.common import documents
+from benchmarks.common.environment import environment, processor
+from benchmarks.common.processes import server_process
+from benchmarks.corpus import composer
+from benchmarks.corpus.composer import Composition
+from benchmarks.corpus.wav import pcm, wav
 
 STOP_S = 0.2  # Pipecat's VADParams.stop_secs
 TRAILING_S = 0.5  # of silence, which Pipecat adds to a file

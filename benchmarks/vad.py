@@ -22,10 +22,10 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from benchmarks.environment import environment
-from samples import SAMPLE_RATE, Samples
-from vad_batcher import LiveVad, VadBatcher
-from vad_model import SileroVad, keep_numpy_to_one_thread
+from audio.samples import SAMPLE_RATE, Samples
+from benchmarks.common.environment import environment
+from vad.batcher import LiveVad, VadBatcher
+from vad.silero import SileroVad, keep_numpy_to_one_thread
 
 GOAL_MS = 2.0
 

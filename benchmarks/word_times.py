@@ -29,16 +29,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import ctc
-import word_times
-from benchmarks.environment import environment
-from ctc import Word
-from interface import ModelInput
+from audio.samples import SAMPLE_RATE
+from benchmarks.common.environment import environment
+from benchmarks.corpus import composer
+from benchmarks.corpus.composer import Composition, Recording, SpokenWord
+from engine.interface import ModelInput
 from model import ASRModel
-from samples import SAMPLE_RATE
-from tests import composer
-from tests.composer import Composition, Recording, SpokenWord
-from word_times import SpikeOffsets
+from text import ctc, word_times
+from text.ctc import Word
+from text.word_times import SpikeOffsets
 
 GOAL_MEDIAN_MS = 60
 GOAL_P95_MS = 120

@@ -17,7 +17,7 @@ from client.errors import CommandError
 from client.live import stopped_by_user, together
 
 if TYPE_CHECKING:
-    from service import Service
+    from api.service import Service
     from streaming import LiveStream
 
 
@@ -30,8 +30,8 @@ def run(options: argparse.Namespace) -> None:
 async def _run(options: argparse.Namespace) -> None:
     from pydantic import ValidationError
 
+    from api.service import Service, load_model
     from config import Settings, describe_errors
-    from service import Service, load_model
 
     microphone = Microphone()  # before the model is loaded in vain
     if options.model:
@@ -70,9 +70,9 @@ async def _loaded(service: "Service", failed: asyncio.Event) -> None:
 
 
 async def _caption(microphone: Microphone, stream: "LiveStream") -> None:
-    from encoding import Encoding
-    from pcm import PcmDecoder
-    from samples import SAMPLE_RATE
+    from audio.encoding import Encoding
+    from audio.pcm import PcmDecoder
+    from audio.samples import SAMPLE_RATE
 
     decoder = PcmDecoder(Encoding.S16LE, SAMPLE_RATE)
 
@@ -86,7 +86,7 @@ async def _caption(microphone: Microphone, stream: "LiveStream") -> None:
 
 
 async def _show(stream: "LiveStream") -> None:
-    from live_events import Hypothesis, UtteranceFailed, UtteranceFinal
+    from live.events import Hypothesis, UtteranceFailed, UtteranceFinal
 
     captions = Captions()
     async for told in stream.events():

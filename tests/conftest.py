@@ -6,9 +6,9 @@ import pytest
 from hypothesis import settings
 
 from model import ASRModel
-from tests.serving import ServerProcess, server_process
+from tests.support.serving import ServerProcess, server_process
 
-# Has an environment of its own; see requirements-agents.in.
+# Has an environment of its own; see requirements/agents.in.
 collect_ignore = ["agents"]
 
 # How long an example takes says more about the machine than about the code.

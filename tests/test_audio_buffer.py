@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audio.samples import Samples
 from audio_buffer import AudioBuffer, BufferFull
-from samples import Samples
 
 
 def counting(start: int, n: int) -> Samples:

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audio.frames import FRAME_SHIFT, MAX_WINDOW_SAMPLES
+from audio.samples import SAMPLE_RATE, Samples
 from audio_chunker import (
     LONG_PAUSE,
     OVERLAP,
@@ -17,9 +19,7 @@ from audio_chunker import (
     AudioChunker,
     Window,
 )
-from frames import FRAME_SHIFT, MAX_WINDOW_SAMPLES
-from samples import SAMPLE_RATE, Samples
-from vad import FRAME_SAMPLES
+from vad.spans import FRAME_SAMPLES
 
 Span = tuple[float, float]  # of speech, in seconds
 

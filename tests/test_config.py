@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from config import Settings, describe_errors
-from live_options import PROFILES
+from live.options import PROFILES
 
 ROOT = Path(__file__).parent.parent
 FIELDS = Settings.model_fields

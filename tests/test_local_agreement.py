@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import ctc
-from ctc import FrameLabels
 from local_agreement import JITTER, Agreement, LocalAgreement, WindowLabels
-from tests.scripted_speech import VOCABULARY, write
+from tests.support.scripted_speech import VOCABULARY, write
+from text import ctc
+from text.ctc import FrameLabels
 
 MARGIN = 32
 

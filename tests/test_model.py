@@ -10,16 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-import cards
-import ctc
 import model as model_module
-import model_loading
-from cards import ModelUnavailable
-from frames import MAX_WINDOW_SAMPLES, n_frames
-from interface import CacheKey, ModelInput, Normalisation
+from audio.frames import MAX_WINDOW_SAMPLES, n_frames
+from benchmarks.corpus import composer
+from engine.interface import CacheKey, ModelInput, Normalisation
 from model import ASRModel, choose_device, choose_dtype
-from tests import composer
-from wav2vec2 import Extractor, PositionalConvolution
+from network.wav2vec2 import Extractor, PositionalConvolution
+from text import ctc
+from weights import cards, loading
+from weights.cards import ModelUnavailable
 
 DEMO = cards.ASSETS / "demo"
 
@@ -206,7 +205,7 @@ class TestMemory:
         self, make_card: MakeCard, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """With what it needs, what there is, and what to change."""
-        monkeypatch.setattr(model_loading, "free_memory", lambda device: 300 << 20)
+        monkeypatch.setattr(loading, "free_memory", lambda device: 300 << 20)
 
         with pytest.raises(ModelUnavailable, match="too little memory") as error:
             load(make_card())
@@ -216,7 +215,7 @@ class TestMemory:
 
     def test_free_memory_is_what_the_machine_has(self) -> None:
         """More than nothing, and finite."""
-        assert 1 << 20 < model_loading.free_memory(torch.device("cpu")) < 1 << 50
+        assert 1 << 20 < loading.free_memory(torch.device("cpu")) < 1 << 50
 
 
 class TestDevices:

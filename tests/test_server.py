@@ -20,11 +20,11 @@ import pytest
 import soundfile
 import websockets
 
-import watchdog
 from config import Settings
-from interface import Model
-from tests.fakes import ScriptedModel
-from tests.serving import (
+from engine import watchdog
+from engine.interface import Model
+from tests.support.fakes import ScriptedModel
+from tests.support.serving import (
     ServerProcess,
     app_in_thread,
     server_on,

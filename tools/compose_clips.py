@@ -15,9 +15,9 @@ speaker whom a model was trained without may all be used.
 
 writes the clips that the tests use: a few per language, synthetic voices alone.
 
-Clips are joined by `tests/composer.py`, which shares no code with the training
-tool: its trimming, levels and room tone are not those that the model was trained
-with. Seeded: the same voices give the same clips.
+Clips are joined by `benchmarks/corpus/composer.py`, which shares no code with the
+training tool: its trimming, levels and room tone are not those that the model was
+trained with. Seeded: the same voices give the same clips.
 """
 
 import argparse
@@ -31,11 +31,10 @@ from typing import Final
 import numpy as np
 import soundfile
 
-from benchmarks import manifest
-from benchmarks.manifest import Entry, WordTime
-from samples import SAMPLE_RATE, Samples
-from tests import composer
-from tests.composer import Composition, Recording
+from audio.samples import SAMPLE_RATE, Samples
+from benchmarks.corpus import composer, manifest
+from benchmarks.corpus.composer import Composition, Recording
+from benchmarks.corpus.manifest import Entry, WordTime
 from tools.demo_model.augment import non_speech
 from tools.demo_model.vocabulary import UNSPACED, spell
 from tools.demo_model.voices import MissingInput, Split, Voice, synthetic_voices

@@ -23,9 +23,9 @@ import httpx
 import soundfile
 from openai import OpenAI
 
+from audio.samples import SAMPLE_RATE
+from benchmarks.corpus import composer
 from config import DEMO_CARD
-from samples import SAMPLE_RATE
-from tests import composer
 
 ROOT = Path(__file__).parent.parent
 READY_WITHIN_S = 120

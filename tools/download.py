@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from cards import ModelUnavailable, download
 from config import Settings, describe_errors
+from weights.cards import ModelUnavailable, download
 
 
 def main(arguments: list[str]) -> int:

@@ -24,10 +24,10 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from samples import SAMPLE_RATE
-from tests import composer
-from tests.processes import server_process
-from tests.web.visit import PATIENCE_MS, launched
+from audio.samples import SAMPLE_RATE
+from benchmarks.common.processes import server_process
+from benchmarks.corpus import composer
+from tools.browser import PATIENCE_MS, launched
 
 DESKTOP = {"viewport": {"width": 1200, "height": 720}, "device_scale_factor": 1.5}
 PHONE = {

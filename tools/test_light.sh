@@ -25,11 +25,11 @@ for version in $versions; do
         continue
     fi
     venv=.venv-light-$version
-    if ! [ "$venv/.installed" -nt requirements-light-tests.txt ]; then
+    if ! [ "$venv/.installed" -nt requirements/light-tests.txt ]; then
         rm -rf "$venv"
         "$python" -m venv "$venv"
         "$venv/bin/python" -m pip install --quiet --upgrade pip
-        "$venv/bin/python" -m pip install --quiet -r requirements-light-tests.txt
+        "$venv/bin/python" -m pip install --quiet -r requirements/light-tests.txt
         touch "$venv/.installed"
     fi
     "$venv/bin/python" -c 'import sys, torch

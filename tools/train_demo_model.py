@@ -45,8 +45,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
+from audio.samples import SAMPLE_RATE, Samples
 from model import choose_dtype
-from samples import SAMPLE_RATE, Samples
 from tools.demo_model import network
 from tools.demo_model.augment import non_speech, standardise
 from tools.demo_model.clips import (

@@ -6,10 +6,10 @@ from dataclasses import replace
 import openai
 import pytest
 
+from benchmarks.common.processes import ROOT, ServerProcess, server_process
+from benchmarks.corpus.wav import wav
 from tests.agents import speech
 from tests.agents.speech import MODEL, Conversation
-from tests.processes import ROOT, ServerProcess, server_process
-from tests.wav import wav
 
 SERVER_PYTHON = ROOT / ".venv" / "bin" / "python"
 SETTINGS = {"MODEL_CARD": MODEL, "DTYPE": "float32"}

@@ -26,7 +26,7 @@ from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.services.stt_service import STTService
 from pipecat.workers.runner import WorkerRunner
 
-from samples import SAMPLE_RATE, Samples
+from audio.samples import SAMPLE_RATE, Samples
 from tests.agents import speech
 
 # Pipecat's own recommendation, on which its figures rest.

@@ -10,9 +10,9 @@ import numpy as np
 from av import AudioFrame, AudioResampler
 from rapidfuzz.distance import Levenshtein
 
-from samples import SAMPLE_RATE, Samples
-from tests import composer, wav
-from tests.composer import Composition
+from audio.samples import SAMPLE_RATE, Samples
+from benchmarks.corpus import composer, wav
+from benchmarks.corpus.composer import Composition
 
 MODEL = "omniASR_CTC_demo"
 

@@ -30,13 +30,18 @@ from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from pipecat.services.openai.stt import OpenAIRealtimeSTTService
 from websockets.exceptions import ConnectionClosed
 
-from samples import Samples
+from audio.samples import Samples
+from benchmarks.common.processes import (
+    ServerProcess,
+    free_port,
+    server_on,
+    server_process,
+)
 from tests.agents import pipeline, speech, test_livekit, test_pipecat
 from tests.agents.conftest import SERVER_PYTHON, SETTINGS
 from tests.agents.speech import MODEL, Conversation
 from tests.agents.test_livekit import frame, make
 from tests.agents.test_openai_sdk import TRANSCRIPTION
-from tests.processes import ServerProcess, free_port, server_on, server_process
 
 COMPLETED = f"{TRANSCRIPTION}.completed"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.common.processes import ROOT, ServerProcess
+from benchmarks.corpus.wav import wav
 from tests.agents.speech import Conversation
-from tests.processes import ROOT, ServerProcess
-from tests.wav import wav
 
 EXAMPLES = ROOT / "examples"
 

@@ -8,10 +8,10 @@ from livekit.agents import utils
 from livekit.agents.stt import SpeechEvent, SpeechEventType
 from livekit.plugins import openai as livekit_openai
 
-from samples import SAMPLE_RATE
+from audio.samples import SAMPLE_RATE
+from benchmarks.common.processes import ServerProcess
 from tests.agents import speech
 from tests.agents.speech import MODEL, Conversation
-from tests.processes import ServerProcess
 
 
 def make(url: str, *, use_realtime: bool, **arguments: object) -> livekit_openai.STT:

@@ -9,9 +9,9 @@ import pytest
 from agents.voice import StreamedAudioInput, STTModelSettings
 from agents.voice.models.openai_stt import OpenAISTTModel
 
+from benchmarks.common.processes import ServerProcess
 from tests.agents import speech
 from tests.agents.speech import MODEL, Conversation
-from tests.processes import ServerProcess
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,9 @@ import openai
 import pytest
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 
+from benchmarks.common.processes import ServerProcess
 from tests.agents import speech
 from tests.agents.speech import MODEL, Conversation
-from tests.processes import ServerProcess
 
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
 

@@ -7,10 +7,10 @@ import pytest
 from pipecat.services.openai.stt import OpenAIRealtimeSTTService, OpenAISTTService
 from pipecat.services.stt_service import STTService
 
+from benchmarks.common.processes import ServerProcess
 from tests.agents import pipeline
 from tests.agents.pipeline import TURN_STARTS, TURN_STOPS
 from tests.agents.speech import MODEL, Conversation
-from tests.processes import ServerProcess
 
 SERVER_VAD = {"type": "server_vad"}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.serving import ROOT, ServerProcess
+from tests.support.serving import ROOT, ServerProcess
 from tests.web.conftest import SAID
 from tests.web.visit import Visit, visiting
 

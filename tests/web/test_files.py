@@ -11,11 +11,11 @@ import pytest
 import soundfile
 from playwright.sync_api import Browser, expect
 
+from audio.samples import SAMPLE_RATE
 from config import Settings
-from samples import SAMPLE_RATE
-from tests.fakes import ScriptedModel
-from tests.serving import ServerProcess, app_in_thread, wait_for
-from tests.test_subtitle_route import times_s
+from tests.api.routes.test_subtitles import times_s
+from tests.support.fakes import ScriptedModel
+from tests.support.serving import ServerProcess, app_in_thread, wait_for
 from tests.web.conftest import SAID, say
 from tests.web.visit import Visit, visiting
 

@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Playwright, WebSocketRoute, expect
 
-from tests.serving import ServerProcess, free_port, server_process
+from tests.support.serving import ServerProcess, free_port, server_process
 from tests.web.conftest import SAID, SAID_LATER
-from tests.web.visit import Visit, launched, visiting
+from tests.web.visit import Visit, visiting
+from tools.browser import launched
 
 _CUE = re.compile(r"(\d\d):(\d\d):(\d\d),(\d{3})")
 

@@ -11,12 +11,13 @@ import pytest
 from playwright.sync_api import Browser, Playwright, Request, Route, expect
 
 from config import Settings
-from interface import Model
+from engine.interface import Model
 from model import ASRModel
-from tests.fakes import ScriptedModel
-from tests.serving import ServerProcess, app_in_thread
+from tests.support.fakes import ScriptedModel
+from tests.support.serving import ServerProcess, app_in_thread
 from tests.web.conftest import SAID
-from tests.web.visit import Visit, launched, visiting
+from tests.web.visit import Visit, visiting
+from tools.browser import launched
 
 KEYS = "ann:sesame,bob:odd/key"
 

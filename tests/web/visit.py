@@ -6,31 +6,22 @@ asked nobody but its own server for anything, and thrown no error that nobody ca
 
 import contextlib
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.sync_api import (
     Browser,
     ConsoleMessage,
     Locator,
     Page,
-    Playwright,
     Request,
     expect,
 )
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-MISSING = (
-    "Chromium is missing, so the page is not tested: apt-get install chromium "
-    "(macOS: brew install --cask chromium)"
-)
+from tools.browser import PATIENCE_MS
 
-# For a machine that does other things, too.
-PATIENCE_MS = 60_000
 expect.set_options(timeout=PATIENCE_MS)
 
 # How often, and for how long, speech is listened to.
@@ -44,47 +35,6 @@ _WATCH = """
 addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) =>
   console.error(`policy violated: ${violatedDirective} by ${blockedURI}`));
 """
-
-
-def chromium() -> str:
-    """Find the browser, or skip the test and say how to get it."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.skip(MISSING)
-    return found
-
-
-@contextlib.contextmanager
-def launched(
-    playwright: Playwright,
-    *flags: str,
-    speech: Path | None = None,
-    allow: bool = True,
-    again: bool = False,
-) -> Iterator[Browser]:
-    """Start a browser.
-
-    Args:
-        flags: More for its command line.
-        speech: What its microphone hears, then silence; None: it has none.
-        allow: Whether pages get the microphone without a question.
-        again: Whether the speech begins anew instead of the silence.
-    """
-    if speech is not None:
-        flags += (
-            "--use-fake-device-for-media-stream",
-            f"--use-file-for-fake-audio-capture={speech}{'' if again else '%noloop'}",
-        )
-    if allow:
-        flags += ("--use-fake-ui-for-media-stream",)
-    # Chromium's sandbox needs rights that root in a container has not.
-    browser = playwright.chromium.launch(
-        executable_path=chromium(), args=["--no-sandbox", *flags]
-    )
-    try:
-        yield browser
-    finally:
-        browser.close()
 
 
 class Visit:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from samples import SAMPLE_RATE, Samples
+from audio.samples import SAMPLE_RATE, Samples
 
 Batch: TypeAlias = NDArray[np.float32]  # shape (clips, n), mono, 16 kHz
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from samples import SAMPLE_RATE, Samples
+from audio.samples import SAMPLE_RATE, Samples
 from tools.demo_model.augment import (
     Batch,
     change_speed,

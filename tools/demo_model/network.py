@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-import fairseq2_assets
 from tools.demo_model.vocabulary import N_WORD_LABELS, TOKENS
+from weights import fairseq2_assets
 
 CHANNELS: Final = 64
 MODEL_DIM: Final = 192

@@ -30,7 +30,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from samples import SAMPLE_RATE, Samples
+from audio.samples import SAMPLE_RATE, Samples
 from tools.demo_model.augment import (
     change_speed,
     shift_formants,

@@ -1,0 +1,139 @@
+"""The one table: what the parts raise, and what clients are told.
+
+Every answer with a status of 400 or more has OpenAI's error shape, since its SDKs
+show nothing of any other.
+"""
+
+from dataclasses import dataclass
+
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
+
+import schemas
+from audio import decoder
+from engine.interface import NotReady, Overloaded, QueueFull, WaitedTooLong
+from languages import codes
+from schemas import UNKNOWN_TEXT
+
+# How long clients are told to wait for a model that is loading, or a busy one.
+RETRY_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """How an exception is told to a client."""
+
+    status: int
+    type: str = "invalid_request_error"
+    code: str | None = None
+    param: str | None = None
+
+
+def _of_the_file(code: str) -> Refusal:
+    return Refusal(400, code=code, param="file")
+
+
+REFUSALS: dict[type[Exception], Refusal] = {
+    decoder.EmptyAudio: _of_the_file("empty_audio"),
+    decoder.UnsupportedAudio: _of_the_file("unsupported_audio"),
+    decoder.CorruptAudio: _of_the_file("corrupt_audio"),
+    decoder.NoAudioStream: _of_the_file("no_audio_stream"),
+    decoder.AudioTooLong: _of_the_file("audio_too_long"),
+    decoder.TooManyChannels: _of_the_file("too_many_channels"),
+    decoder.UnsupportedSampleRate: _of_the_file("unsupported_sample_rate"),
+    codes.UnknownLanguage: Refusal(400, code="unsupported_language", param="language"),
+    QueueFull: Refusal(503, type="server_error", code="overloaded"),
+    Overloaded: Refusal(503, type="server_error", code="overloaded"),
+    WaitedTooLong: Refusal(503, type="server_error", code="overloaded"),
+    NotReady: Refusal(503, type="server_error", code="model_not_ready"),
+}
+
+UNKNOWN = Refusal(500, type="server_error", code="internal_error")
+UNAUTHORISED = Refusal(401, code="invalid_api_key")
+UNAUTHORISED_TEXT = (
+    "This server asks for an API key: send 'Authorization: Bearer KEY' with a key "
+    "that its operator gave you."
+)
+
+
+class ErrorAnswer(JSONResponse):
+    """An error in OpenAI's shape; it leaves in the scope why it is sent."""
+
+    def __init__(
+        self, message: str, refusal: Refusal, headers: dict[str, str] | None
+    ) -> None:
+        super().__init__(
+            error_body(message, refusal), status_code=refusal.status, headers=headers
+        )
+        self._refusal = refusal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["refusal"] = self._refusal
+        await super().__call__(scope, receive, send)
+
+
+def refusal_of(error: Exception) -> tuple[str, Refusal]:
+    """Return the public text of an exception and how it is told."""
+    if isinstance(error, BadRequest):
+        refusal = Refusal(error.status, code=error.code, param=error.param)
+        return str(error), refusal
+    known = REFUSALS.get(type(error))
+    return (UNKNOWN_TEXT, UNKNOWN) if known is None else (str(error), known)
+
+
+def error_body(message: str, refusal: Refusal) -> dict[str, object]:
+    """Write an error in OpenAI's shape."""
+    error = schemas.ErrorBody(
+        message=message, type=refusal.type, param=refusal.param, code=refusal.code
+    )
+    return schemas.ErrorResponse(error=error).model_dump()
+
+
+def error_response(
+    message: str, refusal: Refusal, *, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    """Answer with an error."""
+    return ErrorAnswer(message, refusal, headers)
+
+
+# The rest of the body may never come, or not end: nothing else can be asked for.
+_BODY_LEFT_UNREAD = (408, 413)
+
+
+def refusal_response(error: Exception) -> JSONResponse:
+    """Answer with what the table says of an exception."""
+    message, refusal = refusal_of(error)
+    headers = {}
+    if refusal.status == 503:
+        wait_s = RETRY_S
+        if isinstance(error, QueueFull | Overloaded):
+            wait_s = error.retry_after_s
+        # The second is what OpenAI's SDKs look at first.
+        headers["retry-after"] = str(wait_s)
+        headers["retry-after-ms"] = str(1000 * wait_s)
+    elif refusal.status in _BODY_LEFT_UNREAD:
+        headers["connection"] = "close"
+    return error_response(message, refusal, headers=headers)
+
+
+class BadRequest(Exception):
+    """The client asked for something that cannot be done.
+
+    Attributes:
+        param: The form field at fault, or None.
+        code: A short word for programs.
+        status: HTTP status.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str = "invalid_value",
+        status: int = 400,
+    ) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+        self.status = status

@@ -1,0 +1,168 @@
+"""Read the form of a transcription request, within limits and strictly.
+
+Clients differ in everything but the field names: the order of the parts, whether
+arrays have brackets, whether a length is announced, what type the file claims
+to be. Nothing is decided until the whole form is read. Fields that only other
+services use are ignored; values that we cannot honour are refused by name.
+"""
+
+from dataclasses import dataclass
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
+from starlette.requests import Request
+
+from api.bodies import limited, too_large
+from api.errors import BadRequest
+
+RESPONSE_FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
+GRANULARITIES = ("word", "segment")
+
+# More parts than any client sends; a form of a million empty ones costs nobody.
+_MAX_PARTS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptionForm:
+    """What a transcription request asks for, checked but for model and language."""
+
+    file: UploadFile
+    model: str | None
+    language: str | None
+    response_format: str
+    granularities: frozenset[str]
+    logprobs: bool
+    stream: bool
+
+    @property
+    def wants_words(self) -> bool:
+        """Whether times of words were asked for, where there are any."""
+        return self.response_format == "verbose_json" and "word" in self.granularities
+
+
+async def read_form(
+    request: Request, *, max_bytes: int, max_field_bytes: int, idle_s: float
+) -> FormData:
+    """Read a multipart form, spooling its file to disk.
+
+    The caller closes the form, which deletes the spooled file.
+
+    Raises:
+        BadRequest: It is no such form, it is too large, or it does not come.
+    """
+    refusal = too_large(max_bytes)
+    within = limited(request, max_bytes, idle_s=idle_s, refusal=refusal)
+    content_type = request.headers.get("content-type", "")
+    if not content_type.lower().startswith("multipart/form-data"):
+        raise BadRequest(
+            "Send the recording as multipart/form-data, in a part named 'file' "
+            f"(curl: -F file=@audio.wav); this request is {content_type or 'untyped'}.",
+            param="file",
+            code="invalid_content_type",
+        )
+    try:
+        return await within.form(
+            max_files=_MAX_PARTS, max_fields=_MAX_PARTS, max_part_size=max_field_bytes
+        )
+    except (HTTPException, MultiPartException, KeyError, ValueError) as error:
+        detail = getattr(error, "detail", None) or getattr(error, "message", error)
+        raise BadRequest(
+            f"The form cannot be read: {detail}", code="invalid_form"
+        ) from error
+
+
+def parse_form(form: FormData) -> TranscriptionForm:
+    """Check the fields of a transcription request.
+
+    Raises:
+        BadRequest: Names the field at fault and what it may be.
+    """
+    response_format = _text(form, "response_format") or "json"
+    if response_format not in RESPONSE_FORMATS:
+        raise BadRequest(
+            f"response_format {response_format!r} is not supported; "
+            f"choose one of {', '.join(RESPONSE_FORMATS)}.",
+            param="response_format",
+        )
+    _check_temperature(_text(form, "temperature"))
+    return TranscriptionForm(
+        file=_file(form),
+        model=_text(form, "model"),
+        language=_text(form, "language") or _only_candidate(form),
+        response_format=response_format,
+        granularities=_granularities(form),
+        logprobs="logprobs" in _array(form, "include"),
+        stream=_switch(form, "stream"),
+    )
+
+
+def _text(form: FormData, name: str) -> str | None:
+    """Return a text field; an empty one counts as not sent."""
+    value = form.get(name)
+    if isinstance(value, UploadFile):
+        raise BadRequest(f"{name} must be a text field, not a file.", param=name)
+    return value.strip() or None if value is not None else None
+
+
+def _switch(form: FormData, name: str) -> bool:
+    value = (_text(form, name) or "false").lower()
+    if value not in ("true", "1", "false", "0"):
+        raise BadRequest(f"{name} {value!r} is neither true nor false.", param=name)
+    return value in ("true", "1")
+
+
+def _array(form: FormData, name: str) -> list[str]:
+    """Return a repeated field, with or without brackets after its name."""
+    values = [*form.getlist(f"{name}[]"), *form.getlist(name)]
+    return [value for value in values if isinstance(value, str) and value]
+
+
+def _only_candidate(form: FormData) -> str | None:
+    """Return the language that a client names as the only one there may be.
+
+    LiveKit sends `languages[]` instead of `language` to models of some names. Of
+    several candidates none is a hint, since nothing here chooses between them.
+    """
+    candidates = _array(form, "languages")
+    return candidates[0] if len(candidates) == 1 else None
+
+
+def _file(form: FormData) -> UploadFile:
+    file = form.get("file")
+    if file is None:
+        raise BadRequest(
+            "The form has no part named 'file' (curl: -F file=@audio.wav).",
+            param="file",
+            code="missing_required_parameter",
+        )
+    if not isinstance(file, UploadFile):
+        raise BadRequest(
+            "The part named 'file' is text: it needs a filename, as in "
+            'filename="audio.wav", to be taken as a file (curl: -F file=@audio.wav).',
+            param="file",
+        )
+    return file
+
+
+def _granularities(form: FormData) -> frozenset[str]:
+    wanted = frozenset(_array(form, "timestamp_granularities"))
+    for name in sorted(wanted.difference(GRANULARITIES)):
+        raise BadRequest(
+            f"timestamp_granularities {name!r} is not supported; "
+            "choose word, segment or both.",
+            param="timestamp_granularities",
+        )
+    return wanted or frozenset({"segment"})
+
+
+def _check_temperature(value: str | None) -> None:
+    """Check a number that CTC decoding, which samples nothing, has no use for."""
+    try:
+        valid = value is None or 0 <= float(value) <= 1
+    except ValueError:
+        valid = False
+    if not valid:
+        raise BadRequest(
+            f"temperature {value!r} is not a number from 0 to 1.", param="temperature"
+        )

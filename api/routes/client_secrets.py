@@ -1,0 +1,78 @@
+"""The route that hands out ephemeral keys, as OpenAI's SDKs ask for them."""
+
+import secrets
+import time
+from typing import Any
+
+from fastapi import FastAPI, Request
+
+import schemas
+from api import bodies
+from api.ephemeral import EphemeralKeys, Grant, GrantTooLong
+from api.errors import BadRequest
+from api.openapi import document
+from api.routes.realtime import session_defaults
+from api.service import service_of
+from protocols.realtime.session import BadSession, SessionConfig, in_effect
+
+PATH = "/v1/realtime/client_secrets"
+
+# More than any configuration that fits into a key.
+_MAX_BODY_BYTES = 64 * 1024
+
+
+def new_keys() -> EphemeralKeys:
+    """Return keys that nobody else can make, in this process or any other."""
+    return EphemeralKeys(secrets.token_bytes(32))
+
+
+def add_routes(app: FastAPI, keys: EphemeralKeys) -> None:
+    """Add the route to the application; `keys` are those that the gate knows."""
+
+    @app.post(
+        PATH,
+        tags=["realtime"],
+        operation_id="createClientSecret",
+        summary="A key for a web page",
+        responses={200: document.CLIENT_SECRET, **document.CLIENT_SECRET_ERRORS},
+        openapi_extra=document.KEY_REQUEST,
+    )
+    async def client_secrets(request: Request) -> schemas.ClientSecret:
+        """Make a key that opens Realtime sessions for some minutes."""
+        body = await bodies.read(
+            request,
+            max_bytes=_MAX_BODY_BYTES,
+            idle_s=service_of(request).settings.max_idle_s,
+        )
+        asked = bodies.parse(body or b"{}", schemas.KeyRequest)
+        config = _config(asked.session)
+        grant = Grant(
+            holder=request.scope.get("api_key_name"),
+            expires_at=int(time.time()) + asked.expires_after.seconds,
+            session=config.model_dump(exclude_unset=True),
+        )
+        try:
+            value = keys.make(grant)
+        except GrantTooLong as error:
+            raise BadRequest(str(error), param="session") from error
+        session = in_effect(
+            config,
+            session_defaults(service_of(request)),
+            f"sess_{secrets.token_hex(10)}",
+        )
+        return schemas.ClientSecret(
+            value=value, expires_at=grant.expires_at, session=session.general_form()
+        )
+
+
+def _config(session: dict[str, Any]) -> SessionConfig:
+    if session.get("type", "transcription") != "transcription":
+        raise BadRequest(
+            "This server transcribes; it holds no conversation. Ask for a session of "
+            "type 'transcription'.",
+            param="session.type",
+        )
+    try:
+        return SessionConfig().updated(session)
+    except BadSession as error:
+        raise BadRequest(str(error), param=error.param) from error

@@ -1,0 +1,112 @@
+"""Serve the live page: the files in `web/`, and the headers that hold it to them.
+
+Browsers get the page at `/`, everybody else the JSON that was always there. The page
+may load nothing but its own files, run nothing that is written into it and talk to
+nobody but this server; a text that somebody speaks, or a name that somebody gave a
+file, can then do no harm, even if the page had a mistake. Its addresses are relative,
+so that it works below any path of a proxy.
+
+Types are named here instead of asked of the system, because some have wrong ones for
+JavaScript, which browsers then refuse.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, Response
+from starlette.datastructures import Headers
+from starlette.staticfiles import NotModifiedResponse, StaticFiles
+from starlette.types import Scope
+
+FOLDER = Path(__file__).parents[2] / "web"
+PATH = "/web"
+
+MEDIA_TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
+
+_HEADERS = {
+    # Files are asked for every time and sent only when they have changed.
+    "cache-control": "no-cache",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "microphone=(self), camera=(), geolocation=(), payment=()",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+
+# A header of the client's that may be written into one of ours.
+_HOST = re.compile(r"[A-Za-z0-9.-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
+
+
+class Page(StaticFiles):
+    """The files of the page."""
+
+    def __init__(self) -> None:
+        super().__init__(directory=FOLDER)
+
+    async def index(self, request: Request) -> Response:
+        """Answer with the page itself."""
+        return await self.get_response("index.html", request.scope)
+
+    def file_response(
+        self,
+        full_path: str | os.PathLike[str],
+        stat_result: os.stat_result,
+        scope: Scope,
+        status_code: int = 200,
+    ) -> Response:
+        asked = Headers(scope=scope)
+        response = FileResponse(
+            full_path,
+            status_code=status_code,
+            stat_result=stat_result,
+            media_type=MEDIA_TYPES.get(Path(full_path).suffix),
+            headers={**_HEADERS, "content-security-policy": _policy(asked)},
+        )
+        if Path(full_path).suffix == ".html":
+            response.headers["vary"] = "accept"
+        if self.is_not_modified(response.headers, asked):
+            return NotModifiedResponse(response.headers)
+        return response
+
+
+def add_routes(app: FastAPI) -> Page:
+    """Serve the files that the page consists of; return them."""
+    page = Page()
+    app.mount(PATH, page, name="page")
+    return page
+
+
+def is_wanted(request: Request) -> bool:
+    """Whether a client would rather have a page than JSON, as browsers would."""
+    return "text/html" in request.headers.get("accept", "")
+
+
+def _policy(asked: Headers) -> str:
+    """Return the Content-Security-Policy.
+
+    To some browsers `'self'` does not mean sockets, so they are named.
+    """
+    host = asked.get("host", "")
+    sockets = f" ws://{host} wss://{host}" if _HOST.fullmatch(host) else ""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            f"connect-src 'self'{sockets}",
+            "img-src 'self' data:",
+            "media-src 'self' blob:",
+            "worker-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
+        )
+    )

@@ -1,0 +1,135 @@
+"""Serve the Realtime API: let every socket in, and find it a stream.
+
+Clients read an error, a refused handshake or a socket that closes at once as "never
+try again": which of them depends on the client. So every socket with a key is
+accepted and greeted. It then waits for the model, or for room, while its messages
+wait too, and is told to try again later only after longer than any client takes for
+a sign that trying is of no use.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Protocol
+
+from fastapi import FastAPI
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+import schemas
+from api.access_log import record_of
+from api.auth import grant_of
+from api.errors import refusal_of
+from api.routes.live import LiveService, carry
+from config import Settings
+from live.options import StreamOptions
+from protocols.realtime.protocol import INTERNAL, TRY_AGAIN, RealtimeProtocol
+from protocols.realtime.session import Defaults, SessionConfig
+from sockets.session import Stream
+
+logger = logging.getLogger("omniasr")
+
+PATH = "/v1/realtime"
+
+# Offered by clients that cannot set headers, beside the one with their key; they
+# take no answer without it.
+SUBPROTOCOL = "realtime"
+
+# Pipecat gives up for good after three connections in a row that last less than 5 s.
+_LEAST_PATIENCE_S = 5.5
+_LOOK_EVERY_S = 0.2
+
+
+class RealtimeService(LiveService, Protocol):
+    """What the route needs of a `api.service.Service`."""
+
+    def known_model(self, name: str | None) -> bool: ...
+
+
+def add_routes(app: FastAPI) -> None:
+    """Add the route to the application."""
+
+    @app.websocket(PATH)
+    async def realtime(socket: WebSocket) -> None:
+        await _serve(socket, app.state.service)
+
+
+async def _serve(socket: WebSocket, service: RealtimeService) -> None:
+    offered = socket.scope["subprotocols"]
+    await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+    record_of(socket.scope).protocol = "realtime"
+    machine = _machine(socket, service)
+    try:
+        await socket.send_text(machine.created().text)
+        stream = await _opened(socket, service, machine)
+    except WebSocketDisconnect:
+        return
+    if stream is not None:
+        await carry(socket, service, machine, stream, name=machine.session_id)
+
+
+def session_defaults(
+    service: RealtimeService, url_model: str | None = None
+) -> Defaults:
+    """Return what a session has that its client did not ask for."""
+    return Defaults(
+        served_model=service.settings.model_card,
+        known_model=service.known_model,
+        url_model=url_model,
+        profiles=_profiles(service.settings),
+    )
+
+
+def _machine(socket: WebSocket, service: RealtimeService) -> RealtimeProtocol:
+    grant = grant_of(socket.scope)
+    return RealtimeProtocol(
+        session_defaults(service, socket.query_params.get("model")),
+        config=SessionConfig().updated(grant.session if grant else {}),
+        default_language=service.settings.default_lang or None,
+        new_id=lambda prefix: f"{prefix}_{uuid.uuid4().hex[:20]}",
+        describe=_describe,
+        beta="realtime" in socket.headers.get("openai-beta", ""),
+    )
+
+
+def _profiles(settings: Settings) -> Mapping[str, StreamOptions]:
+    return {
+        name: replace(
+            profile.stretched(settings.chunk_duration), vad=settings.vad_enabled
+        )
+        for name, profile in settings.profiles.items()
+    }
+
+
+def _describe(error: Exception) -> schemas.ErrorBody:
+    message, refusal = refusal_of(error)
+    return schemas.ErrorBody(
+        message=message, type=refusal.type, param=refusal.param, code=refusal.code
+    )
+
+
+async def _opened(
+    socket: WebSocket, service: RealtimeService, machine: RealtimeProtocol
+) -> Stream | None:
+    """Open a stream as soon as there is room; close the socket if there is none."""
+    now = asyncio.get_running_loop().time
+    patience_s = max(_LEAST_PATIENCE_S, service.settings.socket_load_wait_s)
+    deadline = now() + patience_s
+    while True:
+        try:
+            return service.live.open(machine.configured.options)
+        except Exception as error:
+            message, refusal = refusal_of(error)
+            if refusal.status != 503:
+                record_of(socket.scope).outcome = "failed"
+                logger.error("A stream could not be opened.", exc_info=error)
+                await socket.close(INTERNAL)
+                return None
+            if now() >= deadline:
+                socket.scope["refusal"] = refusal
+                record_of(socket.scope).outcome = "refused"
+                logger.info("A stream was refused: %s", message)
+                await socket.close(TRY_AGAIN, message)
+                return None
+        await asyncio.sleep(_LOOK_EVERY_S)

@@ -1,0 +1,150 @@
+"""The route that makes subtitles of words that a client already has.
+
+A recording's subtitles come with its transcription. Those of a live stream cannot: it
+tells of words one utterance at a time, and where a subtitle ends depends on what
+follows. So whoever kept the words asks here, as our own page does for captions and
+recordings alike, and gets what `response_format=srt` would have been. No model takes
+part, and nothing is kept.
+
+Hours of words take seconds to cut, in a thread, one request after another: more at once
+would only take the event loop's time from those who listen.
+"""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+
+from api import bodies
+from api.errors import BadRequest
+from api.openapi import document
+from api.service import service_of
+from audio.samples import SAMPLE_RATE
+from engine.interface import QueueFull
+from schemas import SubtitleRequest, SubtitleWord
+from text import subtitles
+from text.ctc import Word
+
+PATH = "/v1/audio/subtitles"
+
+# Four hours, the longest session, of a script without spaces, whose every character is
+# a word with times of its own, spoken at 15 a second: 216 000 of 75 bytes each.
+MAX_BODY_BYTES = 20_000_000
+
+# Requests that are read or wait for their turn. Each holds its body meanwhile.
+MAX_AT_ONCE = 8
+
+_MEDIA_TYPES = {"srt": "application/x-subrip", "vtt": "text/vtt"}
+
+# What would end a line of a subtitle, or the subtitle.
+_BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def add_routes(app: FastAPI) -> None:
+    """Add the route to the application."""
+    places = _Places()
+    turn = asyncio.Lock()
+
+    @app.post(
+        PATH,
+        tags=["audio"],
+        operation_id="createSubtitles",
+        summary="Make subtitles of words",
+        response_class=Response,
+        responses={200: document.SUBTITLES, **document.SUBTITLE_ERRORS},
+        openapi_extra=document.SUBTITLE_REQUEST,
+    )
+    async def make_subtitles(request: Request) -> Response:
+        """Write words and their times as SRT or WebVTT."""
+        with places.one():
+            body = await bodies.read(
+                request,
+                max_bytes=MAX_BODY_BYTES,
+                idle_s=service_of(request).settings.max_idle_s,
+            )
+            async with turn:
+                return await asyncio.to_thread(answer, body)
+
+
+class _Places:
+    """Count those who are inside, and refuse more than fit."""
+
+    def __init__(self) -> None:
+        self._n_taken = 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Hold a place.
+
+        Raises:
+            QueueFull: There is none.
+        """
+        if self._n_taken >= MAX_AT_ONCE:
+            raise QueueFull(retry_after_s=1)
+        self._n_taken += 1
+        try:
+            yield
+        finally:
+            self._n_taken -= 1
+
+
+def answer(body: bytes) -> Response:
+    """Make the subtitles that a body asks for.
+
+    Raises:
+        BadRequest: Names the first field at fault.
+    """
+    asked = bodies.parse(body, SubtitleRequest)
+    n_samples = None if asked.duration is None else _position(asked.duration)
+    cues = subtitles.cues(_words(asked.words), n_samples=n_samples)
+    text = subtitles.srt(cues) if asked.format == "srt" else subtitles.vtt(cues)
+    media_type = f"{_MEDIA_TYPES[asked.format]}; charset=utf-8"
+    return Response(text, media_type=media_type)
+
+
+def _words(asked: list[SubtitleWord]) -> tuple[Word, ...]:
+    """Check words beyond what their types say.
+
+    Raises:
+        BadRequest: Names the first field at fault.
+    """
+    earliest = 0.0
+    for number, word in enumerate(asked):
+        where = f"words.{number}"
+        if not word.word.strip() or _BREAKS.search(word.word):
+            raise BadRequest(
+                f"{where}.word has to be text without line breaks or other control "
+                "characters.",
+                param=f"{where}.word",
+            )
+        if word.end < word.start:
+            raise BadRequest(
+                f"{where}.end: the word ends ({word.end:g} s) before it starts "
+                f"({word.start:g} s).",
+                param=f"{where}.end",
+            )
+        if word.start < earliest:
+            raise BadRequest(
+                f"{where}.start: the word starts ({word.start:g} s) before the one in "
+                f"front of it ({earliest:g} s). Send words in the order of their "
+                "starts.",
+                param=f"{where}.start",
+            )
+        earliest = word.start
+    return tuple(
+        Word(
+            word.word,
+            _position(word.start),
+            _position(word.end),
+            confidence=1.0,  # which subtitles do not show
+            space_before=word.space_before,
+        )
+        for word in asked
+    )
+
+
+def _position(seconds: float) -> int:
+    return round(seconds * SAMPLE_RATE)

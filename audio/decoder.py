@@ -1,0 +1,321 @@
+"""Turn an uploaded file into mono 16 kHz samples, a block at a time.
+
+libav does the work through PyAV, which brings its own libraries in the wheel. The
+upload is read through a seekable file object and never by path, so an MP4 with
+its index at the end works, and hours of audio cost no more memory than seconds (but
+for that index, 12 MB an hour).
+
+Sample position is file time. Containers with a clock (MP4, Matroska, Ogg) are
+followed: where it runs ahead of the samples, at the beginning or after lost
+packets, silence is put in; where it runs back, audio is kept contiguous. All
+durations are counted from samples, since headers lie. What encoders put in front
+is taken off where the file says so, which ADTS cannot (64 ms at 16 kHz, usually).
+
+Nothing but the upload is ever opened: the container is recognised here and one
+demuxer is named, demuxers and decoders are on lists, no protocol is allowed, and
+libav's request to open anything else is refused.
+
+A damaged packet is skipped; its time is kept where there is a clock. A file that
+ends too early gives what is there, as in every player. That it was cut is not
+reported: MP3, ADTS and recorded WebM state no length, so it would often be missed.
+
+Rejected: soundfile (no MP4, WebM, AAC); the ffmpeg program (to be installed, and a
+process to be limited and killed for each request).
+"""
+
+import ctypes
+import errno
+import io
+import logging
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, BinaryIO, NoReturn
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Discard, Disposition
+
+from audio.container import ACCEPTED_FORMATS, looks_like_text, recognise
+from audio.samples import Samples
+from audio.timeline import (
+    BLOCK_SAMPLES,
+    AudioTooLong,
+    DecodeLimits,
+    Origin,
+    Timeline,
+    TooManyChannels,
+    UnsupportedSampleRate,
+)
+
+__all__ = (
+    "BLOCK_SAMPLES",
+    "AudioTooLong",
+    "CorruptAudio",
+    "DecodeLimits",
+    "EmptyAudio",
+    "NoAudioStream",
+    "Origin",
+    "TooManyChannels",
+    "UnsupportedAudio",
+    "UnsupportedSampleRate",
+    "decode",
+    "decode_stream",
+)
+
+# Undecodable packets in a row (20 s of Opus) after which the rest is given up.
+MAX_BAD_PACKETS = 1000
+
+# What a header says is allocated before it is found to be untrue: a WAV of 100 bytes
+# could have 4 GB for its title. Four hours of MP4 index are 20 MB.
+_MAX_ALLOCATION_BYTES = 64 * 1024 * 1024
+# In an MP4 each stream may cost one such index. Cameras and broadcasters write a
+# dozen or two. (Other containers have none; Matroska counts every attached font.)
+_MAX_MOV_STREAMS = 32
+
+# WAV tells all in its header. libav would read 5 MB on to be sure, and then cut what
+# it has into packets of 4 kB: for a spoken sentence that takes four times as long as
+# everything else.
+_WAV_OPTIONS = {"probesize": "4096", "max_size": "16384"}
+
+# No codec makes frames a tenth as long; ALAC and others take the length from a
+# header, and would allocate it.
+_MAX_FRAME_SAMPLES = 1 << 20
+
+# Containers whose timestamps were written by someone. In all others libav counts
+# packets: from an arbitrary beginning (MP3: the encoder delay), and wrongly once the
+# sample rate changes.
+_CLOCKED = frozenset(("mov", "matroska", "ogg"))
+
+_DECODERS = frozenset(
+    (
+        *(f"pcm_{kind}{end}" for kind in ("s16", "s24", "s32", "f32", "f64")
+          for end in ("le", "be")),
+        "pcm_u8", "pcm_s8", "pcm_alaw", "pcm_mulaw",
+        "adpcm_ms", "adpcm_ima_wav", "adpcm_ima_qt",
+        "mp1", "mp1float", "mp2", "mp2float", "mp3", "mp3float",
+        "aac", "aac_latm", "alac", "flac", "vorbis", "opus", "libopus",
+        "ac3", "eac3", "amrnb", "amrwb", "libopencore_amrnb", "libopencore_amrwb",
+    )
+)  # fmt: skip
+
+logger = logging.getLogger(__name__)
+
+# PyAV drops libav's messages unless told otherwise. They would quote the upload.
+av.logging.set_level(None)
+# PyAV has no call for this one, but its modules are linked with the library that
+# has. It is for the whole process, and nothing else in it uses PyAV's libraries.
+ctypes.CDLL(av.logging.__file__).av_max_alloc(ctypes.c_size_t(_MAX_ALLOCATION_BYTES))
+
+
+class UnsupportedAudio(Exception):
+    """Not a container or codec that is accepted."""
+
+
+class EmptyAudio(Exception):
+    """No bytes, or a well-formed file without a single sample."""
+
+
+class CorruptAudio(Exception):
+    """A known container of which nothing could be decoded."""
+
+
+class NoAudioStream(Exception):
+    """A known container, but with pictures or subtitles only."""
+
+
+@dataclass(slots=True)
+class _Damage:
+    packets: int = 0
+
+
+def decode_stream(
+    source: BinaryIO, *, limits: DecodeLimits, origin: Origin | None = None
+) -> Generator[Samples, None, None]:
+    """Decode `source` from its beginning in blocks of at most `BLOCK_SAMPLES`.
+
+    Nothing is read before the first block is asked for. Blocking: belongs in a
+    worker thread, any one, one at a time. Closing the generator frees everything
+    libav holds. `source` stays open, its position undefined. The yielded arrays
+    belong to the caller.
+
+    Args:
+        source: Seekable. What it raises is raised here, unchanged.
+        limits: What the file may ask for.
+        origin: Where to note, before the first block, when the file's clock begins;
+            None to be given silence up to then.
+
+    Raises:
+        UnsupportedAudio, EmptyAudio, CorruptAudio, NoAudioStream, AudioTooLong,
+            TooManyChannels, UnsupportedSampleRate: each with a text for the user.
+            The last three may come after blocks were yielded.
+    """
+    upload = _Upload(source)
+    demuxer = _recognise(upload)
+    timeline = Timeline(limits, clocked=demuxer in _CLOCKED, origin=origin)
+    damage = _Damage()
+    try:
+        with closing(_open(upload, demuxer)) as container:
+            upload.raise_error()
+            stream = _audio_stream(container)
+            for frame in _frames(container, stream, damage):
+                upload.raise_error()
+                yield from timeline.add(frame)
+            yield from timeline.finish()
+    except av.FFmpegError as error:
+        upload.raise_error()
+        raise CorruptAudio(_CORRUPT) from error
+    upload.raise_error()
+    if damage.packets:
+        logger.info("%s: skipped %d damaged packets", demuxer, damage.packets)
+    if not timeline.n_samples:
+        raise CorruptAudio(_CORRUPT) if damage.packets else EmptyAudio(_NO_SAMPLES)
+
+
+def decode(source: BinaryIO | bytes, *, limits: DecodeLimits) -> Samples:
+    """Decode all of `source` at once. Raises what `decode_stream` raises."""
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    return np.concatenate(list(decode_stream(file, limits=limits)))
+
+
+_NO_BYTES = "The audio file is empty (0 bytes). Send a recording."
+_NO_SAMPLES = "The audio file contains no sound: it has a header but no samples."
+_CORRUPT = (
+    "The audio file is damaged or incomplete: nothing in it could be decoded. "
+    "Check that it plays, and that the upload was not cut off."
+)
+
+
+class _Upload:
+    """What libav may do with the caller's file: read it and seek in it.
+
+    It has no name (PyAV would hand libav the path), and it keeps errors to itself,
+    since libav would swallow some and report others as bad audio.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._error: Exception | None = None
+        self._position = 0
+        file.seek(0, io.SEEK_END)
+        self.size = file.tell()
+
+    def raise_error(self) -> None:
+        """Raise what the caller's file raised, if it did."""
+        if self._error is not None:
+            raise self._error
+
+    def read(self, size: int, /) -> bytes:
+        try:
+            self._file.seek(self._position)
+            data = self._file.read(size) if self._error is None else b""
+        except Exception as error:  # raised again by raise_error
+            self._error = error
+            return b""
+        self._position += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        target = offset + (0, self._position, self.size)[whence]
+        if target < 0:
+            raise OSError("seek before the beginning")
+        self._position = target
+        return target
+
+    def tell(self) -> int:
+        return self._position
+
+
+def _recognise(upload: _Upload) -> str:
+    """Name the demuxer, or say why there is none."""
+    if not upload.size:
+        raise EmptyAudio(_NO_BYTES)
+    demuxer = recognise(upload)
+    upload.raise_error()
+    if demuxer is not None:
+        return demuxer
+    is_text = looks_like_text(upload)
+    upload.raise_error()
+    what = (
+        "The file is text, not audio. Playlists and links are not followed: send "
+        "the recording itself."
+        if is_text
+        else "The file is not in a known audio format."
+    )
+    raise UnsupportedAudio(f"{what} Accepted: {ACCEPTED_FORMATS}.")
+
+
+def _open(upload: _Upload, demuxer: str) -> InputContainer:
+    """Open the container, with every way out of it closed."""
+    upload.seek(0)
+    return av.open(
+        upload,
+        "r",
+        format=demuxer,
+        container_options={
+            "format_whitelist": demuxer,
+            "codec_whitelist": ",".join(sorted(_DECODERS)),
+            "protocol_whitelist": "",
+            "enable_drefs": "0",  # MOV: media in other files
+            "max_streams": str(_MAX_MOV_STREAMS if demuxer == "mov" else 1000),
+            **(_WAV_OPTIONS if demuxer == "wav" else {}),
+        },
+        metadata_errors="replace",
+        io_open=_refuse,
+    )
+
+
+def _refuse(*_: Any) -> NoReturn:
+    raise av.error.PermissionError(errno.EPERM, "an upload may not open anything")
+
+
+def _audio_stream(container: InputContainer) -> AudioStream:
+    """Choose the default audio stream, or the first; drop all others unread."""
+    streams = container.streams.audio
+    if not streams:
+        raise NoAudioStream(
+            "The file has no audio track. Send a recording, or a video with sound."
+        )
+    chosen = next((s for s in streams if s.disposition & Disposition.default), None)
+    chosen = chosen or streams[0]
+    for stream in container.streams:
+        if stream is not chosen:
+            stream.discard = Discard.all
+    context = chosen.codec_context
+    if context is None or context.codec.name not in _DECODERS:
+        name = "an unknown codec" if context is None else context.codec.name
+        raise UnsupportedAudio(
+            f"The file's audio is encoded with {name}, which is not accepted. "
+            f"Convert it to one of {ACCEPTED_FORMATS}."
+        )
+    context.thread_count = 1  # one upload, one core; audio gains nothing
+    context.options = {"max_samples": str(_MAX_FRAME_SAMPLES)}
+    return chosen
+
+
+def _frames(
+    container: InputContainer, stream: AudioStream, damage: _Damage
+) -> Iterator[AudioFrame]:
+    """Decode packet by packet, skipping what is damaged and counting it."""
+    packets = container.demux(stream)
+    n_bad = 0
+    while n_bad <= MAX_BAD_PACKETS:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError:  # lost its place in the file: the end, as for ffmpeg
+            damage.packets += 1
+            return
+        if packet is None:
+            return
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            damage.packets += 1
+            n_bad += 1
+            continue
+        if frames:
+            n_bad = 0
+        yield from frames

@@ -1,0 +1,117 @@
+"""Turn the raw bytes of a live stream into mono 16 kHz samples, as they come.
+
+A stream says once what its bytes are; nothing is guessed from their values. Where
+the client or the network cuts the bytes does not matter: a sample cut in two waits
+for its rest, and the resampler keeps its state from one piece to the next, so that
+every cut gives the same samples, bit by bit.
+
+G.711 is expanded by a table of its 256 codes, which libav's decoder fills once.
+The resampler is libswresample's with the filter that recordings get; see
+`audio/timeline.py`. It holds back up to 4 ms until more comes or the stream ends,
+and a whole stream shorter than that gives no samples.
+
+Knows nothing of sockets and messages.
+"""
+
+import av
+import numpy as np
+from av.audio.codeccontext import AudioCodecContext
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+
+from audio.encoding import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, Encoding
+from audio.samples import SAMPLE_RATE, Samples
+from audio.timeline import RESAMPLING
+
+_FULL_SCALE = 32_768  # of 16 bits
+_NO_SAMPLES = np.zeros(0, np.float32)
+
+
+class PcmDecoder:
+    """Decode one stream of mono audio.
+
+    Not safe for concurrent use. What one call is given costs time and memory in
+    proportion, so who must not be held up passes long frames in pieces.
+
+    Args:
+        encoding: How its samples are written.
+        sample_rate: MIN_SAMPLE_RATE to MAX_SAMPLE_RATE.
+
+    Raises:
+        ValueError: The rate is outside of these.
+    """
+
+    def __init__(self, encoding: Encoding, sample_rate: int) -> None:
+        if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+            raise ValueError(
+                f"sample_rate is {sample_rate}; it must be {MIN_SAMPLE_RATE} to "
+                f"{MAX_SAMPLE_RATE} Hz."
+            )
+        self._encoding = encoding
+        self._sample_rate = sample_rate
+        self._partial = b""  # the beginning of a sample that is cut
+        self._resampler = (
+            AudioResampler("flt", "mono", SAMPLE_RATE, options=RESAMPLING)
+            if sample_rate != SAMPLE_RATE
+            else None
+        )
+
+    def add(self, data: bytes | memoryview) -> Samples:
+        """Decode the next bytes; what they complete is returned, often a bit less.
+
+        Values that are no numbers become 0, and all are clipped to [-1, 1].
+        """
+        joined = b"".join((self._partial, data)) if self._partial else data
+        n_whole = len(joined) - len(joined) % self._encoding.n_bytes
+        self._partial = bytes(joined[n_whole:])
+        samples = _expand(joined[:n_whole], self._encoding)
+        if self._resampler is None or not len(samples):
+            return samples
+        frame = AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
+        frame.sample_rate = self._sample_rate
+        return _joined(self._resampler.resample(frame))
+
+    def finish(self) -> Samples:
+        """Return what the resampler holds back; half a sample is dropped.
+
+        The decoder is of no use afterwards.
+        """
+        self._partial = b""
+        return (
+            _joined(self._resampler.resample(None)) if self._resampler else _NO_SAMPLES
+        )
+
+
+def _expand(whole: bytes | memoryview, encoding: Encoding) -> Samples:
+    """Turn whole samples into floats in [-1, 1]."""
+    if encoding is Encoding.F32LE:
+        floats = np.frombuffer(whole, "<f4").astype(np.float32)
+        np.nan_to_num(floats, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
+        return np.clip(floats, -1.0, 1.0, out=floats)
+    if encoding is Encoding.S16LE:
+        integers = np.frombuffer(whole, "<i2")
+        return (integers / np.float32(_FULL_SCALE)).astype(np.float32, copy=False)
+    return _TABLES[encoding][np.frombuffer(whole, np.uint8)]
+
+
+def _joined(frames: list[AudioFrame]) -> Samples:
+    """Join what the resampler returns; its filter overshoots at full scale."""
+    if not frames:
+        return _NO_SAMPLES
+    parts = [np.asarray(frame.to_ndarray(), np.float32).reshape(-1) for frame in frames]
+    joined: Samples = np.concatenate(parts)
+    return np.clip(joined, -1.0, 1.0, out=joined)
+
+
+def _table(codec: str) -> Samples:
+    """Return what each of the 256 codes means."""
+    context = av.CodecContext.create(codec, "r")
+    assert isinstance(context, AudioCodecContext)
+    context.layout = "mono"
+    context.sample_rate = MIN_SAMPLE_RATE
+    (frame,) = context.decode(av.Packet(bytes(range(256))))
+    meant: Samples = np.asarray(frame.to_ndarray(), np.float32).reshape(-1)
+    return meant / np.float32(_FULL_SCALE)
+
+
+_TABLES = {Encoding.MULAW: _table("pcm_mulaw"), Encoding.ALAW: _table("pcm_alaw")}

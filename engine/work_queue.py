@@ -1,0 +1,221 @@
+"""Decide which waiting windows the model sees next, and which of them together.
+
+Three kinds of work meet at one model. The final of an utterance is what somebody
+waits for, so finals go first. Partials only have to come before the speaker has gone
+on; whichever is due first goes first. Files take what is left, but at least a share
+of the model's time while they wait, or a busy hour of streams would starve them. That
+share comes out of the partials' time; finals give way only once files are owed much.
+
+A batch is made of what is ready when the model is free; nothing waits for company. It
+costs what its longest window costs, times its size, so only windows of about the same
+length share a pass, and only as many as pays on the device. Less urgent windows ride
+along while they cost the urgent ones nothing.
+
+Pure: no I/O, clock, settings or threads; `now` is an argument, so that a benchmark can
+run it in simulated time. Not safe for concurrent use.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Generic, TypeVar
+
+from audio.samples import SAMPLE_RATE
+
+# A batch costs what its longest window costs, times its size. A window that is
+# a quarter shorter than the longest still gains from sharing the pass.
+_SHORTEST_RATIO = 0.75
+
+# What files are owed when streams give way to them.
+_OWED_BY_PARTIALS_S = 0.25
+_OWED_BY_FINALS_S = 1.0
+
+
+class Work(IntEnum):
+    """What a window is wanted for; the most urgent comes first."""
+
+    STREAM_FINAL = 0
+    STREAM_PARTIAL = 1
+    FILE = 2
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Job:
+    """A window that waits for the model.
+
+    Attributes:
+        n_samples: Its length.
+        work: What it is wanted for.
+        due_in_s: When it is wanted, from when it is submitted.
+        since: When it was submitted; set by the queue.
+    """
+
+    n_samples: int
+    work: Work
+    due_in_s: float = 0.0
+    since: float = field(default=0.0, init=False)
+
+    @property
+    def due(self) -> float:
+        """When it is wanted."""
+        return self.since + self.due_in_s
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRules:
+    """What one forward pass may hold.
+
+    Attributes:
+        max_windows: Most windows.
+        max_samples: Most samples, padding included, unless one window alone has
+            more; None for no limit.
+        max_free_samples: Most samples, padding included, of a pass in which less
+            urgent windows ride along with more urgent ones.
+    """
+
+    max_windows: int
+    max_samples: int | None = None
+    max_free_samples: int = 0
+
+
+# On a CPU a pass of eight seconds of audio is as cheap by the second as any longer one:
+# sharing it saves 5 to 30 % with windows of 1 to 4 s, and nothing with longer ones
+# (benchmarks/batches.py), whose first would wait for the last.
+_MAX_SAMPLES_ON_CPU = 8 * SAMPLE_RATE
+
+# On an accelerator a pass as short as this is over before its kernels are launched.
+# Not measured yet.
+_FREE_SAMPLES_ELSEWHERE = 16 * SAMPLE_RATE
+
+
+def batch_rules(device: str, *, max_windows: int) -> BatchRules:
+    """Return the rules that pay on a device, named as PyTorch does."""
+    if device == "cpu":
+        return BatchRules(max_windows=max_windows, max_samples=_MAX_SAMPLES_ON_CPU)
+    return BatchRules(max_windows=max_windows, max_free_samples=_FREE_SAMPLES_ELSEWHERE)
+
+
+J = TypeVar("J", bound=Job)
+
+
+class WorkQueue(Generic[J]):
+    """The windows that wait.
+
+    Args:
+        rules: What a batch may hold.
+        file_share: Share of the model's time that files get at least, while they
+            wait; from 0 up to, but without, 1.
+
+    Attributes:
+        rules: They may be changed at any time.
+    """
+
+    def __init__(self, rules: BatchRules, *, file_share: float) -> None:
+        if not 0 <= file_share < 1:
+            raise ValueError("file_share must be at least 0 and below 1.")
+        self.rules = rules
+        self._file_ratio = file_share / (1 - file_share)
+        # Dictionaries, since sets would forget who came first.
+        self._waiting: dict[Work, dict[J, None]] = {work: {} for work in Work}
+        self._owed_to_files_s = 0.0
+        self._contended = False  # whether streams wait while the batch is served
+
+    def __len__(self) -> int:
+        return sum(map(len, self._waiting.values()))
+
+    def waiting(self, work: Work) -> Sequence[J]:
+        """Return the windows of one kind that wait, in order of arrival."""
+        return tuple(self._waiting[work])
+
+    def count(self, work: Work) -> int:
+        """Count the windows of one kind that wait."""
+        return len(self._waiting[work])
+
+    def submit(self, job: J, now: float) -> None:
+        """Queue a window."""
+        job.since = now
+        self._waiting[job.work][job] = None
+
+    def cancel(self, job: J) -> None:
+        """Forget a window, if it still waits."""
+        self._waiting[job.work].pop(job, None)
+
+    def take_older(self, than: float) -> list[J]:
+        """Remove and return the windows that were submitted before some moment."""
+        old = [
+            job for jobs in self._waiting.values() for job in jobs if job.since < than
+        ]
+        for job in old:
+            self.cancel(job)
+        return old
+
+    def take_batch(self) -> list[J]:
+        """Remove and return the windows of the next pass, the most urgent first.
+
+        Returns:
+            Nothing if nothing waits. Tell `spent` how long the pass took.
+        """
+        batch = self._batch(self._in_turn())
+        for job in batch:
+            self.cancel(job)
+        self._contended = len(self) > self.count(Work.FILE) or any(
+            job.work != Work.FILE for job in batch
+        )
+        return batch
+
+    def spent(self, batch: Sequence[J], seconds: float) -> None:
+        """Tell how long the model took for the last batch."""
+        of_files = sum(job.n_samples for job in batch if job.work == Work.FILE)
+        total = sum(job.n_samples for job in batch)
+        files_s = seconds * of_files / total if total else 0.0
+        self._owed_to_files_s += self._file_ratio * (seconds - files_s)
+        if self._contended:
+            self._owed_to_files_s -= files_s
+        if not self._waiting[Work.FILE]:  # who does not wait is owed nothing
+            self._owed_to_files_s = min(0.0, self._owed_to_files_s)
+
+    def _in_turn(self) -> list[J]:
+        """All that wait; whose turn is next comes first."""
+        finals, partials, files = (
+            sorted(self._waiting[work], key=lambda job: job.due) for work in Work
+        )
+        if self._owed_to_files_s >= _OWED_BY_FINALS_S:
+            return files + finals + partials
+        if self._owed_to_files_s >= _OWED_BY_PARTIALS_S:
+            return finals + files + partials
+        return finals + partials + files
+
+    def _batch(self, in_turn: Sequence[J]) -> list[J]:
+        """Take the first window and others that may share its pass."""
+        batch = list(in_turn[:1])
+        for job in in_turn[1:]:
+            if len(batch) == self.rules.max_windows:
+                break
+            if self._may_join(job, batch):
+                batch.append(job)
+        return batch
+
+    def _may_join(self, job: J, batch: Sequence[J]) -> bool:
+        lengths = [job.n_samples, *(other.n_samples for other in batch)]
+        longest = max(lengths)
+        if min(lengths) < longest * _SHORTEST_RATIO:
+            return False
+        n_samples = longest * len(lengths)
+        if job.work > batch[0].work:
+            return n_samples <= self.rules.max_free_samples
+        return self.rules.max_samples is None or n_samples <= self.rules.max_samples
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on whatever device.
+
+    PyTorch raises a `RuntimeError`, or a kind of one, and tells it in words.
+    """
+    if isinstance(error, MemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and (
+        "out of memory" in text
+        or "can't allocate memory" in text
+        or "not enough memory" in text
+    )

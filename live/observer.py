@@ -1,0 +1,78 @@
+"""Tell an observer what goes on in live streams, and how timely their events are.
+
+Pure: no I/O, clock, settings or threads.
+"""
+
+from collections.abc import Callable
+
+from engine.observer import Observer
+from live.events import (
+    Cause,
+    Hypothesis,
+    LiveEvent,
+    SpeechStarted,
+    UtteranceFailed,
+    UtteranceFinal,
+)
+
+
+class LiveObserver(Observer):
+    """Does nothing with what the model's thread and the streams tell it."""
+
+    def audio_came(self, seconds: float) -> None:
+        """A live stream was sent some audio."""
+
+    def partial_made(self, lag_s: float) -> None:
+        """A hypothesis was made, so long after the newest audio it speaks for."""
+
+    def first_text_made(self, seconds: float) -> None:
+        """An utterance's first text came, so long after its first sound."""
+
+    def final_made(self, cause: Cause, latency_s: float) -> None:
+        """A final was made, so long after its end was decided or asked for."""
+
+    def utterance_failed(self) -> None:
+        """An utterance has no final, because the model failed."""
+
+
+NOBODY = LiveObserver()
+
+
+class LiveReport:
+    """Told every event of a stream, in order.
+
+    Args:
+        observer: Told in turn.
+        age_s: Tells how long ago the audio at a position came, in seconds.
+    """
+
+    def __init__(
+        self, observer: LiveObserver, *, age_s: Callable[[int], float]
+    ) -> None:
+        self._observer = observer
+        self._age_s = age_s
+        self._onsets: dict[int, int] = {}  # of utterances that are not over
+        self._newest_with_text = 0
+
+    def add(self, event: LiveEvent, latency_s: float) -> None:
+        """Take the next event, made so long after the audio that it speaks for."""
+        match event:
+            case SpeechStarted():
+                self._onsets[event.utterance] = event.position
+            case Hypothesis():
+                self._observer.partial_made(latency_s)
+                self._note_text(event, some=bool(event.committed or event.pending))
+            case UtteranceFinal():
+                self._note_text(event, some=bool(event.segments))
+                self._observer.final_made(event.cause, latency_s)
+                self._onsets.pop(event.utterance, None)
+            case UtteranceFailed():
+                self._observer.utterance_failed()
+                self._onsets.pop(event.utterance, None)
+
+    def _note_text(self, event: Hypothesis | UtteranceFinal, *, some: bool) -> None:
+        if not some or event.utterance <= self._newest_with_text:
+            return
+        self._newest_with_text = event.utterance
+        onset = self._onsets.get(event.utterance, event.start)
+        self._observer.first_text_made(self._age_s(onset))

@@ -1,0 +1,99 @@
+"""How a live stream is listened to: named profiles, and what may be changed in them.
+
+`captions` shows words early and lets an utterance run until a pause of 0.6 s.
+`agent` ends it after 0.35 s, since somebody waits for an answer. `quality` takes more
+context and more time for both. Their margins come from the edge curve of the demo
+model (`python -m benchmarks.edge_curve`): at half a second from the right edge of a
+window the edge itself is over; a little still changes up to 1.1 s.
+
+`CHUNK_DURATION` stretches the interim window: what is left of it after the margin and
+one hop is context on the left of the words that are not committed yet. Longer means
+more compute, and better hypotheses as long as the model needs that context; finals do
+not depend on it.
+
+Pure: no I/O, clock, settings or threads.
+"""
+
+from dataclasses import dataclass, replace
+
+from audio.frames import FRAME_SHIFT, MAX_WINDOW_SAMPLES
+from audio.samples import SAMPLE_RATE
+from vad.spans import START_PROB
+
+# Of which the windows of the profiles are written down.
+NOMINAL_CHUNK_S = 5.0
+
+_MIN_CONTEXT = SAMPLE_RATE // 2
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """How one stream is listened to; lengths are samples at 16 kHz.
+
+    Attributes:
+        window: Nominal interim window: left context, margin and one hop.
+        hop: New audio from one hypothesis to the next.
+        margin: Audio at the right edge in which nothing is committed yet.
+        max_window: Longest interim window; commitment is forced before.
+        endpoint_silence: Silence that ends an utterance.
+        pre_roll: Audio before the first sound that still belongs to an utterance.
+        speech_prob: Probability at which speech may begin.
+        vad: Whether to tell speech from silence at all. If not, everything is taken
+            for speech, and only the client ends utterances.
+        endpointing: Whether silence ends utterances; else only the client does.
+        interim: Whether hypotheses are made.
+
+    Raises:
+        ValueError: A length makes no sense.
+    """
+
+    window: int = round(5.0 * SAMPLE_RATE)
+    hop: int = round(0.32 * SAMPLE_RATE)
+    margin: int = round(0.5 * SAMPLE_RATE)
+    max_window: int = 8 * SAMPLE_RATE
+    endpoint_silence: int = round(0.6 * SAMPLE_RATE)
+    pre_roll: int = round(0.3 * SAMPLE_RATE)
+    speech_prob: float = START_PROB
+    vad: bool = True
+    endpointing: bool = True
+    interim: bool = True
+
+    def __post_init__(self) -> None:
+        if min(self.hop, self.margin, self.window) < FRAME_SHIFT:
+            raise ValueError("hop, margin and window must be at least 20 ms.")
+        if self.max_window > MAX_WINDOW_SAMPLES:
+            raise ValueError("max_window must not be longer than the model takes.")
+        if self.pre_roll < 0 or self.endpoint_silence < 0:
+            raise ValueError("pre_roll and endpoint_silence must not be negative.")
+        if not 0 < self.speech_prob < 1:
+            raise ValueError("speech_prob must lie between 0 and 1.")
+
+    @property
+    def left_context(self) -> int:
+        """Audio before the uncommitted words that the model hears as well."""
+        return max(_MIN_CONTEXT, self.window - self.margin - self.hop)
+
+    def stretched(self, chunk_duration_s: float) -> "StreamOptions":
+        """Return these options for another nominal window."""
+        ratio = chunk_duration_s / NOMINAL_CHUNK_S
+        longest = min(round(self.max_window * max(1.0, ratio)), MAX_WINDOW_SAMPLES)
+        window = min(round(self.window * ratio), longest)
+        return replace(self, window=window, max_window=longest)
+
+
+PROFILES = {
+    "captions": StreamOptions(),
+    "agent": StreamOptions(
+        window=round(3.7 * SAMPLE_RATE),
+        hop=round(0.2 * SAMPLE_RATE),
+        margin=round(0.48 * SAMPLE_RATE),
+        endpoint_silence=round(0.35 * SAMPLE_RATE),
+    ),
+    "quality": StreamOptions(
+        window=round(9.4 * SAMPLE_RATE),
+        hop=round(0.48 * SAMPLE_RATE),
+        margin=round(1.12 * SAMPLE_RATE),
+        max_window=15 * SAMPLE_RATE,
+        endpoint_silence=round(0.8 * SAMPLE_RATE),
+    ),
+}

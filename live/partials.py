@@ -1,0 +1,204 @@
+"""Make hypotheses of one utterance while it is spoken.
+
+Says which window the model should hear next, and turns its labels into words that
+are committed and words that may change. Windows of one utterance begin at multiples
+of 320 samples, so that their frames coincide, and share one normalisation, measured
+on the utterance's first second and frozen then: labels must not change because
+somebody speaks up.
+
+What is committed is published word by word. A word is complete when a space or a
+pause follows; until then its committed letters are shown among the pending ones.
+
+The final, which is heard whole, does not depend on anything here.
+Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from audio.frames import FRAME_LENGTH, FRAME_SHIFT, n_frames
+from audio.samples import SAMPLE_RATE, Samples
+from audio_buffer import AudioBuffer
+from engine.interface import CacheKey, Load, ModelInput, Normalisation
+from live.options import StreamOptions
+from local_agreement import LocalAgreement, WindowLabels
+from text import ctc
+from text.ctc import FrameLabels, Token, Vocabulary, Word
+from text.word_times import SpikeOffsets
+
+# What the normalisation is measured on, at most; from then on it is frozen.
+_MEASURED = round(1.3 * SAMPLE_RATE)
+
+# Quieter audio is not made louder than if its level were this: -50 dBFS.
+_MIN_STD = 10 ** (-50 / 20)
+
+# The least that the model hears before the words that are not committed.
+_MIN_CONTEXT = SAMPLE_RATE // 2
+
+# Blanks after which a word is complete without a space: a third of a second.
+_WORD_BLANKS = round(0.32 * SAMPLE_RATE) // FRAME_SHIFT
+
+# Blanks after which no mark follows that combines with a character.
+_MARK_BLANKS = round(0.16 * SAMPLE_RATE) // FRAME_SHIFT
+
+# Blanks without which a token at the edge of a window is not shown: it is often
+# a piece of something else.
+_SHOWN_BLANKS = 3
+
+
+class Interim:
+    """Hypotheses of one utterance.
+
+    Args:
+        start: Sample position where the utterance begins.
+        vocabulary: Of the model.
+        offsets: How far its labels lie inside the sound.
+        options: Of the stream.
+    """
+
+    def __init__(
+        self,
+        start: int,
+        *,
+        vocabulary: Vocabulary,
+        offsets: SpikeOffsets,
+        options: StreamOptions,
+    ) -> None:
+        self._start = start
+        self._offsets = offsets
+        self._options = options
+        self._agreement = LocalAgreement(
+            vocabulary,
+            margin_frames=options.margin // FRAME_SHIFT,
+            start_frame=-(-start // FRAME_SHIFT),
+        )
+        self._normalisation: Normalisation | None = None
+        self._cache_key = CacheKey()
+        self._open: list[Token] = []  # committed, of words that are not complete
+        self._space = False  # whether one follows the committed words
+        self.committed: tuple[Word, ...] = ()
+        self.pending: tuple[Word, ...] = ()
+        self.heard = start  # the end of the newest window
+        self.last_letter = start  # one past the frames of the newest, if any
+
+    @property
+    def needed_from(self) -> int:
+        """Position before which no audio will be asked for."""
+        cut = self._agreement.cut_frame * FRAME_SHIFT
+        return max(self._start, cut - self._options.left_context)
+
+    def window(self, audio: AudioBuffer, *, load: Load) -> ModelInput | None:
+        """Return what the model should hear next, up to the newest audio.
+
+        None if there is not enough of it yet.
+        """
+        end = audio.end
+        context = self._options.left_context
+        if load.max_left_context is not None:
+            context = min(context, load.max_left_context)
+        longest = self._options.max_window
+        # Nobody had time for what lies before; the final will have it.
+        skipped = max(audio.start, end - longest + min(context, _MIN_CONTEXT))
+        self._agreement.skip_to(-(-skipped // FRAME_SHIFT))
+        cut = self._agreement.cut_frame * FRAME_SHIFT
+        first = max(self._start, cut - context, end - longest, audio.start)
+        position = -(-first // FRAME_SHIFT) * FRAME_SHIFT
+        if n_frames(end - position) < 1:
+            return None
+        samples = np.array(audio.view(position, end))
+        return ModelInput(
+            samples,
+            position=position,
+            normalisation=self._measure(samples, end),
+            cache_key=self._cache_key,
+        )
+
+    def accept(self, window: ModelInput, frames: FrameLabels) -> bool:
+        """Take the labels of a window; return whether the words have changed."""
+        self.heard = window.position + len(window)
+        hypothesis = WindowLabels(window.position // FRAME_SHIFT, frames)
+        agreed = self._agreement.insert(hypothesis)
+        tokens = [*self._open, *agreed.committed]
+        n_complete = self._n_complete(tokens, hypothesis)
+        self._open = tokens[n_complete:]
+        before = (self.committed, self.pending)
+        complete, self._space = self._spell(tokens[:n_complete])
+        self.committed += complete
+        spelled = [*self._open, *_shown(agreed.pending, hypothesis.end_frame)]
+        self.pending, _ = self._spell(spelled)
+        letters = [token for token in spelled if not token.text.isspace()]
+        if letters:
+            newest = letters[-1].last_frame * FRAME_SHIFT + FRAME_LENGTH
+            self.last_letter = max(self.last_letter, newest)
+        return _texts(*before) != _texts(self.committed, self.pending)
+
+    def _measure(self, samples: Samples, end: int) -> Normalisation:
+        """Return the normalisation, which is frozen once enough was heard."""
+        if self._normalisation is not None:
+            return self._normalisation
+        measured = Normalisation(
+            float(samples.mean()), max(float(samples.std()), _MIN_STD)
+        )
+        if end - self._start >= _MEASURED:
+            self._normalisation = measured
+        return measured
+
+    def _n_complete(self, tokens: Sequence[Token], hypothesis: WindowLabels) -> int:
+        """Count the committed tokens that belong to complete words."""
+        if not tokens:
+            return 0
+        *_, last = ctc.groups(tokens)
+        n_blanks = self._agreement.cut_frame - 1 - tokens[-1].last_frame
+        if last[0].text.isspace() or n_blanks >= _WORD_BLANKS:
+            return len(tokens)
+        text = last[-1].text
+        if not ctc.pause_separates(text, text) and n_blanks >= _MARK_BLANKS:
+            return len(tokens)
+        return len(tokens) - len(last)
+
+    def _spell(self, tokens: Sequence[Token]) -> tuple[tuple[Word, ...], bool]:
+        """Read the words that follow the committed ones off their tokens.
+
+        Returns:
+            The words, and whether a space follows the last.
+        """
+        found: list[Word] = []
+        space = self._space
+        for group in ctc.groups(tokens):
+            if group[0].text.isspace():
+                space = bool(found or self.committed)
+                continue
+            found.append(ctc.word(group, position=0, space_before=space))
+            space = False
+        earliest = self.committed[-1].end if self.committed else self._start
+        return _sounding(found, earliest, self._offsets), space
+
+
+def _shown(tokens: Sequence[Token], end_frame: int) -> Sequence[Token]:
+    """Leave out a last token that the edge of the window may have made up."""
+    if not tokens:
+        return tokens
+    distance = end_frame - 1 - tokens[-1].last_frame
+    return tokens if distance >= _SHOWN_BLANKS else tokens[:-1]
+
+
+def _sounding(
+    words: Sequence[Word], earliest: int, offsets: SpikeOffsets
+) -> tuple[Word, ...]:
+    """Widen words by what is known of the model; they do not overlap."""
+    starts = [word.start - offsets.start for word in words]
+    ends = [word.end + offsets.end for word in words]
+    found = []
+    for k, word in enumerate(words):
+        start, end = max(starts[k], earliest), ends[k]
+        if k + 1 < len(words) and end > starts[k + 1]:
+            end = max(word.end, (end + starts[k + 1]) // 2)
+        found.append(replace(word, start=min(start, end), end=max(start, end)))
+        earliest = found[-1].end
+    return tuple(found)
+
+
+def _texts(committed: Sequence[Word], pending: Sequence[Word]) -> tuple[str, str]:
+    return ctc.text(committed), ctc.text(pending)

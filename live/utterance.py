@@ -1,0 +1,243 @@
+"""One utterance of a live stream: its hypotheses, its final, and what both ask for.
+
+Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from audio.samples import SAMPLE_RATE, Samples
+from audio_buffer import AudioBuffer
+from engine.interface import Load, ModelInput
+from live.events import Cause
+from live.final_pass import FinalPass, Piece
+from live.options import StreamOptions
+from live.partials import Interim
+from text.ctc import FrameLabels, Vocabulary
+from text.word_times import SpikeOffsets
+from vad.spans import FRAME_SAMPLES
+
+# The first hypothesis comes so long after speech was first heard, the next ones in
+# short hops, since somebody waits for the first word.
+_FIRST_AFTER = round(0.32 * SAMPLE_RATE)
+_ONSET_HOP = round(0.16 * SAMPLE_RATE)
+_ONSET = round(1.3 * SAMPLE_RATE)
+
+# Silence after which a final is begun on suspicion: so early that it is there when a
+# client asks 0.2 s after the end of speech. A long utterance costs more to hear and
+# has more pauses to be wrong about, so it waits longer, one part in so many of its
+# length, but not so long that the final is late at its endpoint.
+SPECULATE_AFTER = 3 * FRAME_SAMPLES
+_LENGTH_TO_SILENCE = 64
+_LATEST_SPECULATION = round(0.3 * SAMPLE_RATE)
+
+# After the end of speech hypotheses go on until the margin lies in silence, and a
+# little longer.
+_AFTERGLOW = round(0.1 * SAMPLE_RATE)
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """A window that is to be labelled.
+
+    Attributes:
+        window: For the model.
+        piece: The part of a final that it is; None for a hypothesis.
+        speculative: Whether nobody waits for it yet.
+        wanted: Whether its labels are still of use.
+    """
+
+    utterance: "Utterance"
+    window: ModelInput
+    piece: Piece | None = None
+    speculative: bool = False
+    wanted: bool = True
+
+
+class Utterance:
+    """From the first sound to the final.
+
+    Args:
+        start: Sample position of its first sample.
+        onset: Where speech was first heard; at or after `start`.
+        vocabulary: Of the model.
+        offsets: How far its labels lie inside the sound.
+        options: Of the stream, for as long as the utterance lasts.
+
+    Attributes:
+        number: None while nobody knows of it.
+        announced: Whether its beginning was told.
+        faint: Whether it may be no speech at all; see `vad.spans.FAINT_PROB`.
+        quiet: Where its speech ended, unless it goes on.
+        cause: Why it ended, once it has.
+        decided: Up to where audio had come then.
+        error: What went wrong with its final.
+    """
+
+    def __init__(
+        self,
+        start: int,
+        onset: int,
+        *,
+        vocabulary: Vocabulary,
+        offsets: SpikeOffsets,
+        options: StreamOptions,
+    ) -> None:
+        self.onset = onset
+        self.interim = Interim(
+            start, vocabulary=vocabulary, offsets=offsets, options=options
+        )
+        self.final = FinalPass(
+            start, vocabulary=vocabulary, offsets=offsets, vad=options.vad
+        )
+        self.number: int | None = None
+        self.announced = False
+        self.faint = False
+        self.quiet: int | None = None
+        self.cause: Cause | None = None
+        self.decided = start
+        self.error: Exception | None = None
+        self._options = options
+        self._may_speculate = False
+        self._hypothesis: Request | None = None  # on its way
+        self._finals: list[Request] = []  # on their way, or not handed out yet
+        self._new: list[Request] = []
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has ended and its final is there, or never will be."""
+        return self.cause is not None and (self.error is not None or self.final.done)
+
+    @property
+    def n_waiting(self) -> int:
+        """Samples of its final that are not labelled."""
+        return self.final.n_waiting
+
+    def add(self, samples: Samples, probabilities: Sequence[float]) -> None:
+        """Take the next samples, and the probabilities of frames that end in them."""
+        self._ask(self.final.add(samples, probabilities))
+
+    def speech_ended(self, position: int) -> None:
+        """Silence began at a position; perhaps the utterance is over."""
+        self.quiet = position
+        self._may_speculate = True
+
+    def speculate(self, position: int) -> None:
+        """Begin the final on suspicion, if silence has lasted long enough by now."""
+        if not self._may_speculate or self.quiet is None:
+            return
+        needed = min(
+            max(SPECULATE_AFTER, self.final.n_uncut // _LENGTH_TO_SILENCE),
+            _LATEST_SPECULATION,
+        )
+        if position - self.quiet >= needed:
+            self._may_speculate = False
+            self._ask(self.final.speculate(), speculative=True)
+
+    def speech_resumed(self) -> None:
+        """It is not over."""
+        self.quiet = None
+        self._may_speculate = False
+        self.final.drop_speculation()
+        self._forget_unwanted()
+
+    def close(self, cause: Cause, position: int) -> None:
+        """End it where a speculation ended, else here; decided at a position."""
+        self.cause = cause
+        self.decided = position
+        self._ask(self.final.finish())
+        self._forget_unwanted()
+        for request in self._finals:
+            request.speculative = False
+        self._drop_hypothesis()
+
+    def discard(self) -> None:
+        """Forget it; nobody wants anything of it any more."""
+        self._forget(list(self._finals))
+        self._drop_hypothesis()
+
+    def take_requests(self, audio: AudioBuffer, load: Load) -> list[Request]:
+        """Return the windows that are to be labelled next."""
+        requests, self._new = self._new, []
+        if self._hypothesis is None and self._is_due(audio.end, load):
+            window = self.interim.window(audio, load=load)
+            if window is not None:
+                self._hypothesis = Request(self, window)
+                requests.append(self._hypothesis)
+        return [request for request in requests if request.wanted]
+
+    def replaceable(self, position: int, load: Load) -> Request | None:
+        """Return the hypothesis on its way, if it is time for a newer one."""
+        request = self._hypothesis
+        if request is None:
+            return None
+        heard = request.window.position + len(request.window)
+        return request if position - heard >= self._hop(position, load) else None
+
+    def withdraw(self, request: Request) -> None:
+        """Forget a hypothesis that never reached the model."""
+        request.wanted = False
+        if self._hypothesis is request:
+            self._hypothesis = None
+
+    def accept(self, request: Request, frames: FrameLabels) -> bool:
+        """Take labels; return whether there is a new hypothesis to show."""
+        if request.piece is not None:
+            self._finals.remove(request)
+            self.final.accept(request.piece, frames)
+            return False
+        self._hypothesis = None
+        return self.interim.accept(request.window, frames)
+
+    def fail(self, request: Request, error: Exception) -> None:
+        """Do without the labels of a window."""
+        if request.piece is None:
+            self._hypothesis = None
+        elif request.speculative:
+            self.final.drop_speculation()
+            self._forget_unwanted()
+        else:
+            self._forget(list(self._finals))
+            self.error = error
+
+    def _is_due(self, position: int, load: Load) -> bool:
+        if not (self._options.interim and load.interim) or self.cause is not None:
+            return False
+        heard = self.interim.heard
+        if heard <= self.final.start:
+            return position - self.onset >= _FIRST_AFTER
+        if self.quiet is not None:
+            if heard < self.quiet + _AFTERGLOW:
+                return position > heard
+            if heard >= self.quiet + self._options.margin + _AFTERGLOW:
+                return False
+        return position - heard >= self._hop(position, load)
+
+    def _hop(self, position: int, load: Load) -> float:
+        hop = self._options.hop
+        if position - self.onset < _ONSET:
+            hop = min(hop, _ONSET_HOP)
+        return hop * load.hop_factor
+
+    def _ask(self, pieces: Sequence[Piece], *, speculative: bool = False) -> None:
+        requests = [
+            Request(self, ModelInput(piece.window.samples), piece, speculative)
+            for piece in pieces
+        ]
+        self._finals += requests
+        self._new += requests
+
+    def _forget_unwanted(self) -> None:
+        self._forget([own for own in self._finals if not self._is_wanted(own)])
+
+    def _is_wanted(self, request: Request) -> bool:
+        return request.piece is not None and self.final.wants(request.piece)
+
+    def _forget(self, requests: Sequence[Request]) -> None:
+        for request in requests:
+            request.wanted = False
+            self._finals.remove(request)
+
+    def _drop_hypothesis(self) -> None:
+        if self._hypothesis is not None:
+            self.withdraw(self._hypothesis)

@@ -1,0 +1,104 @@
+"""What a protocol and whoever owns the socket and the stream say to each other.
+
+The protocol asks for actions, which are done in order. It is told why a session ends
+that its client has not ended.
+
+Pure: no I/O, clock, settings or threads.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from audio.encoding import Encoding
+from live.events import LiveEvent
+from live.options import StreamOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a message.
+
+    Attributes:
+        droppable: Whether the next one says all that this one does, so that a
+            client which reads slowly may miss it.
+    """
+
+    text: str
+    droppable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Push audio to the stream, in the format of the last `Configure`."""
+
+    audio: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """Ask the stream for the final of what it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Have the stream forget the utterance that is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configure:
+    """From here on audio comes in this format, to be listened to like this."""
+
+    encoding: Encoding
+    sample_rate: int
+    options: StreamOptions
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Tell the stream that no more audio comes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close the socket, once all that was sent is on its way."""
+
+    code: int
+    reason: str = ""
+
+
+Action = Send | Append | Flush | Clear | Configure | End | Close
+
+
+class Stop(Enum):
+    """Why the server takes no more audio; finals of what it has still come."""
+
+    IDLE = "idle_timeout"
+    TOO_LONG = "session_too_long"
+    SHUTDOWN = "shutdown"
+
+
+class Failure(Enum):
+    """Why the server gives a session up; nothing more comes of it."""
+
+    SLOW_READER = "slow_reader"
+    INTERNAL = "internal_error"
+
+
+class Machine(Protocol):
+    """A protocol: decides what to do about messages and events."""
+
+    def greet(self) -> Sequence[Action]: ...
+
+    def receive(self, message: str | bytes) -> Sequence[Action]: ...
+
+    def stop(self, why: Stop) -> Sequence[Action]: ...
+
+    def fail(self, why: Failure) -> Sequence[Action]: ...
+
+    def tell(
+        self, event: LiveEvent, *, latency_ms: float, audio_position: int
+    ) -> Sequence[Action]: ...
+
+    def finish(self, *, latency_ms: float, audio_position: int) -> Sequence[Action]: ...

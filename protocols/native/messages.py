@@ -1,0 +1,303 @@
+"""The messages of the native streaming protocol; `docs/protocol.md` specifies them.
+
+Clients are told at once what they got wrong: a message with an unknown type, an
+unknown field or a value out of its bounds is refused with all of its mistakes named,
+and changes nothing. Every message of the server but the first has `text` and
+`is_final`, so that a client which knows only these two never stumbles.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from audio.encoding import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, Encoding
+from audio.samples import seconds
+from text.ctc import Word
+
+Profile = Literal["captions", "agent", "quality"]
+CauseName = Literal["endpoint", "flush", "end", "stalled"]
+ErrorCode = Literal[
+    "invalid_json",
+    "invalid_message",
+    "message_too_long",
+    "unsupported_language",
+    "input_ended",
+    "utterance_failed",
+    "overloaded",
+    "model_not_ready",
+    "idle_timeout",
+    "session_too_long",
+    "slow_reader",
+    "internal_error",
+]
+
+
+class _Message(BaseModel):
+    """A message of our own: what it does not know it refuses."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False
+    )
+
+
+# --- from the client ------------------------------------------------------------
+
+
+class Config(_Message):
+    """Change how the stream is read or listened to, from here on.
+
+    Fields that are absent stay as they are; null sets one back to its default.
+    """
+
+    type: Literal["config"]
+    sample_rate: int | None = Field(None, ge=MIN_SAMPLE_RATE, le=MAX_SAMPLE_RATE)
+    encoding: Encoding | None = None
+    language: str | None = Field(None, max_length=64)
+    interim: bool | None = None
+    words: bool | None = None
+    events: bool | None = None
+    profile: Profile | None = None
+    endpointing: bool | None = None
+    chunk_duration: float | None = Field(None, ge=1, le=40)
+    hop_s: float | None = Field(None, ge=0.1, le=5)
+    margin_s: float | None = Field(None, ge=0.1, le=3)
+    endpoint_silence_s: float | None = Field(None, ge=0.1, le=10)
+    pre_roll_s: float | None = Field(None, ge=0, le=2)
+    speech_prob: float | None = Field(None, ge=0.05, le=0.95)
+
+
+class Flush(_Message):
+    """Finish the utterance that is open, and go on."""
+
+    type: Literal["flush"]
+
+
+class Clear(_Message):
+    """Forget the utterance that is open."""
+
+    type: Literal["clear"]
+
+
+class Keepalive(_Message):
+    """Show that somebody is there."""
+
+    type: Literal["keepalive"]
+
+
+class End(_Message):
+    """No more audio comes."""
+
+    type: Literal["end"]
+
+
+ClientMessage = Annotated[
+    Config | Flush | Clear | Keepalive | End, Field(discriminator="type")
+]
+CLIENT_TYPES = ("config", "flush", "clear", "keepalive", "end")
+
+_CLIENT: TypeAdapter[Config | Flush | Clear | Keepalive | End] = TypeAdapter(
+    ClientMessage
+)
+
+
+class BadMessage(Exception):
+    """A message that cannot be understood; the text says why."""
+
+    def __init__(self, message: str, *, code: ErrorCode = "invalid_message") -> None:
+        super().__init__(message)
+        self.code: ErrorCode = code
+
+
+def parse(text: str) -> Config | Flush | Clear | Keepalive | End:
+    """Read a message of the client.
+
+    Raises:
+        BadMessage: It is no JSON, of no known type, or has mistakes.
+    """
+    try:
+        return _CLIENT.validate_json(text)
+    except ValidationError as error:
+        raise _explained(error) from None
+
+
+def _explained(error: ValidationError) -> BadMessage:
+    details = error.errors(include_url=False, include_input=False)
+    kind = details[0]["type"]
+    if kind == "json_invalid":
+        return BadMessage(
+            f"This is not JSON: {details[0]['msg']}.", code="invalid_json"
+        )
+    if kind not in ("union_tag_invalid", "union_tag_not_found") and details[0]["loc"]:
+        return BadMessage(
+            "; ".join(
+                _mistake(detail["loc"], detail["type"], detail["msg"])
+                for detail in details
+            )
+            + "."
+        )
+    known = ", ".join(CLIENT_TYPES)
+    return BadMessage(f"A message is a JSON object with a type that is one of {known}.")
+
+
+def _mistake(place: tuple[int | str, ...], kind: str, message: str) -> str:
+    message_type, field = str(place[0]), ".".join(map(str, place[1:]))
+    if kind != "extra_forbidden":
+        return f"{message_type}.{field}: {message[0].lower()}{message[1:]}"
+    known = ", ".join(name for name in Config.model_fields if name != "type")
+    has = f"has {known}" if message_type == "config" else "has no fields but type"
+    return f"{message_type}.{field}: there is no such field; {message_type} {has}"
+
+
+# --- from the server ------------------------------------------------------------
+
+
+class WordTime(_Message):
+    """A word, when it was said, and how sure that is.
+
+    Attributes:
+        start: Seconds since the stream began; so is `end`.
+        confidence: Between 0 and 1.
+        confirmed: Whether it belongs to `confirmed_text`.
+    """
+
+    word: str
+    start: float
+    end: float
+    confidence: float
+    confirmed: bool
+
+
+class Listening(_Message):
+    """How a stream is read and listened to."""
+
+    type: str
+    sample_rate: int
+    encoding: Encoding
+    channels: Literal[1] = 1
+    language: str | None = None
+    interim: bool
+    words: bool
+    events: bool
+    profile: Profile
+    endpointing: bool
+    chunk_duration: float
+    hop_s: float
+    margin_s: float
+    endpoint_silence_s: float
+    pre_roll_s: float
+    speech_prob: float
+
+
+class Ready(Listening):
+    """The first message: audio may come."""
+
+    type: Literal["ready"] = "ready"
+    id: str
+    model: str
+
+
+class Configured(Listening):
+    """The answer to `config`: all that is in effect now."""
+
+    type: Literal["configured"] = "configured"
+    text: Literal[""] = ""
+    is_final: Literal[False] = False
+
+
+class Transcript(_Message):
+    """What an utterance seems to say, or says; or what the whole session said.
+
+    Attributes:
+        utterance: Its number, from 1; in the session's final, how many there were.
+        text: `confirmed_text` + `pending_text`.
+        confirmed_text: Only grows until the utterance's last message.
+        is_final: Whether this is the session's final; nothing comes after it.
+        utterance_final: Whether this is the utterance's last message.
+        cause: Why the utterance ended, in its last message.
+        language: BCP-47, in finals, where it is known.
+        start: Where the utterance begins, in seconds since the stream began.
+        audio_position: Up to where audio was listened to for this, likewise.
+        audio_duration: Seconds of audio that the server has received.
+        latency_ms: From the arrival of the newest audio this speaks for to now.
+        words: With `words` on; never in the session's final.
+    """
+
+    type: Literal["transcript"] = "transcript"
+    utterance: int
+    text: str
+    confirmed_text: str
+    pending_text: str
+    is_final: bool = False
+    utterance_final: bool = False
+    cause: CauseName | None = None
+    language: str | None = None
+    start: float
+    audio_position: float
+    audio_duration: float
+    latency_ms: float
+    words: tuple[WordTime, ...] | None = None
+
+
+class SpeechStarted(_Message):
+    """With `events` on: speech was heard; it began at `audio_position`."""
+
+    type: Literal["speech_started"] = "speech_started"
+    utterance: int
+    audio_position: float
+    audio_duration: float
+    latency_ms: float
+    text: Literal[""] = ""
+    is_final: Literal[False] = False
+
+
+class SpeechEnded(_Message):
+    """With `events` on: the utterance is over; its speech ended at `audio_position`."""
+
+    type: Literal["speech_ended"] = "speech_ended"
+    utterance: int
+    audio_position: float
+    audio_duration: float
+    latency_ms: float
+    text: Literal[""] = ""
+    is_final: Literal[False] = False
+
+
+class Error(_Message):
+    """Something went wrong.
+
+    Attributes:
+        code: For programs; `message` is for people.
+        fatal: Whether the session ends because of it.
+        utterance: Which one failed; this is its last message then.
+        retry_after_s: When to come back.
+    """
+
+    type: Literal["error"] = "error"
+    code: ErrorCode
+    message: str
+    text: Literal[""] = ""
+    is_final: Literal[False] = False
+    fatal: bool
+    utterance: int | None = None
+    utterance_final: Literal[True] | None = None
+    retry_after_s: int | None = None
+
+
+ServerMessage = Annotated[
+    Ready | Configured | Transcript | SpeechStarted | SpeechEnded | Error,
+    Field(discriminator="type"),
+]
+
+
+def word_times(words: tuple[Word, ...], *, confirmed: bool) -> tuple[WordTime, ...]:
+    """Write words with their times."""
+    return tuple(
+        WordTime(
+            word=word.text,
+            start=seconds(word.start),
+            end=seconds(word.end),
+            confidence=round(word.confidence, 4),
+            confirmed=confirmed,
+        )
+        for word in words
+    )

@@ -1,0 +1,338 @@
+"""Speak the native streaming protocol; `docs/protocol.md` specifies it.
+
+Messages of the client go in; what is to be done with the stream and sent to the
+client comes out. What the stream tells goes in; more messages come out. Whoever owns
+the socket does these in order. Whatever comes in, in whatever order, this holds:
+
+- Every message but the first has `text` and `is_final`.
+- Each utterance that the stream tells of has one last message: its final, or an error.
+- Once the input ends, by the client or by us, there is one message with `is_final`,
+  whose text is that of all finals, and after it the socket is closed.
+- What the client gets wrong is answered with an error and changes nothing.
+
+No I/O, no clock, no asyncio: ids come from outside, times from the stream.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from audio.samples import seconds
+from languages import codes
+from live.events import (
+    Cause,
+    Hypothesis,
+    LiveEvent,
+    SpeechEnded,
+    SpeechStarted,
+    UtteranceFailed,
+    UtteranceFinal,
+    join_texts,
+)
+from live.options import StreamOptions
+from protocols.actions import (
+    Action,
+    Append,
+    Clear,
+    Close,
+    End,
+    Failure,
+    Flush,
+    Send,
+    Stop,
+)
+from protocols.native import messages as wire
+from protocols.native.setup import Defaults, Setup
+from schemas import UNKNOWN_TEXT
+
+# Configuration and control are short; only audio is long.
+MAX_MESSAGE_CHARS = 64 * 1024
+
+NORMAL, GOING_AWAY, POLICY, INTERNAL, TRY_AGAIN = 1000, 1001, 1008, 1011, 1013
+
+
+_STOP_TEXTS: Mapping[Stop, str] = {
+    Stop.IDLE: (
+        "Nothing came for longer than this server waits. Send audio or "
+        '{"type": "keepalive"}.'
+    ),
+    Stop.TOO_LONG: (
+        "The session is as long as this server lets one be. Open another to go on."
+    ),
+}
+
+_FAILURES: Mapping[Failure, tuple[wire.ErrorCode, str, int]] = {
+    Failure.SLOW_READER: (
+        "slow_reader",
+        "More finals wait to be read than this server keeps. Read while you send.",
+        POLICY,
+    ),
+    Failure.INTERNAL: ("internal_error", UNKNOWN_TEXT, INTERNAL),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """What every message about audio carries."""
+
+    latency_ms: float
+    audio_duration: float
+
+
+class LiveProtocol:
+    """One session, from `ready` to its close.
+
+    Args:
+        session_id: Names it in `ready`, and in the log.
+        defaults: What it is like until its client configures it.
+        explain: Returns what clients may know of an exception.
+
+    Attributes:
+        n_words: Words in the finals so far.
+    """
+
+    def __init__(
+        self,
+        *,
+        session_id: str,
+        defaults: Defaults,
+        explain: Callable[[Exception], str],
+    ) -> None:
+        self._id = session_id
+        self._defaults = defaults
+        self._explain = explain
+        self._setup = Setup.of({}, defaults)
+        self._wanted: dict[str, Any] = {}
+        self._texts: list[str] = []
+        self._n_utterances = 0
+        self._stop: Stop | None = None
+        self._ended = False
+        self.n_words = 0
+
+    @property
+    def options(self) -> StreamOptions:
+        """How the stream is to be listened to."""
+        return self._setup.options
+
+    # --- from the client ---
+
+    def greet(self) -> list[Action]:
+        """Begin: the first thing to be done."""
+        ready = wire.Ready(
+            id=self._id, model=self._defaults.model, **self._setup.in_effect()
+        )
+        return [self._setup.configure, _send(ready)]
+
+    def receive(self, message: str | bytes) -> list[Action]:
+        """Take a message of the client, text or audio."""
+        if self._stop is not None:  # it cannot know yet
+            return []
+        try:
+            if self._ended:
+                raise wire.BadMessage(
+                    "The input has ended; nothing more is taken.", code="input_ended"
+                )
+            if isinstance(message, bytes):
+                return [Append(message)] if message else []
+            return self._obey(message)
+        except wire.BadMessage as error:
+            mistake = wire.Error(code=error.code, message=str(error), fatal=False)
+            return [_send(mistake)]
+
+    def stop(self, why: Stop) -> list[Action]:
+        """End the session for the client; its finals come as if it had."""
+        if self._stop is not None or self._ended:
+            return []
+        self._stop = why
+        if why is Stop.SHUTDOWN:
+            return [End()]
+        code: wire.ErrorCode = (
+            "idle_timeout" if why is Stop.IDLE else "session_too_long"
+        )
+        error = wire.Error(code=code, message=_STOP_TEXTS[why], fatal=True)
+        return [_send(error), End()]
+
+    def fail(self, why: Failure) -> list[Action]:
+        """Give the session up."""
+        code, message, close = _FAILURES[why]
+        return farewell(code, message, close=close)
+
+    def _obey(self, text: str) -> list[Action]:
+        if len(text) > MAX_MESSAGE_CHARS:
+            raise wire.BadMessage(
+                f"The message is longer than {MAX_MESSAGE_CHARS} characters. Audio is "
+                "sent in binary frames.",
+                code="message_too_long",
+            )
+        message = wire.parse(text)
+        match message:
+            case wire.Config():
+                return self._configure(message)
+            case wire.Flush():
+                return [Flush()]
+            case wire.Clear():
+                return [Clear()]
+            case wire.Keepalive():
+                return []
+            case wire.End():
+                self._ended = True
+                return [End()]
+            case _:
+                assert_never(message)
+
+    def _configure(self, message: wire.Config) -> list[Action]:
+        changes = message.model_dump(exclude_unset=True, exclude={"type"})
+        wanted = {**self._wanted, **changes}
+        wanted = {name: value for name, value in wanted.items() if value is not None}
+        self._setup = Setup.of(wanted, self._defaults)
+        self._wanted = wanted
+        configured = wire.Configured(**self._setup.in_effect())
+        return [self._setup.configure, _send(configured)]
+
+    # --- from the stream ---
+
+    def tell(
+        self, event: LiveEvent, *, latency_ms: float, audio_position: int
+    ) -> list[Action]:
+        """Take what the stream tells.
+
+        Args:
+            latency_ms: From the arrival of the newest audio it speaks for to now.
+            audio_position: Samples received so far.
+        """
+        times = _Times(round(latency_ms, 1), seconds(audio_position))
+        match event:
+            case SpeechStarted() | SpeechEnded():
+                return self._mark(event, times)
+            case Hypothesis():
+                return self._hypothesis(event, times)
+            case UtteranceFinal():
+                return [_send(self._final(event, times))]
+            case UtteranceFailed():
+                return [_send(self._failure(event))]
+            case _:
+                assert_never(event)
+
+    def finish(self, *, latency_ms: float, audio_position: int) -> list[Action]:
+        """Say what was said in all, once the stream has nothing more to tell."""
+        text = join_texts(self._texts)
+        whole = wire.Transcript(
+            utterance=self._n_utterances,
+            text=text,
+            confirmed_text=text,
+            pending_text="",
+            is_final=True,
+            language=self._language_of(text),
+            start=0.0,
+            audio_position=seconds(audio_position),
+            audio_duration=seconds(audio_position),
+            latency_ms=round(latency_ms, 1),
+        )
+        if self._stop is None:
+            return [_send(whole), Close(NORMAL)]
+        code = GOING_AWAY if self._stop is Stop.SHUTDOWN else POLICY
+        return [_send(whole), Close(code, self._stop.value)]
+
+    def _mark(self, event: SpeechStarted | SpeechEnded, times: _Times) -> list[Action]:
+        if not self._setup.events:
+            return []
+        started = isinstance(event, SpeechStarted)
+        kind = wire.SpeechStarted if started else wire.SpeechEnded
+        mark = kind(
+            utterance=event.utterance,
+            audio_position=seconds(event.position),
+            audio_duration=times.audio_duration,
+            latency_ms=times.latency_ms,
+        )
+        return [_send(mark)]
+
+    def _hypothesis(self, event: Hypothesis, times: _Times) -> list[Action]:
+        if not self._setup.interim:
+            return []
+        words = None
+        if self._setup.words:
+            words = (
+                *wire.word_times(event.committed, confirmed=True),
+                *wire.word_times(event.pending, confirmed=False),
+            )
+        interim = wire.Transcript(
+            utterance=event.utterance,
+            text=event.committed_text + event.pending_text,
+            confirmed_text=event.committed_text,
+            pending_text=event.pending_text,
+            start=seconds(event.start),
+            audio_position=seconds(event.position),
+            words=words,
+            audio_duration=times.audio_duration,
+            latency_ms=times.latency_ms,
+        )
+        return [_send(interim, droppable=True)]
+
+    def _final(self, event: UtteranceFinal, times: _Times) -> wire.Transcript:
+        self._n_utterances = event.utterance
+        self._texts.append(event.text)
+        self.n_words += len(event.words)
+        words = wire.word_times(event.words, confirmed=True)
+        return wire.Transcript(
+            utterance=event.utterance,
+            text=event.text,
+            confirmed_text=event.text,
+            pending_text="",
+            utterance_final=True,
+            cause=_cause(event.cause),
+            language=self._language_of(event.text),
+            start=seconds(event.start),
+            audio_position=seconds(event.end),
+            words=words if self._setup.words else None,
+            audio_duration=times.audio_duration,
+            latency_ms=times.latency_ms,
+        )
+
+    def _failure(self, event: UtteranceFailed) -> wire.Error:
+        self._n_utterances = event.utterance
+        return wire.Error(
+            code="utterance_failed",
+            message=self._explain(event.error),
+            fatal=False,
+            utterance=event.utterance,
+            utterance_final=True,
+        )
+
+    def _language_of(self, text: str) -> str | None:
+        found = codes.infer_language(
+            text, hint=self._setup.language, default=self._defaults.language
+        )
+        return codes.to_bcp47(found) if found else None
+
+
+def farewell(
+    code: wire.ErrorCode, message: str, *, close: int, retry_after_s: int | None = None
+) -> list[Action]:
+    """Refuse a session, or give one up."""
+    error = wire.Error(
+        code=code, message=message, fatal=True, retry_after_s=retry_after_s
+    )
+    return [_send(error), Close(close, code)]
+
+
+def _cause(cause: Cause) -> wire.CauseName:
+    names: dict[Cause, wire.CauseName] = {
+        Cause.ENDPOINT: "endpoint",
+        Cause.FLUSH: "flush",
+        Cause.END: "end",
+        Cause.STALLED: "stalled",
+    }
+    return names[cause]
+
+
+def _send(
+    message: wire.Ready
+    | wire.Configured
+    | wire.Transcript
+    | wire.SpeechStarted
+    | wire.SpeechEnded
+    | wire.Error,
+    *,
+    droppable: bool = False,
+) -> Send:
+    return Send(message.model_dump_json(exclude_none=True), droppable)

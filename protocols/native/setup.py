@@ -1,0 +1,133 @@
+"""What a client of the native protocol may change, and what is in effect then.
+
+The operator's defaults come first, then the profile that is asked for, then what the
+client asks for by itself. Every value has bounds (`protocols.native.messages.Config`),
+so that no client makes itself much more expensive than the others.
+
+No I/O, no clock.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from audio.encoding import Encoding
+from audio.samples import SAMPLE_RATE, seconds
+from languages import codes
+from live.options import NOMINAL_CHUNK_S, PROFILES, StreamOptions
+from protocols.actions import Configure
+from protocols.native import messages as wire
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a session is like before its client asks for anything else.
+
+    Attributes:
+        model: The name of the model.
+        vad: Whether the server tells speech from silence at all.
+        language: Id of the operator's default language.
+        profiles: How to listen, by the names clients use.
+    """
+
+    model: str
+    vad: bool = True
+    language: str | None = None
+    chunk_duration_s: float = NOMINAL_CHUNK_S
+    profile: wire.Profile = "captions"
+    profiles: Mapping[str, StreamOptions] = field(default_factory=lambda: PROFILES)
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What is in effect: defaults, and what the client wants in their place."""
+
+    encoding: Encoding
+    sample_rate: int
+    language: str | None  # id
+    interim: bool
+    words: bool
+    events: bool
+    profile: wire.Profile
+    chunk_duration: float
+    options: StreamOptions
+
+    @classmethod
+    def of(cls, wanted: Mapping[str, Any], defaults: Defaults) -> "Setup":
+        """Apply what the client wants.
+
+        Raises:
+            BadMessage: A language is unknown, or settings do not go together.
+        """
+        profile: wire.Profile = wanted.get("profile", defaults.profile)
+        chunk_duration = float(wanted.get("chunk_duration", defaults.chunk_duration_s))
+        return cls(
+            encoding=wanted.get("encoding", Encoding.S16LE),
+            sample_rate=wanted.get("sample_rate", SAMPLE_RATE),
+            language=_resolved(wanted.get("language")),
+            interim=wanted.get("interim", True),
+            words=wanted.get("words", False),
+            events=wanted.get("events", False),
+            profile=profile,
+            chunk_duration=chunk_duration,
+            options=_options(
+                wanted,
+                defaults.profiles[profile].stretched(chunk_duration),
+                vad=defaults.vad,
+            ),
+        )
+
+    @property
+    def configure(self) -> Configure:
+        return Configure(self.encoding, self.sample_rate, self.options)
+
+    def in_effect(self) -> dict[str, Any]:
+        """Return the fields of `wire.Listening`."""
+        options = self.options
+        return {
+            "sample_rate": self.sample_rate,
+            "encoding": self.encoding,
+            "language": self.language and codes.to_bcp47(self.language),
+            "interim": self.interim,
+            "words": self.words,
+            "events": self.events,
+            "profile": self.profile,
+            "endpointing": options.endpointing,
+            "chunk_duration": self.chunk_duration,
+            "hop_s": seconds(options.hop),
+            "margin_s": seconds(options.margin),
+            "endpoint_silence_s": seconds(options.endpoint_silence),
+            "pre_roll_s": seconds(options.pre_roll),
+            "speech_prob": options.speech_prob,
+        }
+
+
+def _options(
+    wanted: Mapping[str, Any], profile: StreamOptions, *, vad: bool
+) -> StreamOptions:
+    if wanted.get("endpointing") and not vad:
+        raise wire.BadMessage(
+            "config.endpointing: this server runs without voice activity detection; "
+            "send flush where an utterance ends"
+        )
+    changes: dict[str, Any] = {
+        name: round(wanted[f"{name}_s"] * SAMPLE_RATE)
+        for name in ("hop", "margin", "endpoint_silence", "pre_roll")
+        if f"{name}_s" in wanted
+    }
+    for name in ("speech_prob", "interim"):
+        if name in wanted:
+            changes[name] = wanted[name]
+    changes["vad"] = vad
+    changes["endpointing"] = vad and wanted.get("endpointing", profile.endpointing)
+    try:
+        return replace(profile, **changes)
+    except ValueError as error:
+        raise wire.BadMessage(f"config: {error}") from error
+
+
+def _resolved(language: str | None) -> str | None:
+    try:
+        return codes.resolve_language(language)
+    except codes.UnknownLanguage as error:
+        raise wire.BadMessage(str(error), code="unsupported_language") from error

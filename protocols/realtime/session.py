@@ -1,0 +1,392 @@
+"""What a client of the Realtime API asks of its session, and what it gets.
+
+Updates are partial and may come at any time: an absent key keeps what was there, an
+explicit null switches it off. `SessionConfig` is the sum of all updates, in the form
+of OpenAI's general release; the flat form of its beta is translated on the way in
+and out. `Session` is what is in effect, and what clients are told in reply.
+
+Clients take an error for the end of the session, so an option that we do not have is
+no error: it is missing from the reply. A value out of range is put into it. Only what
+cannot be read (a threshold that is no number) and audio that cannot be decoded are
+refused.
+
+No I/O, no clock.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from audio.encoding import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, Encoding
+from audio.samples import SAMPLE_RATE
+from languages import codes as languages
+from live.options import PROFILES, StreamOptions
+
+LOGPROBS = "item.input_audio_transcription.logprobs"
+
+DEFAULT_RATE = 24_000
+_TELEPHONE_RATE = 8_000  # of G.711
+
+# Models of OpenAI that have no turn detection. Clients that ask for one of them
+# leave the key out and commit themselves.
+_CLIENT_COMMITS = ("gpt-realtime-whisper", "gpt-live-transcribe")
+
+# Spellings of the beta, and of samples in OpenAI's own documents.
+_FORMATS = {
+    "pcm16": "audio/pcm",
+    "g711_ulaw": "audio/pcmu",
+    "g711_alaw": "audio/pcma",
+}
+_ENCODINGS = {
+    "audio/pcm": Encoding.S16LE,
+    "audio/pcmu": Encoding.MULAW,
+    "audio/pcma": Encoding.ALAW,
+}
+
+# How long to wait before text is shown, as profiles of ours.
+_PROFILE_OF_DELAY = {
+    "minimal": "agent",
+    "low": "agent",
+    "medium": "captions",
+    "high": "quality",
+    "xhigh": "quality",
+}
+
+# We hear silence, not meaning. How eager to answer becomes how long to wait.
+_SILENCE_OF_EAGERNESS_MS = {"high": 350, "medium": 500, "auto": 500, "low": 1_000}
+
+# What turn detection may be asked for. Less silence than the least is a gap between
+# words; more padding than the most is not kept.
+_SILENCE_MS = (160, 10_000)
+_PADDING_MS = (0, 2_000)
+_THRESHOLD = (0.01, 0.99)
+
+Json = dict[str, Any]
+
+
+class BadSession(Exception):
+    """An update that cannot be read.
+
+    Attributes:
+        param: The path of the value at fault.
+    """
+
+    def __init__(self, message: str, param: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+# --- what was asked for ---------------------------------------------------------
+
+
+class _Part(BaseModel):
+    # Options we do not have are dropped here, so that nobody can make us keep them.
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+class AudioFormat(_Part):
+    """How the bytes of `input_audio_buffer.append` are to be read."""
+
+    type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"] = "audio/pcm"
+    rate: int | None = None
+
+    @field_validator("rate")
+    @classmethod
+    def _can_be_resampled(cls, rate: int | None) -> int | None:
+        if rate is not None and not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
+            raise ValueError(f"must be {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}")
+        return rate
+
+
+class Transcription(_Part):
+    """Which model, for which language."""
+
+    model: str | None = None
+    language: str | None = None
+    languages: tuple[str, ...] | None = None
+    delay: str | None = None
+
+
+class TurnDetection(_Part):
+    """When an utterance ends."""
+
+    type: str = "server_vad"
+    threshold: float | None = None
+    prefix_padding_ms: float | None = None
+    silence_duration_ms: float | None = None
+    eagerness: str | None = None
+
+
+class AudioInput(_Part):
+    """Everything about the audio that comes in."""
+
+    format: AudioFormat | None = None
+    transcription: Transcription | None = None
+    turn_detection: TurnDetection | None = None
+
+    @field_validator("format", mode="before")
+    @classmethod
+    def _spelled_out(cls, value: object) -> object:
+        if isinstance(value, str):
+            return {"type": _FORMATS.get(value, value)}
+        return value
+
+
+class Audio(_Part):
+    """The level that OpenAI has for input and output."""
+
+    input: AudioInput | None = None
+
+
+class SessionConfig(_Part):
+    """All that a client asked for so far."""
+
+    audio: Audio | None = None
+    include: tuple[str, ...] | None = None
+
+    def updated(self, update: Mapping[str, Any]) -> "SessionConfig":
+        """Return the configuration after one more update, in either form.
+
+        Raises:
+            BadSession: Names the value at fault; nothing has changed.
+        """
+        merged = _merge(self.model_dump(exclude_unset=True), _general_form(update))
+        try:
+            return SessionConfig.model_validate(merged)
+        except ValidationError as error:
+            detail = error.errors(include_url=False)[0]
+            param = ".".join(["session", *map(str, detail["loc"])])
+            reason = detail["msg"].removeprefix("Value error, ")
+            raise BadSession(f"{param}: {reason}.", param) from error
+
+    @property
+    def input(self) -> AudioInput:
+        return (self.audio and self.audio.input) or AudioInput()
+
+
+def _merge(current: Json, update: Json) -> Json:
+    """Put an update over what was there, level by level."""
+    merged = dict(current)
+    for key, value in update.items():
+        before = current.get(key)
+        if isinstance(value, dict) and isinstance(before, dict):
+            merged[key] = _merge(before, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+_FLAT_NAMES = {
+    "input_audio_format": "format",
+    "input_audio_transcription": "transcription",
+    "turn_detection": "turn_detection",
+}
+
+
+def _general_form(update: Mapping[str, Any]) -> Json:
+    """Translate the flat form of the beta; leave the general one as it is."""
+    flat = {name: update[key] for key, name in _FLAT_NAMES.items() if key in update}
+    general = {key: update[key] for key in ("audio", "include") if key in update}
+    if not flat:
+        return general
+    return _merge(general, {"audio": {"input": flat}})
+
+
+# --- what is in effect ----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a session has that its client did not ask for in an update.
+
+    Attributes:
+        served_model: Name of the model that is served.
+        known_model: Whether a name means it.
+        url_model: The model that the URL named.
+        profiles: How streams are listened to; the names of `live.options.PROFILES`.
+    """
+
+    served_model: str
+    known_model: Callable[[str], bool] = lambda name: True
+    url_model: str | None = None
+    profiles: Mapping[str, StreamOptions] = field(default_factory=lambda: PROFILES)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerVad:
+    """Turn detection that is in effect."""
+
+    threshold: float = 0.5
+    prefix_padding_ms: int = 300
+    silence_duration_ms: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What is in effect.
+
+    Attributes:
+        hint: omniASR id of the language that was asked for, if it is known.
+        options: How the stream is listened to.
+        vad: None if only the client ends utterances.
+    """
+
+    id: str
+    model: str
+    language: str | None
+    hint: str | None
+    delay: str | None
+    format: AudioFormat
+    encoding: Encoding
+    sample_rate: int
+    vad: ServerVad | None
+    options: StreamOptions
+    logprobs: bool
+
+    def general_form(self) -> Json:
+        """Write it as `session.updated` has it."""
+        return {
+            "id": self.id,
+            "object": "realtime.transcription_session",
+            "type": "transcription",
+            "audio": {
+                "input": {
+                    "format": self._format(),
+                    "transcription": self._transcription(),
+                    "noise_reduction": None,
+                    "turn_detection": self._turn_detection(),
+                }
+            },
+            "include": [LOGPROBS] if self.logprobs else [],
+        }
+
+    def flat_form(self) -> Json:
+        """Write it as `transcription_session.updated` has it, in the beta."""
+        beta_name = {name: beta for beta, name in _FORMATS.items()}
+        return {
+            "id": self.id,
+            "object": "realtime.transcription_session",
+            "input_audio_format": beta_name[self.format.type],
+            "input_audio_transcription": self._transcription(),
+            "input_audio_noise_reduction": None,
+            "turn_detection": self._turn_detection(),
+            "include": [LOGPROBS] if self.logprobs else [],
+        }
+
+    def _format(self) -> Json:
+        if self.encoding is Encoding.S16LE:
+            return {"type": "audio/pcm", "rate": self.sample_rate}
+        return {"type": self.format.type}
+
+    def _transcription(self) -> Json:
+        known: Json = {"model": self.model, "language": self.language}
+        if self.delay is not None:
+            known["delay"] = self.delay
+        return known
+
+    def _turn_detection(self) -> Json | None:
+        if self.vad is None:
+            return None
+        return {
+            "type": "server_vad",
+            "threshold": self.vad.threshold,
+            "prefix_padding_ms": self.vad.prefix_padding_ms,
+            "silence_duration_ms": self.vad.silence_duration_ms,
+        }
+
+
+def in_effect(config: SessionConfig, defaults: Defaults, session_id: str) -> Session:
+    """Work out what a client gets for what it asked for."""
+    asked = config.input.transcription or Transcription()
+    format = config.input.format or AudioFormat()
+    named = asked.model or defaults.url_model
+    language, hint = _language(asked)
+    delay = asked.delay if asked.delay in _PROFILE_OF_DELAY else None
+    profile = defaults.profiles[_PROFILE_OF_DELAY[delay or "minimal"]]
+    vad = _server_vad(config.input, named) if profile.vad else None
+    return Session(
+        id=session_id,
+        model=named if named and defaults.known_model(named) else defaults.served_model,
+        language=language,
+        hint=hint,
+        delay=delay,
+        format=format,
+        encoding=_ENCODINGS[format.type],
+        sample_rate=_sample_rate(format),
+        vad=vad,
+        options=_options(profile, vad),
+        logprobs=LOGPROBS in (config.include or ()),
+    )
+
+
+def _sample_rate(format: AudioFormat) -> int:
+    if format.type != "audio/pcm":
+        return _TELEPHONE_RATE
+    return DEFAULT_RATE if format.rate is None else format.rate
+
+
+def _language(asked: Transcription) -> tuple[str | None, str | None]:
+    """Return the language as it was asked for, and its id; None if unknown.
+
+    Several languages are none: CTC models are not told any, and a transcript can
+    be labelled with one alone.
+    """
+    codes = (asked.language,) if asked.language else asked.languages or ()
+    if len(codes) != 1:
+        return None, None
+    try:
+        hint = languages.resolve_language(codes[0])
+    except languages.UnknownLanguage:
+        return None, None
+    return (codes[0] if hint else None), hint
+
+
+def _server_vad(asked: AudioInput, model: str | None) -> ServerVad | None:
+    if "turn_detection" not in asked.model_fields_set:
+        commits = model is not None and model.startswith(_CLIENT_COMMITS)
+        return None if commits else ServerVad()
+    wanted = asked.turn_detection
+    if wanted is None:
+        return None
+    default = ServerVad()
+    if wanted.type == "semantic_vad":
+        silence_ms = _SILENCE_OF_EAGERNESS_MS.get(wanted.eagerness or "auto")
+        return replace(
+            default, silence_duration_ms=silence_ms or default.silence_duration_ms
+        )
+    return ServerVad(
+        threshold=_within(_THRESHOLD, wanted.threshold, default.threshold),
+        prefix_padding_ms=round(
+            _within(_PADDING_MS, wanted.prefix_padding_ms, default.prefix_padding_ms)
+        ),
+        silence_duration_ms=round(
+            _within(
+                _SILENCE_MS, wanted.silence_duration_ms, default.silence_duration_ms
+            )
+        ),
+    )
+
+
+def _within(limits: tuple[float, float], wanted: float | None, default: float) -> float:
+    lowest, highest = limits
+    return default if wanted is None else min(max(wanted, lowest), highest)
+
+
+def _options(profile: StreamOptions, vad: ServerVad | None) -> StreamOptions:
+    if vad is None:
+        return replace(profile, endpointing=False)
+    return replace(
+        profile,
+        endpointing=True,
+        speech_prob=vad.threshold,
+        pre_roll=_samples(vad.prefix_padding_ms),
+        endpoint_silence=_samples(vad.silence_duration_ms),
+    )
+
+
+def _samples(milliseconds: int) -> int:
+    return milliseconds * SAMPLE_RATE // 1000

@@ -1,0 +1,122 @@
+"""Decode a recording and cut it into windows, some seconds of it at a time.
+
+No I/O but reading the recording; runs in worker threads.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import BinaryIO, Protocol
+
+from audio.decoder import DecodeLimits, Origin, decode_stream
+from audio.frames import MAX_WINDOW_SAMPLES
+from audio.samples import Samples
+from audio_chunker import AudioChunker, Window
+
+# Blocks of a second that one visit to a worker thread decodes or cuts: long enough
+# that visits cost nothing, and an utterance needs only one; short enough that results
+# do not wait behind them.
+_BLOCKS_A_STEP = 16
+
+
+class SpeechProbabilities(Protocol):
+    """Listens to one recording; see `vad.silero.VadStream`."""
+
+    def add(self, samples: Samples) -> list[float]: ...
+
+    def finish(self) -> list[float]: ...
+
+
+class Cutter:
+    """A recording's windows, some seconds of it at a time.
+
+    A recording that the model takes in one window is that window if anybody speaks
+    in it, so it is listened to only until somebody does; somebody waits for it, and
+    listening takes about as long as decoding. Whether it is one is known when
+    it ends or goes on, so what was decoded waits until then.
+
+    For worker threads: any one, one at a time.
+    """
+
+    def __init__(
+        self,
+        source: BinaryIO,
+        limits: DecodeLimits,
+        listen: Callable[[], SpeechProbabilities] | None,
+    ) -> None:
+        self._origin = Origin()
+        self._blocks = decode_stream(source, limits=limits, origin=self._origin)
+        self._listen = listen
+        self._ear: SpeechProbabilities | None = None
+        self._chunker = AudioChunker(vad_enabled=listen is not None)
+        self._lock = threading.Lock()
+        self._n_samples = 0
+        self._ahead: deque[Samples] = deque()  # decoded, not cut
+        self._decoded = False  # to the end
+        self.exhausted = False
+
+    @property
+    def start(self) -> int:
+        """Sample position of the first sample, by the file's clock."""
+        return self._origin.position
+
+    @property
+    def end(self) -> int:
+        """One past the last that was decoded."""
+        return self.start + self._n_samples
+
+    def step(self) -> list[Window]:
+        """Decode on; return the windows that this completes, often none."""
+        with self._lock:
+            if self._listen is not None and self._ear is None:
+                self._ear = self._listen()
+            for _ in range(_BLOCKS_A_STEP):
+                windows = self._next()
+                if windows or self.exhausted:
+                    return [
+                        replace(window, position=window.position + self.start)
+                        for window in windows
+                    ]
+            return []
+
+    def close(self) -> None:
+        """Wait for a step that has begun, then free everything."""
+        with self._lock:
+            self.exhausted = True
+            self._blocks.close()
+
+    def _next(self) -> tuple[Window, ...]:
+        """Decode a block, or cut one that is decoded."""
+        if self.exhausted:  # closed while this step waited for its turn
+            return ()
+        if not self._decoded and (self._may_be_one_window or not self._ahead):
+            self._decode()
+            return ()
+        if self._ahead:
+            block = self._ahead.popleft()
+            return self._chunker.add(block, self._hear(block))
+        self.exhausted = True
+        return self._chunker.finish(self._hear_last())
+
+    def _decode(self) -> None:
+        block = next(self._blocks, None)
+        if block is None:
+            self._decoded = True
+        else:
+            self._n_samples += len(block)
+            self._ahead.append(block)
+
+    @property
+    def _may_be_one_window(self) -> bool:
+        return self._n_samples <= MAX_WINDOW_SAMPLES
+
+    @property
+    def _heard_enough(self) -> bool:
+        return self._may_be_one_window and self._chunker.speech_found
+
+    def _hear(self, block: Samples) -> list[float]:
+        return self._ear.add(block) if self._ear and not self._heard_enough else []
+
+    def _hear_last(self) -> list[float]:
+        return self._ear.finish() if self._ear and not self._heard_enough else []

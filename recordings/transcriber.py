@@ -1,0 +1,180 @@
+"""Transcribe a recording of any length.
+
+Worker threads decode it, listen for speech and cut windows; the scheduler labels them;
+worker threads read words and times off the frames, in order. Several windows are on
+their way at once, and no more: the recording is only read on when one of them is done,
+so its length costs time and no memory. The transcriber holds no state between
+recordings, so any number may run at once; the scheduler decides whose turn it is.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable
+from concurrent.futures import Executor, Future
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import BinaryIO, TypeVar, TypeVarTuple
+
+from audio.decoder import DecodeLimits
+from audio_chunker import Window
+from engine.interface import ModelInput, QueueFull
+from engine.scheduler import Scheduler
+from recordings.cutter import Cutter, SpeechProbabilities
+from recordings.segments import PassageReader
+from text.ctc import FrameLabels
+from text.transcript import Passage, Transcript, join
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """How far the transcription of a recording has come.
+
+    Attributes:
+        passages: What became final since the last one; may be empty.
+        position: Sample position up to which all is final; of the last one, where
+            the recording ends.
+        start: Where it begins: not at 0 if the file's clock does not.
+    """
+
+    passages: tuple[Passage, ...]
+    position: int
+    start: int
+
+
+class FileTranscriber:
+    """Transcribe recordings.
+
+    Args:
+        scheduler: Where windows are sent.
+        workers: Runs the decoding and the like, which block.
+        limits: What a recording may be.
+        listen: Makes what listens for speech in one recording, in a worker
+            thread; None to take everything for speech.
+        max_in_flight: Most windows of one recording between decoder and text.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        *,
+        workers: Executor,
+        limits: DecodeLimits,
+        listen: Callable[[], SpeechProbabilities] | None,
+        max_in_flight: int,
+    ) -> None:
+        self._scheduler = scheduler
+        self._workers = workers
+        self._limits = limits
+        self._listen = listen
+        self._max_in_flight = max_in_flight
+
+    async def transcribe(self, source: BinaryIO) -> Transcript:
+        """Transcribe a recording to its end; see `transcribe_stream`."""
+        passages: list[Passage] = []
+        start = end = 0
+        async with aclosing(self.transcribe_stream(source)) as advances:
+            async for advance in advances:
+                passages += advance.passages
+                start, end = advance.start, advance.position
+        return Transcript(segments=join(passages), start=start, end=end)
+
+    async def transcribe_stream(
+        self, source: BinaryIO
+    ) -> AsyncGenerator[Advance, None]:
+        """Transcribe a recording and say what is final as soon as it is.
+
+        Cancelling and closing are safe: windows that wait leave the queue, and once
+        that is done nobody reads `source` any more. Close it (`aclosing`) if it is
+        not read to its end.
+
+        Args:
+            source: A seekable file in any accepted container.
+
+        Raises:
+            audio_decoder's errors, the last three also after some of the text;
+                QueueFull, for the first window only; NotReady.
+        """
+        model = self._scheduler.model
+        reader = PassageReader(model.vocabulary, model.spike_offsets)
+        cutter = Cutter(source, self._limits, self._listen)
+        queue = _InFlight(self._scheduler, self._max_in_flight)
+        try:
+            while not (cutter.exhausted and queue.empty):
+                if cutter.exhausted or queue.should_wait:
+                    window, frames = await queue.next()
+                    passages = await self._work(reader.add, window, frames)
+                    yield Advance(passages, reader.position, cutter.start)
+                else:
+                    queue.add(await self._work(cutter.step))
+            yield Advance((), cutter.end, cutter.start)
+        finally:
+            queue.cancel()
+            # Not in the pool of workers: all of them may be busy, or gone.
+            await asyncio.shield(asyncio.to_thread(cutter.close))
+
+    async def _work(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._workers, call, *args)
+
+
+class _InFlight:
+    """The windows of one recording that are cut and not labelled yet, in order.
+
+    The scheduler may refuse the first, and then the recording is refused. Later
+    ones wait here until it has room; so as not to wait for ever, one of them is
+    always in its queue.
+    """
+
+    def __init__(self, scheduler: Scheduler, max_in_flight: int) -> None:
+        self._scheduler = scheduler
+        self._max_in_flight = max_in_flight
+        self._waiting: deque[Window] = deque()
+        self._submitted: deque[tuple[Window, Future[FrameLabels]]] = deque()
+        self._begun = False
+
+    @property
+    def empty(self) -> bool:
+        return not self._waiting and not self._submitted
+
+    @property
+    def should_wait(self) -> bool:
+        """Whether to see to the oldest before more is cut."""
+        return bool(self._submitted) and (
+            bool(self._waiting)
+            or len(self._submitted) >= self._max_in_flight
+            or self._submitted[0][1].done()
+        )
+
+    def add(self, windows: Iterable[Window]) -> None:
+        """Queue the next windows; Raises what `Scheduler.submit` raises."""
+        self._waiting += windows
+        self._submit()
+
+    async def next(self) -> tuple[Window, FrameLabels]:
+        """Wait for the oldest. Cancelling is safe; the window is lost."""
+        window, labels = self._submitted.popleft()
+        frames = await asyncio.wrap_future(labels)
+        self._submit()
+        return window, frames
+
+    def cancel(self) -> None:
+        """Take all windows out of the scheduler's queue."""
+        for _, labels in self._submitted:
+            labels.cancel()
+
+    def _submit(self) -> None:
+        while self._waiting and len(self._submitted) < self._max_in_flight:
+            must = self._begun and not self._submitted
+            try:
+                labels = self._scheduler.submit(
+                    ModelInput(self._waiting[0].samples), beyond_limit=must
+                )
+            except QueueFull:
+                if not self._begun:
+                    raise
+                return
+            self._submitted.append((self._waiting.popleft(), labels))
+            self._begun = True

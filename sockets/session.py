@@ -1,0 +1,420 @@
+"""Carry one session between a socket and a live stream.
+
+Four tasks, and none of them waits for the client to read. The reader puts messages
+into the inbox, and stops reading while that is full, so that TCP slows the client
+down. The worker does what the protocol makes of them, as fast as the stream takes
+audio. The listener takes what the stream tells. The writer sends what waits in the
+outbox.
+
+However a session ends, the client is told why if it can be: finals that were made are
+sent first, then the reason, then the close. One that has gone away is not waited for,
+and whatever it held is given back.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from audio.encoding import Encoding
+from audio.pcm import PcmDecoder
+from audio.samples import SAMPLE_RATE, Samples
+from live.events import Cause, LiveEvent, UtteranceFailed, UtteranceFinal
+from live.options import StreamOptions
+from protocols.actions import (
+    Action,
+    Append,
+    Clear,
+    Close,
+    Configure,
+    End,
+    Failure,
+    Flush,
+    Machine,
+    Send,
+    Stop,
+)
+from sockets.inbox import Inbox
+from sockets.outbox import Outbox, OutboxFull
+
+logger = logging.getLogger("omniasr")
+
+# Audio is decoded in pieces of about a second, and others get their turn in between.
+_SLICE_BYTES = 32 * 1024
+
+# Flushes that may wait for their finals; nothing more is done at more.
+_MAX_FLUSHES = 32
+
+# Once no audio is taken any more, the longest that sending one message may last.
+_SEND_S = 30.0
+
+# When the server stops, what was on its way is still read: until nothing comes for
+# the first time, in any case no longer than the second. Voice clients send a frame
+# every 20 to 100 ms.
+_LAST_PAUSE_S = 0.1
+_LAST_READ_S = 2.0
+
+# What `websocket.disconnect` says when there was no close.
+_ABNORMAL = 1006
+
+
+class TimedEvent(Protocol):
+    """What a stream tells, and when; see `streaming.TimedEvent`."""
+
+    @property
+    def event(self) -> LiveEvent: ...
+
+    @property
+    def latency_ms(self) -> float: ...
+
+    @property
+    def audio_position(self) -> int: ...
+
+
+class Stream(Protocol):
+    """What a session needs of a stream; see `streaming.LiveStream`."""
+
+    async def push(self, samples: Samples) -> None: ...
+
+    async def flush(self) -> None: ...
+
+    async def clear(self) -> None: ...
+
+    async def end(self) -> None: ...
+
+    def configure(self, options: StreamOptions) -> None: ...
+
+    def events(self) -> AsyncIterator[TimedEvent]: ...
+
+    async def aclose(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one session may use.
+
+    Attributes:
+        idle_s: Longest that its client may send nothing.
+        session_s: Longest that it may last, and most audio that it may send.
+        ahead_bytes: Most that is read ahead of the stream.
+        unread_bytes: Most of its messages that may wait to be sent.
+    """
+
+    idle_s: float
+    session_s: float
+    ahead_bytes: int
+    unread_bytes: int
+
+
+class _Gone(Exception):
+    """The client is not there any more."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class SocketSession:
+    """One session, from its greeting to its close.
+
+    Args:
+        socket: Accepted. Nothing else may receive from it or send to it.
+        machine: The protocol that is spoken.
+        stream: Closed when the session is over, however that comes.
+        limits: What it may use.
+        name: Names it in the log.
+
+    Attributes:
+        n_samples: Audio that came, at 16 kHz.
+        slowest_final_ms: Latency of the final that was waited for longest.
+        close_code: How it ended.
+    """
+
+    def __init__(
+        self,
+        socket: WebSocket,
+        machine: Machine,
+        stream: Stream,
+        *,
+        limits: Limits,
+        name: str,
+    ) -> None:
+        self._socket = socket
+        self._machine = machine
+        self._stream = stream
+        self._limits = limits
+        self._name = name
+        self._now = asyncio.get_running_loop().time
+        self._began = self._now()
+        self._newest_audio = self._began  # when it came
+        self._inbox = Inbox(limits.ahead_bytes)
+        self._outbox = Outbox(limits.unread_bytes)
+        self._format: tuple[Encoding, int] | None = None
+        self._decoder: PcmDecoder | None = None
+        self._flushes = asyncio.Semaphore(_MAX_FLUSHES)
+        self._receiving: asyncio.Timeout | None = None
+        self._sending: asyncio.Timeout | None = None
+        self._stop_reading_at: float | None = None
+        self._full = False  # no more audio may come
+        self._ended = False  # none is taken any more
+        self.n_samples = 0
+        self.slowest_final_ms = 0.0
+        self.close_code = _ABNORMAL
+
+    @property
+    def n_unsent(self) -> int:
+        """Messages that gave way to newer ones before they were sent."""
+        return self._outbox.n_dropped
+
+    async def run(self) -> None:
+        """Serve the client until one of the two goes. Cancelling is safe."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                work = group.create_task(self._work(), name=f"{self._name} work")
+                await self._write()
+                work.cancel()
+        except* _Gone as gone:
+            self.close_code = _code_of(gone)
+        except* TimeoutError:  # it has stopped reading for good
+            pass
+        finally:
+            await self._stream.aclose()
+
+    def stop(self) -> None:
+        """Come to an end, because the server does: finals first."""
+        self._stop_reading_at = self._now() + _LAST_READ_S
+        if self._receiving is not None:
+            self._receiving.reschedule(self._now() + _LAST_PAUSE_S)
+
+    async def _work(self) -> None:
+        """Read and listen until the stream is over or has to be given up."""
+        failure: Failure | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._read(), name=f"{self._name} reader")
+                group.create_task(self._work_off(), name=f"{self._name} worker")
+                group.create_task(self._listen(), name=f"{self._name} listener")
+        except* _Gone:
+            raise
+        except* OutboxFull:
+            failure = Failure.SLOW_READER
+        except* Exception:
+            logger.exception("Stream %s failed.", self._name)
+            failure = Failure.INTERNAL
+        if failure is not None:
+            await self._give_up(failure)
+
+    async def _give_up(self, why: Failure) -> None:
+        """Tell why, and discard what still comes until that is sent.
+
+        Raises:
+            _Gone: Nobody is there to be told.
+        """
+        await self._stream.aclose()
+        self._note_end()
+        self._send(self._machine.fail(why), beyond_limit=True)
+        await self._discard()
+
+    # --- the reader ---
+
+    async def _read(self) -> None:
+        """Fill the inbox; its last message says why no more is taken.
+
+        Raises:
+            _Gone: There is nobody to wait for.
+        """
+        message = await self._receive()
+        while not isinstance(message, Stop):
+            await self._inbox.put(message)
+            message = await self._receive()
+        await self._inbox.put(message)
+        await self._discard()
+
+    async def _discard(self) -> None:
+        """Read on for nothing: many a client cannot read while it waits to send.
+
+        Raises:
+            _Gone: There is nobody to wait for.
+        """
+        while True:
+            await self._next_message()
+
+    async def _receive(self) -> str | bytes | Stop:
+        """Wait for the next message, or for a reason to take no more."""
+        while True:
+            try:
+                async with asyncio.timeout_at(self._deadline()) as self._receiving:
+                    return await self._next_message()
+            except TimeoutError:
+                reason = self._reason()
+                # A client that waits for us is not idle.
+                if reason is not Stop.IDLE or not (self._inbox.busy or self._ended):
+                    return reason
+            finally:
+                self._receiving = None
+
+    async def _next_message(self) -> str | bytes:
+        message = await self._socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise _Gone(message["code"])
+        text: str | None = message.get("text")
+        return text if text is not None else message.get("bytes") or b""
+
+    def _deadline(self) -> float:
+        if self._stop_reading_at is not None:
+            return min(self._stop_reading_at, self._now() + _LAST_PAUSE_S)
+        last = self._began + self._limits.session_s
+        return min(last, self._now() + self._limits.idle_s)
+
+    def _reason(self) -> Stop:
+        if self._stop_reading_at is not None:
+            return Stop.SHUTDOWN
+        if self._now() >= self._began + self._limits.session_s:
+            return Stop.TOO_LONG
+        return Stop.IDLE
+
+    # --- the worker ---
+
+    async def _work_off(self) -> None:
+        """Do what the protocol makes of what comes."""
+        await self._do(self._machine.greet())
+        while True:
+            message = await self._inbox.get()
+            if isinstance(message, Stop):
+                await self._do(self._machine.stop(message))
+            else:
+                await self._do(self._machine.receive(message))
+            if self._full:
+                await self._do(self._machine.stop(Stop.TOO_LONG))
+
+    async def _do(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            match action:
+                case Send() | Close():
+                    self._send([action])
+                case Append():
+                    await self._append(action.audio)
+                case Flush():
+                    await self._flushes.acquire()
+                    await self._stream.flush()
+                case Clear():
+                    await self._stream.clear()
+                case Configure():
+                    await self._configure(action)
+                case End():
+                    await self._finish_audio()
+                    self._note_end()
+                    await self._stream.end()
+
+    async def _append(self, audio: bytes) -> None:
+        """Push audio a piece at a time; waits while the stream is full."""
+        assert self._decoder is not None, "a protocol configures first"
+        self._newest_audio = self._now()
+        view = memoryview(audio)
+        for start in range(0, len(view), _SLICE_BYTES):
+            await self._push(self._decoder.add(view[start : start + _SLICE_BYTES]))
+            if len(view) > _SLICE_BYTES:
+                await asyncio.sleep(0)
+
+    async def _push(self, samples: Samples) -> None:
+        room = int(self._limits.session_s * SAMPLE_RATE) - self.n_samples
+        self._full = self._full or len(samples) > room
+        taken = samples[:room]
+        if len(taken):
+            self.n_samples += len(taken)
+            await self._stream.push(taken)
+
+    async def _configure(self, wanted: Configure) -> None:
+        audio_format = (wanted.encoding, wanted.sample_rate)
+        if audio_format != self._format:
+            await self._finish_audio()
+            self._decoder = PcmDecoder(*audio_format)
+            self._format = audio_format
+        self._stream.configure(wanted.options)
+
+    async def _finish_audio(self) -> None:
+        if self._decoder is not None:
+            await self._push(self._decoder.finish())
+            self._decoder = None
+
+    def _note_end(self) -> None:
+        """From here on the client is only waited for while it reads."""
+        self._ended = True
+        if self._sending is not None:
+            self._sending.reschedule(self._now() + _SEND_S)
+
+    # --- the listener ---
+
+    async def _listen(self) -> None:
+        async for told in self._stream.events():
+            event = told.event
+            actions = self._machine.tell(
+                event,
+                latency_ms=told.latency_ms,
+                audio_position=told.audio_position,
+            )
+            self._send(actions)
+            if isinstance(event, UtteranceFinal):
+                slowest_ms = max(self.slowest_final_ms, told.latency_ms)
+                self.slowest_final_ms = slowest_ms
+            if _answers_a_flush(event):
+                self._flushes.release()
+        waited_ms = (self._now() - self._newest_audio) * 1000
+        # Nothing comes after these, so they need not fit in.
+        self._send(
+            self._machine.finish(latency_ms=waited_ms, audio_position=self.n_samples),
+            beyond_limit=True,
+        )
+
+    def _send(self, actions: Sequence[Action], *, beyond_limit: bool = False) -> None:
+        for action in actions:
+            if isinstance(action, Close):
+                self._outbox.close(action)
+            else:
+                assert isinstance(action, Send), "nothing else is asked for here"
+                self._outbox.put(action, beyond_limit=beyond_limit)
+
+    # --- the writer ---
+
+    async def _write(self) -> None:
+        """Send what comes into the outbox, up to the close.
+
+        Raises:
+            _Gone: Nobody is there to take it.
+            TimeoutError: Somebody is, and does not.
+        """
+        while True:
+            message = await self._outbox.get()
+            limit_s = _SEND_S if self._ended else None
+            try:
+                async with asyncio.timeout(limit_s) as self._sending:
+                    if isinstance(message, Close):
+                        # Its place is free when the client learns of it.
+                        await self._stream.aclose()
+                        await self._socket.close(message.code, message.reason)
+                        self.close_code = message.code
+                        return
+                    await self._socket.send_text(message.text)
+            except WebSocketDisconnect as error:
+                raise _Gone(error.code) from error
+            finally:
+                self._sending = None
+
+
+def _answers_a_flush(event: LiveEvent) -> bool:
+    return (
+        isinstance(event, UtteranceFinal | UtteranceFailed)
+        and event.cause is Cause.FLUSH
+    )
+
+
+def _code_of(group: BaseExceptionGroup[_Gone]) -> int:
+    """Return the code of the first in a group of groups."""
+    first = group.exceptions[0]
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    assert isinstance(first, _Gone)
+    return first.code

@@ -1,0 +1,44 @@
+"""The benchmark of time to final segment measures what it says."""
+
+import json
+import re
+
+import pytest
+
+from audio.samples import SAMPLE_RATE
+from benchmarks import ttfs
+from benchmarks.common.documents import RESULTS
+from tests.support.serving import ROOT, ServerProcess
+
+
+def test_it_reports_both_ways(
+    demo_server: ServerProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the 0.2 s in it that nobody can be faster than."""
+    ttfs.main(["--url", demo_server.url, "--utterances", "3"])
+
+    lines = capsys.readouterr().out.splitlines()
+    for line, way in zip(lines[1:], ("HTTP", "realtime"), strict=False):
+        name, p50, *_, n = line.split()
+        assert name == way
+        assert int(p50) > 1000 * ttfs.STOP_S
+        assert n == "3"
+
+
+def test_the_clock_starts_at_the_end_of_the_last_word() -> None:
+    """And what is sent ends 0.2 s later, where Pipecat's VAD has heard enough."""
+    (utterance,) = ttfs.compose(1, seed=1)
+
+    heard = ttfs.heard_until_stop(utterance)
+
+    assert len(heard) == utterance.words[-1].end + SAMPLE_RATE // 5
+
+
+def test_the_readme_has_the_committed_figures() -> None:
+    """And what it has Pipecat's users set leaves room above them."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    figures = json.loads((RESULTS / ttfs.RESULTS).read_text("utf-8"))["ttfs_ms"]
+
+    assert ttfs.filled(readme, figures) == readme
+    (advice_s,) = re.findall(r"ttfs_p99_latency=([\d.]+)", readme)
+    assert figures["realtime"]["p99"] < 1000 * float(advice_s) < 600

@@ -1,0 +1,485 @@
+"""One queue, one thread, and every waiter gets exactly its own answer."""
+
+import asyncio
+import gc
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.common.processes import wait_for
+from engine.interface import (
+    Model,
+    ModelInput,
+    NotReady,
+    Overloaded,
+    QueueFull,
+    WaitedTooLong,
+)
+from engine.overload import LEVELS
+from engine.scheduler import Scheduler
+from engine.work_queue import BatchRules, Work
+from tests.support.fakes import ScriptedModel
+from tests.support.scheduling import started
+from text.ctc import FrameLabels
+
+SECOND = 16_000
+
+
+def window(seconds: float = 1.0) -> ModelInput:
+    return ModelInput(np.zeros(round(seconds * SECOND), np.float32))
+
+
+Start = Callable[..., Scheduler]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start a scheduler with a scripted model, and close it afterwards."""
+    running: list[tuple[Scheduler, ScriptedModel]] = []
+
+    def run(model: ScriptedModel, **options: Any) -> Scheduler:
+        running.append((started(model, **options), model))
+        return running[-1][0]
+
+    yield run
+    for scheduler, model in running:
+        model.may_run.set()
+        scheduler.close(timeout_s=10)
+
+
+def unstarted(load: Callable[[], Model], **options: Any) -> Scheduler:
+    """Make a scheduler whose loading is what is tested."""
+    limits = {"max_queued": 1, "max_streams": 1, "file_share": 0.1, "max_wait_s": 60}
+    return Scheduler(load, rules=BatchRules(max_windows=1), **(limits | options))
+
+
+class SlowModel(ScriptedModel):
+    """Takes its time, as a clock of its own has it."""
+
+    def __init__(self, pass_s: float) -> None:
+        super().__init__()
+        self._pass_s = pass_s
+        self.now = 0.0
+
+    def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
+        self.now += self._pass_s
+        return super().label_frames(windows)
+
+
+def occupy(scheduler: Scheduler, model: ScriptedModel) -> Future[FrameLabels]:
+    """Have the model work on one window until the test lets it go on."""
+    model.may_run.clear()
+    model.running.clear()
+    first = scheduler.submit(window())
+    assert model.running.wait(10)
+    return first
+
+
+class TestBatches:
+    def test_waiting_windows_of_about_the_same_length_share_a_pass(
+        self, start: Start
+    ) -> None:
+        """Others keep their place and go next."""
+        model = ScriptedModel()
+        scheduler = start(model)
+        jobs = [occupy(scheduler, model)]
+        jobs += [scheduler.submit(window(s)) for s in (10, 2, 9, 8, 2.5)]
+
+        model.may_run.set()
+        wait(jobs, timeout=10)
+
+        in_seconds = [[n / SECOND for n in batch] for batch in model.batches]
+        assert in_seconds == [[1], [10, 9, 8], [2, 2.5]]
+
+    @pytest.mark.parametrize("max_batch", [1, 3])
+    def test_a_pass_takes_no_more_than_the_limit(
+        self, start: Start, max_batch: int
+    ) -> None:
+        """BATCH_SIZE=1 means one window at a time."""
+        model = ScriptedModel()
+        scheduler = start(model, max_batch=max_batch)
+        jobs = [occupy(scheduler, model)]
+        jobs += [scheduler.submit(window()) for _ in range(6)]
+
+        model.may_run.set()
+        wait(jobs, timeout=10)
+
+        assert max(map(len, model.batches)) == max_batch
+
+    def test_each_waiter_gets_its_own_frames(self, start: Start) -> None:
+        """Told apart by their number."""
+        model = ScriptedModel()
+        scheduler = start(model)
+        jobs = [occupy(scheduler, model)]
+        jobs += [scheduler.submit(window(s)) for s in (1.0, 1.1, 1.2)]
+
+        model.may_run.set()
+
+        lengths = [len(job.result(timeout=10).ids) for job in jobs]
+        assert lengths == [49, 49, 54, 59]
+
+    def test_a_window_goes_with_its_answer(self, start: Start) -> None:
+        """Its audio does not wait for the garbage collector, which may take long."""
+        scheduler = start(ScriptedModel())
+        first = window()
+        audio = weakref.ref(first.samples)
+        gc.disable()
+        try:
+            answered = scheduler.submit(first)
+            answered.result(timeout=10)
+            del first
+            scheduler.submit(window()).result(timeout=10)
+
+            wait_for(lambda: audio() is None)
+        finally:
+            gc.enable()
+        assert len(answered.result().ids)
+
+    def test_the_model_is_called_in_one_thread_only(self, start: Start) -> None:
+        """The one called asr."""
+        names: set[str] = set()
+
+        class Watched(ScriptedModel):
+            def label_frames(self, windows: object) -> list[FrameLabels]:
+                names.add(threading.current_thread().name)
+                return super().label_frames([window()])
+
+        scheduler = start(Watched())
+        for _ in range(3):
+            scheduler.submit(window()).result(timeout=10)
+
+        assert names == {"asr"}
+
+
+class TestUrgency:
+    def test_a_final_overtakes_fifty_queued_windows(self, start: Start) -> None:
+        """Somebody waits for it; it goes next."""
+        model = ScriptedModel()
+        scheduler = start(model, max_queued=50)
+        jobs = [occupy(scheduler, model)]
+        jobs += [scheduler.submit(window(30)) for _ in range(50)]
+        jobs += [
+            scheduler.submit(window(4), work=Work.STREAM_PARTIAL, due_in_s=0.3),
+            scheduler.submit(window(8), work=Work.STREAM_FINAL),
+        ]
+
+        model.may_run.set()
+        wait(jobs, timeout=10)
+
+        in_seconds = [n / SECOND for batch in model.batches for n in batch]
+        assert in_seconds[1:3] == [8, 4]
+
+    def test_of_the_partials_the_first_that_is_due_goes_first(
+        self, start: Start
+    ) -> None:
+        """Whoever asked first."""
+        model = ScriptedModel()
+        scheduler = start(model, max_batch=1)
+        jobs = [occupy(scheduler, model)]
+        for seconds, due_in_s in ((4, 60), (5, None), (6, 30)):
+            jobs.append(
+                scheduler.submit(
+                    window(seconds), work=Work.STREAM_PARTIAL, due_in_s=due_in_s
+                )
+            )
+
+        model.may_run.set()
+        wait(jobs, timeout=10)
+
+        assert [batch[0] / SECOND for batch in model.batches[1:]] == [5, 6, 4]
+
+
+class TestLimits:
+    def test_streams_and_files_do_not_take_each_others_room(self, start: Start) -> None:
+        """MAX_QUEUE is for files, MAX_STREAMS for streams."""
+        model = ScriptedModel()
+        scheduler = start(model, max_queued=1, max_streams=1)
+        occupy(scheduler, model)
+
+        for work in Work:
+            scheduler.submit(window(), work=work)
+            with pytest.raises(QueueFull):
+                scheduler.submit(window(), work=work)
+
+        assert scheduler.n_queued == 3
+
+    def test_a_full_queue_is_refused_with_a_time_to_come_back(
+        self, start: Start
+    ) -> None:
+        """Nobody waits without end."""
+        model = ScriptedModel()
+        scheduler = start(model, max_queued=2)
+        occupy(scheduler, model)
+        scheduler.submit(window())
+        scheduler.submit(window())
+
+        with pytest.raises(QueueFull) as refusal:
+            scheduler.submit(window())
+
+        assert 1 <= refusal.value.retry_after_s <= 60
+
+    def test_a_cancelled_window_leaves_room_and_never_reaches_the_model(
+        self, start: Start
+    ) -> None:
+        """The client has gone; its place is free."""
+        model = ScriptedModel()
+        scheduler = start(model, max_queued=1)
+        occupy(scheduler, model)
+        gone = scheduler.submit(window(3))
+        gone.cancel()
+
+        stays = scheduler.submit(window(2))
+        model.may_run.set()
+        stays.result(timeout=10)
+
+        assert model.batches == [[SECOND], [2 * SECOND]]
+
+    def test_a_window_whose_turn_comes_too_late_is_told_so(self, start: Start) -> None:
+        """Nobody waits for its answer any more; the model is spared."""
+        model = ScriptedModel()
+        now = [0.0]
+        scheduler = start(model, clock=lambda: now[0])
+        first = occupy(scheduler, model)
+        late = scheduler.submit(window(3))
+        now[0] = 61.0
+        model.may_run.set()
+
+        with pytest.raises(WaitedTooLong):
+            late.result(timeout=10)
+        assert first.result(timeout=10)
+        assert [3 * SECOND] not in model.batches
+
+    def test_cancelling_a_coroutine_cancels_its_window(self, start: Start) -> None:
+        """As happens when a request is given up."""
+        model = ScriptedModel()
+        scheduler = start(model)
+        occupy(scheduler, model)
+
+        async def give_up() -> None:
+            task = asyncio.create_task(scheduler.label_frames(window(3)))
+            await asyncio.to_thread(wait_for, lambda: scheduler.n_queued == 1)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        asyncio.run(give_up())
+        stays = scheduler.submit(window(2))
+        model.may_run.set()
+        stays.result(timeout=10)
+
+        assert model.batches == [[SECOND], [2 * SECOND]]
+
+
+class TestStreams:
+    def test_a_stream_has_a_place_until_it_ends(self, start: Start) -> None:
+        """The limit is MAX_STREAMS; ending twice makes no more room."""
+        scheduler = start(ScriptedModel(), max_streams=2)
+        leave = scheduler.admit_stream(encoded_ratio=16)
+        scheduler.admit_stream(encoded_ratio=16)
+
+        with pytest.raises(Overloaded) as refusal:
+            scheduler.admit_stream(encoded_ratio=16)
+        leave()
+        leave()
+
+        assert refusal.value.retry_after_s == 5
+        assert scheduler.n_streams == 1
+
+    def test_what_the_rehearsal_cost_decides_how_many_get_in(self) -> None:
+        """Before any stream has said a word."""
+        model = SlowModel(pass_s=0.02)
+
+        def crowd_in() -> None:
+            while True:  # each takes 5 ms of the model for 17 s of audio a second
+                scheduler.admit_stream(encoded_ratio=16)
+
+        scheduler = unstarted(
+            lambda: model, max_streams=64, rehearsal=window(4), clock=lambda: model.now
+        )
+        scheduler.start()
+        wait_for(lambda: scheduler.ready)
+
+        with pytest.raises(Overloaded):
+            crowd_in()
+        scheduler.close(timeout_s=10)
+
+        assert scheduler.n_streams == 10
+        assert model.batches == [[4 * SECOND]] * 2
+
+    def test_overload_is_seen_and_passes(self, start: Start) -> None:
+        """The clock is the test's, and so is what a pass takes."""
+        model = SlowModel(pass_s=1.0)
+        scheduler = start(model, clock=lambda: model.now)
+
+        found = []
+        for _ in range(6):
+            scheduler.submit(window(), work=Work.STREAM_PARTIAL).result(timeout=10)
+            wait_for(lambda: scheduler.n_queued == 0)
+            found.append(scheduler.overload)
+        scheduler.admit_stream(encoded_ratio=1)
+        with pytest.raises(Overloaded):
+            scheduler.admit_stream(encoded_ratio=0)
+        model.now += 60
+
+        assert [level.level for level in found] == [0, 1, 1, 2, 2, 3]
+        assert scheduler.overload == LEVELS[0]
+
+    def test_recordings_overload_nobody(self, start: Start) -> None:
+        """They take what time is left."""
+        model = SlowModel(pass_s=1.0)
+        scheduler = start(model, clock=lambda: model.now)
+        for _ in range(5):
+            scheduler.submit(window(30)).result(timeout=10)
+
+        assert scheduler.overload.level == 0
+
+
+class TestErrors:
+    def test_an_error_reaches_those_who_wait_for_that_pass_and_nobody_else(
+        self, start: Start
+    ) -> None:
+        """The next pass is served as if nothing had happened."""
+        model = ScriptedModel(failures=[ValueError("broken window")])
+        scheduler = start(model)
+
+        with pytest.raises(ValueError, match="broken window"):
+            scheduler.submit(window()).result(timeout=10)
+
+        assert len(scheduler.submit(window()).result(timeout=10).ids) == 49
+
+
+class TestMemory:
+    def test_a_batch_that_does_not_fit_is_split(self, start: Start) -> None:
+        """Everybody gets an answer."""
+        model = Cramped()
+        scheduler = start(model)
+        jobs = [occupy(scheduler, model)]
+        jobs += [scheduler.submit(window(2)) for _ in range(4)]
+
+        model.may_run.set()
+
+        assert [len(job.result(timeout=10).ids) for job in jobs] == [49, *4 * [99]]
+        assert [len(batch) for batch in model.batches] == [1, 4, 2, 2]
+
+    def test_only_the_window_that_is_too_much_by_itself_fails(
+        self, start: Start
+    ) -> None:
+        """Those who shared its pass do not."""
+        model = Cramped()
+        scheduler = start(model)
+        jobs = [occupy(scheduler, model)]
+        jobs += [scheduler.submit(window(s)) for s in (5, 5, 6, 5)]
+
+        model.may_run.set()
+        wait(jobs, timeout=10)
+
+        failed = [job for job in jobs if job.exception()]
+        assert failed == [jobs[3]]
+        assert isinstance(failed[0].exception(), RuntimeError)
+
+    def test_nothing_of_the_pass_that_failed_is_kept_during_the_next(
+        self, start: Start
+    ) -> None:
+        """Or there would be still less memory."""
+        alive: list[bool] = []
+        taken: list[weakref.ref[object]] = []
+
+        class Watched(Cramped):
+            def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
+                alive.extend(ref() is not None for ref in taken)
+                activations = np.zeros(1)
+                taken.append(weakref.ref(activations))
+                return super().label_frames(windows)
+
+        model = Watched()
+        scheduler = start(model)
+        jobs = [occupy(scheduler, model)]
+        jobs += [scheduler.submit(window(4)) for _ in range(2)]
+
+        model.may_run.set()
+        wait(jobs, timeout=10)
+
+        assert len(model.batches) == 4
+        assert not any(alive)
+
+
+class Cramped(ScriptedModel):
+    """A model whose memory holds five seconds of audio at a time."""
+
+    def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
+        frames = super().label_frames(windows)
+        if sum(map(len, windows)) > 5 * SECOND:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return frames
+
+
+class TestLifetime:
+    def test_nothing_is_taken_while_the_model_loads(self) -> None:
+        """Callers learn it at once."""
+        may_load = threading.Event()
+
+        def load() -> Model:
+            may_load.wait(10)
+            return ScriptedModel()
+
+        scheduler = unstarted(load)
+        scheduler.start()
+
+        with pytest.raises(NotReady, match="loading"):
+            scheduler.submit(window())
+        may_load.set()
+        wait_for(lambda: scheduler.ready)
+        scheduler.close(timeout_s=10)
+
+    def test_a_model_that_cannot_be_loaded_is_reported(self) -> None:
+        """Once, with its reason."""
+        told: list[BaseException | None] = []
+        failed = threading.Event()
+
+        def load() -> Model:
+            raise OSError("no such file")
+
+        def note(error: BaseException | None) -> None:
+            told.append(error)
+            failed.set()
+
+        scheduler = unstarted(load, on_loaded=note)
+        scheduler.start()
+
+        assert failed.wait(10)
+        assert [str(error) for error in told] == ["no such file"]
+        assert not scheduler.ready
+
+    def test_closing_serves_what_is_queued_and_takes_no_more(
+        self, start: Start
+    ) -> None:
+        """Nobody who was let in is sent away."""
+        model = ScriptedModel()
+        scheduler = start(model)
+        jobs = [occupy(scheduler, model), scheduler.submit(window(3))]
+
+        closing = threading.Thread(target=scheduler.close, args=(10,))
+        closing.start()
+        wait_for(lambda: not scheduler.ready)
+        with pytest.raises(NotReady, match="shutting down"):
+            scheduler.submit(window())
+        model.may_run.set()
+        closing.join()
+
+        assert all(job.result(timeout=0) is not None for job in jobs)
+
+    def test_whoever_still_waits_at_the_deadline_is_told(self, start: Start) -> None:
+        """No future is left without an answer."""
+        model = ScriptedModel()
+        scheduler = start(model)
+        occupy(scheduler, model)
+        late = scheduler.submit(window(3))
+
+        scheduler.close(timeout_s=0)
+
+        with pytest.raises(NotReady):
+            late.result(timeout=0)

@@ -1,0 +1,613 @@
+"""The native protocol, without a socket: what comes in, what goes out."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from audio.encoding import Encoding
+from audio.samples import SAMPLE_RATE
+from live.events import (
+    Cause,
+    Hypothesis,
+    LiveEvent,
+    SpeechEnded,
+    SpeechStarted,
+    UtteranceFailed,
+    UtteranceFinal,
+    join_texts,
+)
+from live.options import PROFILES
+from protocols.actions import (
+    Action,
+    Append,
+    Clear,
+    Close,
+    Configure,
+    End,
+    Failure,
+    Flush,
+    Send,
+    Stop,
+)
+from protocols.native.messages import CLIENT_TYPES, ServerMessage
+from protocols.native.protocol import MAX_MESSAGE_CHARS, LiveProtocol
+from protocols.native.setup import Defaults
+from text.ctc import Word
+from text.transcript import Segment
+
+Json = dict[str, Any]
+
+SERVER_MESSAGE: TypeAdapter[Any] = TypeAdapter(ServerMessage)
+
+# What a client of the original server relies on.
+SEED_FIELDS = {
+    "text",
+    "confirmed_text",
+    "pending_text",
+    "is_final",
+    "latency_ms",
+    "audio_duration",
+}
+
+
+def words(text: str, start: int = 0) -> tuple[Word, ...]:
+    """A word every 0.2 s."""
+    return tuple(
+        Word(word, start + 3200 * k, start + 3200 * k + 1600, 0.9, space_before=k > 0)
+        for k, word in enumerate(text.split())
+    )
+
+
+def final(
+    utterance: int, text: str, cause: Cause = Cause.ENDPOINT, end: int = 32_000
+) -> UtteranceFinal:
+    segments = (Segment(words(text), (), -0.1, 0.0),) if text else ()
+    return UtteranceFinal(utterance, 0, end, cause, segments, position=end)
+
+
+def hypothesis(utterance: int, committed: str, pending: str) -> Hypothesis:
+    said = words(f"{committed} {pending}")
+    n = len(committed.split())
+    return Hypothesis(utterance, 8_000, 16_000, said[:n], said[n:])
+
+
+def protocol(**defaults: Any) -> LiveProtocol:
+    return LiveProtocol(
+        session_id="s1",
+        defaults=Defaults(model="m", **defaults),
+        explain=lambda error: f"public: {error}",
+    )
+
+
+def sent(actions: Sequence[Action]) -> list[Json]:
+    """The messages among the actions, each as its type says."""
+    texts = [action.text for action in actions if isinstance(action, Send)]
+    for text in texts:
+        SERVER_MESSAGE.validate_json(text)
+    return [json.loads(text) for text in texts]
+
+
+def only(actions: Sequence[Action]) -> Json:
+    (message,) = sent(actions)
+    return message
+
+
+def receive(machine: LiveProtocol, **message: Any) -> list[Action]:
+    return machine.receive(json.dumps(message))
+
+
+def tell(machine: LiveProtocol, event: LiveEvent) -> list[Action]:
+    return machine.tell(event, latency_ms=12.34, audio_position=48_000)
+
+
+class TestGreeting:
+    def test_ready_comes_first_and_says_what_audio_is_expected(self) -> None:
+        """That of the original server, and the model's name."""
+        machine = protocol()
+
+        configure, ready = machine.greet()
+
+        options = PROFILES["captions"].stretched(5.0)
+        assert configure == Configure(Encoding.S16LE, SAMPLE_RATE, options)
+        message = only([ready])
+        assert message["type"] == "ready"
+        assert (message["id"], message["model"]) == ("s1", "m")
+        assert (message["sample_rate"], message["encoding"]) == (16_000, "s16le")
+        assert message["channels"] == 1
+        assert message["profile"] == "captions"
+
+    def test_the_operators_defaults_are_in_it(self) -> None:
+        """The nominal window, and whether silence ends utterances."""
+        configure, ready = protocol(vad=False, chunk_duration_s=10.0).greet()
+
+        assert isinstance(configure, Configure)
+        assert configure.options.window == 2 * PROFILES["captions"].window
+        assert not configure.options.vad
+        message = only([ready])
+        assert message["endpointing"] is False
+        assert message["chunk_duration"] == 10
+
+
+class TestClient:
+    def test_audio_goes_to_the_stream_as_it_is(self) -> None:
+        """Whatever its length; an empty frame is no error and no audio."""
+        machine = protocol()
+
+        assert machine.receive(b"\x01") == [Append(b"\x01")]
+        assert machine.receive(b"") == []
+
+    def test_words_of_control_are_passed_on(self) -> None:
+        """And a sign of life changes nothing."""
+        machine = protocol()
+
+        assert receive(machine, type="flush") == [Flush()]
+        assert receive(machine, type="clear") == [Clear()]
+        assert receive(machine, type="keepalive") == []
+        assert receive(machine, type="end") == [End()]
+
+    def test_after_the_end_nothing_is_taken(self) -> None:
+        """The client is told, and gets its final."""
+        machine = protocol()
+        receive(machine, type="end")
+
+        for message in (b"\0\0", '{"type":"end"}', '{"type":"flush"}', "{"):
+            assert only(machine.receive(message))["code"] == "input_ended"
+        *_, whole, close = machine.finish(latency_ms=0, audio_position=0)
+
+        assert only([whole])["is_final"]
+        assert close == Close(1000)
+
+    @pytest.mark.parametrize(
+        ("text", "code", "named"),
+        [
+            ("{", "invalid_json", "not JSON"),
+            ("", "invalid_json", "not JSON"),
+            ("[]", "invalid_message", "JSON object with a type that is one of"),
+            ("17", "invalid_message", "JSON object"),
+            ("{}", "invalid_message", "JSON object"),
+            ('{"type":"stop"}', "invalid_message", "config, flush, clear, keepalive"),
+            ('{"type":7}', "invalid_message", "JSON object"),
+            (
+                '{"type":"flush","now":true}',
+                "invalid_message",
+                "flush.now: there is no",
+            ),
+            ('{"type":"config","rate":1}', "invalid_message", "config has sample_rate"),
+            (
+                '{"type":"config","sample_rate":7999}',
+                "invalid_message",
+                "config.sample_rate: input should be greater than or equal to 8000",
+            ),
+            (
+                '{"type":"config","encoding":"opus"}',
+                "invalid_message",
+                "'s16le', 'f32le', 'mulaw' or 'alaw'",
+            ),
+            ('{"type":"config","hop_s":NaN}', "invalid_message", "hop_s"),
+            ('{"type":"config","words":"yes"}', "invalid_message", "config.words"),
+            ('{"type":"config","language":"xx"}', "unsupported_language", "'xx'"),
+            ('{"type":"config","profile":"fast"}', "invalid_message", "profile"),
+            (" " * (MAX_MESSAGE_CHARS + 1), "message_too_long", "binary frames"),
+        ],
+    )
+    def test_mistakes_are_named_and_change_nothing(
+        self, text: str, code: str, named: str
+    ) -> None:
+        """The session goes on."""
+        machine = protocol()
+
+        error = only(machine.receive(text))
+
+        assert (error["type"], error["code"]) == ("error", code)
+        assert named in error["message"]
+        assert (error["text"], error["is_final"], error["fatal"]) == ("", False, False)
+        assert machine.receive(b"\0\0") == [Append(b"\0\0")]
+
+    def test_all_mistakes_of_a_message_are_named_at_once(self) -> None:
+        """Not one after the other."""
+        error = only(receive(protocol(), type="config", hop_s=99, rate=1))
+
+        assert "hop_s" in error["message"]
+        assert "rate" in error["message"]
+
+
+class TestConfiguration:
+    def test_what_is_asked_for_is_in_effect_and_confirmed(self) -> None:
+        """All of it; the answer has the two fields that every client reads."""
+        machine = protocol()
+        wanted = {
+            "sample_rate": 8_000,
+            "encoding": "mulaw",
+            "profile": "agent",
+            "hop_s": 0.5,
+            "margin_s": 1.0,
+            "endpoint_silence_s": 2.0,
+            "pre_roll_s": 0.0,
+            "speech_prob": 0.7,
+            "interim": False,
+            "words": True,
+            "events": True,
+            "endpointing": False,
+            "chunk_duration": 10.0,
+        }
+
+        configure, confirmed = receive(machine, type="config", language="en", **wanted)
+
+        assert isinstance(configure, Configure)
+        assert configure.encoding is Encoding.MULAW
+        assert configure.sample_rate == 8_000
+        options = configure.options
+        assert (options.hop, options.margin) == (8_000, 16_000)
+        assert (options.endpoint_silence, options.pre_roll) == (32_000, 0)
+        assert options.speech_prob == 0.7
+        assert options.window == 2 * PROFILES["agent"].window
+        assert not options.endpointing
+        assert not options.interim
+        message = only([confirmed])
+        assert message.items() >= {**wanted, "language": "en"}.items()
+        assert (message["text"], message["is_final"]) == ("", False)
+
+    def test_absent_keeps_and_null_resets(self) -> None:
+        """As in partial updates elsewhere."""
+        machine = protocol()
+        receive(machine, type="config", hop_s=0.5, words=True)
+
+        kept = only(receive(machine, type="config", events=True))
+        reset = only(receive(machine, type="config", hop_s=None))
+
+        assert (kept["hop_s"], kept["words"]) == (0.5, True)
+        assert (reset["hop_s"], reset["words"]) == (0.32, True)
+
+    def test_a_refused_message_changes_nothing_of_it(self) -> None:
+        """Not even what was right in it."""
+        machine = protocol()
+        receive(machine, type="config", words=True, language="xx")
+
+        assert only(receive(machine, type="config"))["words"] is False
+
+    def test_endpointing_cannot_be_had_without_vad(self) -> None:
+        """The message says what to do instead."""
+        machine = protocol(vad=False)
+
+        error = only(receive(machine, type="config", endpointing=True))
+
+        assert "flush" in error["message"]
+        assert only(receive(machine, type="config"))["endpointing"] is False
+
+    def test_profiles_differ_and_own_values_stay(self) -> None:
+        """A profile is another set of defaults."""
+        machine = protocol()
+        receive(machine, type="config", endpoint_silence_s=1.0)
+
+        agent = only(receive(machine, type="config", profile="agent"))
+
+        assert agent["hop_s"] == 0.2
+        assert agent["endpoint_silence_s"] == 1.0
+
+
+class TestStream:
+    def test_hypotheses_are_interim_messages(self) -> None:
+        """With all fields of the original server; the text is their sum."""
+        (action,) = tell(protocol(), hypothesis(2, "one two", "three"))
+
+        message = only([action])
+        assert isinstance(action, Send)
+        assert action.droppable
+        assert message.keys() >= SEED_FIELDS
+        assert message["text"] == "one two three"
+        assert message["confirmed_text"] == "one two"
+        assert message["pending_text"] == " three"
+        assert (message["is_final"], message["utterance_final"]) == (False, False)
+        assert message["utterance"] == 2
+        assert (message["start"], message["audio_position"]) == (0.5, 1.0)
+        assert (message["audio_duration"], message["latency_ms"]) == (3.0, 12.3)
+        assert "words" not in message
+
+    def test_a_final_ends_its_utterance_and_not_the_session(self) -> None:
+        """And is never dropped."""
+        (action,) = tell(protocol(), final(1, "one two", Cause.FLUSH))
+
+        message = only([action])
+        assert isinstance(action, Send)
+        assert not action.droppable
+        assert message.keys() >= SEED_FIELDS
+        assert (message["text"], message["confirmed_text"]) == ("one two", "one two")
+        assert (message["pending_text"], message["cause"]) == ("", "flush")
+        assert (message["is_final"], message["utterance_final"]) == (False, True)
+        assert message["audio_position"] == 2.0
+
+    def test_the_sessions_final_has_all_of_it(self) -> None:
+        """The texts joined as writing joins them."""
+        machine = protocol()
+        for number, text in enumerate(("one two", "", "three"), start=1):
+            tell(machine, final(number, text))
+        receive(machine, type="end")
+
+        whole, close = machine.finish(latency_ms=5, audio_position=160_000)
+
+        message = only([whole])
+        assert message["text"] == message["confirmed_text"] == "one two three"
+        assert message["is_final"] is True
+        assert message["utterance_final"] is False
+        assert message["utterance"] == 3
+        assert message["audio_duration"] == 10.0
+        assert close == Close(1000)
+        assert machine.n_words == 3
+
+    def test_silence_has_a_final_too(self) -> None:
+        """Whoever waits for it is not left waiting."""
+        machine = protocol()
+        receive(machine, type="end")
+
+        message = only(machine.finish(latency_ms=5, audio_position=1_600))
+
+        assert message.keys() >= SEED_FIELDS
+        assert (message["text"], message["is_final"]) == ("", True)
+        assert message["audio_duration"] == 0.1
+
+    def test_words_have_times_and_confidences_when_asked_for(self) -> None:
+        """And whether they are confirmed."""
+        machine = protocol()
+        receive(machine, type="config", words=True)
+
+        interim = only(tell(machine, hypothesis(1, "one", "two")))
+        ended = only(tell(machine, final(1, "one")))
+
+        assert interim["words"] == [
+            {"word": "one", "start": 0.0, "end": 0.1, "confidence": 0.9,
+             "confirmed": True},
+            {"word": "two", "start": 0.2, "end": 0.3, "confidence": 0.9,
+             "confirmed": False},
+        ]  # fmt: skip
+        assert [word["word"] for word in ended["words"]] == ["one"]
+
+    def test_interim_messages_can_be_had_without(self) -> None:
+        """Also those that were on their way."""
+        machine = protocol()
+        receive(machine, type="config", interim=False)
+
+        assert tell(machine, hypothesis(1, "one", "")) == []
+
+    def test_speech_is_marked_with_events_on_only(self) -> None:
+        """A client that never heard of them never sees them."""
+        machine = protocol()
+        marks = (SpeechStarted(1, 8_000), SpeechEnded(1, 16_000))
+
+        quiet = [tell(machine, mark) for mark in marks]
+        receive(machine, type="config", events=True)
+        loud = [only(tell(machine, mark)) for mark in marks]
+
+        assert quiet == [[], []]
+        assert [message["type"] for message in loud] == [
+            "speech_started",
+            "speech_ended",
+        ]
+        assert [message["audio_position"] for message in loud] == [0.5, 1.0]
+
+    def test_a_failed_utterance_is_one_error_and_the_session_goes_on(self) -> None:
+        """It says what clients may know, and whose last message it is."""
+        machine = protocol()
+        failure = UtteranceFailed(
+            1, 0, 1, Cause.FLUSH, RuntimeError("no luck"), position=1
+        )
+
+        error = only(tell(machine, failure))
+        tell(machine, final(2, "two"))
+        message = only(machine.finish(latency_ms=0, audio_position=0))
+
+        assert (error["code"], error["fatal"]) == ("utterance_failed", False)
+        assert error["message"] == "public: no luck"
+        assert (error["utterance"], error["utterance_final"]) == (1, True)
+        assert message["text"] == "two"
+
+    @pytest.mark.parametrize(
+        ("asked", "text", "tag"),
+        [
+            (None, "one", "en"),
+            ("nl", "one", "nl"),
+            (None, "один", None),
+            (None, "", None),
+        ],
+    )
+    def test_finals_have_a_language_where_one_is_known(
+        self, asked: str | None, text: str, tag: str | None
+    ) -> None:
+        """By the same rule as for recordings."""
+        machine = protocol(language="eng_Latn")
+        receive(machine, type="config", language=asked)
+
+        assert only(tell(machine, final(1, text))).get("language") == tag
+
+
+class TestStopping:
+    @pytest.mark.parametrize(
+        ("why", "code", "close"),
+        [
+            (Stop.IDLE, "idle_timeout", 1008),
+            (Stop.TOO_LONG, "session_too_long", 1008),
+            (Stop.SHUTDOWN, None, 1001),
+        ],
+    )
+    def test_the_client_gets_its_final_all_the_same(
+        self, why: Stop, code: str | None, close: int
+    ) -> None:
+        """And, where it is its own doing, the reason before."""
+        machine = protocol()
+
+        actions = machine.stop(why)
+        late = [*machine.receive(b"\0\0"), *receive(machine, type="end")]
+        tell(machine, final(1, "one"))
+        whole, end = machine.finish(latency_ms=0, audio_position=0)
+
+        assert actions[-1] == End()
+        errors = sent(actions)
+        assert [error["code"] for error in errors] == ([code] if code else [])
+        assert all(error["fatal"] for error in errors)
+        assert late == []
+        assert only([whole])["text"] == "one"
+        assert isinstance(end, Close)
+        assert end.code == close
+
+    @pytest.mark.parametrize(
+        ("why", "close"), [(Failure.SLOW_READER, 1008), (Failure.INTERNAL, 1011)]
+    )
+    def test_a_session_that_is_given_up_says_why(
+        self, why: Failure, close: int
+    ) -> None:
+        """As its last message."""
+        error, end = protocol().fail(why)
+
+        message = only([error])
+        assert (message["code"], message["fatal"]) == (why.value, True)
+        assert end == Close(close, why.value)
+
+    def test_whoever_has_ended_is_not_stopped(self) -> None:
+        """It gets the close it expects."""
+        machine = protocol()
+        receive(machine, type="end")
+
+        assert machine.stop(Stop.SHUTDOWN) == []
+        assert machine.finish(latency_ms=0, audio_position=0)[-1] == Close(1000)
+
+
+# What a client may send: in order, in disorder, and nonsense.
+texts = st.one_of(
+    st.sampled_from(CLIENT_TYPES).map(lambda kind: json.dumps({"type": kind})),
+    st.fixed_dictionaries(
+        {"type": st.just("config")},
+        optional={
+            "words": st.booleans(),
+            "events": st.booleans(),
+            "interim": st.booleans(),
+            "sample_rate": st.sampled_from([8_000, 16_000, 44_100, 1]),
+            "encoding": st.sampled_from(["s16le", "f32le", "mulaw", "mp3", None]),
+            "hop_s": st.floats(),
+            "nonsense": st.none(),
+        },
+    ).map(json.dumps),
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=5,
+    ).map(json.dumps),
+    st.text(max_size=20),
+)
+steps = st.lists(
+    st.one_of(
+        texts,
+        st.binary(max_size=6),
+        st.sampled_from(["hypothesis", "endpoint", "failure", *Stop]),
+    ),
+    max_size=30,
+)
+
+
+class Conversation:
+    """A stream that keeps its promises, and all that its client was sent."""
+
+    def __init__(self) -> None:
+        self.machine = protocol()
+        self.messages: list[Json] = []
+        self.finals: list[str] = []
+        self.n_flushes = 0
+        self.closes: list[Close] = []
+        self.ended = False
+        self._utterance = 1
+        self._committed = ""
+        self.do(self.machine.greet())
+
+    def do(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            assert not self.closes, "nothing happens after the close"
+            self.messages += sent([action])
+            match action:
+                case Append() | Flush() | Clear() | Configure():
+                    assert not self.ended, "the stream is not asked after its end"
+                case End():
+                    assert not self.ended
+                    self.ended = True
+                case Close():
+                    self.closes.append(action)
+            if isinstance(action, Flush):
+                self.n_flushes += 1
+                self.end_utterance(Cause.FLUSH)
+
+    def take(self, step: str | bytes | Stop) -> None:
+        if isinstance(step, Stop):
+            self.do(self.machine.stop(step))
+        elif step == "hypothesis":
+            self._committed += " one" if self._committed else "one"
+            self.do(
+                tell(self.machine, hypothesis(self._utterance, self._committed, "x"))
+            )
+        elif step == "endpoint":
+            self.end_utterance(Cause.ENDPOINT)
+        elif step == "failure":
+            error = UtteranceFailed(
+                self._utterance, 0, 1, Cause.ENDPOINT, OSError(), position=1
+            )
+            self._next(tell(self.machine, error))
+        else:
+            self.do(self.machine.receive(step))
+
+    def end_utterance(self, cause: Cause) -> None:
+        self.finals.append(self._committed)
+        self._next(tell(self.machine, final(self._utterance, self._committed, cause)))
+
+    def finish(self) -> None:
+        if not self.ended:
+            self.do(receive(self.machine, type="end"))
+        if self._committed:
+            self.end_utterance(Cause.END)
+        self.do(self.machine.finish(latency_ms=0, audio_position=0))
+
+    def _next(self, actions: Sequence[Action]) -> None:
+        self._utterance += 1
+        self._committed = ""
+        self.do(actions)
+
+
+class TestInvariants:
+    @given(steps)
+    def test_whatever_happens_the_client_can_rely_on_the_rules(
+        self, happening: list[str | bytes | Stop]
+    ) -> None:
+        """One final per session, one last message per utterance, flushes answered."""
+        conversation = Conversation()
+
+        for step in happening:
+            conversation.take(step)
+        conversation.finish()
+
+        first, *rest = conversation.messages
+        assert first["type"] == "ready"
+        assert all("text" in m and "is_final" in m for m in rest)
+        assert [m["is_final"] for m in rest].count(True) == 1
+        assert rest[-1]["is_final"]
+        assert rest[-1]["text"] == join_texts(conversation.finals)
+        assert len(conversation.closes) == 1
+        last = [m["utterance"] for m in rest if m.get("utterance_final")]
+        assert last == list(range(1, len(last) + 1))
+        by_flush = [m for m in rest if m.get("cause") == "flush"]
+        assert len(by_flush) == conversation.n_flushes
+        self.check_utterances(rest)
+
+    def check_utterances(self, messages: list[Json]) -> None:
+        """Committed text grows, and numbers never go back."""
+        number, confirmed = 0, ""
+        for message in messages:
+            if message["type"] != "transcript" or message["is_final"]:
+                continue
+            assert message["utterance"] >= number
+            if message["utterance"] > number:
+                number, confirmed = message["utterance"], ""
+            assert (
+                message["text"] == message["confirmed_text"] + message["pending_text"]
+            )
+            assert message["confirmed_text"].startswith(confirmed)
+            confirmed = message["confirmed_text"]

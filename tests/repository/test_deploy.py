@@ -1,0 +1,337 @@
+"""What is deployed is well formed, says the same everywhere, and fits the server."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import kubernetes_validate
+import pytest
+import yaml
+
+from api.metrics import Metrics
+from config import Settings
+from deploy import healthcheck
+from live.options import PROFILES
+from tests.support.fakes import ScriptedModel
+from tests.support.rooms import FLOOR
+from tests.support.series import Series
+from tests.support.serving import ROOT, app_in_thread, free_port
+from tests.test_server import settings
+from tools import build_dashboard
+
+COMPOSE = ROOT / "docker-compose.yml"
+MANIFESTS = sorted((ROOT / "deploy" / "kubernetes").glob("*.yaml"))
+GRAFANA = ROOT / "deploy" / "grafana"
+# Of the image; the container's own address is not for settings.
+FIXED = {"host", "port"}
+
+Json = dict[str, Any]
+
+
+def compose() -> Json:
+    content = yaml.safe_load(COMPOSE.read_text())
+    assert isinstance(content, dict)
+    return content
+
+
+def read_by_compose(*flags: str, **variables: str) -> Json:
+    """Have Docker Compose itself read the file; return the services it would start."""
+    program = Path(sys.executable).with_name("docker-compose")
+    done = subprocess.run(
+        [program, "-f", COMPOSE, *flags, "config", "--format", "json"],
+        env={"PATH": "/usr/bin:/bin", "HOME": "/nowhere", **variables},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    services = json.loads(done.stdout)["services"]
+    assert isinstance(services, dict)
+    return services
+
+
+class TestDockerfile:
+    def test_hadolint_finds_nothing(self) -> None:
+        """What is ignored there says why."""
+        linter = Path(sys.executable).with_name("hadolint")
+        done = subprocess.run(
+            [linter, "--no-color", ROOT / "Dockerfile"], capture_output=True, text=True
+        )
+
+        assert done.returncode == 0, done.stdout
+
+    def test_the_last_target_is_the_one_for_gpus(self) -> None:
+        """`docker build .` without a target builds that."""
+        stages = re.findall(r"^FROM \S+ AS (\S+)$", dockerfile(), re.MULTILINE)
+
+        assert stages[-1] == "cuda"
+        assert "cpu" in stages
+
+    def test_the_short_form_for_kubernetes_is_valid(self) -> None:
+        """The one in the README, with the image that it builds."""
+        short = re.findall(r"```yaml\n(apiVersion: .*?)```", readme(), re.DOTALL)
+
+        for text in short:
+            kubernetes_validate.validate(yaml.safe_load(text), "1.37", strict=True)
+        assert "image: omniasr-server:latest" in short[0]
+
+    def test_no_image_runs_as_root(self) -> None:
+        """Both switch to a user before they start the server, by its number."""
+        for target in ("cpu", "cuda"):
+            stage = dockerfile().split(f" AS {target}\n")[1].split("\nFROM ")[0]
+
+            assert "\nUSER 10001:10001\n" in stage
+            assert stage.rstrip().endswith('ENTRYPOINT ["python", "server.py"]')
+
+    def test_all_that_is_copied_is_let_through(self) -> None:
+        """.dockerignore lets through what it names: also each package that is used."""
+        ignore = (ROOT / ".dockerignore").read_text().splitlines()
+        named = {line[1:] for line in ignore if line.startswith("!")}
+
+        assert "*" in ignore
+        assert {"*.py", "assets", "deploy/healthcheck.py"} <= named
+        assert {name for name in FLOOR if (ROOT / name).is_dir()} <= named
+        for source in re.findall(r"^COPY (\S+\.txt) ", dockerfile(), re.MULTILINE):
+            assert source in named
+
+    def test_the_torch_index_may_be_chosen(self) -> None:
+        """Also none, where it cannot be reached."""
+        assert re.search(r"^ARG TORCH_INDEX=https://\S+/cpu$", dockerfile(), re.M)
+        assert '${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"}' in dockerfile()
+
+
+def readme() -> str:
+    return (ROOT / "README.md").read_text()
+
+
+def dockerfile() -> str:
+    return (ROOT / "Dockerfile").read_text()
+
+
+class TestHealthCheck:
+    def test_it_succeeds_if_the_server_is_ready(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """At the port that the settings name."""
+        with app_in_thread(settings(), ScriptedModel) as url:
+            monkeypatch.setenv("PORT", url.rsplit(":", 1)[1])
+
+            assert healthcheck.main() == 0
+
+    def test_it_fails_if_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nobody listens there."""
+        monkeypatch.setenv("PORT", str(free_port()))
+
+        assert healthcheck.main() == 1
+
+
+class TestCompose:
+    @pytest.mark.parametrize("service", ["omniasr", "omniasr-cpu"])
+    def test_every_setting_passes_through(self, service: str) -> None:
+        """A new one is added to the file, or it has no effect there."""
+        passed = compose()["services"][service]["environment"]
+
+        assert set(passed) == {n.upper() for n in Settings.model_fields} - {
+            n.upper() for n in FIXED
+        }
+        assert set(passed.values()) == {None}  # as the environment has it
+
+    def test_the_two_never_start_together(self) -> None:
+        """They would fight over the port. Compose holds the file to its schema, too."""
+        assert set(read_by_compose()) == {"omniasr"}
+        assert set(read_by_compose("--profile", "gpu")) == {"omniasr"}
+        assert set(read_by_compose("--profile", "cpu")) == {"omniasr-cpu"}
+
+    def test_values_reach_the_server_and_the_port_the_host(self) -> None:
+        """Inside, it is always the same."""
+        (service,) = read_by_compose(MODEL_CARD="mine", PORT="9000").values()
+
+        assert service["environment"]["MODEL_CARD"] == "mine"
+        assert service["ports"][0]["published"] == "9000"
+        assert service["ports"][0]["target"] == 8000
+        assert "PORT" not in service["environment"]
+
+    def test_the_root_is_read_only_and_the_weights_stay(self) -> None:
+        """For both; and the GPU one asks for a GPU."""
+        services = read_by_compose() | read_by_compose("--profile", "cpu")
+
+        for service in services.values():
+            assert service["read_only"] is True
+            assert service["volumes"][0]["type"] == "volume"
+            assert service["volumes"][0]["target"] == "/data"
+        (device,) = services["omniasr"]["deploy"]["resources"]["reservations"][
+            "devices"
+        ]
+        assert device["capabilities"] == ["gpu"]
+
+    def test_it_waits_for_the_drain(self) -> None:
+        """Docker kills after 10 s unless told otherwise."""
+        grace = Settings.model_fields["shutdown_grace_s"].default
+
+        for service in compose()["services"].values():
+            assert int(service["stop_grace_period"].removesuffix("s")) > grace
+
+
+class TestKubernetes:
+    @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+    def test_kubernetes_own_schemas_accept_it(self, path: Path) -> None:
+        """Strictly: no field that it does not know."""
+        for manifest in yaml.safe_load_all(path.read_text()):
+            kubernetes_validate.validate(manifest, "1.37", strict=True)
+
+    def test_a_pod_may_finish_what_it_has_begun(self) -> None:
+        """The grace period is longer than the pause before and the drain together."""
+        pod = found("Deployment")["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        pause_s = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+        drain_s = int(found("ConfigMap")["data"]["SHUTDOWN_GRACE_S"])
+
+        assert pod["terminationGracePeriodSeconds"] > pause_s + drain_s
+
+    def test_the_settings_are_the_servers(self) -> None:
+        """No name is misspelt."""
+        names = set(found("ConfigMap")["data"])
+
+        assert names <= {name.upper() for name in Settings.model_fields}
+
+    def test_proxies_leave_long_sessions_alone(self) -> None:
+        """They may be as long as the server allows."""
+        told = found("Ingress")["metadata"]["annotations"]
+        longest_s = Settings.model_fields["max_session_s"].default
+        prefix = "nginx.ingress.kubernetes.io/"
+
+        assert int(told[prefix + "proxy-read-timeout"]) >= longest_s
+        assert int(told[prefix + "proxy-send-timeout"]) >= longest_s
+
+
+def found(kind: str) -> Json:
+    (manifest,) = (
+        manifest
+        for path in MANIFESTS
+        for manifest in yaml.safe_load_all(path.read_text())
+        if manifest["kind"] == kind
+    )
+    assert isinstance(manifest, dict)
+    return manifest
+
+
+class TestOperations:
+    def test_the_document_names_all_there_is_to_know(self) -> None:
+        """Every setting, every series and every alert."""
+        document = (ROOT / "docs" / "operations.md").read_text()
+        series = re.findall(r"^# TYPE (omniasr_\w+)", exposition(), re.MULTILINE)
+        rules = yaml.safe_load((GRAFANA / "alerts.yml").read_text())["groups"][0]
+
+        for name in Settings.model_fields:
+            assert f"`{name.upper()}" in document, name
+        for name in series:
+            assert f"`{name}`" in document, name
+        for rule in rules["rules"]:
+            assert rule["alert"] in document
+
+    def test_the_buckets_are_those_of_the_histograms(self) -> None:
+        """As somebody needs them who asks for a share below a limit."""
+        table = document_section("### Metrics").split("| Histogram |")[1]
+        stated = re.findall(r"^\| `(omniasr_\w+)` \| (.+) \|$", table, re.MULTILINE)
+
+        assert dict(stated) == buckets_of(Metrics().exposition()[0].decode())
+
+    def test_what_a_stream_costs_is_what_the_profiles_say(self) -> None:
+        """The factors of the forecast."""
+        sizing = document_section("## Sizing")
+
+        for name, options in PROFILES.items():
+            factor = options.window / options.hop + 1
+            assert re.search(rf"\b{factor:.1f}\b[^.;]*`{name}`", sizing), name
+
+
+def document_section(title: str) -> str:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    return text.split(f"\n{title}\n")[1].split(f"\n{title.split()[0]} ")[0]
+
+
+def buckets_of(text: str) -> dict[str, str]:
+    """The upper bounds of each histogram, as a list in words."""
+    found: dict[str, list[str]] = {}
+    for name, bound in re.findall(r'^(omniasr_\w+)_bucket\{.*le="([^"]+)"', text, re.M):
+        bounds = found.setdefault(name, [])
+        if bound != "+Inf" and f"{float(bound):g}" not in bounds:
+            bounds.append(f"{float(bound):g}")
+    return {name: ", ".join(bounds) for name, bounds in found.items()}
+
+
+def exposition() -> str:
+    """What a running server tells Prometheus."""
+    with app_in_thread(settings(), ScriptedModel) as url:
+        return httpx.get(url + "/metrics").text
+
+
+class TestGrafana:
+    def test_the_dashboard_is_what_its_program_writes(self) -> None:
+        """Nobody edits it by hand."""
+        assert build_dashboard.DASHBOARD.read_text() == build_dashboard.text()
+
+    def test_all_it_asks_for_is_there(self) -> None:
+        """In the dashboard and in the alerts, of a server that runs."""
+        asked = set()
+        for panel in build_dashboard.dashboard()["panels"]:
+            for target in panel["targets"]:
+                asked |= names_in(target["expr"])
+        for group in yaml.safe_load((GRAFANA / "alerts.yml").read_text())["groups"]:
+            for rule in group["rules"]:
+                asked |= names_in(rule["expr"])
+        with app_in_thread(settings(), ScriptedModel) as url:
+            told = {name.split("{")[0] for name in Series.of(url).values}
+
+        assert asked
+        assert asked <= told
+
+    def test_every_series_has_a_panel(self) -> None:
+        """But for the name of the model, and what the real-time factor shows."""
+        shown = {
+            re.sub("_bucket$", "", name)
+            for panel in build_dashboard.dashboard()["panels"]
+            for target in panel["targets"]
+            for name in names_in(target["expr"])
+        }
+
+        series = set(re.findall(r"^# TYPE (omniasr_\w+)", exposition(), re.MULTILINE))
+
+        without = {"omniasr_model_info", "omniasr_model_audio_seconds_total"}
+        assert series - shown == without
+
+    def test_promtool_finds_nothing(self) -> None:
+        """In the rules, their tests, and what a running server tells."""
+        if (promtool := shutil.which("promtool")) is None:
+            pytest.skip("promtool is not here (Debian: apt-get install prometheus)")
+        metrics = exposition()
+        for command, content in (
+            (["check", "rules", "alerts.yml"], None),
+            (["test", "rules", "alerts_test.yml"], None),
+            (["check", "metrics"], metrics),
+        ):
+            done = subprocess.run(
+                [promtool, *command],
+                cwd=GRAFANA,
+                input=content,
+                capture_output=True,
+                text=True,
+            )
+
+            assert done.returncode == 0, done.stdout + done.stderr
+
+    def test_labels_of_the_dashboard_exist(self) -> None:
+        """What panels are split by."""
+        told = Metrics().exposition()[0].decode()
+        text = json.dumps(build_dashboard.dashboard())
+
+        for label in re.findall(r"sum by \((\w+)\)", text):
+            assert label == "le" or f'{label}="' in told
+
+
+def names_in(expression: str) -> set[str]:
+    return set(re.findall(r"\b(?:omniasr|process)_\w+", expression))

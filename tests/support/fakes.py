@@ -1,0 +1,199 @@
+"""Stand-ins whose behaviour a test dictates."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from audio.frames import n_frames
+from audio.samples import Samples
+from engine.interface import ModelInput
+from live.events import Cause, Hypothesis, LiveEvent, UtteranceFinal
+from live.options import StreamOptions
+from text.ctc import FrameLabels, Vocabulary, Word
+from text.transcript import Segment
+from text.word_times import UNMEASURED
+
+ALPHABET = " abcdefghijklmnopqrstuvwxyz"
+
+
+class ScriptedModel:
+    """A model that always hears the same words, when a test lets it.
+
+    Args:
+        text: What it hears in every window that has room for it.
+        failures: Raised, one a batch, instead of hearing anything; None hears.
+        n_free: Batches that it runs at once, even while a test does not let it.
+    """
+
+    vocabulary = Vocabulary(("", *ALPHABET))
+    spike_offsets = UNMEASURED
+    device_name = "cpu"
+    dtype_name = "float32"
+    description = "a scripted model"
+
+    def __init__(
+        self,
+        text: str = "hello",
+        failures: Sequence[Exception | None] = (),
+        *,
+        n_free: int = 0,
+    ) -> None:
+        self.text = text
+        self.n_free = n_free
+        self.failures = list(failures)
+        self.batches: list[list[int]] = []  # the windows' lengths, in samples
+        self.may_run = threading.Event()
+        self.may_run.set()
+        self.running = threading.Event()
+
+    def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
+        self.batches.append([len(window) for window in windows])
+        self.running.set()
+        if len(self.batches) > self.n_free:
+            assert self.may_run.wait(timeout=30), "the test never let the model run"
+        failure = self.failures.pop(0) if self.failures else None
+        if failure is not None:
+            raise failure
+        return [self._hear(len(window)) for window in windows]
+
+    def _hear(self, n_samples: int) -> FrameLabels:
+        """One frame a letter, a blank after each, blanks to the end."""
+        n = n_frames(n_samples)
+        ids = np.zeros(n, np.int32)
+        labels = [ALPHABET.index(letter) + 1 for letter in self.text]
+        if 2 * len(labels) <= n:
+            ids[: 2 * len(labels) : 2] = labels
+        probs = np.full(n, 0.9, np.float32)
+        return FrameLabels(ids, probs, np.where(ids == 0, 0.9, 0.05).astype(np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An event of a scripted stream."""
+
+    event: LiveEvent
+    latency_ms: float
+    audio_position: int
+
+
+# Words of a hypothesis; more of them only take time.
+_MAX_SHOWN = 20
+
+
+class ScriptedStream:
+    """A live stream that hears a word in every 0.1 s of audio, whatever it is.
+
+    Each push is followed by a hypothesis; only flush and end finish utterances.
+
+    Args:
+        word: What it hears.
+        failure: Raised by the first push.
+    """
+
+    def __init__(self, word: str = "one", failure: Exception | None = None) -> None:
+        self._word = word
+        self._failure = failure
+        self._told: asyncio.Queue[LiveEvent | None] = asyncio.Queue()
+        self._utterance = 1
+        self._heard = 0  # samples that finals are about
+        self.pushed: list[Samples] = []
+        self.options: list[StreamOptions] = []
+        self.n_samples = 0
+        self.may_take = threading.Event()
+        self.may_take.set()
+        self.closed = threading.Event()
+
+    async def push(self, samples: Samples) -> None:
+        if self._failure is not None:
+            raise self._failure
+        while not self.may_take.is_set():  # noqa: ASYNC110  # set in another thread
+            await asyncio.sleep(0.001)
+        self.pushed.append(samples)
+        self.n_samples += len(samples)
+        words = self._words(_MAX_SHOWN)
+        self._told.put_nowait(
+            Hypothesis(
+                self._utterance, self._heard, self.n_samples, words[:-1], words[-1:]
+            )
+        )
+
+    async def flush(self) -> None:
+        self._finish(Cause.FLUSH)
+
+    async def clear(self) -> None:
+        self._heard = self.n_samples
+
+    async def end(self) -> None:
+        if self.n_samples > self._heard:
+            self._finish(Cause.END)
+        self._told.put_nowait(None)
+
+    def configure(self, options: StreamOptions) -> None:
+        self.options.append(options)
+
+    async def events(self) -> AsyncIterator[Told]:
+        while (event := await self._told.get()) is not None:
+            yield Told(event, 1.0, self.n_samples)
+
+    async def aclose(self) -> None:
+        self.closed.set()
+
+    def samples(self) -> Samples:
+        """All that came."""
+        return np.concatenate([np.zeros(0, np.float32), *self.pushed])
+
+    def _words(self, most: int | None = None) -> tuple[Word, ...]:
+        n = (self.n_samples - self._heard) // 1600
+        n = n if most is None else min(n, most)
+        return tuple(
+            Word(self._word, at, at + 1600, 0.9, space_before=k > 0)
+            for k in range(n)
+            for at in (self._heard + 1600 * k,)
+        )
+
+    def _finish(self, cause: Cause) -> None:
+        words = self._words()
+        segments = (Segment(words, (), -0.1, 0.0),) if words else ()
+        self._told.put_nowait(
+            UtteranceFinal(
+                self._utterance,
+                self._heard,
+                self.n_samples,
+                cause,
+                segments,
+                position=self.n_samples,
+            )
+        )
+        self._utterance += 1
+        self._heard = self.n_samples
+
+
+class ScriptedLive:
+    """Opens scripted streams.
+
+    Args:
+        make: Makes each of them.
+        refusal: Raised in its place.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], ScriptedStream] = ScriptedStream,
+        refusal: Exception | None = None,
+    ) -> None:
+        self._make = make
+        self._refusal = refusal
+        self.streams: list[ScriptedStream] = []
+
+    @property
+    def n_streams(self) -> int:
+        return sum(not stream.closed.is_set() for stream in self.streams)
+
+    def open(self, options: StreamOptions) -> ScriptedStream:
+        if self._refusal is not None:
+            raise self._refusal
+        self.streams.append(self._make())
+        return self.streams[-1]

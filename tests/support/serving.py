@@ -1,0 +1,62 @@
+"""Run the server for a test: as a process of its own, or in this one."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+
+import httpx
+
+from benchmarks.common.processes import (
+    ROOT,
+    START_WITHIN_S,
+    ServerProcess,
+    free_port,
+    server_on,
+    server_process,
+    wait_for,
+)
+from config import Settings
+from engine.interface import Model
+from server import Server, create_app
+
+__all__ = [
+    "ROOT",
+    "START_WITHIN_S",
+    "ServerProcess",
+    "app_in_thread",
+    "free_port",
+    "server_on",
+    "server_process",
+    "wait_for",
+]
+
+
+@contextlib.contextmanager
+def app_in_thread(
+    settings: Settings,
+    load: Callable[[], Model],
+    *,
+    wait: bool = True,
+    on_failure: Callable[[], None] = lambda: None,
+) -> Iterator[str]:
+    """Serve the application from a thread, with a model of the test's choice."""
+    app = create_app(
+        settings,
+        load=lambda settings, progress: load(),
+        rehearsal_s=0,  # the model may wait for the test
+        on_load_failure=on_failure,
+    )
+    place = {"host": "127.0.0.1", "port": 0, "log_level": "warning"}
+    server = Server(app, settings.model_copy(update=place))
+    thread = threading.Thread(target=server.run, name="test server")
+    thread.start()
+    wait_for(lambda: server.started)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    if wait:
+        wait_for(lambda: httpx.get(f"{url}/ready").status_code == 200)
+    try:
+        yield url
+    finally:
+        server.should_exit = True
+        thread.join()

@@ -1,0 +1,242 @@
+"""Many streams, one network: each hears what it would hear alone."""
+
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
+from random import Random
+
+import numpy as np
+import pytest
+
+from audio.samples import Samples
+from benchmarks.corpus import composer
+from vad.batcher import VadBatcher
+from vad.silero import Floats, SileroVad, VadStates, VadStream
+from vad.spans import FRAME_SAMPLES
+
+
+class WatchedVad(SileroVad):
+    """The network, how many frames of how many streams it was asked for, and a gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[list[int]] = []
+        self.threads: set[str] = set()
+        self.may_run = threading.Event()
+        self.may_run.set()
+        self.running = threading.Event()
+        self.failures: list[Exception] = []
+
+    def probabilities(
+        self, blocks: Sequence[Floats], states: VadStates
+    ) -> tuple[list[Floats], VadStates]:
+        self.calls.append([len(block) for block in blocks])
+        self.threads.add(threading.current_thread().name)
+        self.running.set()
+        assert self.may_run.wait(30)
+        if self.failures:
+            raise self.failures.pop()
+        return super().probabilities(blocks, states)
+
+
+@pytest.fixture
+def vad() -> WatchedVad:
+    return WatchedVad()
+
+
+@pytest.fixture
+def batcher(vad: WatchedVad) -> Iterator[VadBatcher]:
+    batcher = VadBatcher(vad)
+    yield batcher
+    vad.may_run.set()
+    batcher.close()
+
+
+@pytest.fixture(scope="module")
+def speech() -> list[Samples]:
+    """Eight utterances of three seconds."""
+    recordings = composer.load()
+    return [
+        composer.random_composition(
+            recordings, 6, rng=Random(seed), pauses_s=(0.0, 0.5)
+        ).samples[: 3 * 16_000]
+        for seed in range(8)
+    ]
+
+
+def blocks_of(samples: Samples, rng: Random) -> list[Samples]:
+    blocks = []
+    while len(samples):
+        n = rng.randint(1, 3000)
+        blocks.append(samples[:n])
+        samples = samples[n:]
+    return blocks
+
+
+class TestManyStreams:
+    def test_each_hears_what_it_would_hear_alone(
+        self, batcher: VadBatcher, speech: list[Samples]
+    ) -> None:
+        """However its audio is cut, and whoever shares its calls."""
+
+        async def listen(number: int) -> list[float]:
+            stream = batcher.open()
+            found = []
+            for block in blocks_of(speech[number], Random(number)):
+                found += await stream.add(block)
+            stream.close()
+            return found
+
+        async def all_of_them() -> list[list[float]]:
+            return await asyncio.gather(*map(listen, range(len(speech))))
+
+        for samples, found in zip(speech, asyncio.run(all_of_them()), strict=True):
+            alone = VadStream(SileroVad()).add(samples)
+            np.testing.assert_allclose(found, alone, atol=1e-5)
+
+    def test_streams_that_wait_share_a_call_in_a_thread_of_its_own(
+        self, batcher: VadBatcher, vad: WatchedVad
+    ) -> None:
+        """All of them, with as many frames as they have."""
+
+        async def run() -> None:
+            streams = [batcher.open() for _ in range(5)]
+            vad.may_run.clear()
+            tasks = [asyncio.create_task(streams[0].add(silence(1)))]
+            await asyncio.to_thread(vad.running.wait, 30)
+            others = [stream.add(silence(3)) for stream in streams[1:4]]
+            tasks += map(asyncio.create_task, others)
+            tasks.append(asyncio.create_task(streams[4].add(silence(4))))
+            await asyncio.sleep(0)
+            vad.may_run.set()
+            await asyncio.gather(*tasks)
+
+        asyncio.run(run())
+
+        assert vad.calls == [[1], [3, 3, 3, 4]]
+        assert vad.threads == {"vad"}
+
+    def test_a_long_block_is_heard_a_second_at_a_time(
+        self, batcher: VadBatcher, vad: WatchedVad
+    ) -> None:
+        """So that others have their turn in between."""
+
+        async def run() -> int:
+            return len(await batcher.open().add(silence(80)))
+
+        assert asyncio.run(run()) == 80
+        assert vad.calls == [[32], [32], [16]]
+
+    def test_samples_that_complete_no_frame_cost_nothing(
+        self, batcher: VadBatcher, vad: WatchedVad
+    ) -> None:
+        """They wait for more."""
+
+        async def run() -> list[int]:
+            stream = batcher.open()
+            block: Samples = np.zeros(320, np.float32)
+            return [len(await stream.add(block)) for _ in range(8)]
+
+        assert asyncio.run(run()) == [0, 1, 0, 1, 1, 0, 1, 1]
+        assert len(vad.calls) == 5
+
+
+class TestEndings:
+    def test_cancelling_loses_an_answer_and_no_audio(
+        self, batcher: VadBatcher, vad: WatchedVad, speech: list[Samples]
+    ) -> None:
+        """What comes next is heard in its place."""
+
+        async def run() -> list[float]:
+            stream = batcher.open()
+            vad.may_run.clear()
+            first = asyncio.create_task(stream.add(speech[0][:1600]))
+            await asyncio.to_thread(vad.running.wait, 30)
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+            vad.may_run.set()
+            return await stream.add(speech[0][1600:])
+
+        found = asyncio.run(run())
+
+        alone = VadStream(SileroVad()).add(speech[0])
+        np.testing.assert_allclose(found, alone[3:], atol=1e-5)
+
+    def test_a_closed_stream_is_forgotten(
+        self, batcher: VadBatcher, vad: WatchedVad
+    ) -> None:
+        """Whoever waits for its answer is cancelled; it takes no more."""
+
+        async def run() -> None:
+            busy, gone = batcher.open(), batcher.open()
+            vad.may_run.clear()
+            other = asyncio.create_task(busy.add(silence(1)))
+            await asyncio.to_thread(vad.running.wait, 30)
+            waiting = asyncio.create_task(gone.add(silence(2)))
+            await asyncio.sleep(0)
+            gone.close()
+            gone.close()
+            vad.may_run.set()
+            await asyncio.gather(other, waiting, return_exceptions=True)
+            assert waiting.cancelled()
+            with pytest.raises(ValueError, match="closed"):
+                await gone.add(silence(1))
+            assert len(await busy.add(silence(1))) == 1
+
+        asyncio.run(run())
+
+        assert vad.calls == [[1], [1]]
+
+    def test_an_error_reaches_those_who_shared_the_call(
+        self, batcher: VadBatcher, vad: WatchedVad
+    ) -> None:
+        """And nobody after them."""
+
+        async def run() -> None:
+            stream = batcher.open()
+            vad.failures = [FloatingPointError("broken")]
+            with pytest.raises(FloatingPointError, match="broken"):
+                await stream.add(silence(1))
+            assert len(await stream.add(silence(1))) == 1
+
+        asyncio.run(run())
+
+    def test_two_blocks_of_a_stream_at_once_are_refused(
+        self, batcher: VadBatcher, vad: WatchedVad
+    ) -> None:
+        """Nobody could say which comes first."""
+
+        async def run() -> None:
+            stream = batcher.open()
+            vad.may_run.clear()
+            first = asyncio.create_task(stream.add(silence(1)))
+            await asyncio.to_thread(vad.running.wait, 30)
+            with pytest.raises(RuntimeError, match="one block at a time"):
+                await stream.add(silence(1))
+            vad.may_run.set()
+            await first
+
+        asyncio.run(run())
+
+    def test_closing_serves_what_waits_and_takes_no_more(self, vad: WatchedVad) -> None:
+        """The thread ends."""
+
+        async def run() -> None:
+            batcher = VadBatcher(vad)
+            stream = batcher.open()
+            vad.may_run.clear()
+            task = asyncio.create_task(stream.add(silence(1)))
+            await asyncio.to_thread(vad.running.wait, 30)
+            vad.may_run.set()
+            await asyncio.to_thread(batcher.close)
+            assert len(await task) == 1
+            with pytest.raises(ValueError, match="closed"):
+                await stream.add(silence(1))
+            with pytest.raises(ValueError, match="closed"):
+                batcher.open()
+
+        asyncio.run(run())
+
+
+def silence(n_frames: int) -> Samples:
+    return np.zeros(n_frames * FRAME_SAMPLES, np.float32)

@@ -1,0 +1,245 @@
+"""Turn the frames of a CTC model into tokens and words that know their time.
+
+A CTC model says one label per 20 ms frame, mostly blank; runs of the same label
+are one token. A run sits inside the sound of its letter, so its frames are the
+alignment, and everything that needs a time (word times, stitching, streaming)
+starts from them. Text alone would have thrown them away, which is why the model
+hands over frames and this module, not the tokenizer, writes the text.
+
+Times here are sample positions in the stream the window was cut from. A run
+says where a letter was recognised, not where its sound begins and ends:
+`text/word_times.py` widens words to their sound.
+
+Source: Graves et al. 2006, "Connectionist Temporal Classification" (best path).
+Pure: no I/O, clock, settings or threads.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import exp, log
+from unicodedata import category
+
+import numpy as np
+import regex
+from numpy.typing import NDArray
+
+from audio.frames import FRAME_LENGTH, FRAME_SHIFT
+
+BLANK = 0  # fairseq2's CTC loss and every omniASR card put it first
+
+# Probabilities are clipped here before a logarithm is taken.
+_TINY = 1e-10
+
+# Scripts that are written without spaces between words. Extensions, so that
+# marks which several scripts share, such as the long-vowel mark of Kana, count.
+_UNSPACED = regex.compile(
+    "".join(
+        rf"[\p{{scx={script}}}--\p{{scx=Latin}}]|"
+        for script in (
+            "Han",
+            "Hiragana",
+            "Katakana",
+            "Bopomofo",
+            "Yi",
+            "Thai",
+            "Lao",
+            "Khmer",
+            "Myanmar",
+            "Tibetan",
+            "Tai_Le",
+            "New_Tai_Lue",
+            "Tai_Tham",
+            "Tai_Viet",
+            "Javanese",
+            "Balinese",
+        )
+    ).rstrip("|"),
+    regex.VERSION1,
+)
+_CLUSTER = regex.compile(r"\X")
+
+
+@dataclass(frozen=True, slots=True)
+class FrameLabels:
+    """What the model said about one window, frame by frame.
+
+    Attributes:
+        ids: Most likely label of each frame, int32, shape (n_frames,).
+        probs: Its posterior probability, float32, shape (n_frames,).
+        blank_probs: Posterior probability of blank, float32, shape (n_frames,).
+    """
+
+    ids: NDArray[np.int32]
+    probs: NDArray[np.float32]
+    blank_probs: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The text of each label; empty for blank and other control symbols."""
+
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One run of frames with the same label.
+
+    Attributes:
+        text: What it adds to the transcript; a space for a word boundary.
+        first_frame: Index of the run's first frame within its window.
+        last_frame: Index of its last frame, inclusive.
+        prob: Highest posterior probability within the run.
+    """
+
+    id: int
+    text: str
+    first_frame: int
+    last_frame: int
+    prob: float
+
+    @property
+    def log_prob(self) -> float:
+        """Natural logarithm of `prob`."""
+        return log(max(self.prob, _TINY))
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of a spaced script, or one character of an unspaced one.
+
+    Attributes:
+        start: Sample position where it begins.
+        end: Sample position one past its end.
+        confidence: Geometric mean of its tokens' probabilities, in (0, 1].
+        space_before: Whether the text has a space between it and the last word.
+    """
+
+    text: str
+    start: int
+    end: int
+    confidence: float
+    space_before: bool
+
+
+def tokens(frames: FrameLabels, vocabulary: Vocabulary) -> tuple[Token, ...]:
+    """Collapse runs of equal labels and leave out blanks and control symbols."""
+    ids = frames.ids
+    if len(ids) == 0:
+        return ()
+    starts = np.flatnonzero(np.diff(ids, prepend=ids[0] - 1))
+    ends = np.append(starts[1:], len(ids))
+    probs = np.maximum.reduceat(frames.probs, starts)
+    spoken = ids[starts] != BLANK
+    runs = zip(
+        ids[starts][spoken].tolist(),
+        starts[spoken].tolist(),
+        ends[spoken].tolist(),
+        probs[spoken].tolist(),
+        strict=True,
+    )
+    return tuple(
+        Token(label, text, first, end - 1, prob)
+        for label, first, end, prob in runs
+        if (text := vocabulary.texts[label])
+    )
+
+
+def raw_text(tokens: Iterable[Token]) -> str:
+    """Join tokens exactly as the tokenizer would, stray spaces included."""
+    return "".join(token.text for token in tokens)
+
+
+def words(tokens: Sequence[Token], *, position: int = 0) -> tuple[Word, ...]:
+    """Group tokens into words whose times span their first to last frame.
+
+    Args:
+        tokens: The tokens of one window, in order.
+        position: Sample position of the window's first sample.
+    """
+    found: list[Word] = []
+    space_before = False
+    for group in groups(tokens):
+        if group[0].text.isspace():
+            space_before = bool(found)
+            continue
+        found.append(word(group, position=position, space_before=space_before))
+        space_before = False
+    return tuple(found)
+
+
+def text(words: Iterable[Word]) -> str:
+    """Join words, with single spaces where the model heard a word boundary."""
+    parts: list[str] = []
+    for word in words:
+        if word.space_before and parts:
+            parts.append(" ")
+        parts.append(word.text)
+    return "".join(parts)
+
+
+def mean_log_prob(tokens: Iterable[Token]) -> float:
+    """Average the logarithms of the tokens' probabilities; 0.0 without tokens."""
+    logs = [token.log_prob for token in tokens]
+    return sum(logs) / len(logs) if logs else 0.0
+
+
+def word(group: Sequence[Token], *, position: int, space_before: bool) -> Word:
+    """Make a word of the tokens of one group; see `groups`."""
+    return Word(
+        text=raw_text(group),
+        start=position + group[0].first_frame * FRAME_SHIFT,
+        end=position + group[-1].last_frame * FRAME_SHIFT + FRAME_LENGTH,
+        confidence=exp(mean_log_prob(group)),
+        space_before=space_before,
+    )
+
+
+def groups(tokens: Sequence[Token]) -> Iterable[list[Token]]:
+    """Split tokens into words and spaces, in order.
+
+    A character of an unspaced script is a word of its own, together with the
+    marks that combine with it (an extended grapheme cluster, UAX #29). What
+    stands next to it, digits or Latin letters, is not split.
+
+    Whether a word ends depends on no more than the token after it, so tokens may
+    come in parts: a part begins with the last group of the one before.
+    """
+    whole = raw_text(tokens)
+    cluster_starts = {match.start() for match in _CLUSTER.finditer(whole)}
+    group: list[Token] = []
+    offset = 0
+    for token in tokens:
+        if group and offset in cluster_starts and _splits(group[-1], token):
+            yield group
+            group = []
+        group.append(token)
+        offset += len(token.text)
+    if group:
+        yield group
+
+
+def pause_separates(left: str, right: str) -> bool:
+    """Whether a pause between two words stands for a space in writing.
+
+    Not between two characters of an unspaced script.
+    """
+    return not (_UNSPACED.match(left[-1]) and _UNSPACED.match(right[0]))
+
+
+def _splits(left: Token, right: Token) -> bool:
+    """Whether a word ends between two tokens that are not one cluster."""
+    if left.text.isspace() or right.text.isspace():
+        return left.text.isspace() != right.text.isspace()
+    before, after = left.text[-1], right.text[0]
+    # Vowel signs and closing punctuation stay with what precedes them, opening
+    # punctuation with what follows.
+    if category(after)[0] == "M" or category(after) in _CLOSING:
+        return False
+    if category(before) in _OPENING:
+        return False
+    return bool(_UNSPACED.match(before) or _UNSPACED.match(after))
+
+
+_OPENING = frozenset({"Ps", "Pi"})
+_CLOSING = frozenset({"Pe", "Pf", "Po", "Pd", "Pc"})

@@ -1,0 +1,119 @@
+"""Gather words into segments and write them as the formats people ask for.
+
+Pure: no I/O, clock, settings or threads. Times are sample positions; the edge
+turns them into seconds.
+"""
+
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from audio.samples import SAMPLE_RATE
+from text import ctc
+from text.ctc import Token, Word
+
+# A pause that separates two segments: longer than the gaps within a phrase.
+SEGMENT_PAUSE = round(0.8 * SAMPLE_RATE)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Words that follow one another without a long pause.
+
+    Attributes:
+        tokens: The model's labels, in order, spaces between words among them; their
+            frames are counted from the beginning of the recording.
+        avg_log_prob: Mean logarithm of the tokens' probabilities.
+        no_speech_prob: The lowest posterior probability of blank within the
+            segment. That nothing was said at all cannot be more likely.
+    """
+
+    words: tuple[Word, ...]
+    tokens: tuple[Token, ...]
+    avg_log_prob: float
+    no_speech_prob: float
+
+    @property
+    def text(self) -> str:
+        return ctc.text(self.words)
+
+    @property
+    def start(self) -> int:
+        return self.words[0].start
+
+    @property
+    def end(self) -> int:
+        return self.words[-1].end
+
+    @property
+    def compression_ratio(self) -> float:
+        """Length of the text over that of its zlib compression.
+
+        Source: Whisper's measure of repetitive output; above about 2.4 the text
+        repeats itself.
+        """
+        encoded = self.text.encode()
+        return len(encoded) / len(zlib.compress(encoded))
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What was said in a recording.
+
+    Attributes:
+        start: Sample position where it begins, by its file's clock.
+        end: One past its last sample.
+    """
+
+    segments: tuple[Segment, ...]
+    start: int
+    end: int
+
+    @property
+    def n_samples(self) -> int:
+        return self.end - self.start
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        return tuple(word for segment in self.segments for word in segment.words)
+
+    @property
+    def text(self) -> str:
+        return ctc.text(self.words)
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Words that are final: a segment, or the next part of one.
+
+    Attributes:
+        continues: Whether it goes on with the segment of the passage before.
+    """
+
+    part: Segment
+    continues: bool
+
+
+def starts_segment(last: Word | None, word: Word) -> bool:
+    """Whether a long pause lies between two words, or nothing before the word."""
+    return last is None or word.start - last.end >= SEGMENT_PAUSE
+
+
+def join(passages: Iterable[Passage]) -> tuple[Segment, ...]:
+    """Put segments together from their parts."""
+    parts: list[list[Segment]] = []
+    for passage in passages:
+        if not passage.continues:
+            parts.append([])
+        parts[-1].append(passage.part)
+    return tuple(own[0] if len(own) == 1 else _joined(own) for own in parts)
+
+
+def _joined(parts: Sequence[Segment]) -> Segment:
+    tokens = tuple(token for part in parts for token in part.tokens)
+    return Segment(
+        words=tuple(word for part in parts for word in part.words),
+        tokens=tokens,
+        avg_log_prob=ctc.mean_log_prob(tokens),
+        no_speech_prob=min(part.no_speech_prob for part in parts),
+    )

@@ -1,0 +1,209 @@
+"""Listen for speech in many live streams at once, in one worker thread.
+
+A frame of one stream takes the network as long as ten frames of ten: most of that is
+the cost of calling numpy. So frames wait 16 to 48 ms for those of other streams, and
+all that wait go through it in one call. With one stream open nobody waits. Answers
+go back to the event loop in one call, too.
+
+Each stream has a state of its own, and its frames keep their order. A stream that
+sends a minute at once is listened to a second at a time, between the others.
+"""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audio.samples import Samples
+from vad.silero import SileroVad, VadStates
+from vad.spans import FRAME_SAMPLES
+
+Floats = NDArray[np.float32]
+
+# Half a frame: nobody notices. With many streams a frame and a half, which makes calls
+# fewer and longer: what they cost is mostly the call.
+_MIN_GATHER_S = 0.016
+_MAX_GATHER_S = 0.048
+_GATHER_S_A_STREAM = 0.0015
+
+_MAX_FRAMES = 32  # of one stream in one call: a second
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    stream: "LiveVad"
+    frames: Floats  # those that are not listened to yet
+    future: asyncio.Future[list[float]]
+    found: list[float] = field(default_factory=list)
+
+
+class VadBatcher:
+    """The thread, and the frames that wait for it.
+
+    Args:
+        vad: The network.
+    """
+
+    def __init__(self, vad: SileroVad) -> None:
+        self._vad = vad
+        self._changed = threading.Condition()  # guards what follows
+        self._waiting: list[_Request] = []
+        self._n_open = 0
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="vad", daemon=True)
+        self._thread.start()
+
+    def open(self) -> "LiveVad":
+        """Begin to listen to a stream.
+
+        Raises:
+            ValueError: After `close`.
+        """
+        with self._changed:
+            if self._closed:
+                raise ValueError("Voice activity detection has been closed.")
+            self._n_open += 1
+        return LiveVad(self)
+
+    def close(self) -> None:
+        """Listen to what waits, then end the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    # --- for streams, in their event loop ---
+
+    def _submit(self, request: _Request) -> None:
+        with self._changed:
+            if self._closed:
+                raise ValueError("Voice activity detection has been closed.")
+            self._waiting.append(request)
+            # In between, the thread would wake up for nothing.
+            if len(self._waiting) == 1 or len(self._waiting) >= self._n_open:
+                self._changed.notify()
+
+    def _leave(self, stream: "LiveVad") -> None:
+        with self._changed:
+            self._n_open -= 1
+            self._waiting = [own for own in self._waiting if own.stream is not stream]
+
+    # --- in the thread ---
+
+    def _run(self) -> None:
+        while batch := self._take_batch():
+            self._serve(batch)
+
+    def _take_batch(self) -> list[_Request]:
+        """Wait for frames, and a little for those of others; empty once closed."""
+        with self._changed:
+            while not self._waiting:
+                if self._closed:
+                    return []
+                self._changed.wait()
+            self._changed.wait_for(
+                lambda: self._closed or len(self._waiting) >= self._n_open,
+                timeout=self._gather_s(),
+            )
+            # At most one of each stream, whose state the next one needs.
+            first: dict[LiveVad, _Request] = {}
+            rest = []
+            for request in self._waiting:
+                if first.setdefault(request.stream, request) is not request:
+                    rest.append(request)
+            self._waiting = rest
+            return list(first.values())
+
+    def _gather_s(self) -> float:
+        wanted = max(_MIN_GATHER_S, _GATHER_S_A_STREAM * self._n_open)
+        return min(_MAX_GATHER_S, wanted)
+
+    def _serve(self, batch: Sequence[_Request]) -> None:
+        states = VadStates.join([request.stream.states for request in batch])
+        blocks = [request.frames[:_MAX_FRAMES] for request in batch]
+        try:
+            found, states = self._vad.probabilities(blocks, states)
+        except Exception as error:
+            _deliver(batch, error)
+            return
+        for request, own, state in zip(batch, found, states.split(), strict=True):
+            request.stream.states = state
+            request.found += own.tolist()
+            request.frames = request.frames[_MAX_FRAMES:]
+        _deliver([request for request in batch if not len(request.frames)])
+        with self._changed:
+            self._waiting[:0] = [request for request in batch if len(request.frames)]
+
+
+class LiveVad:
+    """One stream, cut into blocks of any length.
+
+    One `add` at a time, in one event loop. Close it.
+    """
+
+    def __init__(self, batcher: VadBatcher) -> None:
+        self._batcher = batcher
+        self._held: list[Samples] = []  # of a frame that is not complete
+        self._n_held = 0
+        self._pending: asyncio.Future[list[float]] | None = None
+        self._closed = False
+        self.states = VadStates.fresh()  # the batcher's, in its thread
+
+    async def add(self, samples: Samples) -> list[float]:
+        """Return the probabilities of the frames that `samples` completes.
+
+        What completes none is not copied until then, so it must not change.
+        Cancelling is safe: the samples count as heard, their answer is lost.
+
+        Raises:
+            ValueError: After `close`.
+            RuntimeError: The last call has not returned yet.
+        """
+        if self._closed:
+            raise ValueError("This stream has been closed.")
+        if self._pending is not None and not self._pending.done():
+            raise RuntimeError("A stream is listened to one block at a time.")
+        self._held.append(samples)
+        self._n_held += len(samples)
+        n_frames, n_rest = divmod(self._n_held, FRAME_SAMPLES)
+        if not n_frames:
+            return []
+        audio = np.concatenate(self._held)
+        whole = len(audio) - n_rest
+        self._held, self._n_held = [audio[whole:]], n_rest
+        frames = audio[:whole].reshape(n_frames, FRAME_SAMPLES)
+        self._pending = asyncio.get_running_loop().create_future()
+        self._batcher._submit(_Request(self, frames, self._pending))
+        return await self._pending
+
+    def close(self) -> None:
+        """Forget the stream; an answer that is waited for never comes."""
+        if not self._closed:
+            self._closed = True
+            self._batcher._leave(self)
+            if self._pending is not None:
+                self._pending.cancel()
+
+
+def _deliver(done: Sequence[_Request], error: Exception | None = None) -> None:
+    """Answer requests, with one visit to their event loop."""
+
+    def settle(requests: Sequence[_Request]) -> None:
+        for request in requests:
+            if request.future.done():
+                continue
+            if error is None:
+                request.future.set_result(request.found)
+            else:
+                request.future.set_exception(error)
+
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Request]] = {}
+    for request in done:
+        by_loop.setdefault(request.future.get_loop(), []).append(request)
+    for loop, requests in by_loop.items():
+        with suppress(RuntimeError):  # it has ended, and those who waited with it
+            loop.call_soon_threadsafe(settle, requests)

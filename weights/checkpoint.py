@@ -1,0 +1,140 @@
+"""Read a network's tensors from a checkpoint.
+
+Released checkpoints are fairseq2's, one file of named tensors. Read here as well:
+the older names of fairseq, the folder that fairseq2 writes when it trains on one
+device, and tensors under a key `model`, as training writes them. The file is
+mapped, not read: a tensor takes memory once it is used, and gives it back after.
+
+Only tensors are unpickled, never code.
+"""
+
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from network.architecture import Architecture
+
+# How fairseq named what fairseq2 has in the same order.
+_FAIRSEQ: Final = "w2v_encoder.w2v_model."
+_FAIRSEQ_NAMES: Final = (
+    (
+        rf"^{_FAIRSEQ}encoder\.layers\.(\d+)\.fc1\.",
+        r"encoder.layers.\1.ffn.inner_proj.",
+    ),
+    (
+        rf"^{_FAIRSEQ}encoder\.layers\.(\d+)\.fc2\.",
+        r"encoder.layers.\1.ffn.output_proj.",
+    ),
+    (
+        rf"^{_FAIRSEQ}encoder\.layers\.(\d+)\.final_layer_norm\.",
+        r"encoder.layers.\1.ffn_layer_norm.",
+    ),
+    (
+        rf"^{_FAIRSEQ}encoder\.layers\.(\d+)\.self_attn\.out_proj\.",
+        r"encoder.layers.\1.self_attn.output_proj.",
+    ),
+    (rf"^{_FAIRSEQ}encoder\.pos_conv\.0\.", "encoder_frontend.pos_encoder.conv."),
+    (rf"^{_FAIRSEQ}encoder\.", "encoder."),
+    (
+        rf"^{_FAIRSEQ}feature_extractor\.conv_layers\.(\d+)\.0\.",
+        r"encoder_frontend.feature_extractor.layers.\1.conv.",
+    ),
+    (
+        rf"^{_FAIRSEQ}feature_extractor\.conv_layers\.(\d+)\.2\.1\.",
+        r"encoder_frontend.feature_extractor.layers.\1.layer_norm.",
+    ),
+    (rf"^{_FAIRSEQ}layer_norm\.", "encoder_frontend.post_extract_layer_norm."),
+    (rf"^{_FAIRSEQ}post_extract_proj\.", "encoder_frontend.model_dim_proj."),
+    (r"^w2v_encoder\.proj\.", "final_proj."),
+)
+
+# What hides frames while a network is trained.
+_TRAINING_ONLY: Final = ("masker.", f"{_FAIRSEQ}mask_emb")
+
+_SHARD: Final = Path("pp_00", "tp_00", "sdp_00.pt")
+
+
+class BadCheckpoint(Exception):
+    """The file holds no such network; the message says what is wrong with it."""
+
+
+def read(path: Path, architecture: Architecture) -> dict[str, Tensor]:
+    """Read the tensors of a network, by the names of `Architecture.shapes`.
+
+    Raises:
+        BadCheckpoint: It is damaged, or another network's.
+    """
+    state = _renamed(_load(_file_of(path)))
+    shapes = architecture.shapes()
+    if missing := [name for name in shapes if name not in state]:
+        raise BadCheckpoint(f"It has no tensor {_some(missing)}.")
+    if strange := [
+        name
+        for name in state
+        if name not in shapes and not name.startswith(_TRAINING_ONLY)
+    ]:
+        raise BadCheckpoint(f"The card's network has no tensor {_some(strange)}.")
+    for name, shape in shapes.items():
+        found = state[name]
+        if not isinstance(found, Tensor) or tuple(found.shape) != shape:
+            what = tuple(found.shape) if isinstance(found, Tensor) else type(found)
+            raise BadCheckpoint(f"{name} is {what} where the card says {shape}.")
+    return {name: state[name] for name in shapes}
+
+
+def _file_of(path: Path) -> Path:
+    """Return the one file that holds everything."""
+    if not path.is_dir():
+        return path
+    files = list(path.glob("pp_*/tp_*/sdp_*.pt"))
+    if files != [path / _SHARD]:
+        raise BadCheckpoint(
+            f"A folder is read if its one file is {_SHARD}; this one has {len(files)} "
+            "such files. Save the model unsharded."
+        )
+    return files[0]
+
+
+def _load(path: Path) -> Mapping[str, Any]:
+    try:
+        # Files older than PyTorch 1.6 are no archives and cannot be mapped.
+        state = torch.load(
+            path,
+            map_location="cpu",
+            weights_only=True,
+            mmap=zipfile.is_zipfile(path),
+        )
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise BadCheckpoint(f"It is damaged, or no checkpoint: {error}") from error
+    if isinstance(state, Mapping) and isinstance(state.get("model"), Mapping):
+        state = state["model"]
+    if not isinstance(state, Mapping):
+        raise BadCheckpoint(f"It holds {type(state).__name__}, and no named tensors.")
+    return state
+
+
+def _renamed(state: Mapping[str, Any]) -> dict[str, Any]:
+    if "w2v_encoder.proj.weight" in state:
+        return {_fairseq2_name(name): value for name, value in state.items()}
+    return {name.removeprefix("module."): value for name, value in state.items()}
+
+
+def _fairseq2_name(name: str) -> str:
+    for pattern, ours in _FAIRSEQ_NAMES:
+        renamed, n_found = re.subn(pattern, ours, name)
+        if n_found:
+            return renamed
+    return name
+
+
+def _some(names: list[str]) -> str:
+    more = f", nor {len(names) - 1} others" if len(names) > 1 else ""
+    return f"{names[0]}{more}"

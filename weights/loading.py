@@ -1,0 +1,183 @@
+"""Build the network that a card describes, with its weights and its vocabulary.
+
+A full disk, a half-copied checkpoint, a model too large for the machine: each
+ends in one `ModelUnavailable` that names the card and the file, before the
+system starts to kill processes for memory.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from network.architecture import Architecture
+from network.arithmetic import arithmetic_for
+from network.wav2vec2 import Wav2Vec2, Weights, reference_logits
+from text.ctc import Vocabulary
+from text.word_times import UNMEASURED, SpikeOffsets
+from weights import cards, checkpoint
+from weights.cards import ModelUnavailable, Progress
+
+# Beside the weights: activations of one batch, the allocator, Python itself.
+_WORKING_MEMORY_BYTES = 400 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A network, and what the card says of its labels.
+
+    Attributes:
+        reference: Computes one wave, normalised, shape (n_samples,), with the same
+            weights in float32 on the CPU, a layer at a time; returns logits, shape
+            (n_frames, n_labels).
+        vocabulary: The text of each label.
+        spike_offsets: How far inside the sound of a word they are said.
+    """
+
+    network: Wav2Vec2
+    reference: Callable[[Tensor], Tensor]
+    vocabulary: Vocabulary
+    spike_offsets: SpikeOffsets = UNMEASURED
+
+
+def load(
+    card_name: str,
+    *,
+    model_dir: Path | None,
+    device: torch.device,
+    dtype: torch.dtype,
+    progress: Progress,
+) -> LoadedModel:
+    """Load the CTC model that a card names.
+
+    Args:
+        card_name: Name of an asset card.
+        model_dir: Folder with further cards, or None.
+        progress: Told the stage that begins, in a few words.
+
+    Raises:
+        ModelUnavailable: For every reason that a user can do something about.
+    """
+    card = cards.find_card(card_name, model_dir=model_dir)
+    offsets = cards.spike_offsets(card)
+    architecture = cards.architecture_of(card)
+    weights_file, tokenizer = cards.fetch(card, progress, model_dir=model_dir)
+    progress("loading the weights")
+    _check_memory(card_name, architecture, device, dtype)
+    network = _build(card_name, weights_file, architecture, device, dtype)
+    vocabulary = read_vocabulary(tokenizer)
+    if len(vocabulary.texts) < architecture.n_labels:
+        raise ModelUnavailable(
+            f"The tokenizer of {card_name} ({tokenizer}) has "
+            f"{len(vocabulary.texts)} pieces, but the model has "
+            f"{architecture.n_labels} labels: the two do not belong together."
+        )
+
+    @torch.inference_mode()
+    def reference(wave: Tensor) -> Tensor:
+        state = _read(card_name, weights_file, architecture)
+        return reference_logits(state, architecture, wave)
+
+    return LoadedModel(network, reference, vocabulary, offsets)
+
+
+@torch.inference_mode()
+def _build(
+    name: str,
+    path: Path,
+    architecture: Architecture,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Wav2Vec2:
+    try:
+        arithmetic = arithmetic_for(device, dtype)
+    except RuntimeError as error:
+        raise ModelUnavailable(f"DTYPE=int8: {error} Set DTYPE=auto.") from error
+    try:
+        state = _read(name, path, architecture)
+        return Wav2Vec2(Weights(state, device, arithmetic), architecture)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise ModelUnavailable(_memory_advice(name, device)) from error
+    except RuntimeError as error:
+        if "alloc" in str(error) or "memory" in str(error):
+            raise ModelUnavailable(_memory_advice(name, device)) from error
+        raise
+
+
+def _read(name: str, path: Path, architecture: Architecture) -> dict[str, Tensor]:
+    try:
+        return checkpoint.read(path, architecture)
+    except checkpoint.BadCheckpoint as error:
+        raise ModelUnavailable(
+            f"The checkpoint of {name} cannot be loaded: {path}\n{error}"
+        ) from error
+    except OSError as error:
+        raise ModelUnavailable(
+            f"The checkpoint of {name} cannot be read: {path} ({error})"
+        ) from error
+
+
+def _check_memory(
+    name: str, architecture: Architecture, device: torch.device, dtype: torch.dtype
+) -> None:
+    """Refuse a model that cannot fit before the system starts to kill for it."""
+    other = torch.float32 if dtype == torch.int8 else dtype
+    needed = _WORKING_MEMORY_BYTES + sum(
+        prod(shape) * (dtype if len(shape) == 2 else other).itemsize
+        for shape in architecture.shapes().values()
+    )
+    if needed > (free := free_memory(device)):
+        raise ModelUnavailable(
+            f"{_memory_advice(name, device)} It needs about {needed / 2**30:.1f} GiB "
+            f"as {str(dtype).removeprefix('torch.')}; {free / 2**30:.1f} GiB are free."
+        )
+
+
+def _memory_advice(name: str, device: torch.device) -> str:
+    return (
+        f"There is too little memory on {device} for {name}. Choose a smaller model "
+        "(MODEL_CARD), a smaller DTYPE, or another DEVICE."
+    )
+
+
+def free_memory(device: torch.device) -> int:
+    """Count the bytes that a model may still take on a device."""
+    import psutil
+
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = int(psutil.virtual_memory().available)
+    # In a container the machine's own figure promises too much.
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = int((group / "memory.max").read_text())
+        used = int((group / "memory.current").read_text())
+        rows = (group / "memory.stat").read_text().splitlines()
+        cached = next(
+            int(row.split()[1]) for row in rows if row[:13] == "inactive_file"
+        )
+    except (OSError, ValueError):  # no such group, or its limit reads `max`
+        return free
+    return min(free, limit - used + cached)
+
+
+def read_vocabulary(path: Path) -> Vocabulary:
+    """Ask a tokenizer for the text of every label by itself.
+
+    Control symbols decode to nothing and characters to themselves, so the texts of
+    a sequence, joined, are the text of the sequence.
+
+    Raises:
+        ModelUnavailable: The file is no tokenizer.
+    """
+    from sentencepiece import SentencePieceProcessor
+
+    try:
+        tokenizer = SentencePieceProcessor(model_proto=path.read_bytes())
+    except (OSError, RuntimeError) as error:
+        raise ModelUnavailable(f"The tokenizer cannot be read: {path}") from error
+    labels = range(tokenizer.vocab_size())
+    return Vocabulary(tuple(tokenizer.decode([label]) for label in labels))
