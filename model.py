@@ -34,8 +34,8 @@ from torch.nn.functional import layer_norm
 from audio.frames import FRAME_SHIFT, MAX_WINDOW_S, MAX_WINDOW_SAMPLES, n_frames
 from audio.samples import SAMPLE_RATE, Samples
 from engine.interface import ModelInput
-from network.arithmetic import cpu_has_bfloat16
 from network.feature_cache import FeatureCache
+from network.kernels import cpu_has_bfloat16
 from text import ctc
 from text.ctc import FrameLabels
 from weights import loading

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from audio.samples import seconds
-from languages import codes
+from languages import catalogue
 from text.ctc import Token, Word
 from text.transcript import Segment, Transcript
 
@@ -299,7 +299,7 @@ class About(BaseModel):
     endpoints: dict[str, str]
 
 
-def language(entry: codes.Language) -> Language:
+def language(entry: catalogue.Language) -> Language:
     """Write a language of the catalogue."""
     return Language(
         id=entry.id,

@@ -9,6 +9,7 @@ how far it is, and transcriptions are refused with a time to come back.
 """
 
 import asyncio
+import json
 import logging
 import math
 import os
@@ -18,44 +19,47 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Any
 
 import uvicorn
-from fastapi import FastAPI, Path, Query, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 
-import schemas
-from api.access_log import CLIENT_LEFT, Journal, start_logging
+from api.access_log import CLIENT_LEFT, Journal
 from api.auth import ApiKeyGate
 from api.ephemeral import EphemeralKeys
 from api.errors import (
     REFUSALS,
-    RETRY_S,
     UNAUTHORISED,
     UNAUTHORISED_TEXT,
     UNKNOWN,
     BadRequest,
-    Refusal,
     error_response,
     refusal_response,
 )
 from api.http_connection import HttpConnection
 from api.middleware import RequestId, SocketGate, UnknownErrors
 from api.openapi import document
-from api.routes import client_secrets, live, page, realtime, subtitles, transcriptions
-from api.service import LoadModel, Service, load_model, require_model, service_of
+from api.request_state import Refusal
+from api.routes import (
+    catalogue,
+    client_secrets,
+    live,
+    realtime,
+    status,
+    subtitles,
+    transcriptions,
+)
+from api.routes.status import VERSION
+from api.service import LoadModel, Service, load_model
 from config import Settings, describe_errors
 from engine.interface import NotReady
-from languages import codes
 from schemas import UNKNOWN_TEXT
-from weights.downloads import cached_bytes
-
-VERSION = "0.1.0"
-DESCRIPTION = "Speech to text in 1600+ languages behind OpenAI's API."
 
 logger = logging.getLogger("omniasr")
 
@@ -64,18 +68,6 @@ _FIRST_HANDED_OVER = 3
 
 # Voice clients keep idle connections for two minutes and send on them again.
 _KEEP_ALIVE_S = 125
-
-ModelName = Annotated[
-    str,
-    Path(description="A model's name or an alias of it.", examples=["whisper-1"]),
-]
-Wanted = Annotated[
-    str,
-    Query(
-        description="Part of an id, a tag or a name, in any case; empty: all.",
-        examples=["bambara"],
-    ),
-]
 
 # About as long as a partial's window.
 _REHEARSAL_S = 4
@@ -120,8 +112,8 @@ def create_app(
     )
     document.describe(app, asks_for_keys=bool(settings.keys()))
     _add_error_handlers(app)
-    _add_status_routes(app)
-    _add_catalogue_routes(app)
+    status.add_routes(app)
+    catalogue.add_routes(app)
     transcriptions.add_routes(app)
     subtitles.add_routes(app)
     live.add_routes(app)
@@ -184,157 +176,42 @@ def _add_middleware(app: FastAPI, settings: Settings, ephemeral: EphemeralKeys) 
     app.add_middleware(RequestId)
 
 
-def _add_status_routes(app: FastAPI) -> None:
-    files = page.add_routes(app)
+# --- how log lines look -------------------------------------------------------
 
-    @app.get(
-        "/",
-        tags=["status"],
-        operation_id="about",
-        summary="What this is",
-        response_model=schemas.About,
-        responses={200: document.ABOUT},
-    )
-    async def about(request: Request, response: Response) -> Response | schemas.About:
-        """Say what this is and what it offers; to browsers, show it."""
-        if page.is_wanted(request):
-            return await files.index(request)
-        response.headers["vary"] = "accept"
-        service = service_of(request)
-        return schemas.About(
-            name=app.title,
-            version=VERSION,
-            description=DESCRIPTION,
-            model=service.settings.model_card,
-            ready=service.ready,
-            limits=schemas.UploadLimits(
-                max_upload_bytes=service.settings.max_upload_bytes,
-                max_audio_s=service.settings.max_audio_seconds,
+
+class JsonLines(logging.Formatter):
+    """Each record as a JSON object, with what is known of it beside its text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(
+                timespec="milliseconds"
             ),
-            endpoints={
-                "GET /": "this, or the live page for browsers",
-                "POST /v1/audio/transcriptions": "transcribe a recording",
-                "WS /v1/audio/transcriptions": "transcribe a live stream",
-                "POST /v1/audio/subtitles": "make subtitles of words",
-                "GET /v1/models": "the model that is served",
-                "GET /v1/languages": "the languages it knows",
-                "GET /health": "what the process is doing",
-                "GET /ready": "whether requests are served yet",
-                "GET /metrics": "how the server is doing, for Prometheus",
-                "GET /docs": "the API, to try out",
-            },
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= getattr(record, "fields", {})
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def start_logging(*, level: str, style: str) -> None:
+    """Print log lines to stderr, those of the libraries as well.
+
+    Args:
+        level: The least serious that are printed.
+        style: `text` or `json`.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    if style == "json":
+        handler.setFormatter(JsonLines())
+    else:
+        handler.setFormatter(
+            logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
         )
-
-    @app.get(
-        "/health",
-        tags=["status"],
-        operation_id="health",
-        summary="What the process is doing",
-        responses={200: document.HEALTH},
-    )
-    async def health(request: Request) -> schemas.Health:
-        """Say that the process is alive, and what it is doing."""
-        service = service_of(request)
-        model = service.scheduler.model if service.ready else None
-        return schemas.Health(
-            ready=service.ready,
-            model=service.settings.model_card,
-            device=model.device_name if model else None,
-            dtype=model.dtype_name if model else None,
-            requests=service.n_requests,
-            streams=service.live.n_streams,
-            queued=service.scheduler.n_queued,
-            overload_level=service.scheduler.overload.level,
-            uptime_s=round(time.monotonic() - service.loading.began, 1),
-        )
-
-    @app.get(
-        "/ready",
-        tags=["status"],
-        operation_id="ready",
-        summary="Whether work may come",
-        responses=document.READY,
-    )
-    async def ready(request: Request) -> Response:
-        """Answer 200 if work may come; 503 before, and while no results come."""
-        service = service_of(request)
-        loading = service.loading
-        fetching = loading.stage.startswith("fetching")
-        if trouble := service.trouble:
-            service.try_again()
-        ready = service.ready and trouble is None
-        body = schemas.Readiness(
-            ready=ready,
-            stage=loading.stage,
-            elapsed_s=loading.elapsed_s,
-            downloaded_bytes=cached_bytes() if fetching else None,
-            reason=trouble,
-        )
-        return JSONResponse(
-            body.model_dump(exclude_none=True),
-            status_code=200 if ready else 503,
-            headers={} if ready else {"retry-after": str(RETRY_S)},
-        )
-
-    @app.get(
-        "/metrics",
-        tags=["status"],
-        operation_id="metrics",
-        summary="Series for Prometheus",
-        response_class=PlainTextResponse,
-        responses={200: document.METRICS},
-    )
-    async def metrics(request: Request) -> Response:
-        """Tell Prometheus how the server is doing."""
-        text, media_type = service_of(request).metrics.exposition()
-        return Response(text, media_type=media_type)
-
-
-def _add_catalogue_routes(app: FastAPI) -> None:
-    def the_model(service: Service) -> schemas.Model:
-        return schemas.Model(
-            id=service.settings.model_card, created=service.created, owned_by="omniasr"
-        )
-
-    @app.get(
-        "/v1/models",
-        tags=["catalogue"],
-        operation_id="listModels",
-        summary="The model that is served",
-        responses={200: document.MODELS, **document.KEYED},
-    )
-    async def models(request: Request) -> schemas.ModelList:
-        """List the model that is served."""
-        return schemas.ModelList(data=[the_model(service_of(request))])
-
-    @app.get(
-        "/v1/models/{name:path}",
-        tags=["catalogue"],
-        operation_id="retrieveModel",
-        summary="One model",
-        responses={
-            200: document.MODEL,
-            **document.errors("model_not_found"),
-            **document.KEYED,
-        },
-    )
-    async def model(request: Request, name: ModelName) -> schemas.Model:
-        """Describe the model that is served, by its name or an alias."""
-        service = service_of(request)
-        require_model(service, name)
-        return the_model(service)
-
-    @app.get(
-        "/v1/languages",
-        tags=["catalogue"],
-        operation_id="listLanguages",
-        summary="Languages, to choose from",
-        responses={200: document.LANGUAGES, **document.KEYED},
-    )
-    async def known_languages(q: Wanted = "") -> schemas.LanguageList:
-        """List the languages, or those whose id, tag or name has `q` in it."""
-        found = codes.search_languages(q) if q else codes.all_languages()
-        return schemas.LanguageList(data=[schemas.language(entry) for entry in found])
+    logging.basicConfig(level=level.upper(), handlers=[handler])
 
 
 # --- the process ----------------------------------------------------------------
@@ -426,8 +303,8 @@ def _handed_over() -> list[socket.socket]:
 
 
 if __name__ == "__main__":
-    status = main()
+    exit_status = main()
     # A download that hangs in the model's thread must not hold up the exit.
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(status)
+    os._exit(exit_status)

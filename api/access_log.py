@@ -2,32 +2,24 @@
 
 A line says who it was for (an id that the client knows too), how much audio, how many
 words, how long it took and how it ended; never what was said, or what a file was
-called. What only the route knows, it writes into the request's `Record`; the
+called. What only the route knows, it writes into the request's state; the
 middleware here adds the rest, prints the line and has it counted.
 
 Lines are text for people, or JSON, an object a line, for programs that collect them.
 """
 
-import json
 import logging
-import sys
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import Refusal
+from api.request_state import Outcome, Refusal, state_of
 
 logger = logging.getLogger("omniasr")
 
-# How a request or a session may end: all is said; the server failed; it was refused,
-# as a whole or in the middle; its client left; the server ended it, by a limit or
-# because it stopped.
-OUTCOMES = ("completed", "failed", "refused", "abandoned", "closed")
-Outcome = Literal["completed", "failed", "refused", "abandoned", "closed"]
 
 # What the server closes sockets with; other codes are its clients'.
 _OF_CLOSE_CODES: dict[int, Outcome] = {
@@ -56,34 +48,6 @@ class Counts(Protocol):
     ) -> None: ...
 
     def session_ended(self, protocol: str, outcome: str, *, n_unsent: int) -> None: ...
-
-
-@dataclass(slots=True)
-class Record:
-    """What a route knows of a request or a session.
-
-    Attributes:
-        transcription: Whether it is a recording that is transcribed.
-        protocol: Of a live session.
-        outcome: Of a live session.
-        audio_s: How much audio was transcribed.
-        n_words: How many words were in it.
-        n_unsent: Messages of a live session that gave way to newer ones.
-    """
-
-    transcription: bool = False
-    protocol: str | None = None
-    outcome: Outcome | None = None
-    audio_s: float = 0.0
-    n_words: int = 0
-    n_unsent: int = 0
-
-
-def record_of(scope: MutableMapping[str, Any]) -> Record:
-    """Return the record of a request or a socket."""
-    record = scope.setdefault("record", Record())
-    assert isinstance(record, Record)
-    return record
 
 
 def outcome_of(close_code: int) -> Outcome:
@@ -121,23 +85,23 @@ class Journal:
             await self._app(scope, receive, watch)
         finally:
             seconds = time.monotonic() - began
-            outcome = answer.outcome(scope.get("refusal"))
+            outcome = answer.outcome(state_of(scope).refusal)
             self._count(scope, outcome, seconds)
             if scope["type"] == "http" or answer.status is not None:
                 _write(scope, answer.status, outcome, seconds)
 
     def _count(self, scope: Scope, outcome: Outcome, seconds: float) -> None:
         counts = self._counts()
-        record = record_of(scope)
-        if outcome == "refused" or record.outcome == "refused":
+        state = state_of(scope)
+        if outcome == "refused" or state.outcome == "refused":
             counts.refused(_code(scope))
-        if record.transcription:
-            counts.request_ended(outcome, seconds=seconds, audio_s=record.audio_s)
-        if record.protocol is not None:
+        if state.transcription:
+            counts.request_ended(outcome, seconds=seconds, audio_s=state.audio_s)
+        if state.protocol is not None:
             counts.session_ended(
-                record.protocol,
-                record.outcome or "abandoned",
-                n_unsent=record.n_unsent,
+                state.protocol,
+                state.outcome or "abandoned",
+                n_unsent=state.n_unsent,
             )
 
 
@@ -163,19 +127,19 @@ class _Answer:
 
 
 def _code(scope: Scope) -> str | None:
-    refusal: Refusal | None = scope.get("refusal")
+    refusal = state_of(scope).refusal
     return None if refusal is None else refusal.code
 
 
 def _write(scope: Scope, status: int | None, outcome: Outcome, seconds: float) -> None:
-    record = record_of(scope)
+    state = state_of(scope)
     # The route's own path: what a client asks for may be anything.
     path = getattr(scope.get("route"), "path", "an unknown path")
     method = scope.get("method", "WebSocket")
     code = _code(scope)
     fields: dict[str, Any] = {
         "event": "request",
-        "id": scope["request_id"],
+        "id": state.id,
         "method": method,
         "path": path,
         "status": status,
@@ -184,52 +148,17 @@ def _write(scope: Scope, status: int | None, outcome: Outcome, seconds: float) -
         "seconds": round(seconds, 3),
     }
     audio = ""
-    if record.transcription:
-        fields |= {"audio_s": round(record.audio_s, 2), "words": record.n_words}
-        audio = f"{record.audio_s:.1f} s of audio, {record.n_words} words, "
+    if state.transcription:
+        fields |= {"audio_s": round(state.audio_s, 2), "words": state.n_words}
+        audio = f"{state.audio_s:.1f} s of audio, {state.n_words} words, "
     ended = f"{outcome} ({code})" if code else outcome
     logger.log(
         logging.DEBUG if path in _PROBES else logging.INFO,
         "Request %s: %s %s, %s, %s: %s%.3f s.",
-        *(scope["request_id"], method, path, status or "no answer", ended),
+        *(state.id, method, path, status or "no answer", ended),
         *(audio, seconds),
         extra={"fields": fields},
     )
 
 
 # --- how lines look ---
-
-
-class JsonLines(logging.Formatter):
-    """Each record as a JSON object, with what is known of it beside its text."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(
-                timespec="milliseconds"
-            ),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        line |= getattr(record, "fields", {})
-        if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
-
-
-def start_logging(*, level: str, style: str) -> None:
-    """Print log lines to stderr, those of the libraries as well.
-
-    Args:
-        level: The least serious that are printed.
-        style: `text` or `json`.
-    """
-    handler = logging.StreamHandler(sys.stderr)
-    if style == "json":
-        handler.setFormatter(JsonLines())
-    else:
-        handler.setFormatter(
-            logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-        )
-    logging.basicConfig(level=level.upper(), handlers=[handler])

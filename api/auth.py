@@ -12,16 +12,14 @@ from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.ephemeral import EphemeralKeys, Grant
+from api.ephemeral import EphemeralKeys
+from api.request_state import state_of
 
 logger = logging.getLogger("omniasr")
 
 _PROTECTED = "/v1/"
 _REALTIME = "/v1/realtime"
 _SCHEME = b"bearer "
-
-# Where a grant lies in the scope of a socket.
-_GRANT = "ephemeral_grant"
 
 # What clients of Azure's variety of the API send.
 _AZURE_HEADER = b"api-key"
@@ -63,14 +61,13 @@ class ApiKeyGate:
 
     def _open(self, scope: Scope) -> bool:
         """Whether to let somebody in; note in the scope who it is, and for what."""
-        sent = _sent_key(scope)
+        state, sent = state_of(scope), _sent_key(scope)
         name = self._name_of(sent)
         if scope["type"] == "websocket" and scope["path"] == _REALTIME:
             grant = self._ephemeral.read(sent, now=time.time())
             if grant is not None:
-                scope[_GRANT], name = grant, grant.holder
-        if name is not None:
-            scope["api_key_name"] = name
+                state.grant, name = grant, grant.holder
+        state.key_name = name
         return name is not None or not self._keys
 
     def _name_of(self, sent: bytes) -> str | None:
@@ -80,12 +77,6 @@ class ApiKeyGate:
             if hmac.compare_digest(sent, key):
                 found = name
         return found
-
-
-def grant_of(scope: Scope) -> Grant | None:
-    """Return what an ephemeral key has opened a socket for; None without one."""
-    grant: Grant | None = scope.get(_GRANT)
-    return grant
 
 
 def _sent_key(scope: Scope) -> bytes:

@@ -4,12 +4,11 @@ Every answer with a status of 400 or more has OpenAI's error shape, since its SD
 show nothing of any other.
 """
 
-from dataclasses import dataclass
-
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 import schemas
+from api.request_state import Refusal, state_of
 from audio import decoder
 from engine.interface import NotReady, Overloaded, QueueFull, WaitedTooLong
 from languages import codes
@@ -17,16 +16,6 @@ from schemas import UNKNOWN_TEXT
 
 # How long clients are told to wait for a model that is loading, or a busy one.
 RETRY_S = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """How an exception is told to a client."""
-
-    status: int
-    type: str = "invalid_request_error"
-    code: str | None = None
-    param: str | None = None
 
 
 def _of_the_file(code: str) -> Refusal:
@@ -68,7 +57,7 @@ class ErrorAnswer(JSONResponse):
         self._refusal = refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["refusal"] = self._refusal
+        state_of(scope).refusal = self._refusal
         await super().__call__(scope, receive, send)
 
 

@@ -27,8 +27,8 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from api.access_log import OUTCOMES
 from api.errors import REFUSALS, UNAUTHORISED
+from api.request_state import OUTCOMES
 from engine.observer import Drop
 from engine.work_queue import Work
 from live.events import Cause

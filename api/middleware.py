@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.request_state import state_of
+
 logger = logging.getLogger("omniasr")
 
 Wait = Callable[[], Awaitable[bool]]
@@ -36,7 +38,7 @@ class RequestId:
         sent = dict(scope["headers"]).get(b"x-request-id", b"")
         usable = _REQUEST_ID.fullmatch(sent)
         request_id = sent.decode() if usable else uuid.uuid4().hex
-        scope["request_id"] = request_id
+        state_of(scope).id = request_id
 
         async def send_with_id(message: Message) -> None:
             if message["type"] in _BEGINNINGS:
@@ -76,7 +78,7 @@ class UnknownErrors:
         except Exception:
             if scope["type"] != "http":
                 raise
-            logger.exception("Request %s failed.", scope["request_id"])
+            logger.exception("Request %s failed.", state_of(scope).id)
             if not started:
                 await self._answer(scope, receive, send)
 

@@ -26,11 +26,15 @@ from benchmarks.common import documents
 from benchmarks.common.documents import Row
 from benchmarks.common.environment import environment, processor
 from benchmarks.networks import contenders
-from network import linear_layers
 from network.architecture import ARCHITECTURES, Architecture
-from network.arithmetic import arithmetic_for
-from network.attention import attend_at_once, attend_in_blocks
-from network.linear_layers import Linear, PlainLinear
+from network.kernels import (
+    Linear,
+    PlainLinear,
+    arithmetic_for,
+    attend_at_once,
+    attend_in_blocks,
+    maker_for,
+)
 from network.wav2vec2 import PositionalConvolution, Weights, blocks_for
 
 _CPU: Final = torch.device("cpu")
@@ -63,7 +67,7 @@ def _random(*shape: int) -> Tensor:
 def _layer(n_in: int, n_out: int) -> tuple[Tensor, Tensor, Linear]:
     """Return a weight, a bias, and the layer that is made of them."""
     weight, bias = _random(n_out, n_in) / n_in**0.5, _random(n_out)
-    return weight, bias, linear_layers.maker_for(_CPU, torch.float32)(weight, bias)
+    return weight, bias, maker_for(_CPU, torch.float32)(weight, bias)
 
 
 def orders(sizes: Architecture, n: int) -> Iterator[Step]:

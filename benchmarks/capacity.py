@@ -52,7 +52,7 @@ from engine.overload import LEVELS, OverloadLevel
 from live.options import PROFILES, StreamOptions
 from model import ASRModel
 from network.architecture import from_card
-from network.arithmetic import arithmetic_for
+from network.kernels import arithmetic_for
 from network.wav2vec2 import Wav2Vec2, Weights, reference_logits
 from text.ctc import Vocabulary
 from weights import cards, fairseq2_assets

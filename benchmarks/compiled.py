@@ -30,8 +30,7 @@ from benchmarks.common.documents import Row
 from benchmarks.common.environment import environment, processor
 from benchmarks.networks import contenders
 from network.architecture import ARCHITECTURES, Architecture
-from network.arithmetic import arithmetic_for
-from network.linear_layers import Linear, PlainLinear
+from network.kernels import Linear, PlainLinear, arithmetic_for
 from network.wav2vec2 import Layer, LayerNorm, Weights
 
 FRAMES_A_SECOND: Final = 50

@@ -28,8 +28,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from audio.frames import FRAME_LENGTH, FRAME_SHIFT
 from network.architecture import CONVOLUTIONS, Architecture
-from network.arithmetic import PLAIN, Arithmetic
-from network.linear_layers import Linear
+from network.kernels import PLAIN, Arithmetic, Linear
 
 
 @dataclass(frozen=True, slots=True)

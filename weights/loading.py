@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from network.architecture import Architecture
-from network.arithmetic import arithmetic_for
+from network.kernels import arithmetic_for
 from network.wav2vec2 import Wav2Vec2, Weights, reference_logits
 from text.ctc import Vocabulary
 from text.word_times import UNMEASURED, SpikeOffsets

@@ -18,15 +18,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 import schemas
-from api.errors import (
-    REFUSALS,
-    UNAUTHORISED,
-    UNAUTHORISED_TEXT,
-    UNKNOWN,
-    Refusal,
-    error_body,
-)
+from api.errors import REFUSALS, UNAUTHORISED, UNAUTHORISED_TEXT, UNKNOWN, error_body
 from api.forms import GRANULARITIES, RESPONSE_FORMATS
+from api.request_state import Refusal
 from audio.container import ACCEPTED_FORMATS
 from schemas import UNKNOWN_TEXT
 

@@ -11,6 +11,7 @@ from api import bodies
 from api.ephemeral import EphemeralKeys, Grant, GrantTooLong
 from api.errors import BadRequest
 from api.openapi import document
+from api.request_state import state_of
 from api.routes.realtime import session_defaults
 from api.service import service_of
 from protocols.realtime.session import BadSession, SessionConfig, in_effect
@@ -47,7 +48,7 @@ def add_routes(app: FastAPI, keys: EphemeralKeys) -> None:
         asked = bodies.parse(body or b"{}", schemas.KeyRequest)
         config = _config(asked.session)
         grant = Grant(
-            holder=request.scope.get("api_key_name"),
+            holder=state_of(request.scope).key_name,
             expires_at=int(time.time()) + asked.expires_after.seconds,
             session=config.model_dump(exclude_unset=True),
         )

@@ -18,10 +18,9 @@ from fastapi import FastAPI
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 import schemas
-from api.access_log import record_of
-from api.auth import grant_of
 from api.errors import refusal_of
-from api.routes.live import LiveService, carry
+from api.request_state import state_of
+from api.sessions import LiveService, carry
 from config import Settings
 from live.options import StreamOptions
 from protocols.realtime.protocol import INTERNAL, TRY_AGAIN, RealtimeProtocol
@@ -58,7 +57,7 @@ def add_routes(app: FastAPI) -> None:
 async def _serve(socket: WebSocket, service: RealtimeService) -> None:
     offered = socket.scope["subprotocols"]
     await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
-    record_of(socket.scope).protocol = "realtime"
+    state_of(socket.scope).protocol = "realtime"
     machine = _machine(socket, service)
     try:
         await socket.send_text(machine.created().text)
@@ -82,7 +81,7 @@ def session_defaults(
 
 
 def _machine(socket: WebSocket, service: RealtimeService) -> RealtimeProtocol:
-    grant = grant_of(socket.scope)
+    grant = state_of(socket.scope).grant
     return RealtimeProtocol(
         session_defaults(service, socket.query_params.get("model")),
         config=SessionConfig().updated(grant.session if grant else {}),
@@ -122,13 +121,13 @@ async def _opened(
         except Exception as error:
             message, refusal = refusal_of(error)
             if refusal.status != 503:
-                record_of(socket.scope).outcome = "failed"
+                state_of(socket.scope).outcome = "failed"
                 logger.error("A stream could not be opened.", exc_info=error)
                 await socket.close(INTERNAL)
                 return None
             if now() >= deadline:
-                socket.scope["refusal"] = refusal
-                record_of(socket.scope).outcome = "refused"
+                state_of(socket.scope).refusal = refusal
+                state_of(socket.scope).outcome = "refused"
                 logger.info("A stream was refused: %s", message)
                 await socket.close(TRY_AGAIN, message)
                 return None

@@ -22,9 +22,8 @@ from audio.samples import SAMPLE_RATE, Samples
 from benchmarks.networks import random_model
 from engine.interface import ModelInput
 from model import ASRModel
-from network import linear_layers
 from network.architecture import ARCHITECTURES, CONVOLUTIONS, Architecture
-from network.arithmetic import arithmetic_for
+from network.kernels import MakeLinear, arithmetic_for, maker_for
 from network.wav2vec2 import Wav2Vec2, Weights, reference_logits
 from text import ctc
 from text.ctc import FrameLabels
@@ -220,7 +219,7 @@ def onnx(folder: Path, dtype: torch.dtype, threads: int) -> Transcribe:
 class Floor:
     """What the products of a window take if each runs as fast as the fastest one."""
 
-    make_linear: linear_layers.MakeLinear
+    make_linear: MakeLinear
     dtype: torch.dtype
 
     def seconds(self, n_samples: int, clock: Clock) -> float:
@@ -244,7 +243,7 @@ class Floor:
 
 def floor_of(dtype: torch.dtype) -> Floor:
     """Return the floor of our network in one arithmetic."""
-    return Floor(linear_layers.maker_for(torch.device("cpu"), dtype), dtype)
+    return Floor(maker_for(torch.device("cpu"), dtype), dtype)
 
 
 def flops(architecture: Architecture, n_samples: int) -> int:

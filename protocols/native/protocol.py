@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from typing import Any, assert_never
 
 from audio.samples import seconds
-from languages import codes
+from languages.catalogue import to_bcp47
+from languages.scripts import infer_language
 from live.events import (
     Cause,
     Hypothesis,
@@ -299,10 +300,10 @@ class LiveProtocol:
         )
 
     def _language_of(self, text: str) -> str | None:
-        found = codes.infer_language(
+        found = infer_language(
             text, hint=self._setup.language, default=self._defaults.language
         )
-        return codes.to_bcp47(found) if found else None
+        return to_bcp47(found) if found else None
 
 
 def farewell(

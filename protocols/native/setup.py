@@ -14,6 +14,7 @@ from typing import Any
 from audio.encoding import Encoding
 from audio.samples import SAMPLE_RATE, seconds
 from languages import codes
+from languages.catalogue import to_bcp47
 from live.options import NOMINAL_CHUNK_S, PROFILES, StreamOptions
 from protocols.actions import Configure
 from protocols.native import messages as wire
@@ -87,7 +88,7 @@ class Setup:
         return {
             "sample_rate": self.sample_rate,
             "encoding": self.encoding,
-            "language": self.language and codes.to_bcp47(self.language),
+            "language": self.language and to_bcp47(self.language),
             "interim": self.interim,
             "words": self.words,
             "events": self.events,

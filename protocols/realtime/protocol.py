@@ -30,7 +30,8 @@ from typing import Any
 
 import schemas
 from audio.samples import SAMPLE_RATE, seconds
-from languages import codes
+from languages.catalogue import to_bcp47
+from languages.scripts import infer_language
 from live.events import (
     Cause,
     Hypothesis,
@@ -430,7 +431,7 @@ class RealtimeProtocol:
         if self._session.logprobs:
             probs = schemas.log_probs(event.tokens)
             optional["logprobs"] = [prob.model_dump() for prob in probs]
-        language = codes.infer_language(
+        language = infer_language(
             event.text, hint=self._session.hint, default=self._default_language
         )
         known = [language] if language else []
@@ -439,7 +440,7 @@ class RealtimeProtocol:
             item_id=item.id,
             content_index=0,
             transcript=event.text,
-            languages=[{"code": codes.to_bcp47(each)} for each in known],
+            languages=[{"code": to_bcp47(each)} for each in known],
             usage={
                 "type": "duration",
                 "seconds": seconds(event.end - event.start),

@@ -20,7 +20,7 @@ def exceptions_of(module: ModuleType) -> set[type[Exception]]:
         for value in vars(module).values()
         if inspect.isclass(value)
         and issubclass(value, Exception)
-        and value.__module__.split(".")[0] in (module.__name__, "audio_timeline")
+        and value.__module__ in (module.__name__, "audio.timeline")
     }
 
 

@@ -23,7 +23,7 @@ from benchmarks.networks.random_model import stand_in_tokenizer
 from engine.interface import ModelInput
 from model import ASRModel, best_labels
 from network.architecture import Architecture, from_card
-from network.arithmetic import arithmetic_for
+from network.kernels import arithmetic_for
 from network.wav2vec2 import Wav2Vec2, Weights, reference_logits
 from tests.support import upstream
 from text import ctc

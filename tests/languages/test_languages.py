@@ -11,21 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from languages.codes import (
-    MAX_NEAR,
-    MAX_TAG,
+from languages.catalogue import (
     RIGHT_TO_LEFT,
     SCRIPT_NAMES,
-    SCRIPT_SAMPLE,
-    UnknownLanguage,
     all_languages,
     get_language,
-    infer_language,
-    resolve_language,
-    search_languages,
-    text_script,
     to_bcp47,
 )
+from languages.codes import UnknownLanguage, resolve_language
+from languages.scripts import SCRIPT_SAMPLE, infer_language, text_script
+from languages.search import MAX_NEAR, MAX_TAG, search_languages
 
 # All 184 two-letter codes of the ISO 639-3 code table, with `sh`, which ISO 639-1
 # has withdrawn. A dash: omnilingual-asr has no such language.

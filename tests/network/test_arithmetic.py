@@ -3,10 +3,14 @@
 import pytest
 import torch
 
-from network import arithmetic
-from network.arithmetic import arithmetic_for, cpu_has_bfloat16
-from network.attention import attend_at_once, attend_in_blocks
-from network.linear_layers import Int8Linear
+from network import kernels
+from network.kernels import (
+    Int8Linear,
+    arithmetic_for,
+    attend_at_once,
+    attend_in_blocks,
+    cpu_has_bfloat16,
+)
 
 CPU = torch.device("cpu")
 
@@ -26,7 +30,7 @@ def test_beside_8_bits_other_products_are_in_bfloat16_where_it_is_quick(
     native: bool, products: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What flows between layers stays in float32."""
-    monkeypatch.setattr(arithmetic, "cpu_has_bfloat16", lambda: native)
+    monkeypatch.setattr(kernels, "cpu_has_bfloat16", lambda: native)
 
     chosen = arithmetic_for(CPU, torch.int8)
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from network import attention
-from network.attention import attend_at_once, attend_in_blocks
+from network import kernels
+from network.kernels import attend_at_once, attend_in_blocks
 
 
 def qkv(n_windows: int, n_heads: int, n_frames: int) -> tuple[Tensor, ...]:
@@ -28,7 +28,7 @@ class TestBlocks:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """For every window and head, in float32 to rounding."""
-        monkeypatch.setattr(attention, "_MOST_WEIGHTS", most_weights)
+        monkeypatch.setattr(kernels, "_MOST_WEIGHTS", most_weights)
         parts = qkv(n_windows, 3, n_frames)
 
         ours, theirs = attend_in_blocks(*parts), attend_at_once(*parts)

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from network import linear_layers
-from network.linear_layers import (
+from network.kernels import (
     Int8Linear,
     MakeLinear,
     PackedLinear,
     PlainLinear,
+    _works,
     maker_for,
 )
 
@@ -38,9 +38,9 @@ def error_of(kind: MakeLinear, n_rows: int, n_in: int, n_out: int) -> float:
 @pytest.fixture
 def forgetful() -> Iterator[None]:
     """Forget which kinds were found to work, before and after."""
-    linear_layers._works.cache_clear()
+    _works.cache_clear()
     yield
-    linear_layers._works.cache_clear()
+    _works.cache_clear()
 
 
 class TestKinds:

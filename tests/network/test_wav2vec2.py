@@ -9,8 +9,7 @@ from torch import Tensor
 from audio.frames import MAX_WINDOW_SAMPLES, n_frames
 from network import wav2vec2
 from network.architecture import ARCHITECTURES, Architecture, from_card
-from network.arithmetic import Arithmetic, arithmetic_for
-from network.attention import attend_in_blocks
+from network.kernels import Arithmetic, arithmetic_for, attend_in_blocks
 from network.wav2vec2 import (
     Blocks,
     Extractor,

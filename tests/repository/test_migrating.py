@@ -15,7 +15,7 @@ from openai import OpenAI
 from websockets.sync.client import connect
 
 from config import Settings
-from languages.codes import all_languages
+from languages.catalogue import all_languages
 from tests.support.fakes import ScriptedModel
 from tests.support.live_client import SECOND, address, listen_for, rest, say
 from tests.support.realtime_client import connected

@@ -2,7 +2,7 @@
 
 import httpx
 
-from languages import codes
+from languages.catalogue import all_languages
 from tests.support.fakes import ScriptedModel
 from tests.support.serving import app_in_thread
 from tests.test_server import settings
@@ -24,7 +24,7 @@ class TestLanguages:
 
         assert len(listed) == 1672
         by_id = {entry["id"]: entry for entry in listed}
-        assert set(by_id) == {entry.id for entry in codes.all_languages()}
+        assert set(by_id) == {entry.id for entry in all_languages()}
         assert by_id["bam_Latn"] == {
             "id": "bam_Latn",
             "tag": "bm",

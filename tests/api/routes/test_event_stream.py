@@ -14,7 +14,7 @@ import pytest
 from openai import OpenAI
 
 from api import http_connection
-from api.routes import transcriptions
+from api.routes import event_stream
 from tests.conformance.test_api import is_right, speech, wav
 from tests.support.fakes import ScriptedModel
 from tests.support.serving import ServerProcess, app_in_thread, wait_for
@@ -160,8 +160,8 @@ class TestWhileAtWork:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The SDK passes over them; proxies are told not to hold anything back."""
-        monkeypatch.setattr(transcriptions, "_FIRST_EVENT_WITHIN_S", 0.01)
-        monkeypatch.setattr(transcriptions, "_COMMENT_EVERY_S", 0.01)
+        monkeypatch.setattr(event_stream, "_FIRST_EVENT_WITHIN_S", 0.01)
+        monkeypatch.setattr(event_stream, "_COMMENT_EVERY_S", 0.01)
         model = ScriptedModel()
         model.may_run.clear()
         with app_in_thread(settings(), lambda: model) as url:

@@ -1,0 +1,72 @@
+"""The routes that list what can be asked for: the model and the languages."""
+
+from typing import Annotated
+
+from fastapi import FastAPI, Path, Query, Request
+
+import schemas
+from api.openapi import document
+from api.service import Service, require_model, service_of
+from languages.catalogue import all_languages
+from languages.search import search_languages
+
+ModelName = Annotated[
+    str,
+    Path(description="A model's name or an alias of it.", examples=["whisper-1"]),
+]
+Wanted = Annotated[
+    str,
+    Query(
+        description="Part of an id, a tag or a name, in any case; empty: all.",
+        examples=["bambara"],
+    ),
+]
+
+
+def add_routes(app: FastAPI) -> None:
+    """Add the routes to the application."""
+
+    def the_model(service: Service) -> schemas.Model:
+        return schemas.Model(
+            id=service.settings.model_card, created=service.created, owned_by="omniasr"
+        )
+
+    @app.get(
+        "/v1/models",
+        tags=["catalogue"],
+        operation_id="listModels",
+        summary="The model that is served",
+        responses={200: document.MODELS, **document.KEYED},
+    )
+    async def models(request: Request) -> schemas.ModelList:
+        """List the model that is served."""
+        return schemas.ModelList(data=[the_model(service_of(request))])
+
+    @app.get(
+        "/v1/models/{name:path}",
+        tags=["catalogue"],
+        operation_id="retrieveModel",
+        summary="One model",
+        responses={
+            200: document.MODEL,
+            **document.errors("model_not_found"),
+            **document.KEYED,
+        },
+    )
+    async def model(request: Request, name: ModelName) -> schemas.Model:
+        """Describe the model that is served, by its name or an alias."""
+        service = service_of(request)
+        require_model(service, name)
+        return the_model(service)
+
+    @app.get(
+        "/v1/languages",
+        tags=["catalogue"],
+        operation_id="listLanguages",
+        summary="Languages, to choose from",
+        responses={200: document.LANGUAGES, **document.KEYED},
+    )
+    async def known_languages(q: Wanted = "") -> schemas.LanguageList:
+        """List the languages, or those whose id, tag or name has `q` in it."""
+        found = search_languages(q) if q else all_languages()
+        return schemas.LanguageList(data=[schemas.language(entry) for entry in found])

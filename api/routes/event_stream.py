@@ -1,0 +1,195 @@
+"""Send the text of a recording while it is found, as server-sent events."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing
+from typing import Any
+
+from fastapi.responses import Response, StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
+
+import schemas
+from api.errors import error_body, refusal_of
+from api.request_state import state_of
+from api.uploads import Upload, language_of
+from audio import frames
+from audio.samples import seconds
+from text.transcript import Segment
+
+logger = logging.getLogger("omniasr")
+
+# An event stream begins with its first event, so that an error before it can
+# still be a status. Where there is none for so long, it begins without.
+_FIRST_EVENT_WITHIN_S = 5.0
+
+# A comment now and then tells proxies and clients that the connection lives.
+_COMMENT_EVERY_S = 10.0
+
+
+class EventStream:
+    """Server-sent events of one transcription, as OpenAI sends them.
+
+    Only `data:` lines: deltas, which joined are the text of the last event, and
+    that event. A failure in mid-stream is an event too, which SDKs raise.
+
+    Args:
+        job: What to transcribe.
+        cleanup: Closed when the stream ends, however it does.
+    """
+
+    def __init__(self, job: Upload, cleanup: AsyncExitStack) -> None:
+        self._job = job
+        self._cleanup = cleanup
+        self._text: list[str] = []
+        self._n_tokens = 0
+        self._n_words = 0
+        self._generator = self._events()
+        self._coming: asyncio.Future[str] | None = None
+
+    @property
+    def id(self) -> str:
+        return self._job.id
+
+    async def response(self) -> Response:
+        """Begin to transcribe; answer once there is something to say.
+
+        Raises:
+            What transcribing raises before the first event.
+        """
+        self._coming = asyncio.ensure_future(anext(self._generator))
+        try:
+            await asyncio.wait({self._coming}, timeout=_FIRST_EVENT_WITHIN_S)
+            if self._coming.done():
+                self._coming.result()
+        except BaseException:
+            await self.close()
+            raise
+        return _EventStreamResponse(self, self._job.service.settings.max_idle_s)
+
+    async def body(self) -> AsyncIterator[str]:
+        """Send events as they come, comments while none does, errors at last."""
+        assert self._coming is not None
+        try:
+            while True:
+                done, _ = await asyncio.wait({self._coming}, timeout=_COMMENT_EVERY_S)
+                if not done:
+                    yield ": still at work\n\n"
+                    continue
+                yield self._coming.result()
+                self._coming = asyncio.ensure_future(anext(self._generator))
+        except StopAsyncIteration:
+            pass
+        except Exception as error:
+            logger.exception("Request %s failed in mid-stream.", self.id)
+            message, refusal = refusal_of(error)
+            state_of(self._job.request.scope).refusal = refusal
+            yield _event(error_body(message, refusal))
+
+    async def close(self) -> None:
+        """Stop what is going on and give everything back."""
+        if self._coming is not None:
+            self._coming.cancel()
+            await asyncio.gather(self._coming, return_exceptions=True)
+        await self._generator.aclose()
+        await self._cleanup.aclose()
+
+    async def _events(self) -> AsyncGenerator[str]:
+        job = self._job
+        n_samples = end = 0
+        async with aclosing(
+            job.service.files.transcribe_stream(job.form.file.file)
+        ) as advances:
+            async for advance in advances:
+                end = advance.position
+                n_samples = end - advance.start
+                for passage in advance.passages:
+                    yield self._delta(passage.part)
+        text = "".join(self._text)
+        job.note_end(n_samples, self._n_words)
+        n_frames = frames.n_frames(n_samples)
+        yield _event(
+            {
+                "type": "transcript.text.done",
+                "text": text,
+                **self._summary(text, end),
+                "usage": {
+                    "type": "tokens",
+                    "input_tokens": n_frames,
+                    "output_tokens": self._n_tokens,
+                    "total_tokens": n_frames + self._n_tokens,
+                },
+            }
+        )
+
+    def _delta(self, part: Segment) -> str:
+        space = " " if self._text and part.words[0].space_before else ""
+        self._text.append(space + part.text)
+        self._n_tokens += len(part.tokens)
+        self._n_words += len(part.words)
+        return _event(
+            {
+                "type": "transcript.text.delta",
+                "delta": self._text[-1],
+                "end": seconds(part.end),
+                **self._words(part),
+            }
+        )
+
+    def _words(self, part: Segment) -> dict[str, Any]:
+        """Give a delta the times of its words, if they were asked for."""
+        if not self._job.form.wants_words:
+            return {}
+        return {"words": [word.model_dump() for word in schemas.words(part.words)]}
+
+    def _summary(self, text: str, end: int) -> dict[str, Any]:
+        """Give the last event what `verbose_json` has besides words."""
+        if self._job.form.response_format != "verbose_json":
+            return {}
+        language = language_of(self._job, text)
+        return {
+            "duration": seconds(end),
+            "languages": [{"code": language}] if language else [],
+        }
+
+
+class _EventStreamResponse(StreamingResponse):
+    """Closes its stream however it ends, also before its body was begun.
+
+    A client that reads nothing for `idle_s` has gone away.
+    """
+
+    def __init__(self, stream: EventStream, idle_s: float) -> None:
+        super().__init__(
+            stream.body(),
+            media_type="text/event-stream",
+            headers={"cache-control": "no-cache", "x-accel-buffering": "no"},
+        )
+        self._stream = stream
+        self._idle_s = idle_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        stalled = False
+
+        async def send_in_time(message: Message) -> None:
+            nonlocal stalled
+            try:
+                async with asyncio.timeout(self._idle_s):
+                    await send(message)
+            except TimeoutError:
+                stalled = True
+                raise
+
+        try:
+            await super().__call__(scope, receive, send_in_time)
+        except Exception:
+            if not stalled:
+                raise
+            logger.warning("Request %s: nobody reads the answer.", self._stream.id)
+        finally:
+            await self._stream.close()
+
+
+def _event(body: dict[str, Any]) -> str:
+    return f"data: {json.dumps(body, ensure_ascii=False)}\n\n"

@@ -1,0 +1,123 @@
+"""The routes that tell how the server is doing."""
+
+import time
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+
+import schemas
+from api.errors import RETRY_S
+from api.openapi import document
+from api.routes import page
+from api.service import service_of
+from weights.downloads import cached_bytes
+
+VERSION = "0.1.0"
+DESCRIPTION = "Speech to text in 1600+ languages behind OpenAI's API."
+
+
+def add_routes(app: FastAPI) -> None:
+    """Add the routes to the application, and the live page at `/`."""
+    files = page.add_routes(app)
+
+    @app.get(
+        "/",
+        tags=["status"],
+        operation_id="about",
+        summary="What this is",
+        response_model=schemas.About,
+        responses={200: document.ABOUT},
+    )
+    async def about(request: Request, response: Response) -> Response | schemas.About:
+        """Say what this is and what it offers; to browsers, show it."""
+        if page.is_wanted(request):
+            return await files.index(request)
+        response.headers["vary"] = "accept"
+        service = service_of(request)
+        return schemas.About(
+            name=app.title,
+            version=VERSION,
+            description=DESCRIPTION,
+            model=service.settings.model_card,
+            ready=service.ready,
+            limits=schemas.UploadLimits(
+                max_upload_bytes=service.settings.max_upload_bytes,
+                max_audio_s=service.settings.max_audio_seconds,
+            ),
+            endpoints={
+                "GET /": "this, or the live page for browsers",
+                "POST /v1/audio/transcriptions": "transcribe a recording",
+                "WS /v1/audio/transcriptions": "transcribe a live stream",
+                "POST /v1/audio/subtitles": "make subtitles of words",
+                "GET /v1/models": "the model that is served",
+                "GET /v1/languages": "the languages it knows",
+                "GET /health": "what the process is doing",
+                "GET /ready": "whether requests are served yet",
+                "GET /metrics": "how the server is doing, for Prometheus",
+                "GET /docs": "the API, to try out",
+            },
+        )
+
+    @app.get(
+        "/health",
+        tags=["status"],
+        operation_id="health",
+        summary="What the process is doing",
+        responses={200: document.HEALTH},
+    )
+    async def health(request: Request) -> schemas.Health:
+        """Say that the process is alive, and what it is doing."""
+        service = service_of(request)
+        model = service.scheduler.model if service.ready else None
+        return schemas.Health(
+            ready=service.ready,
+            model=service.settings.model_card,
+            device=model.device_name if model else None,
+            dtype=model.dtype_name if model else None,
+            requests=service.n_requests,
+            streams=service.live.n_streams,
+            queued=service.scheduler.n_queued,
+            overload_level=service.scheduler.overload.level,
+            uptime_s=round(time.monotonic() - service.loading.began, 1),
+        )
+
+    @app.get(
+        "/ready",
+        tags=["status"],
+        operation_id="ready",
+        summary="Whether work may come",
+        responses=document.READY,
+    )
+    async def ready(request: Request) -> Response:
+        """Answer 200 if work may come; 503 before, and while no results come."""
+        service = service_of(request)
+        loading = service.loading
+        fetching = loading.stage.startswith("fetching")
+        if trouble := service.trouble:
+            service.try_again()
+        ready = service.ready and trouble is None
+        body = schemas.Readiness(
+            ready=ready,
+            stage=loading.stage,
+            elapsed_s=loading.elapsed_s,
+            downloaded_bytes=cached_bytes() if fetching else None,
+            reason=trouble,
+        )
+        return JSONResponse(
+            body.model_dump(exclude_none=True),
+            status_code=200 if ready else 503,
+            headers={} if ready else {"retry-after": str(RETRY_S)},
+        )
+
+    @app.get(
+        "/metrics",
+        tags=["status"],
+        operation_id="metrics",
+        summary="Series for Prometheus",
+        response_class=PlainTextResponse,
+        responses={200: document.METRICS},
+    )
+    async def metrics(request: Request) -> Response:
+        """Tell Prometheus how the server is doing."""
+        text, media_type = service_of(request).metrics.exposition()
+        return Response(text, media_type=media_type)

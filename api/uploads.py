@@ -1,0 +1,104 @@
+"""Read an upload, hold its place, and watch that its client stays.
+
+A request holds one of the server's places from its first byte to its last, and gives
+it back however it ends: answered, refused, or abandoned by its client.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from fastapi import Request
+
+from api.forms import TranscriptionForm, parse_form, read_form
+from api.request_state import state_of
+from api.service import Service, require_model
+from audio.samples import seconds
+from engine.interface import NotReady, QueueFull
+from languages import codes
+from languages.catalogue import to_bcp47
+from languages.scripts import infer_language
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Upload:
+    """A request whose form is read and checked."""
+
+    request: Request
+    service: Service
+    form: TranscriptionForm
+    hint: str | None
+
+    @property
+    def id(self) -> str:
+        return state_of(self.request.scope).id
+
+    def note_end(self, n_samples: int, n_words: int) -> None:
+        state = state_of(self.request.scope)
+        state.audio_s = seconds(n_samples)
+        state.n_words = n_words
+
+
+@contextmanager
+def hold_place(service: Service) -> Iterator[None]:
+    """Hold one of the places for recordings.
+
+    Raises:
+        NotReady: There is no model.
+        QueueFull: All places are taken.
+    """
+    if not service.ready:
+        raise NotReady("The model is still loading; GET /ready tells how far.")
+    if service.n_requests >= service.settings.max_requests:
+        raise QueueFull(retry_after_s=1)
+    service.n_requests += 1
+    try:
+        yield
+    finally:
+        service.n_requests -= 1
+
+
+async def read_upload(
+    request: Request, service: Service, cleanup: AsyncExitStack
+) -> Upload:
+    """Read and check the form; `cleanup` deletes what was spooled."""
+    form_data = await read_form(
+        request,
+        max_bytes=service.settings.max_upload_bytes,
+        max_field_bytes=service.settings.max_field_bytes,
+        idle_s=service.settings.max_idle_s,
+    )
+    cleanup.push_async_callback(form_data.close)
+    form = parse_form(form_data)
+    require_model(service, form.model)
+    hint = codes.resolve_language(form.language)
+    return Upload(request, service, form, hint)
+
+
+def language_of(job: Upload, text: str) -> str | None:
+    """Return the BCP-47 tag of a text's language, where it is known."""
+    default = job.service.settings.default_lang or None
+    found = infer_language(text, hint=job.hint, default=default)
+    return to_bcp47(found) if found else None
+
+
+async def unless_disconnected(request: Request, work: Awaitable[T]) -> T | None:
+    """Await `work`, but cancel it and return None if the client goes away."""
+
+    async def disconnected() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    working = asyncio.ensure_future(work)
+    watching = asyncio.create_task(disconnected(), name="watch for disconnect")
+    try:
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        return await working if working.done() else None
+    finally:
+        for task in (working, watching):
+            task.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)
