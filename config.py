@@ -1,12 +1,15 @@
 """Read the server's settings from the environment, then from `.env`.
 
-One frozen object, built once in `server.py` and handed down as plain arguments:
-no other module reads the environment, and none imports this one. Every number
-has bounds, so a typo stops the server at start-up, with one message that names
-every bad variable, instead of misbehaving an hour later.
+One frozen object, built once in `server.py` and handed down as plain arguments below
+`api`. Elsewhere the environment is read for sockets that systemd hands over
+(`server.py`) and for fairseq2's cache folder (`weights/downloads.py`). Every number has
+bounds, so a typo stops the server at start-up, with one message that names every bad
+variable, instead of misbehaving an hour later.
 
 The description of each field is the text of `.env.example` and of the table in
 the README; a test holds the three together.
+
+Longer than other modules, and its class than other classes: a field for each setting.
 """
 
 import re

@@ -29,7 +29,7 @@ from engine.observer import Drop
 from engine.scheduler import Scheduler
 from engine.work_queue import Work
 from live.events import Hypothesis, LiveEvent, TimedEvent
-from live.observer import NOBODY, LiveObserver, LiveReport
+from live.observer import NOBODY, Arrivals, LiveObserver, LiveReport
 from live.options import StreamOptions
 from live.session import StreamSession
 from live.utterance import Request
@@ -107,7 +107,7 @@ class LiveStream:
         self._news = asyncio.Event()  # something to read, or no more will come
         self._room = asyncio.Event()  # audio may come
         self._room.set()
-        self._arrivals: deque[tuple[int, float]] = deque(maxlen=4096)
+        self._arrivals = Arrivals()
         self._stall_timer: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -137,26 +137,26 @@ class LiveStream:
                 return
             self._observer.audio_came(len(block) / SAMPLE_RATE)
             events = self._session.push(block, heard)
-            self._arrivals.append((self._session.position, self._clock()))
+            self._arrivals.note(self._session.position, self._clock())
             self._go_on(events)
         self._watch_for_stall()
 
     async def flush(self) -> None:
         """Ask for the final of what came since the last one, if only an empty one."""
-        self._ask_now()
+        self._arrivals.ask(self._session.position, self._clock())
         self._go_on(self._session.flush())
 
     async def clear(self) -> None:
         """Forget the audio since the last final; an open utterance has none."""
         self._session.clear()
         # Who reads late shall not hear of it: the next utterance has its number.
-        self._drop_hypotheses()
+        _drop_hypotheses(self._unread)
         self._go_on([])
 
     async def end(self) -> None:
         """No more audio comes: `events` ends after the finals of what is left."""
         self._stop_watching()
-        self._ask_now()
+        self._arrivals.ask(self._session.position, self._clock())
         self._go_on(self._session.end())
 
     def configure(self, options: StreamOptions) -> None:
@@ -280,7 +280,7 @@ class LiveStream:
 
     def _publish(self, events: Sequence[LiveEvent]) -> None:
         for event in events:
-            if isinstance(event, Hypothesis) and (n := self._drop_hypotheses()):
+            if isinstance(event, Hypothesis) and (n := _drop_hypotheses(self._unread)):
                 self._observer.dropped(Drop.UNREAD_PARTIAL, n)
             # The newest audio that it speaks for; of a final, what ended it.
             latency_s = self._age_s(event.position)
@@ -288,25 +288,8 @@ class LiveStream:
             position = self._session.position
             self._unread.append(TimedEvent(event, 1000 * latency_s, position))
 
-    def _drop_hypotheses(self) -> int:
-        unread = [own for own in self._unread if _is_hypothesis(own)]
-        for own in unread:
-            self._unread.remove(own)
-        return len(unread)
-
     def _age_s(self, position: int) -> float:
-        """Return how long ago the audio up to a position had come."""
-        now = arrived = self._clock()
-        for end, time_s in reversed(self._arrivals):
-            if end < position:
-                break
-            arrived = time_s
-        return now - arrived
-
-    def _ask_now(self) -> None:
-        """Count latency from now: the client has waited for nothing before."""
-        if self._arrivals:
-            self._arrivals[-1] = (self._session.position, self._clock())
+        return self._arrivals.age_s(position, self._clock())
 
     def _refresh(self) -> None:
         """Wake who can go on, let wait who must."""
@@ -335,8 +318,12 @@ class LiveStream:
         self._go_on(self._session.stall())
 
 
-def _is_hypothesis(own: TimedEvent) -> bool:
-    return isinstance(own.event, Hypothesis)
+def _drop_hypotheses(unread: deque[TimedEvent]) -> int:
+    """Take hypotheses out of what waits to be read; return how many there were."""
+    stale = [own for own in unread if isinstance(own.event, Hypothesis)]
+    for own in stale:
+        unread.remove(own)
+    return len(stale)
 
 
 class StreamingTranscriber:

@@ -16,7 +16,8 @@ from config import Settings
 from live.options import StreamOptions
 from protocols.actions import Machine
 from sockets.connections import Connections
-from sockets.session import Limits, SocketSession, Stream
+from sockets.reader import Limits
+from sockets.session import SocketSession, Stream
 
 logger = logging.getLogger("omniasr")
 

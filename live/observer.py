@@ -3,6 +3,7 @@
 Pure: no I/O, clock, settings or threads.
 """
 
+from collections import deque
 from collections.abc import Callable
 
 from engine.observer import Observer
@@ -36,6 +37,31 @@ class LiveObserver(Observer):
 
 
 NOBODY = LiveObserver()
+
+
+class Arrivals:
+    """Remembers when the audio of one stream came; the clock is the caller's."""
+
+    def __init__(self) -> None:
+        self._arrivals: deque[tuple[int, float]] = deque(maxlen=4096)
+
+    def note(self, position: int, now: float) -> None:
+        """Note that audio up to a position has come."""
+        self._arrivals.append((position, now))
+
+    def ask(self, position: int, now: float) -> None:
+        """Count from now for all audio: the client has waited for nothing before."""
+        if self._arrivals:
+            self._arrivals[-1] = (position, now)
+
+    def age_s(self, position: int, now: float) -> float:
+        """Return how long ago the audio up to a position had come, in seconds."""
+        arrived = now
+        for end, time_s in reversed(self._arrivals):
+            if end < position:
+                break
+            arrived = time_s
+        return now - arrived
 
 
 class LiveReport:

@@ -14,7 +14,6 @@ and whatever it held is given back.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -22,7 +21,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from audio.encoding import Encoding
 from audio.pcm import PcmDecoder
 from audio.samples import SAMPLE_RATE, Samples
-from live.events import Cause, LiveEvent, UtteranceFailed, UtteranceFinal
+from live.events import Cause, LiveEvent, TimedEvent, UtteranceFailed, UtteranceFinal
 from live.options import StreamOptions
 from protocols.actions import (
     Action,
@@ -39,6 +38,7 @@ from protocols.actions import (
 )
 from sockets.inbox import Inbox
 from sockets.outbox import Outbox, OutboxFull
+from sockets.reader import Gone, Limits, SocketReader
 
 logger = logging.getLogger("omniasr")
 
@@ -51,27 +51,8 @@ _MAX_FLUSHES = 32
 # Once no audio is taken any more, the longest that sending one message may last.
 _SEND_S = 30.0
 
-# When the server stops, what was on its way is still read: until nothing comes for
-# the first time, in any case no longer than the second. Voice clients send a frame
-# every 20 to 100 ms.
-_LAST_PAUSE_S = 0.1
-_LAST_READ_S = 2.0
-
 # What `websocket.disconnect` says when there was no close.
 _ABNORMAL = 1006
-
-
-class TimedEvent(Protocol):
-    """What a stream tells, and when; see `streaming.TimedEvent`."""
-
-    @property
-    def event(self) -> LiveEvent: ...
-
-    @property
-    def latency_ms(self) -> float: ...
-
-    @property
-    def audio_position(self) -> int: ...
 
 
 class Stream(Protocol):
@@ -90,31 +71,6 @@ class Stream(Protocol):
     def events(self) -> AsyncIterator[TimedEvent]: ...
 
     async def aclose(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one session may use.
-
-    Attributes:
-        idle_s: Longest that its client may send nothing.
-        session_s: Longest that it may last, and most audio that it may send.
-        ahead_bytes: Most that is read ahead of the stream.
-        unread_bytes: Most of its messages that may wait to be sent.
-    """
-
-    idle_s: float
-    session_s: float
-    ahead_bytes: int
-    unread_bytes: int
-
-
-class _Gone(Exception):
-    """The client is not there any more."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
 
 
 class SocketSession:
@@ -148,16 +104,14 @@ class SocketSession:
         self._limits = limits
         self._name = name
         self._now = asyncio.get_running_loop().time
-        self._began = self._now()
-        self._newest_audio = self._began  # when it came
+        self._newest_audio = self._now()  # when it came
         self._inbox = Inbox(limits.ahead_bytes)
+        self._reader = SocketReader(socket, self._inbox, limits=limits)
         self._outbox = Outbox(limits.unread_bytes)
         self._format: tuple[Encoding, int] | None = None
         self._decoder: PcmDecoder | None = None
         self._flushes = asyncio.Semaphore(_MAX_FLUSHES)
-        self._receiving: asyncio.Timeout | None = None
         self._sending: asyncio.Timeout | None = None
-        self._stop_reading_at: float | None = None
         self._full = False  # no more audio may come
         self._ended = False  # none is taken any more
         self.n_samples = 0
@@ -176,7 +130,7 @@ class SocketSession:
                 work = group.create_task(self._work(), name=f"{self._name} work")
                 await self._write()
                 work.cancel()
-        except* _Gone as gone:
+        except* Gone as gone:
             self.close_code = _code_of(gone)
         except* TimeoutError:  # it has stopped reading for good
             pass
@@ -185,19 +139,17 @@ class SocketSession:
 
     def stop(self) -> None:
         """Come to an end, because the server does: finals first."""
-        self._stop_reading_at = self._now() + _LAST_READ_S
-        if self._receiving is not None:
-            self._receiving.reschedule(self._now() + _LAST_PAUSE_S)
+        self._reader.stop()
 
     async def _work(self) -> None:
         """Read and listen until the stream is over or has to be given up."""
         failure: Failure | None = None
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._read(), name=f"{self._name} reader")
+                group.create_task(self._reader.read(), name=f"{self._name} reader")
                 group.create_task(self._work_off(), name=f"{self._name} worker")
                 group.create_task(self._listen(), name=f"{self._name} listener")
-        except* _Gone:
+        except* Gone:
             raise
         except* OutboxFull:
             failure = Failure.SLOW_READER
@@ -211,70 +163,12 @@ class SocketSession:
         """Tell why, and discard what still comes until that is sent.
 
         Raises:
-            _Gone: Nobody is there to be told.
+            Gone: Nobody is there to be told.
         """
         await self._stream.aclose()
         self._note_end()
         self._send(self._machine.fail(why), beyond_limit=True)
-        await self._discard()
-
-    # --- the reader ---
-
-    async def _read(self) -> None:
-        """Fill the inbox; its last message says why no more is taken.
-
-        Raises:
-            _Gone: There is nobody to wait for.
-        """
-        message = await self._receive()
-        while not isinstance(message, Stop):
-            await self._inbox.put(message)
-            message = await self._receive()
-        await self._inbox.put(message)
-        await self._discard()
-
-    async def _discard(self) -> None:
-        """Read on for nothing: many a client cannot read while it waits to send.
-
-        Raises:
-            _Gone: There is nobody to wait for.
-        """
-        while True:
-            await self._next_message()
-
-    async def _receive(self) -> str | bytes | Stop:
-        """Wait for the next message, or for a reason to take no more."""
-        while True:
-            try:
-                async with asyncio.timeout_at(self._deadline()) as self._receiving:
-                    return await self._next_message()
-            except TimeoutError:
-                reason = self._reason()
-                # A client that waits for us is not idle.
-                if reason is not Stop.IDLE or not (self._inbox.busy or self._ended):
-                    return reason
-            finally:
-                self._receiving = None
-
-    async def _next_message(self) -> str | bytes:
-        message = await self._socket.receive()
-        if message["type"] == "websocket.disconnect":
-            raise _Gone(message["code"])
-        text: str | None = message.get("text")
-        return text if text is not None else message.get("bytes") or b""
-
-    def _deadline(self) -> float:
-        if self._stop_reading_at is not None:
-            return min(self._stop_reading_at, self._now() + _LAST_PAUSE_S)
-        last = self._began + self._limits.session_s
-        return min(last, self._now() + self._limits.idle_s)
-
-    def _reason(self) -> Stop:
-        if self._stop_reading_at is not None:
-            return Stop.SHUTDOWN
-        if self._now() >= self._began + self._limits.session_s:
-            return Stop.TOO_LONG
-        return Stop.IDLE
+        await self._reader.discard()
 
     # --- the worker ---
 
@@ -342,7 +236,7 @@ class SocketSession:
 
     def _note_end(self) -> None:
         """From here on the client is only waited for while it reads."""
-        self._ended = True
+        self._ended = self._reader.answering = True
         if self._sending is not None:
             self._sending.reschedule(self._now() + _SEND_S)
 
@@ -383,7 +277,7 @@ class SocketSession:
         """Send what comes into the outbox, up to the close.
 
         Raises:
-            _Gone: Nobody is there to take it.
+            Gone: Nobody is there to take it.
             TimeoutError: Somebody is, and does not.
         """
         while True:
@@ -399,7 +293,7 @@ class SocketSession:
                         return
                     await self._socket.send_text(message.text)
             except WebSocketDisconnect as error:
-                raise _Gone(error.code) from error
+                raise Gone(error.code) from error
             finally:
                 self._sending = None
 
@@ -411,10 +305,10 @@ def _answers_a_flush(event: LiveEvent) -> bool:
     )
 
 
-def _code_of(group: BaseExceptionGroup[_Gone]) -> int:
+def _code_of(group: BaseExceptionGroup[Gone]) -> int:
     """Return the code of the first in a group of groups."""
     first = group.exceptions[0]
     while isinstance(first, BaseExceptionGroup):
         first = first.exceptions[0]
-    assert isinstance(first, _Gone)
+    assert isinstance(first, Gone)
     return first.code

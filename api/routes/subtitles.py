@@ -27,6 +27,7 @@ from engine.interface import QueueFull
 from schemas import SubtitleRequest, SubtitleWord
 from text import subtitles
 from text.ctc import Word
+from text.subtitle_files import srt, vtt
 
 PATH = "/v1/audio/subtitles"
 
@@ -100,7 +101,7 @@ def answer(body: bytes) -> Response:
     asked = bodies.parse(body, SubtitleRequest)
     n_samples = None if asked.duration is None else _position(asked.duration)
     cues = subtitles.cues(_words(asked.words), n_samples=n_samples)
-    text = subtitles.srt(cues) if asked.format == "srt" else subtitles.vtt(cues)
+    text = srt(cues) if asked.format == "srt" else vtt(cues)
     media_type = f"{_MEDIA_TYPES[asked.format]}; charset=utf-8"
     return Response(text, media_type=media_type)
 

@@ -26,6 +26,7 @@ from api.uploads import (
     unless_disconnected,
 )
 from text import subtitles
+from text.subtitle_files import srt, vtt
 from text.transcript import Transcript
 
 
@@ -101,8 +102,8 @@ def _answer(job: Upload, transcript: Transcript) -> Response:
     if form.response_format in ("srt", "vtt"):
         cues = subtitles.cues(transcript.words, n_samples=transcript.end)
         if form.response_format == "srt":
-            return PlainTextResponse(subtitles.srt(cues))
-        return PlainTextResponse(subtitles.vtt(cues), media_type="text/vtt")
+            return PlainTextResponse(srt(cues))
+        return PlainTextResponse(vtt(cues), media_type="text/vtt")
     language = language_of(job, transcript.text)
     if form.response_format == "verbose_json":
         return JSONResponse(

@@ -24,7 +24,8 @@ from audio.frames import FRAME_SHIFT
 from audio.samples import SAMPLE_RATE, Samples
 from engine.interface import ModelInput
 from engine.scheduler import Scheduler
-from sockets.session import Limits, SocketSession
+from sockets.reader import Limits
+from sockets.session import SocketSession
 from streaming import StreamingTranscriber
 from tests.protocols.realtime.test_protocol import protocol, update_input
 from tests.support.live import listener

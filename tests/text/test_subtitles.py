@@ -20,6 +20,7 @@ from wcwidth import wcswidth
 from audio.samples import SAMPLE_RATE
 from text import ctc, subtitles
 from text.ctc import Token, Word
+from text.subtitle_files import srt, vtt
 from text.subtitles import Cue
 from text.transcript import SEGMENT_PAUSE
 
@@ -151,8 +152,8 @@ class TestLimits:
     def test_nothing_said_is_nothing_shown(self) -> None:
         """Both formats stay valid."""
         assert subtitles.cues(()) == ()
-        assert subtitles.srt(()) == ""
-        assert subtitles.vtt(()) == "WEBVTT\n\n"
+        assert srt(()) == ""
+        assert vtt(()) == "WEBVTT\n\n"
 
 
 class TestCueBreaks:
@@ -417,21 +418,21 @@ class TestFormats:
 
     def test_srt_is_numbered_with_commas(self) -> None:
         """Hours take the digits they need, and every cue lasts 1 ms."""
-        assert subtitles.srt(self.CUES) == (
+        assert srt(self.CUES) == (
             "1\n00:00:00,000 --> 00:00:02,500\nText\n\n"
             "2\n100:00:00,000 --> 100:00:00,001\na\nb\n\n"
         )
 
     def test_vtt_has_a_header_and_points(self) -> None:
         """And no numbers."""
-        assert subtitles.vtt(self.CUES) == (
+        assert vtt(self.CUES) == (
             "WEBVTT\n\n00:00:00.000 --> 00:00:02.500\nText\n\n"
             "100:00:00.000 --> 100:00:00.001\na\nb\n\n"
         )
 
     def test_vtt_escapes_what_is_markup(self) -> None:
         """An arrow among it, which would be read as a time."""
-        written = subtitles.vtt([Cue(0, 16_000, ("<b> & --> &amp;",))])
+        written = vtt([Cue(0, 16_000, ("<b> & --> &amp;",))])
 
         assert written.splitlines()[3] == "&lt;b&gt; &amp; --&gt; &amp;amp;"
         assert read(written, "webvtt") == [(0, 1_000, "<b> & --> &amp;")]
@@ -440,7 +441,7 @@ class TestFormats:
         """Cues of less than a millisecond push those that follow."""
         cues = [Cue(position, position + 1, ("a",)) for position in range(3)]
 
-        times = [(start, end) for start, end, _ in read(subtitles.srt(cues), "srt")]
+        times = [(start, end) for start, end, _ in read(srt(cues), "srt")]
 
         assert times == [(0, 1), (1, 2), (2, 3)]
 
@@ -453,8 +454,8 @@ class TestFormats:
             for cue in cues
         ]
 
-        from_srt = read(subtitles.srt(cues), "srt")
-        from_vtt = read(subtitles.vtt(cues), "webvtt")
+        from_srt = read(srt(cues), "srt")
+        from_vtt = read(vtt(cues), "webvtt")
 
         assert from_srt == from_vtt
         assert [text for *_, text in from_srt] == [text for *_, text in expected]

@@ -33,6 +33,7 @@ from tests.test_server import post, settings
 from tests.text.test_subtitles import LONG_TEXTS, speak
 from text import subtitles
 from text.ctc import Word
+from text.subtitle_files import srt, vtt
 
 Json = dict[str, Any]
 
@@ -83,7 +84,7 @@ class TestSubtitles:
         words = speak(text)
         n_samples = words[-1].end + SAMPLE_RATE // 4
         cues = subtitles.cues(words, n_samples=n_samples)
-        expected = subtitles.srt(cues) if name == "srt" else subtitles.vtt(cues)
+        expected = srt(cues) if name == "srt" else vtt(cues)
 
         duration = n_samples / SAMPLE_RATE
         answer = ask(url, on_the_wire(words), duration=duration, format=name)

@@ -1,0 +1,135 @@
+"""Read what a client sends, until there is a reason to take no more.
+
+Messages go into the inbox, and nothing is read while that is full, so that TCP slows
+the client down. Silence, a session that has lasted long enough and a server that stops
+are reasons to take no more; the inbox's last message says which.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from starlette.websockets import WebSocket
+
+from protocols.actions import Stop
+from sockets.inbox import Inbox
+
+# When the server stops, what was on its way is still read: until nothing comes for
+# the first time, in any case no longer than the second. Voice clients send a frame
+# every 20 to 100 ms.
+_LAST_PAUSE_S = 0.1
+_LAST_READ_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one session may use.
+
+    Attributes:
+        idle_s: Longest that its client may send nothing.
+        session_s: Longest that it may last, and most audio that it may send.
+        ahead_bytes: Most that is read ahead of the stream.
+        unread_bytes: Most of its messages that may wait to be sent.
+    """
+
+    idle_s: float
+    session_s: float
+    ahead_bytes: int
+    unread_bytes: int
+
+
+class Gone(Exception):
+    """The client is not there any more.
+
+    Attributes:
+        code: What the socket was closed with.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class SocketReader:
+    """Fills the inbox of one session.
+
+    Args:
+        socket: Accepted. Nothing else may receive from it.
+        inbox: Where messages go.
+        limits: What the session may use.
+
+    Attributes:
+        answering: Whether all that came is being answered, so that the client waits
+            for us and is not idle.
+    """
+
+    def __init__(self, socket: WebSocket, inbox: Inbox, *, limits: Limits) -> None:
+        self._socket = socket
+        self._inbox = inbox
+        self._limits = limits
+        self._now = asyncio.get_running_loop().time
+        self._began = self._now()
+        self._receiving: asyncio.Timeout | None = None
+        self._stop_at: float | None = None
+        self.answering = False
+
+    def stop(self) -> None:
+        """Take no more than what is on its way, because the server stops."""
+        self._stop_at = self._now() + _LAST_READ_S
+        if self._receiving is not None:
+            self._receiving.reschedule(self._now() + _LAST_PAUSE_S)
+
+    async def read(self) -> None:
+        """Fill the inbox; its last message says why no more is taken.
+
+        Raises:
+            Gone: There is nobody to wait for.
+        """
+        message = await self._receive()
+        while not isinstance(message, Stop):
+            await self._inbox.put(message)
+            message = await self._receive()
+        await self._inbox.put(message)
+        await self.discard()
+
+    async def discard(self) -> None:
+        """Read on for nothing: many a client cannot read while it waits to send.
+
+        Raises:
+            Gone: There is nobody to wait for.
+        """
+        while True:
+            await self._next_message()
+
+    async def _receive(self) -> str | bytes | Stop:
+        """Wait for the next message, or for a reason to take no more."""
+        while True:
+            try:
+                async with asyncio.timeout_at(self._deadline()) as self._receiving:
+                    return await self._next_message()
+            except TimeoutError:
+                reason = self._reason()
+                # A client that waits for us is not idle.
+                if reason is not Stop.IDLE or not (self._inbox.busy or self.answering):
+                    return reason
+            finally:
+                self._receiving = None
+
+    async def _next_message(self) -> str | bytes:
+        message = await self._socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise Gone(message["code"])
+        text: str | None = message.get("text")
+        return text if text is not None else message.get("bytes") or b""
+
+    def _deadline(self) -> float:
+        if self._stop_at is not None:
+            return min(self._stop_at, self._now() + _LAST_PAUSE_S)
+        last = self._began + self._limits.session_s
+        return min(last, self._now() + self._limits.idle_s)
+
+    def _reason(self) -> Stop:
+        if self._stop_at is not None:
+            return Stop.SHUTDOWN
+        if self._now() >= self._began + self._limits.session_s:
+            return Stop.TOO_LONG
+        return Stop.IDLE
