@@ -108,6 +108,7 @@ def create_app(
         description=document.DESCRIPTION,
         openapi_tags=document.TAGS,
         responses=document.EVERYWHERE,
+        generate_unique_id_function=document.operation_id,
         lifespan=lifespan,
     )
     document.describe(app, asks_for_keys=bool(settings.keys()))

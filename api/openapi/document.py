@@ -14,6 +14,7 @@ Longer than other modules for its tables, which are data.
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
@@ -568,6 +569,12 @@ def describe(app: FastAPI, *, asks_for_keys: bool) -> None:
         return write()
 
     app.openapi = document  # type: ignore[method-assign]  # as FastAPI has it done
+
+
+def operation_id(route: APIRoute) -> str:
+    """Name a route's method in generated clients as its function, in camelCase."""
+    first, *others = route.name.split("_")
+    return first + "".join(map(str.capitalize, others))
 
 
 def _complete(document: Json, *, asks_for_keys: bool) -> None:

@@ -34,18 +34,16 @@ def add_routes(app: FastAPI) -> None:
     @app.get(
         "/v1/models",
         tags=["catalogue"],
-        operation_id="listModels",
         summary="The model that is served",
         responses={200: document.MODELS, **document.KEYED},
     )
-    async def models(request: Request) -> schemas.ModelList:
+    async def list_models(request: Request) -> schemas.ModelList:
         """List the model that is served."""
         return schemas.ModelList(data=[the_model(service_of(request))])
 
     @app.get(
         "/v1/models/{name:path}",
         tags=["catalogue"],
-        operation_id="retrieveModel",
         summary="One model",
         responses={
             200: document.MODEL,
@@ -53,7 +51,7 @@ def add_routes(app: FastAPI) -> None:
             **document.KEYED,
         },
     )
-    async def model(request: Request, name: ModelName) -> schemas.Model:
+    async def retrieve_model(request: Request, name: ModelName) -> schemas.Model:
         """Describe the model that is served, by its name or an alias."""
         service = service_of(request)
         require_model(service, name)
@@ -62,11 +60,10 @@ def add_routes(app: FastAPI) -> None:
     @app.get(
         "/v1/languages",
         tags=["catalogue"],
-        operation_id="listLanguages",
         summary="Languages, to choose from",
         responses={200: document.LANGUAGES, **document.KEYED},
     )
-    async def known_languages(q: Wanted = "") -> schemas.LanguageList:
+    async def list_languages(q: Wanted = "") -> schemas.LanguageList:
         """List the languages, or those whose id, tag or name has `q` in it."""
         found = search_languages(q) if q else all_languages()
         return schemas.LanguageList(data=[schemas.language(entry) for entry in found])

@@ -33,12 +33,11 @@ def add_routes(app: FastAPI, keys: EphemeralKeys) -> None:
     @app.post(
         PATH,
         tags=["realtime"],
-        operation_id="createClientSecret",
         summary="A key for a web page",
         responses={200: document.CLIENT_SECRET, **document.CLIENT_SECRET_ERRORS},
         openapi_extra=document.KEY_REQUEST,
     )
-    async def client_secrets(request: Request) -> schemas.ClientSecret:
+    async def create_client_secret(request: Request) -> schemas.ClientSecret:
         """Make a key that opens Realtime sessions for some minutes."""
         body = await bodies.read(
             request,

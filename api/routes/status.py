@@ -23,7 +23,6 @@ def add_routes(app: FastAPI) -> None:
     @app.get(
         "/",
         tags=["status"],
-        operation_id="about",
         summary="What this is",
         response_model=schemas.About,
         responses={200: document.ABOUT},
@@ -61,7 +60,6 @@ def add_routes(app: FastAPI) -> None:
     @app.get(
         "/health",
         tags=["status"],
-        operation_id="health",
         summary="What the process is doing",
         responses={200: document.HEALTH},
     )
@@ -84,7 +82,6 @@ def add_routes(app: FastAPI) -> None:
     @app.get(
         "/ready",
         tags=["status"],
-        operation_id="ready",
         summary="Whether work may come",
         responses=document.READY,
     )
@@ -112,7 +109,6 @@ def add_routes(app: FastAPI) -> None:
     @app.get(
         "/metrics",
         tags=["status"],
-        operation_id="metrics",
         summary="Series for Prometheus",
         response_class=PlainTextResponse,
         responses={200: document.METRICS},

@@ -52,13 +52,12 @@ def add_routes(app: FastAPI) -> None:
     @app.post(
         PATH,
         tags=["audio"],
-        operation_id="createSubtitles",
         summary="Make subtitles of words",
         response_class=Response,
         responses={200: document.SUBTITLES, **document.SUBTITLE_ERRORS},
         openapi_extra=document.SUBTITLE_REQUEST,
     )
-    async def make_subtitles(request: Request) -> Response:
+    async def create_subtitles(request: Request) -> Response:
         """Write words and their times as SRT or WebVTT."""
         with places.one():
             body = await bodies.read(

@@ -36,37 +36,34 @@ def add_routes(app: FastAPI) -> None:
     @app.post(
         "/v1/audio/transcriptions",
         tags=["audio"],
-        operation_id="createTranscription",
         summary="Transcribe a recording",
         responses={200: document.TRANSCRIPT, **document.TRANSCRIPTION_ERRORS},
         openapi_extra=document.FORM,
     )
-    async def transcriptions(request: Request) -> Response:
+    async def create_transcription(request: Request) -> Response:
         """Write what is said, in the language in which it is said."""
         return await _transcribe(request)
 
     @app.post(
         "/v1/audio/transcriptions/stream",
         tags=["audio"],
-        operation_id="streamTranscription",
         summary="Transcribe a recording, as events",
         response_class=StreamingResponse,
         responses={200: document.EVENTS, **document.TRANSCRIPTION_ERRORS},
         openapi_extra=document.FORM,
     )
-    async def stream(request: Request) -> Response:
+    async def stream_transcription(request: Request) -> Response:
         """Send the text as it is found: the same as `stream=true`."""
         return await _transcribe(request, stream=True)
 
     @app.post(
         "/v1/audio/translations",
         tags=["audio"],
-        operation_id="createTranslation",
         summary="Not offered",
         status_code=400,
         responses=document.TRANSLATION_ERRORS,
     )
-    async def translations(request: Request) -> Response:
+    async def create_translation(request: Request) -> Response:
         """Refuse: these models write what was said, in the language it was said in."""
         raise BadRequest(
             "omniASR models do not translate. POST /v1/audio/transcriptions writes "

@@ -90,6 +90,17 @@ class TestDocument:
             assert operation["description"].endswith((".", "`")), path
             assert set(operation["tags"]) <= tags, path
 
+    def test_the_names_for_generated_clients_stay(self, document: Json) -> None:
+        """They are those of functions; to rename one would break its callers."""
+        names = {operation["operationId"] for _, operation in operations(document)}
+
+        assert names == {
+            *("createTranscription", "streamTranscription", "createTranslation"),
+            *("createSubtitles", "createClientSecret"),
+            *("listModels", "retrieveModel", "listLanguages"),
+            *("about", "health", "ready", "metrics"),
+        }
+
     def test_every_parameter_has_a_meaning_and_an_example(self, document: Json) -> None:
         """Also those of all routes."""
         for path, operation in operations(document):
