@@ -7,7 +7,9 @@ services use are ignored; values that we cannot honour are refused by name.
 """
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
@@ -16,11 +18,47 @@ from starlette.requests import Request
 from api.bodies import limited, too_large
 from api.errors import BadRequest
 
-RESPONSE_FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
-GRANULARITIES = ("word", "segment")
+ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
+Granularity = Literal["word", "segment"]
+
+RESPONSE_FORMATS: tuple[str, ...] = get_args(ResponseFormat)
+GRANULARITIES: tuple[str, ...] = get_args(Granularity)
 
 # More parts than any client sends; a form of a million empty ones costs nobody.
 _MAX_PARTS = 256
+
+
+class FormFields(BaseModel):
+    """A recording, and how it is to be transcribed."""
+
+    # For `/openapi.json`. `parse_form` reads the fields one by one: it refuses them
+    # more clearly, and takes more spellings of them, than a model would.
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    file: bytes
+    """The recording. Its content tells what it is; its name and type do not matter."""
+    model: str = Field("", examples=["whisper-1"])
+    """The loaded model's name or one of its aliases; it may be left out."""
+    language: str = Field("", examples=["en", "bam", "zh-Hant", "eng_Latn"])
+    """ISO 639-1, 639-3, BCP-47 or omniASR id, in any case; empty, `auto`, `und`, `mul`
+    or `multi`: none. It labels the answer and does not change the text."""
+    languages: list[str] = Field([], alias="languages[]")
+    """A single one means the same as `language`; several: none."""
+    response_format: ResponseFormat = "json"
+    """What the answer looks like."""
+    timestamp_granularities: list[Granularity] = Field(
+        ["segment"], alias="timestamp_granularities[]"
+    )
+    """What has times in `verbose_json`. The brackets may be left out."""
+    include: list[str] = Field([], alias="include[]", examples=[["logprobs"]])
+    """With `json`: `logprobs` adds the probability of each character. The brackets may
+    be left out."""
+    stream: bool = False
+    """Whether to send the text as it is found, as events."""
+    temperature: float = Field(0, ge=0, le=1)
+    """Checked and ignored: nothing is drawn at random."""
+    prompt: str = ""
+    """Ignored, like every field that is not named here."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from pydantic.json_schema import models_json_schema
 
 import schemas
 from api.errors import REFUSALS, UNAUTHORISED, UNAUTHORISED_TEXT, UNKNOWN, error_body
-from api.forms import GRANULARITIES, RESPONSE_FORMATS
+from api.forms import RESPONSE_FORMATS, FormFields
 from api.request_state import Refusal
 from audio.container import ACCEPTED_FORMATS
 from schemas import UNKNOWN_TEXT
@@ -293,80 +293,16 @@ TRANSCRIPT: Json = {
     },
 }
 
-_FIELDS: Json = {
-    "file": {
-        "type": "string",
-        "format": "binary",
-        "description": "The recording. Its content tells what it is; its name and "
-        "type do not matter.",
-    },
-    "model": {
-        "type": "string",
-        "description": "The loaded model's name or one of its aliases; it may be left "
-        "out.",
-        "examples": ["whisper-1"],
-    },
-    "language": {
-        "type": "string",
-        "description": "ISO 639-1, 639-3, BCP-47 or omniASR id, in any case; empty, "
-        "`auto`, `und`, `mul` or `multi`: none. It labels the answer and does not "
-        "change the text.",
-        "examples": ["en", "bam", "zh-Hant", "eng_Latn"],
-    },
-    "languages[]": {
-        "type": "array",
-        "items": {"type": "string"},
-        "description": "A single one means the same as `language`; several: none.",
-    },
-    "response_format": {
-        "type": "string",
-        "enum": list(RESPONSE_FORMATS),
-        "default": "json",
-        "description": "What the answer looks like.",
-    },
-    "timestamp_granularities[]": {
-        "type": "array",
-        "items": {"type": "string", "enum": list(GRANULARITIES)},
-        "default": ["segment"],
-        "description": "What has times in `verbose_json`. The brackets may be left "
-        "out.",
-    },
-    "include[]": {
-        "type": "array",
-        "items": {"type": "string"},
-        "description": "With `json`: `logprobs` adds the probability of each "
-        "character. The brackets may be left out.",
-        "examples": [["logprobs"]],
-    },
-    "stream": {
-        "type": "boolean",
-        "default": False,
-        "description": "Whether to send the text as it is found, as events.",
-    },
-    "temperature": {
-        "type": "number",
-        "minimum": 0,
-        "maximum": 1,
-        "description": "Checked and ignored: nothing is drawn at random.",
-    },
-    "prompt": {
-        "type": "string",
-        "description": "Ignored, like every field that is not named here.",
-    },
-}
+_FORM = FormFields.model_json_schema()
 FORM: Json = {
     "requestBody": {
         "required": True,
         "content": {
             "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": _FIELDS,
-                },
+                "schema": _FORM,
                 "encoding": {
                     name: {"style": "form", "explode": True}
-                    for name, field in _FIELDS.items()
+                    for name, field in _FORM["properties"].items()
                     if field["type"] == "array"
                 },
             }
