@@ -34,19 +34,6 @@ class ErrorResponse(BaseModel):
 
     error: ErrorBody
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "error": {
-                    "message": "The form has no file.",
-                    "type": "invalid_request_error",
-                    "param": "file",
-                    "code": "missing_required_parameter",
-                }
-            }
-        }
-    )
-
 
 class DurationUsage(BaseModel):
     """How much audio was transcribed."""

@@ -44,7 +44,7 @@ from api.errors import (
 )
 from api.http_connection import HttpConnection
 from api.middleware import RequestId, SocketGate, UnknownErrors
-from api.openapi import document
+from api.openapi import answers, document
 from api.request_state import Refusal
 from api.routes import (
     catalogue,
@@ -107,7 +107,7 @@ def create_app(
         version=VERSION,
         description=document.DESCRIPTION,
         openapi_tags=document.TAGS,
-        responses=document.EVERYWHERE,
+        responses=answers.EVERYWHERE,
         generate_unique_id_function=document.operation_id,
         lifespan=lifespan,
     )

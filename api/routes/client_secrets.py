@@ -10,7 +10,7 @@ import schemas
 from api import bodies
 from api.ephemeral import EphemeralKeys, Grant, GrantTooLong
 from api.errors import BadRequest
-from api.openapi import document
+from api.openapi import answers
 from api.request_state import state_of
 from api.routes.realtime import session_defaults
 from api.service import service_of
@@ -34,8 +34,8 @@ def add_routes(app: FastAPI, keys: EphemeralKeys) -> None:
         PATH,
         tags=["realtime"],
         summary="A key for a web page",
-        responses={200: document.CLIENT_SECRET, **document.CLIENT_SECRET_ERRORS},
-        openapi_extra=document.KEY_REQUEST,
+        responses={200: answers.CLIENT_SECRET, **answers.CLIENT_SECRET_ERRORS},
+        openapi_extra=answers.KEY_REQUEST,
     )
     async def create_client_secret(request: Request) -> schemas.ClientSecret:
         """Make a key that opens Realtime sessions for some minutes."""

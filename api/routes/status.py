@@ -3,11 +3,11 @@
 import time
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import JSONResponse, Response
 
 import schemas
 from api.errors import RETRY_S
-from api.openapi import document
+from api.openapi import answers
 from api.routes import page
 from api.service import service_of
 from weights.downloads import cached_bytes
@@ -25,7 +25,7 @@ def add_routes(app: FastAPI) -> None:
         tags=["status"],
         summary="What this is",
         response_model=schemas.About,
-        responses={200: document.ABOUT},
+        responses={200: answers.ABOUT},
     )
     async def about(request: Request, response: Response) -> Response | schemas.About:
         """Say what this is and what it offers; to browsers, show it."""
@@ -61,7 +61,7 @@ def add_routes(app: FastAPI) -> None:
         "/health",
         tags=["status"],
         summary="What the process is doing",
-        responses={200: document.HEALTH},
+        responses={200: answers.HEALTH},
     )
     async def health(request: Request) -> schemas.Health:
         """Say that the process is alive, and what it is doing."""
@@ -83,7 +83,7 @@ def add_routes(app: FastAPI) -> None:
         "/ready",
         tags=["status"],
         summary="Whether work may come",
-        responses=document.READY,
+        responses=answers.READY,
     )
     async def ready(request: Request) -> Response:
         """Answer 200 if work may come; 503 before, and while no results come."""
@@ -110,8 +110,8 @@ def add_routes(app: FastAPI) -> None:
         "/metrics",
         tags=["status"],
         summary="Series for Prometheus",
-        response_class=PlainTextResponse,
-        responses={200: document.METRICS},
+        response_class=Response,
+        responses={200: answers.METRICS},
     )
     async def metrics(request: Request) -> Response:
         """Tell Prometheus how the server is doing."""

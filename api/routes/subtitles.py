@@ -20,7 +20,7 @@ from fastapi.responses import Response
 
 from api import bodies
 from api.errors import BadRequest
-from api.openapi import document
+from api.openapi import answers
 from api.service import service_of
 from audio.samples import SAMPLE_RATE
 from engine.interface import QueueFull
@@ -54,8 +54,8 @@ def add_routes(app: FastAPI) -> None:
         tags=["audio"],
         summary="Make subtitles of words",
         response_class=Response,
-        responses={200: document.SUBTITLES, **document.SUBTITLE_ERRORS},
-        openapi_extra=document.SUBTITLE_REQUEST,
+        responses={200: answers.SUBTITLES, **answers.SUBTITLE_ERRORS},
+        openapi_extra=answers.SUBTITLE_REQUEST,
     )
     async def create_subtitles(request: Request) -> Response:
         """Write words and their times as SRT or WebVTT."""

@@ -14,7 +14,7 @@ from fastapi.responses import (
 import schemas
 from api.access_log import CLIENT_LEFT
 from api.errors import BadRequest
-from api.openapi import document
+from api.openapi import answers
 from api.request_state import state_of
 from api.routes.event_stream import EventStream
 from api.service import service_of
@@ -37,8 +37,8 @@ def add_routes(app: FastAPI) -> None:
         "/v1/audio/transcriptions",
         tags=["audio"],
         summary="Transcribe a recording",
-        responses={200: document.TRANSCRIPT, **document.TRANSCRIPTION_ERRORS},
-        openapi_extra=document.FORM,
+        responses={200: answers.TRANSCRIPT, **answers.TRANSCRIPTION_ERRORS},
+        openapi_extra=answers.FORM,
     )
     async def create_transcription(request: Request) -> Response:
         """Write what is said, in the language in which it is said."""
@@ -49,8 +49,8 @@ def add_routes(app: FastAPI) -> None:
         tags=["audio"],
         summary="Transcribe a recording, as events",
         response_class=StreamingResponse,
-        responses={200: document.EVENTS, **document.TRANSCRIPTION_ERRORS},
-        openapi_extra=document.FORM,
+        responses={200: answers.EVENTS, **answers.TRANSCRIPTION_ERRORS},
+        openapi_extra=answers.FORM,
     )
     async def stream_transcription(request: Request) -> Response:
         """Send the text as it is found: the same as `stream=true`."""
@@ -61,7 +61,7 @@ def add_routes(app: FastAPI) -> None:
         tags=["audio"],
         summary="Not offered",
         status_code=400,
-        responses=document.TRANSLATION_ERRORS,
+        responses=answers.TRANSLATION_ERRORS,
     )
     async def create_translation(request: Request) -> Response:
         """Refuse: these models write what was said, in the language it was said in."""

@@ -13,8 +13,9 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.datastructures import FormData, UploadFile
 
+from api.errors import REFUSALS
 from api.forms import RESPONSE_FORMATS, parse_form
-from api.openapi import document as openapi
+from api.openapi.errors import ERRORS
 from server import create_app
 from tests.api.routes.test_event_stream import events_of
 from tests.support.audio_files import video
@@ -438,6 +439,10 @@ class TestErrors:
 
         is_like_its_example(document, answer, "overloaded")
 
+    def test_all_that_the_parts_refuse_is_in_the_document(self) -> None:
+        """A new kind of refusal needs an example, too."""
+        assert {refusal.code for refusal in REFUSALS.values()} <= ERRORS.keys()
+
     def test_every_code_in_the_document_is_provoked_here(self) -> None:
         """And every one in the routes' source is in the document."""
         tested = {*RECORDINGS, *FIELDS, *BODIES, "translation_not_supported"}
@@ -449,7 +454,7 @@ class TestErrors:
         }
         above = {"model_not_ready", "body_too_large"}
 
-        assert tested | elsewhere | above == set(openapi.ERRORS)
+        assert tested | elsewhere | above == set(ERRORS)
         readers = ("api/forms.py", "api/bodies.py")
         routes = (
             "api/routes/transcriptions.py",

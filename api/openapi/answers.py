@@ -1,0 +1,295 @@
+"""Tell in `/openapi.json` what each route takes and answers, with examples.
+
+The examples are instances of the types on the wire; FastAPI writes their schemas.
+Written by hand is only what it has no types for: text, events, and bodies that the
+routes read themselves.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel
+
+import schemas
+from api.forms import FormFields
+from api.openapi.errors import ERRORS, RETRY_AFTER, Json, Responses, errors, example
+
+# --- how to describe ------------------------------------------------------------
+
+
+def _answer(description: str, shown: BaseModel, **more: Any) -> Json:
+    """Describe an answer in JSON by one such answer."""
+    content = {"application/json": {"example": _written(shown)}}
+    return {"description": description, "content": content, **more}
+
+
+def _text(shown: str) -> Json:
+    return {"schema": {"type": "string"}, "example": shown}
+
+
+def _body(media_type: str, content: Json, **more: Any) -> Json:
+    """Describe a body that the route reads itself."""
+    return {"requestBody": {"content": {media_type: content}, **more}}
+
+
+def _reference(model: type[BaseModel]) -> Json:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+
+def _written(shown: BaseModel) -> Json:
+    return shown.model_dump(exclude_none=True)
+
+
+def _asked(shown: BaseModel) -> Json:
+    """Write a body as a client would, without what may be left out."""
+    return shown.model_dump(exclude_defaults=True)
+
+
+# --- errors ---------------------------------------------------------------------
+
+EVERYWHERE = errors("internal_error")
+KEYED = errors("invalid_api_key")
+MODEL_ERRORS = errors("model_not_found", "invalid_api_key")
+_OF_OTHER_ROUTES = ("translation_not_supported", "body_too_large")
+TRANSCRIPTION_ERRORS = errors(
+    *(code for code in ERRORS if code not in _OF_OTHER_ROUTES)
+)
+_JSON_ERRORS = ("invalid_value", "invalid_api_key", "body_too_large", "request_timeout")
+CLIENT_SECRET_ERRORS = errors(*_JSON_ERRORS)
+SUBTITLE_ERRORS = errors(*_JSON_ERRORS, "overloaded")
+TRANSLATION_ERRORS = errors("translation_not_supported", "invalid_api_key")
+
+# --- transcriptions -------------------------------------------------------------
+
+_FORM = FormFields.model_json_schema()
+FORM = _body(
+    "multipart/form-data",
+    {
+        "schema": _FORM,
+        "encoding": {
+            name: {"style": "form", "explode": True}
+            for name, field in _FORM["properties"].items()
+            if field["type"] == "array"
+        },
+    },
+    required=True,
+)
+
+_USAGE = schemas.DurationUsage(seconds=0.58)
+_JSON = schemas.Transcription(
+    text="five", languages=[schemas.DetectedLanguage(code="en")], usage=_USAGE
+)
+_VERBOSE = schemas.TranscriptionVerbose(
+    language="en",
+    duration=0.58,
+    text="five",
+    segments=[
+        schemas.TranscriptionSegment(
+            id=0,
+            start=0.11,
+            end=0.54,
+            text="five",
+            tokens=[10, 13, 21, 9],
+            avg_logprob=-0.0124,
+            compression_ratio=0.333,
+            no_speech_prob=0.0003,
+        )
+    ],
+    words=[
+        schemas.TranscriptionWord(word="five", start=0.11, end=0.54, confidence=0.9877)
+    ],
+    usage=_USAGE,
+)
+_DELTA = schemas.TextDelta(delta="five", end=0.54)
+_DONE = schemas.TextDone(
+    text="five",
+    usage=schemas.TokenUsage(input_tokens=28, output_tokens=4, total_tokens=32),
+)
+_EVENTS: Json = {
+    "schema": {
+        "anyOf": [
+            _reference(model)
+            for model in (schemas.TextDelta, schemas.TextDone, schemas.ErrorResponse)
+        ]
+    },
+    "examples": {
+        "delta": {"summary": "As text is found", "value": _written(_DELTA)},
+        "done": {"summary": "At the end", "value": _written(_DONE)},
+        "failure": example("internal_error"),
+    },
+}
+_IN_EVENTS = (
+    "Events are lines `data: ` with the JSON of one event, each followed by an empty "
+    "line; lines that begin with a colon are signs of life. A failure in between is an "
+    "event, too, and the last."
+)
+
+EVENTS: Json = {
+    "description": f"The text as it is found. {_IN_EVENTS}",
+    "content": {"text/event-stream": _EVENTS},
+}
+TRANSCRIPT: Json = {
+    "model": schemas.Transcription | schemas.TranscriptionVerbose,
+    "description": "The transcript: JSON for `json` and `verbose_json`, plain text for "
+    f"`text` and `srt`, WebVTT for `vtt`, events with `stream`. {_IN_EVENTS}",
+    "content": {
+        "application/json": {
+            "examples": {
+                "json": {"value": _written(_JSON)},
+                "verbose_json": {
+                    "summary": "With words and segments",
+                    "value": _written(_VERBOSE),
+                },
+            }
+        },
+        "text/plain": {
+            "schema": {"type": "string"},
+            "examples": {
+                "text": {"value": "five\n"},
+                "srt": {"value": "1\n00:00:00,110 --> 00:00:00,500\nfive\n\n"},
+            },
+        },
+        "text/vtt": _text("WEBVTT\n\n00:00:00.110 --> 00:00:00.500\nfive\n\n"),
+        "text/event-stream": _EVENTS,
+    },
+}
+
+# --- keys for web pages ---------------------------------------------------------
+
+_SESSION: Json = {
+    "type": "transcription",
+    "audio": {"input": {"transcription": {"language": "en"}}},
+}
+_KEY_REQUEST = schemas.KeyRequest(
+    expires_after=schemas.ExpiresAfter(seconds=60), session=_SESSION
+)
+KEY_REQUEST = _body(
+    "application/json",
+    {"schema": _reference(schemas.KeyRequest), "example": _asked(_KEY_REQUEST)},
+    description="May be left out.",
+)
+CLIENT_SECRET = _answer(
+    "The key. It opens sockets at `/v1/realtime`, and nothing else.",
+    schemas.ClientSecret(value="ek_...", expires_at=1795610623, session=_SESSION),
+)
+
+# --- subtitles of words ---------------------------------------------------------
+
+_OF_WORDS = schemas.SubtitleRequest(
+    words=[
+        schemas.SubtitleWord("forty", 0.11, 0.38),
+        schemas.SubtitleWord("five", 0.42, 0.74),
+    ],
+    format="srt",
+)
+_OF_CHARACTERS = schemas.SubtitleRequest(
+    words=[
+        schemas.SubtitleWord("四", 0.1, 0.3),
+        schemas.SubtitleWord("五", 0.3, 0.5, space_before=False),
+    ],
+    duration=0.9,
+    format="vtt",
+)
+SUBTITLE_REQUEST = _body(
+    "application/json",
+    {
+        "schema": _reference(schemas.SubtitleRequest),
+        "examples": {
+            "words": {"value": _asked(_OF_WORDS)},
+            "characters": {
+                "summary": "Of a script without spaces",
+                "value": _asked(_OF_CHARACTERS),
+            },
+        },
+    },
+    required=True,
+)
+SUBTITLES: Json = {
+    "description": "The subtitles: at most two lines of 42 columns and 7 s each, as "
+    "`response_format` `srt` and `vtt` have them.",
+    "content": {
+        "application/x-subrip": _text(
+            "1\n00:00:00,110 --> 00:00:01,240\nforty five\n\n"
+        ),
+        "text/vtt": _text("WEBVTT\n\n00:00:00.100 --> 00:00:00.820\n四五\n\n"),
+    },
+}
+
+# Types that are named here only, so that FastAPI does not meet them.
+REFERRED_TO: tuple[type[BaseModel], ...] = (
+    schemas.KeyRequest,
+    schemas.SubtitleRequest,
+    schemas.TextDelta,
+    schemas.TextDone,
+)
+
+# --- the catalogue and the status -----------------------------------------------
+
+_NAME = "omniASR_CTC_300M_v2"
+_MODEL = schemas.Model(id=_NAME, created=1795610563, owned_by="omniasr")
+MODEL = _answer("The model.", _MODEL)
+MODELS = _answer("The one model.", schemas.ModelList(data=[_MODEL]))
+LANGUAGES = _answer(
+    "Languages; the best match first.",
+    schemas.LanguageList(
+        data=[
+            schemas.Language(
+                id="bam_Latn", tag="bm", name="Bambara", script="Latn", direction="ltr"
+            )
+        ]
+    ),
+)
+ABOUT = _answer(
+    "What this is.",
+    schemas.About(
+        name="omniASR Streaming Server",
+        version="0.1.0",
+        description="Speech to text in 1600+ languages behind OpenAI's API.",
+        model=_NAME,
+        ready=True,
+        limits=schemas.UploadLimits(max_upload_bytes=100_000_000, max_audio_s=21_600),
+        endpoints={"POST /v1/audio/transcriptions": "transcribe a recording"},
+    ),
+)
+ABOUT["content"]["text/html"] = _text("<!doctype html>")
+HEALTH = _answer(
+    "The process is alive.",
+    schemas.Health(
+        ready=True,
+        model=_NAME,
+        device="cuda:0",
+        dtype="bfloat16",
+        requests=1,
+        streams=3,
+        queued=0,
+        overload_level=0,
+        uptime_s=76.3,
+    ),
+)
+READY: Responses = {
+    200: _answer(
+        "Work may come.",
+        schemas.Readiness(ready=True, stage="ready", elapsed_s=8.1),
+        model=schemas.Readiness,
+    ),
+    503: _answer(
+        "Work should not come: the model loads, the server stops, or nothing comes out "
+        "of the model, with the `reason`.",
+        schemas.Readiness(
+            ready=False,
+            stage="fetching the weights",
+            elapsed_s=2.0,
+            downloaded_bytes=104_857_600,
+        ),
+        model=schemas.Readiness,
+        headers={"Retry-After": RETRY_AFTER},
+    ),
+}
+METRICS: Json = {
+    "description": "All series, in Prometheus' text format.",
+    "content": {
+        "text/plain": _text(
+            "# HELP omniasr_streams Live streams that are open.\n"
+            "# TYPE omniasr_streams gauge\nomniasr_streams 3.0\n"
+        )
+    },
+}

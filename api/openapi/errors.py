@@ -1,0 +1,161 @@
+"""Tell in `/openapi.json` what can go wrong, with an example of each refusal.
+
+The examples are the exceptions themselves. They pass through the table that turns
+exceptions into answers, so that statuses, types, parameters and codes are written once.
+"""
+
+from typing import Any
+
+import schemas
+from api.bodies import too_large
+from api.errors import (
+    UNAUTHORISED,
+    UNAUTHORISED_TEXT,
+    BadRequest,
+    error_body,
+    refusal_of,
+)
+from api.forms import RESPONSE_FORMATS
+from api.request_state import Refusal
+from audio import decoder
+from audio.container import ACCEPTED_FORMATS
+from engine.interface import NotReady, QueueFull
+from languages.codes import UnknownLanguage
+
+Json = dict[str, Any]
+Responses = dict[int | str, Json]
+
+_RAISED: tuple[Exception, ...] = (
+    BadRequest(
+        "response_format 'yaml' is not supported; choose one of "
+        f"{', '.join(RESPONSE_FORMATS)}.",
+        param="response_format",
+    ),
+    BadRequest(
+        "The form has no part named 'file' (curl: -F file=@audio.wav).",
+        param="file",
+        code="missing_required_parameter",
+    ),
+    BadRequest(
+        "Send the recording as multipart/form-data, in a part named 'file' "
+        "(curl: -F file=@audio.wav); this request is application/json.",
+        param="file",
+        code="invalid_content_type",
+    ),
+    BadRequest("The form cannot be read: Invalid multipart data.", code="invalid_form"),
+    too_large(100_000_000),
+    BadRequest(
+        "The body is longer than 65536 bytes.", code="body_too_large", status=413
+    ),
+    BadRequest(
+        "Nothing of the request came for 300 s, the longest that this server waits "
+        "(MAX_IDLE_S). Send it again.",
+        code="request_timeout",
+        status=408,
+    ),
+    BadRequest(
+        "The model 'base' is not served here. This server runs omniASR_CTC_300M_v2, "
+        "which also answers to: whisper-1.",
+        param="model",
+        code="model_not_found",
+        status=404,
+    ),
+    BadRequest(
+        "omniASR models do not translate. POST /v1/audio/transcriptions writes the "
+        "text in the language that is spoken.",
+        code="translation_not_supported",
+    ),
+    decoder.EmptyAudio("The audio file is empty (0 bytes). Send a recording."),
+    decoder.UnsupportedAudio(
+        f"The file is not in a known audio format. Accepted: {ACCEPTED_FORMATS}."
+    ),
+    decoder.CorruptAudio(
+        "The audio file is damaged or incomplete: nothing in it could be decoded. "
+        "Check that it plays, and that the upload was not cut off."
+    ),
+    decoder.NoAudioStream(
+        "The file has no audio track. Send a recording, or a video with sound."
+    ),
+    decoder.AudioTooLong(
+        "The recording is longer than 21600 seconds, the most accepted here (silence "
+        "that its timestamps call for is counted). Send it in parts."
+    ),
+    decoder.TooManyChannels(
+        "The recording has 16 channels; at most 8 are accepted. Mix it down to mono "
+        "or stereo."
+    ),
+    decoder.UnsupportedSampleRate(
+        "The sample rate is 384000 Hz; accepted are 4000 to 192000 Hz. Resample the "
+        "recording, best to 16000 Hz."
+    ),
+    UnknownLanguage("xx", near=()),
+    QueueFull(retry_after_s=5),
+    NotReady("The model is still loading; GET /ready tells how far."),
+    Exception("which nobody expected"),
+)
+
+# What is answered, by its code.
+ERRORS: dict[str, tuple[str, Refusal]] = {
+    str(refusal.code): (message, refusal)
+    for message, refusal in (
+        (UNAUTHORISED_TEXT, UNAUTHORISED),  # by the gate in front of the routes
+        *map(refusal_of, _RAISED),
+    )
+}
+EXAMPLES: Json = {
+    code: {"value": error_body(message, refusal)}
+    for code, (message, refusal) in ERRORS.items()
+}
+
+_STATUSES = {
+    400: "The request cannot be honoured; `param` and `code` say why.",
+    401: "The server asks for a key, and the request has none that it knows.",
+    404: "There is no such model.",
+    408: "Nothing of the request came for `MAX_IDLE_S`.",
+    413: "The body is too large; for recordings, `MAX_UPLOAD_MB` is the limit.",
+    500: "Something went wrong in the server.",
+    503: "The model is loading, or there is too much to do; come back later.",
+}
+RETRY_AFTER: Json = {
+    "description": "Seconds to wait.",
+    "schema": {"type": "integer", "minimum": 1},
+    "example": 5,
+}
+_HEADERS: dict[int, Json] = {
+    401: {
+        "WWW-Authenticate": {
+            "description": "How to send a key.",
+            "schema": {"type": "string"},
+            "example": "Bearer",
+        }
+    },
+    503: {
+        "Retry-After": RETRY_AFTER,
+        "Retry-After-Ms": {
+            "description": "Milliseconds to wait; OpenAI's SDKs read these first.",
+            "schema": {"type": "integer", "minimum": 1},
+            "example": 5000,
+        },
+    },
+}
+
+
+def errors(*codes: str) -> Responses:
+    """Describe the answers with these codes, one for each status."""
+    answers: Responses = {}
+    for code in codes:
+        status = ERRORS[code][1].status
+        answer = {
+            "model": schemas.ErrorResponse,
+            "description": _STATUSES[status],
+            "headers": _HEADERS.get(status, {}),
+            "content": {"application/json": {"examples": {}}},
+        }
+        content = answers.setdefault(status, answer)["content"]
+        content["application/json"]["examples"][code] = example(code)
+    return answers
+
+
+def example(code: str) -> Json:
+    """Refer to the example of an error."""
+    return {"$ref": f"#/components/examples/{code}"}
