@@ -36,8 +36,8 @@ from benchmarks.common.environment import environment
 from benchmarks.corpus import composer, suites
 from benchmarks.corpus.suites import Stream
 from benchmarks.word_times import Noise
+from live.endpointing import MIN_SILENCE
 from live.options import PROFILES
-from live.utterance import SPECULATE_AFTER
 from vad.silero import SileroVad, VadStream, keep_numpy_to_one_thread
 from vad.spans import FAINT_PROB, FRAME_SAMPLES, START_PROB, STAY_PROB, SpeechSpans
 
@@ -99,7 +99,7 @@ def utterances(
         min_speech=(2 if sure else 1) * FRAME_SAMPLES,
         min_silence=options.endpoint_silence,
         pre_roll=options.pre_roll,
-        hangover=SPECULATE_AFTER,
+        hangover=MIN_SILENCE,
         start_prob=probability,
         stay_prob=STAY_PROB if sure else probability,
     )

@@ -1,5 +1,8 @@
 """One utterance of a live stream: its hypotheses, its final, and what both ask for.
 
+Knows the utterance's audio and what the model heard in it. Is told where speech fell
+silent and when the utterance is over; `live/endpointing.py` decides that.
+
 Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
 """
 
@@ -9,13 +12,13 @@ from dataclasses import dataclass
 from audio.samples import SAMPLE_RATE, Samples
 from audio_buffer import AudioBuffer
 from engine.interface import Load, ModelInput
-from live.events import Cause
+from live.endpointing import MIN_SILENCE
+from live.events import Cause, Hypothesis, UtteranceFailed, UtteranceFinal
 from live.final_pass import FinalPass, Piece
 from live.options import StreamOptions
 from live.partials import Interim
 from text.ctc import FrameLabels, Vocabulary
 from text.word_times import SpikeOffsets
-from vad.spans import FRAME_SAMPLES
 
 # The first hypothesis comes so long after speech was first heard, the next ones in
 # short hops, since somebody waits for the first word.
@@ -23,11 +26,10 @@ _FIRST_AFTER = round(0.32 * SAMPLE_RATE)
 _ONSET_HOP = round(0.16 * SAMPLE_RATE)
 _ONSET = round(1.3 * SAMPLE_RATE)
 
-# Silence after which a final is begun on suspicion: so early that it is there when a
-# client asks 0.2 s after the end of speech. A long utterance costs more to hear and
-# has more pauses to be wrong about, so it waits longer, one part in so many of its
+# A final is begun on suspicion as soon as silence is noticed: so early that it is there
+# when a client asks 0.2 s after the end of speech. A long utterance costs more to hear
+# and has more pauses to be wrong about, so it waits longer, one part in so many of its
 # length, but not so long that the final is late at its endpoint.
-SPECULATE_AFTER = 3 * FRAME_SAMPLES
 _LENGTH_TO_SILENCE = 64
 _LATEST_SPECULATION = round(0.3 * SAMPLE_RATE)
 
@@ -67,8 +69,6 @@ class Utterance:
     Attributes:
         number: None while nobody knows of it.
         announced: Whether its beginning was told.
-        faint: Whether it may be no speech at all; see `vad.spans.FAINT_PROB`.
-        quiet: Where its speech ended, unless it goes on.
         cause: Why it ended, once it has.
         decided: Up to where audio had come then.
         error: What went wrong with its final.
@@ -92,16 +92,43 @@ class Utterance:
         )
         self.number: int | None = None
         self.announced = False
-        self.faint = False
-        self.quiet: int | None = None
         self.cause: Cause | None = None
         self.decided = start
         self.error: Exception | None = None
         self._options = options
+        self._quiet: int | None = None  # where its speech ended, unless it goes on
         self._may_speculate = False
         self._hypothesis: Request | None = None  # on its way
         self._finals: list[Request] = []  # on their way, or not handed out yet
         self._new: list[Request] = []
+
+    # --- what `live.endpointing.Heard` asks for ---
+
+    @property
+    def known(self) -> bool:
+        return self.number is not None
+
+    @property
+    def start(self) -> int:
+        return self.final.start
+
+    @property
+    def heard(self) -> int:
+        return self.interim.heard
+
+    @property
+    def last_letter(self) -> int:
+        return self.interim.last_letter
+
+    @property
+    def heard_nothing(self) -> bool:
+        return self.final.heard_nothing
+
+    @property
+    def awaits_labels(self) -> bool:
+        return self.final.awaits_labels
+
+    # --- what happens to it ---
 
     @property
     def settled(self) -> bool:
@@ -119,24 +146,24 @@ class Utterance:
 
     def speech_ended(self, position: int) -> None:
         """Silence began at a position; perhaps the utterance is over."""
-        self.quiet = position
+        self._quiet = position
         self._may_speculate = True
 
     def speculate(self, position: int) -> None:
         """Begin the final on suspicion, if silence has lasted long enough by now."""
-        if not self._may_speculate or self.quiet is None:
+        if not self._may_speculate or self._quiet is None:
             return
         needed = min(
-            max(SPECULATE_AFTER, self.final.n_uncut // _LENGTH_TO_SILENCE),
+            max(MIN_SILENCE, self.final.n_uncut // _LENGTH_TO_SILENCE),
             _LATEST_SPECULATION,
         )
-        if position - self.quiet >= needed:
+        if position - self._quiet >= needed:
             self._may_speculate = False
             self._ask(self.final.speculate(), speculative=True)
 
     def speech_resumed(self) -> None:
         """It is not over."""
-        self.quiet = None
+        self._quiet = None
         self._may_speculate = False
         self.final.drop_speculation()
         self._forget_unwanted()
@@ -200,16 +227,38 @@ class Utterance:
             self._forget(list(self._finals))
             self.error = error
 
+    def hypothesis(self) -> Hypothesis:
+        """Return what it seems to say so far; it must have a number."""
+        assert self.number is not None
+        return Hypothesis(
+            utterance=self.number,
+            start=self.start,
+            position=self.interim.heard,
+            committed=self.interim.committed,
+            pending=self.interim.pending,
+        )
+
+    def outcome(self) -> UtteranceFinal | UtteranceFailed:
+        """Return what it says, or why that is not known; it must be settled."""
+        number, cause = self.number, self.cause
+        assert number is not None
+        assert cause is not None
+        start, end = self.final.start, self.final.end
+        if self.error is not None:
+            return UtteranceFailed(number, start, end, cause, self.error, self.decided)
+        segments = self.final.segments()
+        return UtteranceFinal(number, start, end, cause, segments, self.decided)
+
     def _is_due(self, position: int, load: Load) -> bool:
         if not (self._options.interim and load.interim) or self.cause is not None:
             return False
         heard = self.interim.heard
         if heard <= self.final.start:
             return position - self.onset >= _FIRST_AFTER
-        if self.quiet is not None:
-            if heard < self.quiet + _AFTERGLOW:
+        if self._quiet is not None:
+            if heard < self._quiet + _AFTERGLOW:
                 return position > heard
-            if heard >= self.quiet + self._options.margin + _AFTERGLOW:
+            if heard >= self._quiet + self._options.margin + _AFTERGLOW:
                 return False
         return position - heard >= self._hop(position, load)
 

@@ -1,0 +1,337 @@
+"""Decide where utterances of one live stream begin and end. All rules are here.
+
+Speech begins an utterance. Voice activity detection is listened to with two ears. What
+it is sure of is announced. What may be speech is given to the model, too, and nobody
+hears of it unless there is a letter in it: some people's soft words are hardly told
+from noise without understanding them. An utterance begins a little before its first
+sound (`pre_roll`), but never within the one before.
+
+An utterance ends by itself
+
+* when voice activity detection has heard enough silence (`endpoint_silence`). A letter
+  heard in that silence puts the end off, and so does a sound that may be speech;
+* when the model has for a while heard nothing but blanks in what is taken for speech,
+  which is noise;
+* unheard of, when the model finds no letter in what nobody has been told of.
+
+After the latter two somebody may still be speaking, so the next utterance begins at
+once. So it does where the client ends one in mid-speech (`go_on_from`). If the client
+asks for a final where nothing was taken for speech, the faintest sign of it will do
+(`first_sign`). Without VAD everything is speech, and without `endpointing` only the
+client ends utterances.
+
+Knows probabilities, positions, and what the model has heard so far (`Heard`). Does not
+know audio, windows, utterances' numbers or events: it returns decisions, and
+`live/session.py` carries them out.
+
+Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from audio.samples import SAMPLE_RATE
+from live.options import StreamOptions
+from vad.spans import (
+    FAINT_PROB,
+    FRAME_SAMPLES,
+    START_PROB,
+    STAY_PROB,
+    SpeechEvent,
+    SpeechSpans,
+    SpeechStart,
+    faint_spans,
+)
+
+# The least silence that is noticed, and ends an utterance.
+MIN_SILENCE = 3 * FRAME_SAMPLES
+
+# A letter in what VAD takes for silence puts the endpoint off, but not by more.
+_LETTER_GRACE = round(0.6 * SAMPLE_RATE)
+_LETTER_SLACK = round(0.1 * SAMPLE_RATE)
+
+# Speech in which the model hears nothing for so long is none: after a word, and
+# before the first.
+_BLANK_ENDPOINT = round(1.2 * SAMPLE_RATE)
+_BLANK_START = 2 * SAMPLE_RATE
+
+# What is left of a sound that came to nothing begins the next utterance, if it lasts.
+_LEFT_OF_NOTHING = SAMPLE_RATE
+
+# A probability that is worth a look when the client asks for a final and nothing
+# was taken for speech.
+_SIGN_PROB = 0.15
+
+
+class Heard(Protocol):
+    """What is known of the open utterance besides its sound."""
+
+    @property
+    def known(self) -> bool:
+        """Whether somebody was told of it."""
+        ...
+
+    @property
+    def start(self) -> int:
+        """Position of its first sample."""
+        ...
+
+    @property
+    def onset(self) -> int:
+        """Where speech was first heard."""
+        ...
+
+    @property
+    def heard(self) -> int:
+        """Up to where hypotheses have listened; `start` before the first."""
+        ...
+
+    @property
+    def last_letter(self) -> int:
+        """One past the newest letter in them; `start` if there is none."""
+        ...
+
+    @property
+    def heard_nothing(self) -> bool:
+        """Whether a final begun on suspicion has found that nothing was said."""
+        ...
+
+    @property
+    def awaits_labels(self) -> bool:
+        """Whether such a final is still on its way."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """An utterance begins.
+
+    Attributes:
+        start: Of its audio, as far as that is held.
+        onset: Where speech was first heard.
+        announced: Whether it is sure enough to be told of at once.
+    """
+
+    start: int
+    onset: int
+    announced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BecomeSure:
+    """What only might be speech in the open utterance is speech, from `onset` on."""
+
+    onset: int
+
+
+@dataclass(frozen=True, slots=True)
+class FallSilent:
+    """Silence began at a position; perhaps the open utterance is over."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """The open utterance is not over."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The open utterance is over. The caller says where the next may begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """The open utterance is none."""
+
+
+Decision = Begin | BecomeSure | FallSilent | GoOn | End | Drop
+
+
+class Endpointing:
+    """Probabilities of speech in, decisions out.
+
+    Decisions are carried out, in order, before anything else is asked.
+
+    Args:
+        options: Of the stream.
+
+    Attributes:
+        quiet: Where the speech of the open utterance ended, unless it goes on.
+    """
+
+    def __init__(self, options: StreamOptions) -> None:
+        self._options = options
+        self._sure = _sure_spans(options, 0)
+        self._faint = _faint_spans(options, 0)
+        self._open = False
+        self._may_be_none = False  # the open one was not sure to be speech so far
+        self._last_end = 0  # no utterance may begin before
+        self.quiet: int | None = None
+
+    def configure(self, options: StreamOptions, position: int) -> None:
+        """Follow other options; probabilities go on from a position.
+
+        Thresholds of what is being heard right now stay until it ends.
+        """
+        self._options = options
+        if not self._sure.speaking:
+            self._sure = _sure_spans(options, position)
+        if not self._faint.speaking:
+            self._faint = _faint_spans(options, position)
+
+    @property
+    def by_itself(self) -> bool:
+        """Whether utterances end without the client, and are announced."""
+        return self._options.vad and self._options.endpointing
+
+    def hear(self, probabilities: Sequence[float], position: int) -> list[Decision]:
+        """Take the probability of the frame that ends now, if one does.
+
+        Args:
+            probabilities: One, or none.
+            position: Of the first sample that was not there the last time.
+        """
+        if not self._options.vad:
+            return [] if self._open else [self._begin(position, position, sure=True)]
+        decisions: list[Decision] = []
+        for event in self._sure.add(probabilities):
+            decisions += self._hear_surely(event)
+        for event in self._faint.add(probabilities):
+            decisions += self._hear_faintly(event)
+        return decisions
+
+    def judge(self, utterance: Heard, position: int) -> list[Decision]:
+        """Decide whether the open utterance is over, now that audio goes up to here."""
+        if not utterance.known:
+            if utterance.heard_nothing or _is_blank(utterance):
+                return self._drop(position)
+            if utterance.awaits_labels:
+                return []
+        if not self.by_itself:
+            return []
+        decisions: list[Decision] = []
+        if self._is_silent(utterance, position):
+            if not self._faint.speaking:
+                return [End()]
+            # Where the last sound only may be speech, its end is waited for.
+            self._may_be_none = True
+            decisions += self._go_on()
+        if _is_blank(utterance):
+            decisions.append(End())
+        return decisions
+
+    def go_on_from(self, position: int, now: int) -> list[Decision]:
+        """Let the next utterance begin at a position, at once if speech goes on.
+
+        Nothing is open any more.
+        """
+        self._close()
+        self._last_end = max(self._last_end, position)
+        if not self._sounds:
+            return []
+        begin = self._begin(self._last_end, now, sure=self._sure.speaking)
+        return [replace(begin, announced=False)]  # until a letter is heard in it
+
+    def first_sign(self, probabilities: Sequence[float], position: int) -> int | None:
+        """Return where speech may have begun that nothing was made of; None: nowhere.
+
+        Args:
+            probabilities: Of the newest frames.
+            position: Where the last of them ends.
+        """
+        first = position - len(probabilities) * FRAME_SAMPLES
+        for k, probability in enumerate(probabilities):
+            start = first + k * FRAME_SAMPLES
+            if probability >= _SIGN_PROB and start >= self._last_end:
+                return max(start - self._options.pre_roll, self._last_end)
+        return None
+
+    @property
+    def _sounds(self) -> bool:
+        """Whether there is speech, or may be, right now."""
+        return self._sure.speaking or self._faint.speaking
+
+    def _hear_surely(self, event: SpeechEvent) -> list[Decision]:
+        if not isinstance(event, SpeechStart):
+            return self._fall_silent(event.position)
+        if not self._open:
+            return [self._begin_at(event, sure=True)]
+        decisions = self._go_on()
+        if self._may_be_none:
+            self._may_be_none = False
+            decisions.append(BecomeSure(event.position))
+        return decisions
+
+    def _hear_faintly(self, event: SpeechEvent) -> list[Decision]:
+        """Follow what may be speech, while nothing surer is followed."""
+        starts = isinstance(event, SpeechStart)
+        if not self._open:
+            return [self._begin_at(event, sure=False)] if starts else []
+        if not self._may_be_none:
+            return []
+        return self._go_on() if starts else self._fall_silent(event.position)
+
+    def _begin_at(self, event: SpeechEvent, *, sure: bool) -> Begin:
+        start = (event.position - self._options.pre_roll) // FRAME_SAMPLES
+        start = max(start * FRAME_SAMPLES, self._last_end)
+        return self._begin(start, event.position, sure=sure)
+
+    def _begin(self, start: int, onset: int, *, sure: bool) -> Begin:
+        self._open, self._may_be_none = True, not sure
+        return Begin(start, onset, announced=sure)
+
+    def _fall_silent(self, position: int) -> list[Decision]:
+        if not self._open:
+            return []
+        self.quiet = position
+        return [FallSilent(position)]
+
+    def _go_on(self) -> list[Decision]:
+        self.quiet = None
+        return [GoOn()]
+
+    def _drop(self, position: int) -> list[Decision]:
+        self._close()
+        if not self._sounds:
+            return [Drop()]
+        return [Drop(), *self.go_on_from(position - _LEFT_OF_NOTHING, position)]
+
+    def _close(self) -> None:
+        self._open = self._may_be_none = False
+        self.quiet = None
+
+    def _is_silent(self, utterance: Heard, position: int) -> bool:
+        """Whether there was silence for long enough."""
+        if self.quiet is None:
+            return False
+        needed = max(self._options.endpoint_silence, MIN_SILENCE)
+        if utterance.last_letter > self.quiet + _LETTER_SLACK:
+            needed += _LETTER_GRACE
+        return position - self.quiet >= needed
+
+
+def _is_blank(utterance: Heard) -> bool:
+    """Whether the model hears nothing in what VAD takes for speech."""
+    if utterance.last_letter == utterance.start:
+        return utterance.heard - utterance.onset >= _BLANK_START
+    return utterance.heard - utterance.last_letter >= _BLANK_ENDPOINT
+
+
+def _sure_spans(options: StreamOptions, position: int) -> SpeechSpans:
+    prob = options.speech_prob
+    return SpeechSpans(
+        min_silence=MIN_SILENCE,
+        start_prob=prob,
+        stay_prob=min(STAY_PROB, STAY_PROB / START_PROB * prob),
+        position=position,
+    )
+
+
+def _faint_spans(options: StreamOptions, position: int) -> SpeechSpans:
+    """Hear soft speech, too, unless only what is louder than usual is wanted."""
+    prob = options.speech_prob
+    faint = FAINT_PROB / START_PROB * prob if prob <= START_PROB else prob
+    return faint_spans(faint, position=position)
