@@ -24,7 +24,16 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from audio.samples import SAMPLE_RATE
 from languages import codes
-from live.options import PROFILES, StreamOptions
+from live.options import (
+    CHUNK_DURATION_S,
+    ENDPOINT_SILENCE_S,
+    HOP_S,
+    MARGIN_S,
+    PRE_ROLL_S,
+    PROFILES,
+    SPEECH_PROB,
+    StreamOptions,
+)
 
 DEMO_CARD = "omniASR_CTC_demo"
 
@@ -107,8 +116,8 @@ class Settings(BaseSettings):
     # Streaming
     chunk_duration: float = Field(
         5.0,
-        ge=1.0,
-        le=40.0,
+        ge=CHUNK_DURATION_S.lowest,
+        le=CHUNK_DURATION_S.highest,
         description="Window of live streaming in seconds; recordings do not use it.",
     )
     vad_enabled: bool = Field(
@@ -122,32 +131,32 @@ class Settings(BaseSettings):
     )
     hop_s: float | None = Field(
         None,
-        ge=0.1,
-        le=5,
+        ge=HOP_S.lowest,
+        le=HOP_S.highest,
         description="Seconds between hypotheses (empty: as the profile says).",
     )
     margin_s: float | None = Field(
         None,
-        ge=0.1,
-        le=3,
+        ge=MARGIN_S.lowest,
+        le=MARGIN_S.highest,
         description="Newest seconds that are not committed (empty: the profile's).",
     )
     endpoint_silence_s: float | None = Field(
         None,
-        ge=0.16,
-        le=10,
+        ge=ENDPOINT_SILENCE_S.lowest,
+        le=ENDPOINT_SILENCE_S.highest,
         description="Seconds of silence that end an utterance (empty: the profile's).",
     )
     pre_roll_s: float | None = Field(
         None,
-        ge=0,
-        le=1,
+        ge=PRE_ROLL_S.lowest,
+        le=PRE_ROLL_S.highest,
         description="Seconds kept before the first sound (empty: the profile's).",
     )
     speech_prob: float | None = Field(
         None,
-        ge=0.05,
-        le=0.95,
+        ge=SPEECH_PROB.lowest,
+        le=SPEECH_PROB.highest,
         description="Probability that counts as speech (empty: the profile's).",
     )
     stall_s: float = Field(

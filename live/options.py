@@ -11,10 +11,13 @@ one hop is context on the left of the words that are not committed yet. Longer m
 more compute, and better hypotheses as long as the model needs that context; finals do
 not depend on it.
 
+What an operator or a client may set lies within bounds, which are written here once.
+
 Pure: no I/O, clock, settings or threads.
 """
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from audio.frames import FRAME_SHIFT, MAX_WINDOW_SAMPLES
 from audio.samples import SAMPLE_RATE
@@ -24,6 +27,28 @@ from vad.spans import START_PROB
 NOMINAL_CHUNK_S = 5.0
 
 _MIN_CONTEXT = SAMPLE_RATE // 2
+
+
+class Bounds(NamedTuple):
+    """The least and the most that may be asked for."""
+
+    lowest: float
+    highest: float
+
+    def nearest(self, value: float) -> float:
+        """Return the value, or the bound that it passes."""
+        return min(max(value, self.lowest), self.highest)
+
+
+# In seconds, for everybody that sets options: the environment and both protocols.
+CHUNK_DURATION_S = Bounds(1, 40)
+HOP_S = Bounds(0.1, 5)
+MARGIN_S = Bounds(0.1, 3)
+ENDPOINT_SILENCE_S = Bounds(0.1, 10)  # less is a gap within a word
+PRE_ROLL_S = Bounds(0, 2)  # more is not held; see `live/framing.py`
+
+# Probabilities of speech. Silero VAD is more certain than these of silence and speech.
+SPEECH_PROB = Bounds(0.01, 0.99)
 
 
 @dataclass(frozen=True, slots=True)

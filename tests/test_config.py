@@ -10,6 +10,7 @@ from pydantic import SecretStr, ValidationError
 
 from config import Settings, describe_errors
 from live.options import PROFILES
+from protocols.native.messages import Config
 
 ROOT = Path(__file__).parent.parent
 FIELDS = Settings.model_fields
@@ -173,6 +174,24 @@ class TestProfiles:
         monkeypatch.setenv("SPEECH_PROB", "0.8")
 
         assert {own.speech_prob for own in Settings().profiles.values()} == {0.8}
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "chunk_duration",
+            "hop_s",
+            "margin_s",
+            "endpoint_silence_s",
+            "pre_roll_s",
+            "speech_prob",
+        ],
+    )
+    def test_operators_and_clients_have_the_same_bounds(self, name: str) -> None:
+        """What one may ask for, the other may as well."""
+        settings, wire = Settings.model_fields[name], Config.model_fields[name]
+
+        assert settings.metadata == wire.metadata
+        assert len(settings.metadata) == 2
 
 
 class TestDescriptions:

@@ -6,12 +6,21 @@ and changes nothing. Every message of the server but the first has `text` and
 `is_final`, so that a client which knows only these two never stumbles.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from audio.encoding import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, Encoding
 from audio.samples import seconds
+from live.options import (
+    CHUNK_DURATION_S,
+    ENDPOINT_SILENCE_S,
+    HOP_S,
+    MARGIN_S,
+    PRE_ROLL_S,
+    SPEECH_PROB,
+    Bounds,
+)
 from text.ctc import Word
 
 Profile = Literal["captions", "agent", "quality"]
@@ -40,6 +49,11 @@ class _Message(BaseModel):
     )
 
 
+def _bounded(bounds: Bounds) -> Any:
+    """Make a field that may be absent; if it is not, it lies within bounds."""
+    return Field(None, ge=bounds.lowest, le=bounds.highest)
+
+
 # --- from the client ------------------------------------------------------------
 
 
@@ -58,12 +72,12 @@ class Config(_Message):
     events: bool | None = None
     profile: Profile | None = None
     endpointing: bool | None = None
-    chunk_duration: float | None = Field(None, ge=1, le=40)
-    hop_s: float | None = Field(None, ge=0.1, le=5)
-    margin_s: float | None = Field(None, ge=0.1, le=3)
-    endpoint_silence_s: float | None = Field(None, ge=0.1, le=10)
-    pre_roll_s: float | None = Field(None, ge=0, le=2)
-    speech_prob: float | None = Field(None, ge=0.05, le=0.95)
+    chunk_duration: float | None = _bounded(CHUNK_DURATION_S)
+    hop_s: float | None = _bounded(HOP_S)
+    margin_s: float | None = _bounded(MARGIN_S)
+    endpoint_silence_s: float | None = _bounded(ENDPOINT_SILENCE_S)
+    pre_roll_s: float | None = _bounded(PRE_ROLL_S)
+    speech_prob: float | None = _bounded(SPEECH_PROB)
 
 
 class Flush(_Message):

@@ -22,7 +22,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from audio.encoding import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, Encoding
 from audio.samples import SAMPLE_RATE
 from languages import codes as languages
-from live.options import PROFILES, StreamOptions
+from live.options import (
+    ENDPOINT_SILENCE_S,
+    PRE_ROLL_S,
+    PROFILES,
+    SPEECH_PROB,
+    Bounds,
+    StreamOptions,
+)
 
 LOGPROBS = "item.input_audio_transcription.logprobs"
 
@@ -56,12 +63,6 @@ _PROFILE_OF_DELAY = {
 
 # We hear silence, not meaning. How eager to answer becomes how long to wait.
 _SILENCE_OF_EAGERNESS_MS = {"high": 350, "medium": 500, "auto": 500, "low": 1_000}
-
-# What turn detection may be asked for. Less silence than the least is a gap between
-# words; more padding than the most is not kept.
-_SILENCE_MS = (160, 10_000)
-_PADDING_MS = (0, 2_000)
-_THRESHOLD = (0.01, 0.99)
 
 Json = dict[str, Any]
 
@@ -359,21 +360,21 @@ def _server_vad(asked: AudioInput, model: str | None) -> ServerVad | None:
             default, silence_duration_ms=silence_ms or default.silence_duration_ms
         )
     return ServerVad(
-        threshold=_within(_THRESHOLD, wanted.threshold, default.threshold),
-        prefix_padding_ms=round(
-            _within(_PADDING_MS, wanted.prefix_padding_ms, default.prefix_padding_ms)
+        threshold=SPEECH_PROB.nearest(
+            default.threshold if wanted.threshold is None else wanted.threshold
         ),
-        silence_duration_ms=round(
-            _within(
-                _SILENCE_MS, wanted.silence_duration_ms, default.silence_duration_ms
-            )
+        prefix_padding_ms=_nearest_ms(
+            PRE_ROLL_S, wanted.prefix_padding_ms, default.prefix_padding_ms
+        ),
+        silence_duration_ms=_nearest_ms(
+            ENDPOINT_SILENCE_S, wanted.silence_duration_ms, default.silence_duration_ms
         ),
     )
 
 
-def _within(limits: tuple[float, float], wanted: float | None, default: float) -> float:
-    lowest, highest = limits
-    return default if wanted is None else min(max(wanted, lowest), highest)
+def _nearest_ms(bounds: Bounds, wanted: float | None, default: int) -> int:
+    """Put what is wanted within bounds in seconds; both in milliseconds."""
+    return default if wanted is None else round(1000 * bounds.nearest(wanted / 1000))
 
 
 def _options(profile: StreamOptions, vad: ServerVad | None) -> StreamOptions:

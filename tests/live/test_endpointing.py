@@ -16,7 +16,7 @@ from live.endpointing import (
     FallSilent,
     GoOn,
 )
-from live.options import StreamOptions
+from live.options import ENDPOINT_SILENCE_S, StreamOptions
 from vad.spans import FRAME_SAMPLES
 
 OPTIONS = StreamOptions(pre_roll=0, endpoint_silence=10 * FRAME_SAMPLES)
@@ -159,6 +159,15 @@ class TestSilence:
 
         (end,) = [at for at, decision in ear.decided if decision == End()]
         assert end == 10 * 512 + MIN_SILENCE + 512
+
+    def test_the_least_that_may_be_asked_for_is_enough(self) -> None:
+        """To the end of the frame in which it is reached."""
+        needed = round(ENDPOINT_SILENCE_S.lowest * SAMPLE_RATE)
+        ear = speaking(replace(OPTIONS, endpoint_silence=needed))
+        ear.hear(SILENT, 50)
+
+        (end,) = [at for at, decision in ear.decided if decision == End()]
+        assert needed <= end - 10 * 512 < needed + FRAME_SAMPLES
 
     def test_speech_that_goes_on_is_not_over(self) -> None:
         """A pause within an utterance."""

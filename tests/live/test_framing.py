@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from audio.samples import SAMPLE_RATE, Samples
 from live.framing import Frame, Framing
+from live.options import PRE_ROLL_S
 from vad.spans import FRAME_SAMPLES
 
 
@@ -98,6 +99,14 @@ class TestHolding:
         held = framing.audio.end - framing.audio.start
         assert abs(held - 3 * SAMPLE_RATE) <= FRAME_SAMPLES
         assert len(framing.probabilities) == 3 * SAMPLE_RATE // FRAME_SAMPLES
+
+    def test_the_longest_pre_roll_is_held(self) -> None:
+        """Speech is noticed up to four frames after it began."""
+        framing = Framing(max_window=SAMPLE_RATE)
+        push(framing, ramp(60 * SAMPLE_RATE))
+
+        held = framing.audio.end - framing.audio.start
+        assert held >= PRE_ROLL_S.highest * SAMPLE_RATE + 4 * FRAME_SAMPLES
 
     def test_what_is_needed_is_held_for_longer(self) -> None:
         """As long as there is room for the longest window and a little more."""

@@ -281,7 +281,7 @@ class TestSession:
         [
             ({"threshold": 7}, {"threshold": 0.99}),
             ({"threshold": 0}, {"threshold": 0.01}),
-            ({"silence_duration_ms": 0}, {"silence_duration_ms": 160}),
+            ({"silence_duration_ms": 0}, {"silence_duration_ms": 100}),
             ({"silence_duration_ms": 1e9}, {"silence_duration_ms": 10_000}),
             ({"prefix_padding_ms": -5}, {"prefix_padding_ms": 0}),
             ({"prefix_padding_ms": 60_000}, {"prefix_padding_ms": 2_000}),
