@@ -65,11 +65,7 @@ class WindowLabels:
 
     def tokens(self, vocabulary: Vocabulary) -> tuple[Token, ...]:
         """Return its tokens, on the frames of the stream."""
-        first = self.first_frame
-        return tuple(
-            Token(t.id, t.text, t.first_frame + first, t.last_frame + first, t.prob)
-            for t in ctc.tokens(self.frames, vocabulary)
-        )
+        return ctc.tokens(self.frames, vocabulary, first_frame=self.first_frame)
 
 
 @dataclass(frozen=True, slots=True)

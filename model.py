@@ -190,11 +190,9 @@ class ASRModel:
         if not long_enough:
             return [_NO_FRAMES] * len(windows)
         blocks = [best_labels(block) for block in self._logits(long_enough)]
-        ids = np.concatenate([block.ids for block in blocks])
-        probs = np.concatenate([block.probs for block in blocks])
-        blank_probs = np.concatenate([block.blank_probs for block in blocks])
+        labels = ctc.join(blocks)
         return [
-            FrameLabels(ids[first:end], probs[first:end], blank_probs[first:end])
+            labels.part(first, end)
             for first, end in pairwise([0, *accumulate(lengths)])
         ]
 

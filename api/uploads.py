@@ -18,8 +18,7 @@ from api.service import Service, require_model
 from audio.samples import seconds
 from engine.interface import NotReady, QueueFull
 from languages import codes
-from languages.catalogue import to_bcp47
-from languages.scripts import infer_language
+from languages.scripts import label_language
 
 T = TypeVar("T")
 
@@ -82,8 +81,7 @@ async def read_upload(
 def language_of(job: Upload, text: str) -> str | None:
     """Return the BCP-47 tag of a text's language, where it is known."""
     default = job.service.settings.default_lang or None
-    found = infer_language(text, hint=job.hint, default=default)
-    return to_bcp47(found) if found else None
+    return label_language(text, hint=job.hint, default=default)
 
 
 async def unless_disconnected(request: Request, work: Awaitable[T]) -> T | None:

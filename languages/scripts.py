@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 
 import regex
 
-from languages.catalogue import LANGUAGES, SCRIPT_NAMES
+from languages.catalogue import LANGUAGES, SCRIPT_NAMES, to_bcp47
 
 # Enough to tell the script of any transcript, and under 5 ms on the event loop.
 SCRIPT_SAMPLE = 4_000  # characters
@@ -50,6 +50,12 @@ def infer_language(text: str, *, hint: str | None, default: str | None) -> str |
     if default in listed:
         return default
     return listed[0] if len(listed) == 1 else None
+
+
+def label_language(text: str, *, hint: str | None, default: str | None) -> str | None:
+    """Return the BCP 47 tag of the language of `infer_language`; None for none."""
+    language_id = infer_language(text, hint=hint, default=default)
+    return to_bcp47(language_id) if language_id else None
 
 
 def text_script(text: str) -> str | None:

@@ -20,7 +20,7 @@ from audio.frames import FRAME_SHIFT
 from audio.samples import Samples
 from audio_chunker import AudioChunker, Window
 from recordings.segments import PassageReader
-from text import transcript
+from text import ctc, transcript
 from text.ctc import FrameLabels, Vocabulary
 from text.transcript import Passage, Segment
 from text.word_times import SpikeOffsets
@@ -171,12 +171,5 @@ def _moved(segment: Segment, start: int) -> Segment:
         replace(word, start=word.start + start, end=word.end + start)
         for word in segment.words
     )
-    tokens = tuple(
-        replace(
-            token,
-            first_frame=token.first_frame + n_frames,
-            last_frame=token.last_frame + n_frames,
-        )
-        for token in segment.tokens
-    )
+    tokens = ctc.moved(segment.tokens, n_frames)
     return replace(segment, words=words, tokens=tokens)

@@ -14,7 +14,6 @@ Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -24,7 +23,7 @@ from audio_buffer import AudioBuffer
 from engine.interface import CacheKey, Load, ModelInput, Normalisation
 from live.options import StreamOptions
 from local_agreement import LocalAgreement, WindowLabels
-from text import ctc
+from text import ctc, word_times
 from text.ctc import FrameLabels, Token, Vocabulary, Word
 from text.word_times import SpikeOffsets
 
@@ -173,7 +172,9 @@ class Interim:
             found.append(ctc.word(group, position=0, space_before=space))
             space = False
         earliest = self.committed[-1].end if self.committed else self._start
-        return _sounding(found, earliest, self._offsets), space
+        starts = [word.start - self._offsets.start for word in found]
+        ends = [word.end + self._offsets.end for word in found]
+        return word_times.part(found, starts, ends, earliest=earliest), space
 
 
 def _shown(tokens: Sequence[Token], end_frame: int) -> Sequence[Token]:
@@ -182,22 +183,6 @@ def _shown(tokens: Sequence[Token], end_frame: int) -> Sequence[Token]:
         return tokens
     distance = end_frame - 1 - tokens[-1].last_frame
     return tokens if distance >= _SHOWN_BLANKS else tokens[:-1]
-
-
-def _sounding(
-    words: Sequence[Word], earliest: int, offsets: SpikeOffsets
-) -> tuple[Word, ...]:
-    """Widen words by what is known of the model; they do not overlap."""
-    starts = [word.start - offsets.start for word in words]
-    ends = [word.end + offsets.end for word in words]
-    found = []
-    for k, word in enumerate(words):
-        start, end = max(starts[k], earliest), ends[k]
-        if k + 1 < len(words) and end > starts[k + 1]:
-            end = max(word.end, (end + starts[k + 1]) // 2)
-        found.append(replace(word, start=min(start, end), end=max(start, end)))
-        earliest = found[-1].end
-    return tuple(found)
 
 
 def _texts(committed: Sequence[Word], pending: Sequence[Word]) -> tuple[str, str]:

@@ -9,7 +9,7 @@ Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,15 +120,11 @@ class PassageReader:
         """Give words the times of their sound; they do not overlap."""
         words = [own.word for own in heard]
         starts = [self._starts.get(_first_frame(word), word.start) for word in words]
-        timed: list[Word] = []
+        ends = [
+            max(self._ends.get(_last_frame(word), word.end), word.end) for word in words
+        ]
         earliest = self._last.end if self._last else 0
-        for k, word in enumerate(words):
-            end = max(self._ends.get(_last_frame(word), word.end), word.end)
-            if k + 1 < len(words) and end > starts[k + 1]:
-                end = _between(word.end, words[k + 1].start, end, starts[k + 1])
-            timed.append(replace(word, start=max(starts[k], earliest), end=end))
-            earliest = end
-        return timed
+        return list(word_times.part(words, starts, ends, earliest=earliest))
 
     def _passages(
         self, heard: Sequence[_Heard], timed: Sequence[Word]
@@ -173,16 +169,6 @@ class PassageReader:
         for known in (self._starts, self._ends):
             for frame in [frame for frame in known if frame < first]:
                 del known[frame]
-
-
-def _between(left: int, right: int, end: int, start: int) -> int:
-    """Where two words meet whose sounds, in two windows, overlap.
-
-    Both contain their frames, as far as those do not overlap themselves.
-    """
-    if left >= right:
-        return (left + right) // 2
-    return min(max((end + start) // 2, left), right)
 
 
 def _first_frame(word: Word) -> int:

@@ -93,15 +93,15 @@ class Stitcher:
         else:
             cut = self._choose_cut(self._tail, frames, begin)
             first = self._tail_first
-            left = _slice(self._tail, self._next - first, cut - first)
-            frames = _join(left, _slice(frames, cut - begin, len(frames.ids)))
+            left = self._tail.part(self._next - first, cut - first)
+            frames = ctc.join([left, frames.part(cut - begin, len(frames.ids))])
         first = self._next
         n = self._n_final(window, frames)
         self._next += n
         self._keep_tail(window, frames, first)
-        final = _slice(frames, 0, n)
+        final = frames.part(0, n)
         return Stitched(
-            tokens=self._tokens(final, first),
+            tokens=ctc.tokens(final, self._vocabulary, first_frame=first),
             first_frame=first,
             blank_probs=final.blank_probs,
             cut=cut,
@@ -113,7 +113,7 @@ class Stitcher:
         if window.shared_after:
             next_begin = (window.end - window.shared_after) // FRAME_SHIFT
             self._tail_first = max(first, min(next_begin, self._next))
-            self._tail = _slice(frames, self._tail_first - first, len(frames.ids))
+            self._tail = frames.part(self._tail_first - first, len(frames.ids))
 
     def _n_final(self, window: Window, frames: FrameLabels) -> int:
         """Count the frames before any cut that the next window may bring.
@@ -129,24 +129,12 @@ class Stitcher:
             n -= 1
         return n
 
-    def _tokens(self, frames: FrameLabels, first: int) -> tuple[Token, ...]:
-        return tuple(
-            Token(
-                token.id,
-                token.text,
-                token.first_frame + first,
-                token.last_frame + first,
-                token.prob,
-            )
-            for token in ctc.tokens(frames, self._vocabulary)
-        )
-
     def _choose_cut(self, left: FrameLabels, right: FrameLabels, begin: int) -> int:
         """Find the frame from which on the later decode is the better one."""
         first = max(begin, self._tail_first)
         end = min(self._tail_first + len(left.ids), begin + len(right.ids))
-        earlier = _slice(left, first - self._tail_first, end - self._tail_first)
-        later = _slice(right, first - begin, end - begin)
+        earlier = left.part(first - self._tail_first, end - self._tail_first)
+        later = right.part(first - begin, end - begin)
         low, high = begin + self._margin - first, end - self._margin - first
         return first + _cut(earlier, later, low, high)
 
@@ -201,17 +189,3 @@ class _Agreement:
             return not found
         (left, left_id), (right, right_id) = found
         return bool(left_id == right_id and abs(left - right) <= _JITTER)
-
-
-def _slice(frames: FrameLabels, start: int, end: int) -> FrameLabels:
-    return FrameLabels(
-        frames.ids[start:end], frames.probs[start:end], frames.blank_probs[start:end]
-    )
-
-
-def _join(left: FrameLabels, right: FrameLabels) -> FrameLabels:
-    return FrameLabels(
-        np.concatenate([left.ids, right.ids]),
-        np.concatenate([left.probs, right.probs]),
-        np.concatenate([left.blank_probs, right.blank_probs]),
-    )

@@ -15,7 +15,7 @@ Pure: no I/O, clock, settings or threads.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, log
 from unicodedata import category
 
@@ -73,6 +73,12 @@ class FrameLabels:
     probs: NDArray[np.float32]
     blank_probs: NDArray[np.float32]
 
+    def part(self, start: int, end: int) -> "FrameLabels":
+        """Return the frames from `start` to `end`, exclusive; not copied."""
+        return FrameLabels(
+            self.ids[start:end], self.probs[start:end], self.blank_probs[start:end]
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
@@ -87,7 +93,8 @@ class Token:
 
     Attributes:
         text: What it adds to the transcript; a space for a word boundary.
-        first_frame: Index of the run's first frame within its window.
+        first_frame: Index of the run's first frame, within its window or whatever
+            its frames are counted from.
         last_frame: Index of its last frame, inclusive.
         prob: Highest posterior probability within the run.
     """
@@ -122,8 +129,25 @@ class Word:
     space_before: bool
 
 
-def tokens(frames: FrameLabels, vocabulary: Vocabulary) -> tuple[Token, ...]:
-    """Collapse runs of equal labels and leave out blanks and control symbols."""
+def join(parts: Sequence[FrameLabels]) -> FrameLabels:
+    """Put frames one after the other; copied."""
+    return FrameLabels(
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.probs for part in parts]),
+        np.concatenate([part.blank_probs for part in parts]),
+    )
+
+
+def tokens(
+    frames: FrameLabels, vocabulary: Vocabulary, *, first_frame: int = 0
+) -> tuple[Token, ...]:
+    """Collapse runs of equal labels and leave out blanks and control symbols.
+
+    Args:
+        frames: Of one window, or a part of it.
+        vocabulary: Of the model.
+        first_frame: The number that the first of them has; tokens count from it.
+    """
     ids = frames.ids
     if len(ids) == 0:
         return ()
@@ -139,9 +163,21 @@ def tokens(frames: FrameLabels, vocabulary: Vocabulary) -> tuple[Token, ...]:
         strict=True,
     )
     return tuple(
-        Token(label, text, first, end - 1, prob)
+        Token(label, text, first_frame + first, first_frame + end - 1, prob)
         for label, first, end, prob in runs
         if (text := vocabulary.texts[label])
+    )
+
+
+def moved(tokens: Iterable[Token], n_frames: int) -> tuple[Token, ...]:
+    """Count the frames of tokens from `n_frames` earlier."""
+    return tuple(
+        replace(
+            token,
+            first_frame=token.first_frame + n_frames,
+            last_frame=token.last_frame + n_frames,
+        )
+        for token in tokens
     )
 
 

@@ -135,6 +135,41 @@ def widen(
     )
 
 
+def part(
+    words: Sequence[Word],
+    starts: Sequence[int],
+    ends: Sequence[int],
+    *,
+    earliest: int,
+) -> tuple[Word, ...]:
+    """Give words the times of their sound, as far as these do not overlap.
+
+    Where two sounds do, their words meet in the middle. Each word contains its frames,
+    as far as those do not overlap themselves.
+
+    Args:
+        words: In order, with the times of their frames.
+        starts: Where the sound of each begins.
+        ends: Where it ends, at or after the end of the word's frames.
+        earliest: Where the first may begin.
+    """
+    found: list[Word] = []
+    for k, word in enumerate(words):
+        start, end = max(starts[k], earliest), ends[k]
+        if k + 1 < len(words) and end > starts[k + 1]:
+            end = _meeting(word.end, words[k + 1].start, end, starts[k + 1])
+        earliest = max(start, end)
+        found.append(replace(word, start=start, end=earliest))
+    return tuple(found)
+
+
+def _meeting(left: int, right: int, end: int, start: int) -> int:
+    """Return where two words meet, given their frames' and their sounds' edges."""
+    if left >= right:
+        return (left + right) // 2
+    return min(max((end + start) // 2, left), right)
+
+
 def band_levels(samples: Samples) -> Floats:
     """Measure the level in four bands every 10 ms.
 

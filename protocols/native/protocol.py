@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from typing import Any, assert_never
 
 from audio.samples import seconds
-from languages.catalogue import to_bcp47
-from languages.scripts import infer_language
+from languages.scripts import label_language
 from live.events import (
     Cause,
     Hypothesis,
@@ -300,10 +299,9 @@ class LiveProtocol:
         )
 
     def _language_of(self, text: str) -> str | None:
-        found = infer_language(
+        return label_language(
             text, hint=self._setup.language, default=self._defaults.language
         )
-        return to_bcp47(found) if found else None
 
 
 def farewell(

@@ -30,8 +30,7 @@ from typing import Any
 
 import schemas
 from audio.samples import SAMPLE_RATE, seconds
-from languages.catalogue import to_bcp47
-from languages.scripts import infer_language
+from languages.scripts import label_language
 from live.events import (
     Cause,
     Hypothesis,
@@ -431,16 +430,15 @@ class RealtimeProtocol:
         if self._session.logprobs:
             probs = schemas.log_probs(event.tokens)
             optional["logprobs"] = [prob.model_dump() for prob in probs]
-        language = infer_language(
+        language = label_language(
             event.text, hint=self._session.hint, default=self._default_language
         )
-        known = [language] if language else []
         return self._event(
             f"{_TRANSCRIPTION}.completed",
             item_id=item.id,
             content_index=0,
             transcript=event.text,
-            languages=[{"code": to_bcp47(each)} for each in known],
+            languages=[{"code": language}] if language else [],
             usage={
                 "type": "duration",
                 "seconds": seconds(event.end - event.start),

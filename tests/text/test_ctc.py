@@ -63,6 +63,27 @@ class TestTokens:
         assert edges == sorted(edges)
 
 
+class TestParts:
+    def test_tokens_may_count_from_elsewhere(self) -> None:
+        """Whether they are told when they are read or moved later."""
+        labels = frames(0, 2, 0, 5)
+        there = ctc.tokens(labels, VOCABULARY, first_frame=100)
+
+        assert [token.first_frame for token in there] == [101, 103]
+        assert ctc.moved(ctc.tokens(labels, VOCABULARY), 100) == there
+        assert ctc.moved(there, -100) == ctc.tokens(labels, VOCABULARY)
+
+    @given(st.lists(st.integers(0, 5), max_size=20), st.integers(0, 20))
+    def test_parts_put_together_are_the_whole(self, ids: list[int], at: int) -> None:
+        """Wherever it was parted."""
+        whole = frames(*ids)
+        joined = ctc.join([whole.part(0, at), whole.part(at, len(ids))])
+
+        assert np.array_equal(joined.ids, whole.ids)
+        assert np.array_equal(joined.probs, whole.probs)
+        assert np.array_equal(joined.blank_probs, whole.blank_probs)
+
+
 class TestWords:
     @pytest.mark.parametrize(
         ("text", "words"),

@@ -59,6 +59,39 @@ def add(samples: Samples, sound: NDArray[np.floating[Any]], position: int) -> No
     samples[position : position + len(sound)] += sound.astype(np.float32)
 
 
+class TestParting:
+    """Words whose sounds are known by their edges alone."""
+
+    def test_sounds_that_do_not_overlap_stay(self) -> None:
+        """Only the times change."""
+        words = [word(100, 200), word(400, 500)]
+        found = word_times.part(words, [80, 380], [220, 540], earliest=0)
+
+        assert found == (word(80, 220), word(380, 540))
+
+    def test_sounds_that_overlap_meet_in_the_middle(self) -> None:
+        """As far as each word keeps its frames."""
+        words = [word(100, 200), word(300, 400)]
+
+        left, right = word_times.part(words, [60, 200], [280, 440], earliest=0)
+        assert (left.end, right.start) == (240, 240)
+        left, right = word_times.part(words, [60, 120], [200, 440], earliest=0)
+        assert (left.end, right.start) == (200, 200)
+
+    def test_frames_that_overlap_meet_in_the_middle(self) -> None:
+        """They are 400 samples long and follow each other by 320."""
+        words = [word(0, 400), word(320, 720)]
+        left, right = word_times.part(words, [0, 260], [460, 780], earliest=0)
+
+        assert (left.end, right.start) == (360, 360)
+
+    def test_none_begins_before_it_may(self) -> None:
+        """The word before has been given out."""
+        (found,) = word_times.part([word(100, 200)], [50], [250], earliest=90)
+
+        assert (found.start, found.end) == (90, 250)
+
+
 class TestPauses:
     """Where it is quiet between words, words end and begin with their sound."""
 
