@@ -16,6 +16,7 @@ Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import assert_never
 
 from audio.samples import Samples
 from engine.interface import Load
@@ -238,6 +239,8 @@ class StreamSession:
                 return self._close(utterance, Cause.ENDPOINT)
             case Drop():
                 self._drop_open()
+            case _:
+                assert_never(decision)
         return []
 
     def _since(self, start: int, onset: int = 0) -> Utterance:

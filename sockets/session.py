@@ -14,7 +14,7 @@ and whatever it held is given back.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -202,6 +202,8 @@ class SocketSession:
                     await self._finish_audio()
                     self._note_end()
                     await self._stream.end()
+                case _:
+                    assert_never(action)
 
     async def _append(self, audio: bytes) -> None:
         """Push audio a piece at a time; waits while the stream is full."""
