@@ -49,9 +49,6 @@ PADDING = SAMPLE_RATE // 2
 # them to find a good place in.
 OVERLAP = 4 * SAMPLE_RATE
 
-# Most samples that may be heard and not decided upon.
-_UNDECIDED = SAMPLE_RATE // 4
-
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -132,22 +129,9 @@ class AudioChunker:
         self._ended = False
 
     @property
-    def max_held(self) -> int:
-        """Most samples that are held between two calls, given blocks as so far.
-
-        Besides the window these are the newest block and the rest of the oldest.
-        """
-        return self._max_window + _UNDECIDED + 2 * self._held.longest_block
-
-    @property
     def speech_found(self) -> bool:
         """Whether anybody speaks in what is held."""
         return bool(self._spans)
-
-    @property
-    def n_held(self) -> int:
-        """Samples that are held."""
-        return self._held.end - self._held.start
 
     def add(
         self, samples: Samples, probabilities: Iterable[float] = ()
@@ -304,7 +288,6 @@ class _Held:
         self._blocks: deque[Samples] = deque()
         self.start = 0
         self.end = 0
-        self.longest_block = 0
 
     def fork(self) -> "_Held":
         other = copy.copy(self)
@@ -315,7 +298,6 @@ class _Held:
         if len(samples):
             self._blocks.append(samples)
             self.end += len(samples)
-            self.longest_block = max(self.longest_block, len(samples))
 
     def discard_before(self, position: int) -> None:
         """Forget whole blocks, so that up to one more block is held."""

@@ -33,7 +33,6 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, NoReturn
 
 import av
-import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
@@ -62,7 +61,6 @@ __all__ = (
     "TooManyChannels",
     "UnsupportedAudio",
     "UnsupportedSampleRate",
-    "decode",
     "decode_stream",
 )
 
@@ -173,12 +171,6 @@ def decode_stream(
         logger.info("%s: skipped %d damaged packets", demuxer, damage.packets)
     if not timeline.n_samples:
         raise CorruptAudio(_CORRUPT) if damage.packets else EmptyAudio(_NO_SAMPLES)
-
-
-def decode(source: BinaryIO | bytes, *, limits: DecodeLimits) -> Samples:
-    """Decode all of `source` at once. Raises what `decode_stream` raises."""
-    file = io.BytesIO(source) if isinstance(source, bytes) else source
-    return np.concatenate(list(decode_stream(file, limits=limits)))
 
 
 _NO_BYTES = "The audio file is empty (0 bytes). Send a recording."

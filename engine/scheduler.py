@@ -16,7 +16,6 @@ is not: `engine/admission.py` and `engine/overload.py` decide it from the times 
 here.
 """
 
-import asyncio
 import logging
 import math
 import threading
@@ -202,18 +201,6 @@ class Scheduler:
 
         return leave
 
-    async def label_frames(self, window: ModelInput) -> FrameLabels:
-        """Queue one window of a file and wait for its frames.
-
-        Cancelling is safe: a window that still waits never reaches the model.
-
-        Raises:
-            QueueFull: Too many windows wait.
-            WaitedTooLong: Its turn did not come in time.
-            NotReady: There is no model to ask.
-        """
-        return await asyncio.wrap_future(self.submit(window))
-
     def submit(
         self,
         window: ModelInput,
@@ -222,7 +209,9 @@ class Scheduler:
         due_in_s: float | None = None,
         beyond_limit: bool = False,
     ) -> Future[FrameLabels]:
-        """Queue one window from any thread; see `label_frames`.
+        """Queue one window from any thread.
+
+        A window whose future is cancelled while it waits never reaches the model.
 
         Args:
             window: What to label.

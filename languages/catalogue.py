@@ -71,15 +71,6 @@ def all_languages() -> tuple[Language, ...]:
     return LANGUAGES
 
 
-def get_language(language_id: str) -> Language:
-    """Return the entry of an exact id.
-
-    Raises:
-        KeyError: It is not an id. For codes from clients, see resolve_language.
-    """
-    return BY_ID[language_id]
-
-
 def to_bcp47(language_id: str | None) -> str:
     """Return the BCP 47 tag of an id; `und` (undetermined) for None.
 

@@ -25,6 +25,9 @@ Span = tuple[float, float]  # of speech, in seconds
 
 seeds = st.integers(0, 2**32)
 
+# Most samples that may be heard and not decided upon.
+UNDECIDED = SAMPLE_RATE // 4
+
 
 def recording(seconds: float) -> Samples:
     """Samples that tell their own position."""
@@ -43,22 +46,27 @@ def cut(
     speech: Sequence[Span] | None,
     *,
     blocks: Sequence[int] = (),
-    chunker: AudioChunker | None = None,
 ) -> list[Window]:
     """Cut a recording that comes in blocks; without spans of speech, without VAD."""
-    if chunker is None:
-        chunker = AudioChunker(vad_enabled=speech is not None)
+    chunker = AudioChunker(vad_enabled=speech is not None)
     probs = [] if speech is None else probabilities(len(samples), speech)
     windows: list[Window] = []
-    position = heard = 0
+    position = heard = longest = 0
     for n in [*blocks, len(samples)]:
         block = samples[position : position + n]
         position += len(block)
         whole = position // FRAME_SAMPLES
         windows += chunker.add(block, probs[heard:whole])
         heard = whole
-        assert chunker.n_held <= chunker.max_held
+        longest = max(longest, len(block))
+        # A window, the newest block and the rest of the oldest.
+        assert n_held(chunker) <= MAX_WINDOW_SAMPLES + UNDECIDED + 2 * longest
     return windows + list(chunker.finish(probs[heard:]))
+
+
+def n_held(chunker: AudioChunker) -> int:
+    """Samples in the blocks that a chunker holds."""
+    return sum(len(block) for block in chunker._held._blocks)
 
 
 def spans(windows: Sequence[Window]) -> list[Span]:
@@ -246,12 +254,17 @@ class TestInvariants:
         self, speech: list[Span] | None
     ) -> None:
         """An hour in blocks of a second: one window, two blocks and a bit."""
-        samples = np.zeros(3600 * SAMPLE_RATE, np.float32)
         chunker = AudioChunker(vad_enabled=speech is not None)
+        probs = probabilities(3600 * SAMPLE_RATE, speech or [])
+        most = heard = 0
+        for second in range(1, 3601):
+            whole = second * SAMPLE_RATE // FRAME_SAMPLES
+            own = [] if speech is None else probs[heard:whole]
+            chunker.add(np.zeros(SAMPLE_RATE, np.float32), own)
+            heard = whole
+            most = max(most, n_held(chunker))
 
-        cut(samples, speech, blocks=[SAMPLE_RATE] * 3600, chunker=chunker)
-
-        assert chunker.max_held <= 42.5 * SAMPLE_RATE
+        assert most <= 42.5 * SAMPLE_RATE
 
 
 class TestMisuse:

@@ -27,7 +27,6 @@ from audio.decoder import (
     TooManyChannels,
     UnsupportedAudio,
     UnsupportedSampleRate,
-    decode,
     decode_stream,
 )
 from audio.samples import SAMPLE_RATE, Samples
@@ -36,6 +35,7 @@ from benchmarks.corpus.encoders import Signal, encode
 from tests.support.audio_files import (
     alias_to,
     click,
+    decode,
     find_boxes,
     join_boxes,
     mutate,

@@ -261,10 +261,10 @@ class TestLimits:
         occupy(scheduler, model)
 
         async def give_up() -> None:
-            task = asyncio.create_task(scheduler.label_frames(window(3)))
+            waiting = asyncio.wrap_future(scheduler.submit(window(3)))
             await asyncio.to_thread(wait_for, lambda: scheduler.n_queued == 1)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
 
         asyncio.run(give_up())
         stays = scheduler.submit(window(2))

@@ -3,12 +3,21 @@
 import io
 import struct
 from collections.abc import Iterable
+from typing import BinaryIO
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
+from audio.decoder import DecodeLimits, decode_stream
+from audio.samples import Samples
 from benchmarks.corpus.encoders import Signal, frames_of
+
+
+def decode(source: BinaryIO | bytes, *, limits: DecodeLimits) -> Samples:
+    """Decode all of a file at once. Raises what `decode_stream` raises."""
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    return np.concatenate(list(decode_stream(file, limits=limits)))
 
 
 def click(n_samples: int, at: int) -> Signal:
