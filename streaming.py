@@ -148,10 +148,10 @@ class LiveStream:
 
     async def clear(self) -> None:
         """Forget the audio since the last final; an open utterance has none."""
-        self._session.clear()
+        events = self._session.clear()
         # Who reads late shall not hear of it: the next utterance has its number.
         _drop_hypotheses(self._unread)
-        self._go_on([])
+        self._go_on(events)
 
     async def end(self) -> None:
         """No more audio comes: `events` ends after the finals of what is left."""

@@ -120,12 +120,13 @@ class StreamSession:
             return []
         return self.flush(Cause.STALLED)
 
-    def clear(self) -> None:
+    def clear(self) -> list[LiveEvent]:
         """Forget the audio since the last final; an open utterance has none."""
         self._check_open()
-        self._catch_up()
+        events = self._catch_up()  # what is over by now is told all the same
         self._drop_open()
         self._carry_out(self._endpointing.go_on_from(self._end, self._end))
+        return events
 
     def end(self) -> list[LiveEvent]:
         """End the stream; what is open gets its final."""
@@ -206,8 +207,7 @@ class StreamSession:
         self._framing.hold(frame, needed_from=needed)
         if self._open is not None:
             self._open.add(frame.samples, frame.probabilities)
-        heard = self._endpointing.hear(frame.probabilities, begin)
-        events = self._carry_out(heard)
+        events = self._carry_out(self._endpointing.hear(frame.probabilities, begin))
         if self._open is not None:
             self._open.speculate(self._end)
             events += self._carry_out(self._endpointing.judge(self._open, self._end))
@@ -268,8 +268,8 @@ class StreamSession:
         end = utterance.final.end
         if utterance.announced:
             quiet = self._endpointing.quiet
-            number = self._order.number(utterance)
-            events.append(SpeechEnded(number, end if quiet is None else quiet))
+            position = end if quiet is None else quiet
+            events.append(SpeechEnded(self._order.number(utterance), position))
         self._carry_out(self._endpointing.go_on_from(end, self._end))
         return [*events, *self._order.settle()]
 

@@ -505,12 +505,32 @@ class TestClients:
         script = write(Random(1), n_words=6, longest_pause=10)
         heard = listener()
         heard.hear(script.samples[:SAMPLE_RATE], script.probabilities, (1600,))
-        heard.session.clear()
+        heard.clear()
         rest = np.zeros(SAMPLE_RATE, np.float32)
         heard.hear(rest, [0.0] * 200, (1600,))
         heard.end()
 
         assert [final.text for final in heard.finals if final.text] == []
+
+    @pytest.mark.parametrize("n_silent", range(400, 512, 16))
+    def test_what_ends_in_the_frame_that_is_cleared_has_its_final(
+        self, n_silent: int
+    ) -> None:
+        """Silence may be long enough in the middle of a frame."""
+        script = write(Random(1), n_words=3, longest_pause=5)
+        n = len(script.samples) // FRAME_SAMPLES
+        heard = listener(PROFILES["agent"])
+        spoken = script.samples[: n * FRAME_SAMPLES]
+        heard.hear(spoken, script.probabilities, (512,))
+        rest = np.zeros(n_silent, np.float32)
+        heard.hear(rest, script.probabilities[:n] + [0.0] * 20, (512,))
+        heard.clear()
+        before = [0.0] * (heard.session.position // FRAME_SAMPLES)
+        heard.hear(script.samples, before + script.probabilities, (512,))
+        heard.end()
+
+        numbers = [final.utterance for final in heard.finals]
+        assert numbers == list(range(1, len(numbers) + 1))
 
     def test_the_end_gives_what_is_open_its_final(self) -> None:
         """Of speech of a tenth of a second, too."""

@@ -59,6 +59,10 @@ class Listener:
         self.events += self.session.flush()
         self.pump()
 
+    def clear(self) -> None:
+        self.events += self.session.clear()
+        self.pump()
+
     def end(self) -> None:
         self.events += self.session.end()
         self.pump()
