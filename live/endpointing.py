@@ -1,10 +1,10 @@
 """Decide where utterances of one live stream begin and end. All rules are here.
 
-Speech begins an utterance. Voice activity detection is listened to with two ears. What
-it is sure of is announced. What may be speech is given to the model, too, and nobody
-hears of it unless there is a letter in it: some people's soft words are hardly told
-from noise without understanding them. An utterance begins a little before its first
-sound (`pre_roll`), but never within the one before.
+Speech begins an utterance. Voice activity detection is followed at two thresholds.
+Speech above the higher one is announced. Speech above the lower one alone goes to the
+model as well, but is announced only if the model finds a letter in it: some people's
+soft words are hardly told from noise without understanding them. An utterance begins a
+little before its first sound (`pre_roll`), but never within the one before.
 
 An utterance ends by itself
 
@@ -12,7 +12,7 @@ An utterance ends by itself
   heard in that silence puts the end off, and so does a sound that may be speech;
 * when the model has for a while heard nothing but blanks in what is taken for speech,
   which is noise;
-* unheard of, when the model finds no letter in what nobody has been told of.
+* without an event, when the model finds no letter in speech that was not announced.
 
 After the latter two somebody may still be speaking, so the next utterance begins at
 once. So it does where the client ends one in mid-speech (`go_on_from`). If the client

@@ -203,3 +203,30 @@ class TestNames:
 
         for path in paths:
             assert f"`{path.replace('{name}', '{id}')}`" in table, path
+
+
+class TestWhereAChangeGoes:
+    CHANGES = (
+        "A response format",
+        "A WebSocket message",
+        "An endpointing rule",
+        "A second protocol",
+        "A remote model",
+        "Per-key limits",
+        "A second model",
+        "A cache in the encoder",
+        "Keyword search",
+        "A codec",
+    )
+
+    @pytest.mark.parametrize("change", CHANGES)
+    def test_it_changes_few_files_and_they_exist(self, change: str) -> None:
+        """A room that is cut wrongly shows as a change that needs many."""
+        text = (ROOT / "docs" / "design.md").read_text()
+        (row,) = re.findall(rf"^\| {change} \| (.*) \|$", text, re.MULTILINE)
+
+        names = re.findall(r"`([\w/]+\.(?:py|md))`", row)
+
+        assert 2 <= len(names) <= 6
+        for name in names:
+            assert (ROOT / name).is_file(), name
