@@ -13,17 +13,14 @@ Clients rely on more than the names of events, so this holds, whatever comes in:
 - `cleared` comes after the answers to all commits before it.
 - `error` is for messages that cannot be read, since clients take it for the end.
 
-With turn detection a commit is answered when its utterance is there. Only then is it
-known which one the commit has ended: silence may have done it before, in audio that
-nobody has listened to yet. Without it commits alone end utterances, so their numbers
-are known beforehand and `committed` is sent at once.
+When a commit is answered is decided in `protocols/realtime/commits.py`: at once
+without turn detection, with it when its utterance is there.
 
 No I/O, no clock, no asyncio: ids come from outside, times from the stream.
 """
 
 import base64
 import json
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +49,7 @@ from protocols.actions import (
     Send,
     Stop,
 )
+from protocols.realtime.commits import Commits
 from protocols.realtime.session import (
     BadSession,
     Defaults,
@@ -78,19 +76,6 @@ class _Refused(Exception):
         super().__init__(message)
         self.code = code
         self.param = param
-
-
-@dataclass(slots=True)
-class _Asked:
-    """A commit whose final is not there yet.
-
-    Attributes:
-        held: Whether the client waits for `committed` until then.
-        settles: Whether the final leaves no audio that silence may cut.
-    """
-
-    held: bool
-    settles: bool
 
 
 @dataclass(slots=True)
@@ -145,11 +130,7 @@ class RealtimeProtocol:
         self._close_code = GOING_AWAY
         self._last_stop = 0  # where speech ended last
         self._n_bytes = 0  # appended since the last commit
-        # Whether there is audio that silence may cut into utterances, so that their
-        # numbers are not known before they are there.
-        self._uncertain = False
-        self._asked: deque[_Asked] = deque()
-        self._held: deque[type[Flush | Clear]] = deque()  # to be answered in order
+        self._commits = Commits()
 
     @property
     def session_id(self) -> str:
@@ -266,9 +247,7 @@ class RealtimeProtocol:
             ) from error
         self._n_bytes += len(decoded)
         if decoded and self._session.options.endpointing:
-            self._uncertain = True
-            for asked in self._asked:
-                asked.settles = False
+            self._commits.note_cuttable_audio()
         return Append(decoded)
 
     def _commit(self) -> list[Action]:
@@ -278,19 +257,14 @@ class RealtimeProtocol:
                 code="input_audio_buffer_commit_empty",
             )
         self._n_bytes = 0
-        held = self._uncertain or bool(self._held)
-        settles = not self._session.options.endpointing
-        self._asked.append(_Asked(held, settles))
-        if held:
-            self._held.append(Flush)
+        if not self._commits.commit(turns=self._session.options.endpointing):
             return [Flush()]
-        item = self._item(self._last_final + len(self._asked))
+        item = self._item(self._last_final + self._commits.n_open)
         return [Flush(), *self._committed(item)]
 
     def _clear(self) -> list[Action]:
         self._n_bytes = 0
-        if self._held:
-            self._held.append(Clear)
+        if not self._commits.clear():
             return [Clear()]
         for utterance, item in list(self._items.items()):
             if not item.committed:
@@ -422,7 +396,10 @@ class RealtimeProtocol:
         del self._items[event.utterance]
         self._last_final = event.utterance
         if event.cause is Cause.FLUSH:
-            events += self._flushed()
+            events += [
+                self._event("input_audio_buffer.cleared")
+                for _ in range(self._commits.note_final())
+            ]
         return events
 
     def _completed(self, item: _Item, event: UtteranceFinal) -> Send:
@@ -454,20 +431,6 @@ class RealtimeProtocol:
             content_index=0,
             error=error.model_dump(),
         )
-
-    def _flushed(self) -> list[Send]:
-        """Answer what had to wait for the final of a commit."""
-        asked = self._asked.popleft()
-        if asked.settles:
-            self._uncertain = False
-        if not asked.held:
-            return []
-        self._held.popleft()
-        answers = []
-        while self._held and self._held[0] is Clear:
-            self._held.popleft()
-            answers.append(self._event("input_audio_buffer.cleared"))
-        return answers
 
     # --- parts ---
 
