@@ -61,7 +61,9 @@ def add_routes(app: FastAPI, keys: EphemeralKeys) -> None:
             f"sess_{secrets.token_hex(10)}",
         )
         return schemas.ClientSecret(
-            value=value, expires_at=grant.expires_at, session=session.general_form()
+            value=value,
+            expires_at=grant.expires_at,
+            session=session.general_form().model_dump(mode="json"),
         )
 
 

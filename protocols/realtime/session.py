@@ -30,6 +30,8 @@ from live.options import (
     Bounds,
     StreamOptions,
 )
+from protocols.realtime import events
+from protocols.realtime.events import ServerVad
 
 LOGPROBS = "item.input_audio_transcription.logprobs"
 
@@ -218,15 +220,6 @@ class Defaults:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerVad:
-    """Turn detection that is in effect."""
-
-    threshold: float = 0.5
-    prefix_padding_ms: int = 300
-    silence_duration_ms: int = 500
-
-
-@dataclass(frozen=True, slots=True)
 class Session:
     """What is in effect.
 
@@ -248,56 +241,36 @@ class Session:
     options: StreamOptions
     logprobs: bool
 
-    def general_form(self) -> Json:
+    def general_form(self) -> events.Session:
         """Write it as `session.updated` has it."""
-        return {
-            "id": self.id,
-            "object": "realtime.transcription_session",
-            "type": "transcription",
-            "audio": {
-                "input": {
-                    "format": self._format(),
-                    "transcription": self._transcription(),
-                    "noise_reduction": None,
-                    "turn_detection": self._turn_detection(),
-                }
-            },
-            "include": [LOGPROBS] if self.logprobs else [],
-        }
+        rate = self.sample_rate if self.encoding is Encoding.S16LE else None
+        audio_input = events.AudioInput(
+            format=events.Format(type=self.format.type, rate=rate),
+            transcription=self._transcription(),
+            turn_detection=self.vad,
+        )
+        return events.Session(
+            id=self.id, audio=events.Audio(input=audio_input), include=self._include()
+        )
 
-    def flat_form(self) -> Json:
+    def flat_form(self) -> events.FlatSession:
         """Write it as `transcription_session.updated` has it, in the beta."""
         beta_name = {name: beta for beta, name in _FORMATS.items()}
-        return {
-            "id": self.id,
-            "object": "realtime.transcription_session",
-            "input_audio_format": beta_name[self.format.type],
-            "input_audio_transcription": self._transcription(),
-            "input_audio_noise_reduction": None,
-            "turn_detection": self._turn_detection(),
-            "include": [LOGPROBS] if self.logprobs else [],
-        }
+        return events.FlatSession(
+            id=self.id,
+            input_audio_format=beta_name[self.format.type],
+            input_audio_transcription=self._transcription(),
+            turn_detection=self.vad,
+            include=self._include(),
+        )
 
-    def _format(self) -> Json:
-        if self.encoding is Encoding.S16LE:
-            return {"type": "audio/pcm", "rate": self.sample_rate}
-        return {"type": self.format.type}
+    def _transcription(self) -> events.Transcription:
+        return events.Transcription(
+            model=self.model, language=self.language, delay=self.delay
+        )
 
-    def _transcription(self) -> Json:
-        known: Json = {"model": self.model, "language": self.language}
-        if self.delay is not None:
-            known["delay"] = self.delay
-        return known
-
-    def _turn_detection(self) -> Json | None:
-        if self.vad is None:
-            return None
-        return {
-            "type": "server_vad",
-            "threshold": self.vad.threshold,
-            "prefix_padding_ms": self.vad.prefix_padding_ms,
-            "silence_duration_ms": self.vad.silence_duration_ms,
-        }
+    def _include(self) -> tuple[str, ...]:
+        return (LOGPROBS,) if self.logprobs else ()
 
 
 def in_effect(config: SessionConfig, defaults: Defaults, session_id: str) -> Session:
@@ -356,9 +329,7 @@ def _server_vad(asked: AudioInput, model: str | None) -> ServerVad | None:
     default = ServerVad()
     if wanted.type == "semantic_vad":
         silence_ms = _SILENCE_OF_EAGERNESS_MS.get(wanted.eagerness or "auto")
-        return replace(
-            default, silence_duration_ms=silence_ms or default.silence_duration_ms
-        )
+        return ServerVad(silence_duration_ms=silence_ms or default.silence_duration_ms)
     return ServerVad(
         threshold=SPEECH_PROB.nearest(
             default.threshold if wanted.threshold is None else wanted.threshold
