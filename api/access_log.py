@@ -17,18 +17,19 @@ from typing import Any, Protocol
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.request_state import Outcome, Refusal, state_of
+from protocols.actions import CloseCode
 
 logger = logging.getLogger("omniasr")
 
 
 # What the server closes sockets with; other codes are its clients'.
 _OF_CLOSE_CODES: dict[int, Outcome] = {
-    1000: "completed",
-    1001: "closed",
-    1008: "closed",
-    1011: "failed",
-    1012: "closed",
-    1013: "refused",
+    CloseCode.NORMAL_CLOSURE: "completed",
+    CloseCode.GOING_AWAY: "closed",
+    CloseCode.POLICY_VIOLATION: "closed",
+    CloseCode.INTERNAL_ERROR: "failed",
+    CloseCode.SERVICE_RESTART: "closed",
+    CloseCode.TRY_AGAIN_LATER: "refused",
 }
 
 # The status of an answer that nobody reads.

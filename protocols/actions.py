@@ -1,7 +1,12 @@
-"""What a protocol and whoever owns the socket and the stream say to each other.
+"""What a protocol asks for, and what it is told.
 
-The protocol asks for actions, which are done in order. It is told why a session ends
-that its client has not ended.
+A protocol is a pure machine. It asks for actions; `sockets/session.py`, which has the
+socket and the stream, does them in order. In return it tells the protocol what comes
+from the client and from the stream, and why a session ends that its client has not
+ended.
+
+Everything that closes a socket takes its code from here. `CloseCode` has those of RFC
+6455 section 7.4.1 and of IANA's registry by their names, as plain numbers.
 
 Pure: no I/O, clock, settings or threads.
 """
@@ -10,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
+
+from websockets.frames import CloseCode as CloseCode
 
 from audio.encoding import Encoding
 from live.events import LiveEvent
@@ -62,7 +69,12 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Close the socket, once all that was sent is on its way."""
+    """Close the socket, once all that was sent is on its way.
+
+    Attributes:
+        code: A `CloseCode`.
+        reason: For people and logs.
+    """
 
     code: int
     reason: str = ""

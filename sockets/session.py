@@ -28,6 +28,7 @@ from protocols.actions import (
     Append,
     Clear,
     Close,
+    CloseCode,
     Configure,
     End,
     Failure,
@@ -50,9 +51,6 @@ _MAX_FLUSHES = 32
 
 # Once no audio is taken any more, the longest that sending one message may last.
 _SEND_S = 30.0
-
-# What `websocket.disconnect` says when there was no close.
-_ABNORMAL = 1006
 
 
 class Stream(Protocol):
@@ -116,7 +114,7 @@ class SocketSession:
         self._ended = False  # none is taken any more
         self.n_samples = 0
         self.slowest_final_ms = 0.0
-        self.close_code = _ABNORMAL
+        self.close_code: int = CloseCode.ABNORMAL_CLOSURE
 
     @property
     def n_unsent(self) -> int:

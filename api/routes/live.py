@@ -14,9 +14,9 @@ from api.errors import RETRY_S, refusal_of
 from api.request_state import state_of
 from api.sessions import LiveService, carry
 from config import Settings
-from protocols.actions import Close, Send
+from protocols.actions import Close, CloseCode, Send
 from protocols.native import messages as wire
-from protocols.native.protocol import INTERNAL, TRY_AGAIN, LiveProtocol, farewell
+from protocols.native.protocol import LiveProtocol, farewell
 from protocols.native.setup import Defaults
 
 PATH = "/v1/audio/transcriptions"
@@ -77,11 +77,13 @@ async def _refuse(socket: WebSocket, error: Exception) -> None:
         loading = refusal.code == "model_not_ready"
         code: wire.ErrorCode = "model_not_ready" if loading else "overloaded"
         wait_s = round(getattr(error, "retry_after_s", RETRY_S))
-        actions = farewell(code, message, close=TRY_AGAIN, retry_after_s=wait_s)
+        actions = farewell(
+            code, message, close=CloseCode.TRY_AGAIN_LATER, retry_after_s=wait_s
+        )
         logger.info("A stream was refused: %s", message)
     else:
         logger.error("A stream could not be opened.", exc_info=error)
-        actions = farewell("internal_error", message, close=INTERNAL)
+        actions = farewell("internal_error", message, close=CloseCode.INTERNAL_ERROR)
     try:
         for action in actions:
             if isinstance(action, Send):

@@ -23,7 +23,8 @@ from api.request_state import state_of
 from api.sessions import LiveService, carry
 from config import Settings
 from live.options import StreamOptions
-from protocols.realtime.protocol import INTERNAL, TRY_AGAIN, RealtimeProtocol
+from protocols.actions import CloseCode
+from protocols.realtime.protocol import RealtimeProtocol
 from protocols.realtime.session import Defaults, SessionConfig
 from sockets.session import Stream
 
@@ -123,12 +124,12 @@ async def _opened(
             if refusal.status != 503:
                 state_of(socket.scope).outcome = "failed"
                 logger.error("A stream could not be opened.", exc_info=error)
-                await socket.close(INTERNAL)
+                await socket.close(CloseCode.INTERNAL_ERROR)
                 return None
             if now() >= deadline:
                 state_of(socket.scope).refusal = refusal
                 state_of(socket.scope).outcome = "refused"
                 logger.info("A stream was refused: %s", message)
-                await socket.close(TRY_AGAIN, message)
+                await socket.close(CloseCode.TRY_AGAIN_LATER, message)
                 return None
         await asyncio.sleep(_LOOK_EVERY_S)

@@ -1,8 +1,9 @@
 """Speak the native streaming protocol; `docs/protocol.md` specifies it.
 
-Messages of the client go in; what is to be done with the stream and sent to the
-client comes out. What the stream tells goes in; more messages come out. Whoever owns
-the socket does these in order. Whatever comes in, in whatever order, this holds:
+Messages of the client go in; what to do with the stream and what to send to the client
+comes out. Events of the stream go in; more messages for the client come out.
+`sockets/session.py` does all this in order. Whatever comes in, in whatever order, this
+holds:
 
 - Every message but the first has `text` and `is_final`.
 - Each utterance that the stream tells of has one last message: its final, or an error.
@@ -35,6 +36,7 @@ from protocols.actions import (
     Append,
     Clear,
     Close,
+    CloseCode,
     End,
     Failure,
     Flush,
@@ -47,9 +49,6 @@ from schemas import UNKNOWN_TEXT
 
 # Configuration and control are short; only audio is long.
 MAX_MESSAGE_CHARS = 64 * 1024
-
-NORMAL, GOING_AWAY, POLICY, INTERNAL, TRY_AGAIN = 1000, 1001, 1008, 1011, 1013
-
 
 _STOP_TEXTS: Mapping[Stop, str] = {
     Stop.IDLE: (
@@ -65,9 +64,9 @@ _FAILURES: Mapping[Failure, tuple[wire.ErrorCode, str, int]] = {
     Failure.SLOW_READER: (
         "slow_reader",
         "More finals wait to be read than this server keeps. Read while you send.",
-        POLICY,
+        CloseCode.POLICY_VIOLATION,
     ),
-    Failure.INTERNAL: ("internal_error", UNKNOWN_TEXT, INTERNAL),
+    Failure.INTERNAL: ("internal_error", UNKNOWN_TEXT, CloseCode.INTERNAL_ERROR),
 }
 
 
@@ -229,8 +228,9 @@ class LiveProtocol:
             latency_ms=round(latency_ms, 1),
         )
         if self._stop is None:
-            return [_send(whole), Close(NORMAL)]
-        code = GOING_AWAY if self._stop is Stop.SHUTDOWN else POLICY
+            return [_send(whole), Close(CloseCode.NORMAL_CLOSURE)]
+        shutdown = self._stop is Stop.SHUTDOWN
+        code = CloseCode.GOING_AWAY if shutdown else CloseCode.POLICY_VIOLATION
         return [_send(whole), Close(code, self._stop.value)]
 
     def _mark(self, event: SpeechStarted | SpeechEnded, times: _Times) -> list[Action]:

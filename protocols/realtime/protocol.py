@@ -40,6 +40,7 @@ from protocols.actions import (
     Append,
     Clear,
     Close,
+    CloseCode,
     Configure,
     End,
     Failure,
@@ -53,11 +54,6 @@ from protocols.realtime.events import ServerEvent
 from protocols.realtime.items import Items
 from protocols.realtime.messages import BadEvent
 from protocols.realtime.session import BadSession, Defaults, SessionConfig, in_effect
-
-# Close codes (RFC 6455 section 7.4.1 and the registry of IANA). After all but the
-# last two OpenAI's SDK connects again; the frameworks do after any.
-GOING_AWAY, INTERNAL, RESTART, TRY_AGAIN = 1001, 1011, 1012, 1013
-POLICY = 1008
 
 
 class RealtimeProtocol:
@@ -92,7 +88,7 @@ class RealtimeProtocol:
         self.n_words = 0  # of all finals
         self._items = Items(new_id, beta=beta)
         self._commits = Commits()
-        self._close_code = GOING_AWAY
+        self._close_code = CloseCode.GOING_AWAY
         self._n_bytes = 0  # appended since the last commit
 
     @property
@@ -143,17 +139,29 @@ class RealtimeProtocol:
         return [_send(each) for each in self._told(event)]
 
     def stop(self, why: Stop) -> list[Action]:
-        """Take no more audio; what was said so far is still answered."""
-        self._close_code = RESTART if why is Stop.SHUTDOWN else GOING_AWAY
+        """Take no more audio; what was said so far is still answered.
+
+        OpenAI's SDK connects again after the close, whatever the reason is.
+        """
+        shutdown = why is Stop.SHUTDOWN
+        self._close_code = (
+            CloseCode.SERVICE_RESTART if shutdown else CloseCode.GOING_AWAY
+        )
         return [End()]
 
     def finish(self, *, latency_ms: float, audio_position: int) -> list[Action]:
-        """The stream has told all."""
+        """Close, since the stream has told all."""
         return [Close(self._close_code)]
 
     def fail(self, why: Failure) -> list[Action]:
-        """The server gives the session up; clients know what to make of a close."""
-        return [Close(POLICY if why is Failure.SLOW_READER else INTERNAL)]
+        """Give the session up.
+
+        There is no error event: LiveKit would never connect again after one. OpenAI's
+        SDK connects again after INTERNAL_ERROR, not after POLICY_VIOLATION.
+        """
+        slow = why is Failure.SLOW_READER
+        code = CloseCode.POLICY_VIOLATION if slow else CloseCode.INTERNAL_ERROR
+        return [Close(code)]
 
     # --- what the client sends ---
 

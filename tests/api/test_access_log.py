@@ -174,12 +174,15 @@ class TestSessions:
                 client.send(bytes(64_000))
                 client.send('{"type": "end"}')
                 *_, last = (json.loads(message) for message in client)
-        (fields,) = (
-            record.__dict__["fields"]
+        (record,) = (
+            record
             for record in caplog.records
             if record.__dict__.get("fields", {}).get("event") == "session"
         )
+        fields = record.__dict__["fields"]
 
+        assert "closed with 1000: " in record.getMessage()
+        assert '"close_code": 1000, ' in JsonLines().format(record)
         assert last["text"] == "confidential"
         assert fields.pop("seconds") > 0
         assert fields.pop("slowest_final_ms") > 0

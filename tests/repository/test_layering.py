@@ -54,6 +54,7 @@ OWNERS = {
     "av": {"audio"},  # libav: everything that decodes
     "torch": {"network", "weights", "model", "vad"},  # vad reads Silero's weights
     "pydantic_settings": {"config"},
+    "websockets": {"protocols"},  # close codes; uvicorn is what speaks through it
 }
 PYDANTIC = {"api", "config", "protocols", "schemas", "server"}  # the wire and settings
 

@@ -9,9 +9,9 @@ from pydantic import BaseModel, TypeAdapter
 
 from audio.encoding import Encoding
 from config import Settings
+from protocols.actions import CloseCode
 from protocols.native import messages as wire
 from protocols.native.messages import ClientMessage, ServerMessage
-from protocols.native.protocol import GOING_AWAY, INTERNAL, NORMAL, POLICY, TRY_AGAIN
 from sockets.session import _MAX_FLUSHES
 from tests.support.serving import ROOT
 
@@ -102,11 +102,17 @@ class TestTables:
         assert codes == list(get_args(wire.ErrorCode))
 
     def test_close_codes_are_these(self) -> None:
-        """Ours, and those of the web server."""
+        """Those of the protocol, of its route, and of the web server."""
         codes = [int(row[0]) for row in rows(TEXT, "## Close codes")]
+        code = "".join(
+            (ROOT / path).read_text()
+            for path in ("protocols/native/protocol.py", "api/routes/live.py")
+        )
 
-        ours = {NORMAL, GOING_AWAY, POLICY, INTERNAL, TRY_AGAIN}
-        assert set(codes) == ours | {1009, 1012}
+        ours = {CloseCode[name] for name in re.findall(r"CloseCode\.(\w+)", code)}
+        of_uvicorn = {CloseCode.MESSAGE_TOO_BIG, CloseCode.SERVICE_RESTART}
+        assert len(ours) == 5
+        assert set(codes) == ours | of_uvicorn
 
     def test_causes_are_these(self) -> None:
         """Each is explained."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import soundfile
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
 from websockets.sync.client import ClientConnection
 
 from audio.samples import SAMPLE_RATE, Samples
@@ -68,4 +69,4 @@ def rest(client: ClientConnection) -> tuple[list[Json], int]:
         while True:
             messages.append(listen(client))
     except ConnectionClosed as closed:
-        return messages, closed.rcvd.code if closed.rcvd else 1006
+        return messages, closed.rcvd.code if closed.rcvd else CloseCode.ABNORMAL_CLOSURE
