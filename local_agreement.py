@@ -15,7 +15,10 @@ and in the end the most blank frame there is: speech goes on, and so must the te
 
 A committed token is never taken back. Whatever a later hypothesis says about frames
 before the cut is ignored, except that a token which moved across it by a frame or
-two is recognised: it is neither doubled nor lost.
+two is recognised: it is neither doubled nor lost. For that the tokens of a hypothesis
+are aligned with those that were committed last, by dynamic programming: the order of
+both is kept, as few committed tokens as possible are left out, then as few of the
+hypothesis, and then they are moved least.
 
 Source: LocalAgreement-2, Liu et al. 2020 (arXiv:2005.11185); for Whisper, Macháček
 et al. 2023 (arXiv:2307.14743), there on words of text. Cutting only in blank runs as
@@ -23,6 +26,7 @@ in segmentation by CTC (Kürzinger et al. 2020, arXiv:2007.09127).
 Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
 """
 
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,6 +41,15 @@ from text.ctc import BLANK, FrameLabels, Token, Vocabulary
 
 # Two decodes of the same sound put a label so many frames apart at most.
 JITTER = 3
+
+# Committed tokens that are looked for in the next hypotheses. Four are too few: of
+# equal letters at equal distances they do not tell which is which.
+_N_KNOWN = 8
+
+# What an alignment costs in which a hypothesis lacks a committed token, or has one
+# that was not committed: more than all that tokens could move.
+_LEAVE_OUT = 1_000_000
+_SKIP = 1_000
 
 # Blanks that a cut has on each side, in all hypotheses that are compared.
 _CUT_BLANKS = 2
@@ -110,7 +123,8 @@ class LocalAgreement:
         self._vocabulary = vocabulary
         self._margin = margin_frames
         self._cut = start_frame
-        self._last: deque[Token] = deque(maxlen=4)  # committed
+        self._last: deque[Token] = deque(maxlen=_N_KNOWN)  # committed
+        self._forgotten = False  # whether more was committed than that
         # Those before the newest, with their tokens.
         self._before: deque[_Read] = deque(maxlen=n - 1)
         self._n = n
@@ -135,6 +149,7 @@ class LocalAgreement:
             return Agreement((), tuple(tail))
         committed = tuple(token for token in tail if token.first_frame < cut)
         self._cut = cut
+        self._forgotten |= len(self._last) + len(committed) > _N_KNOWN
         self._last.extend(committed)
         return Agreement(committed, tuple(tail[len(committed) :]))
 
@@ -146,33 +161,32 @@ class LocalAgreement:
 
     def _own(self, tokens: Sequence[Token]) -> list[Token]:
         """Return those tokens of a hypothesis that are not committed yet."""
-        known = self._recognised(tokens)
-        newest = self._last[-1].last_frame if self._last else self._cut - JITTER - 1
-        return [
-            token
-            for k, token in enumerate(tokens)
-            if k not in known
-            and (
-                token.first_frame >= self._cut
-                or (
-                    self._cut - token.first_frame <= JITTER
-                    and token.first_frame > newest + JITTER
-                )
-            )
-        ]
+        first, newest_found = self._first_new(tokens)
+        # One that crossed the cut is new if it is clear what it follows.
+        start = self._cut - (JITTER if newest_found else 0)
+        return [token for token in tokens[first:] if token.first_frame >= start]
 
-    def _recognised(self, tokens: Sequence[Token]) -> set[int]:
-        """Return the indexes of tokens that are committed, each as one of them."""
-        found: set[int] = set()
+    def _first_new(self, tokens: Sequence[Token]) -> tuple[int, bool]:
+        """Align the tokens of a hypothesis with those that were committed last.
+
+        Of the hypothesis, what lies before the first committed token may be left out
+        for nothing only if more was committed than is remembered.
+
+        Returns:
+            The index of the first token that is new, and whether the hypothesis has
+            the newest committed token.
+        """
+        if not self._last:
+            return 0, True
+        oldest = self._last[0].first_frame - JITTER
+        start = bisect_left(tokens, oldest, key=_first_frame) if self._forgotten else 0
+        end = bisect_right(tokens, self._cut + JITTER, start, key=_first_frame)
+        to_skip = 0 if self._forgotten else _SKIP
+        costs = [to_skip * n for n in range(end - start + 1)]
         for old in self._last:
-            own = [
-                (abs(token.first_frame - old.first_frame), k)
-                for k, token in enumerate(tokens)
-                if k not in found and _same(token, old)
-            ]
-            if own:
-                found.add(min(own)[1])
-        return found
+            costs, found = _align(old, tokens[start:end], costs)
+        n_known = min(range(len(costs)), key=lambda n: (costs[n], -n))
+        return start + n_known, found[n_known]
 
     def _limit(self, hypothesis: WindowLabels, tail: Sequence[Token]) -> int:
         """Return the frame from which on nothing may be committed."""
@@ -256,6 +270,38 @@ def _common_prefix(left: Sequence[Token], right: Sequence[Token]) -> int:
             break
         n += 1
     return n
+
+
+def _align(
+    old: Token, tokens: Sequence[Token], before: Sequence[int]
+) -> tuple[list[int], list[bool]]:
+    """Add a committed token to an alignment that keeps the order of both sides.
+
+    Args:
+        old: The committed token.
+        tokens: Of a hypothesis.
+        before: What it costs to align all committed tokens before `old` with the
+            first 0, 1, 2... of `tokens`.
+
+    Returns:
+        The same with `old`, and whether `old` is among those tokens.
+    """
+    costs: list[int] = []
+    found: list[bool] = []
+    for n, cost in enumerate(before):
+        best = (cost + _LEAVE_OUT, False)
+        if n:
+            best = min(best, (costs[-1] + _SKIP, found[-1]))
+        if n and _same(tokens[n - 1], old):
+            moved = tokens[n - 1].first_frame - old.first_frame
+            best = min(best, (before[n - 1] + moved**2, True))
+        costs.append(best[0])
+        found.append(best[1])
+    return costs, found
+
+
+def _first_frame(token: Token) -> int:
+    return token.first_frame
 
 
 def _same(left: Token, right: Token) -> bool:

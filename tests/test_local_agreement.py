@@ -112,6 +112,59 @@ class TestJitter:
 
         assert len(said) - len(committed) <= len(pending)
 
+    @pytest.mark.parametrize("letters", ["a", "ab"])
+    def test_no_letter_of_thousands_of_scripts_is_lost_or_doubled(
+        self, letters: str
+    ) -> None:
+        """Of one or two letters, which move by up to two frames between hypotheses."""
+        wrong = [seed for seed in range(6_000) if not is_kept(Random(seed), letters)]
+
+        assert wrong == []
+
+    def test_the_first_letter_of_an_utterance_is_not_left_out(self) -> None:
+        """Nothing can have been committed before it."""
+        own = agreement()
+        ids = placed("a", 5, 8, 11, 16, end=MARGIN + 15)
+        own.insert(labelled(ids))
+        before, _ = text(own.insert(labelled(ids)))
+        moved = placed("a", 3, 6, 9, 14, end=MARGIN + 15)
+
+        assert before == "aaa"
+        assert "".join(text(own.insert(labelled(moved)))) == "a"
+
+    def test_a_letter_in_the_place_of_a_committed_one_is_not_new(self) -> None:
+        """What was committed is not said again in other words."""
+        own = agreement()
+        ids = placed("a", 5, 8, 11, 16, end=MARGIN + 15)
+        own.insert(labelled(ids))
+        own.insert(labelled(ids))
+        ids[11], ids[12] = 0, VOCABULARY.texts.index("b")
+
+        assert "".join(text(own.insert(labelled(ids)))) == "a"
+
+
+def placed(letter: str, *frames: int, end: int) -> "np.typing.NDArray[np.int32]":
+    """A letter in some frames, nothing in the others."""
+    ids = np.zeros(end, np.int32)
+    ids[list(frames)] = VOCABULARY.texts.index(letter)
+    return ids
+
+
+def is_kept(rng: Random, letters: str) -> bool:
+    """Whether a random script comes out as it was said."""
+    script = write(rng, n_words=8, longest_pause=6, letters=letters)
+    said = ctc.raw_text(ctc.tokens(labelled(script.labels).frames, VOCABULARY))
+    hop = rng.randint(4, 30)
+    own = agreement()
+    committed = pending = ""
+    for end in range(hop, len(script.labels) + hop, hop):
+        first = max(0, own.cut_frame - 40)
+        moved = np.arange(first, end) + rng.randint(-1, 1)
+        ids = script.labels[moved.clip(0, len(script.labels) - 1)]
+        new, pending = text(own.insert(labelled(ids, first)))
+        committed += new
+    return committed + pending == said
+
 
 class TestProgress:
     def test_speech_without_blanks_is_committed_after_a_while(self) -> None:
