@@ -12,8 +12,7 @@ finished, and its result dropped. If memory runs out, the batch is halved until 
 fits, so that only a window which is too much by itself fails.
 
 Streams are let in while there is time for them, and told what to do without when there
-is not: `engine/admission.py` and `engine/overload.py` decide it from the times measured
-here.
+is not: `engine/load.py` decides it from the times measured here.
 """
 
 import logging
@@ -26,7 +25,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from audio.samples import SAMPLE_RATE
-from engine.admission import Costs, StreamAdmission
 from engine.interface import (
     Model,
     ModelInput,
@@ -35,8 +33,9 @@ from engine.interface import (
     QueueFull,
     WaitedTooLong,
 )
+from engine.load import StreamLoad
 from engine.observer import NOBODY, Drop, Observer
-from engine.overload import LoadMeter, OverloadLadder, OverloadLevel
+from engine.overload import LEVELS, OverloadLevel
 from engine.watchdog import Watchdog
 from engine.work_queue import BatchRules, Job, Work, WorkQueue, out_of_memory
 from text.ctc import FrameLabels
@@ -99,10 +98,10 @@ class Scheduler:
         self.watchdog = Watchdog(clock)
         self._clock = clock
         self._queue: WorkQueue[_Job] = WorkQueue(rules, file_share=file_share)
-        self._meter = LoadMeter(clock(), file_share=file_share)
-        self._ladder = OverloadLadder()
-        self._admission = StreamAdmission(max_streams=max_streams)
-        self._costs = Costs()
+        self._streams = StreamLoad(
+            clock(), max_streams=max_streams, file_share=file_share
+        )
+        self._level = LEVELS[0]  # that was logged
         self._changed = threading.Condition()  # guards all of these
         self._model: Model | None = None
         self._closed = False
@@ -137,14 +136,13 @@ class Scheduler:
     @property
     def n_streams(self) -> int:
         """Number of streams that were let in and have not ended."""
-        return len(self._admission)
+        return self._streams.n_streams
 
     @property
     def overload(self) -> OverloadLevel:
         """What streams have to do without at the moment."""
         with self._changed:
-            self._read_load()
-            return self._ladder.level
+            return self._read_load()
 
     def start(self) -> None:
         """Begin to load the model."""
@@ -184,20 +182,16 @@ class Scheduler:
         """
         stream = object()
         with self._changed:
-            self._read_load()
-            admitted = self._admission.admit(
-                stream,
-                self._clock(),
-                cost=self._costs.of_stream(encoded_ratio),
-                busy=self._meter.busy,
-                overloaded=self._ladder.level.level > 0,
+            admitted = self._streams.admit(
+                stream, self._clock(), encoded_ratio=encoded_ratio
             )
+            self._read_load()
         if not admitted:
             raise Overloaded
 
         def leave() -> None:
             with self._changed:
-                self._admission.leave(stream)
+                self._streams.leave(stream)
 
         return leave
 
@@ -250,27 +244,19 @@ class Scheduler:
 
     def _retry_after_s(self) -> int:
         waiting = [job for work in Work for job in self._queue.waiting(work)]
-        return max(1, min(60, math.ceil(self._expected_s(waiting) / 2)))
+        return max(1, min(60, math.ceil(self._streams.expected_s(waiting) / 2)))
 
-    def _expected_s(self, jobs: Sequence[_Job]) -> float:
-        return sum(
-            self._costs.of(job.work) * job.n_samples / SAMPLE_RATE for job in jobs
-        )
-
-    def _read_load(self) -> None:
-        """Let the ladder see the load of the last second, if one has passed."""
-        reading = self._meter.read(self._clock())
-        if reading is None:
-            return
-        before = self._ladder.level
-        self._ladder.add(reading)
-        if (after := self._ladder.level) != before:
+    def _read_load(self) -> OverloadLevel:
+        """Return what streams do without, and write it down when that changes."""
+        before, self._level = self._level, self._streams.level(self._clock())
+        if self._level != before:
             logger.info(
                 "Overload level %d, was %d: streams took %.0f %% of the time.",
-                after.level,
+                self._level.level,
                 before.level,
-                100 * reading.busy,
+                100 * self._streams.busy,
             )
+        return self._level
 
     # --- in the model's thread ---
 
@@ -299,10 +285,9 @@ class Scheduler:
             now = self._clock()
             late = self._queue.take_older(now - self._max_wait_s)
             batch = self._queue.take_batch()
+            self._streams.take_turn(batch, now)
             for job in batch:
                 self._observer.window_waited(job.work, now - job.since)
-                if job.work == Work.STREAM_PARTIAL:
-                    self._meter.partial(job.since, now, due=job.due)
         for job in late:
             self._observer.dropped(Drop.LATE_WINDOW)
             _fail(job, WaitedTooLong("The server is too busy; try again later."))
@@ -332,23 +317,18 @@ class Scheduler:
 
     def _label(self, model: Model, batch: Sequence[_Job]) -> list[FrameLabels]:
         """Run one pass and measure it."""
-        n_samples = max(1, sum(job.n_samples for job in batch))
-        of_files, of_partials = (
-            sum(job.n_samples for job in batch if job.work == work) / n_samples
-            for work in (Work.FILE, Work.STREAM_PARTIAL)
-        )
         began = self._clock()
         with self._changed:
-            self._meter.begin(began, of_streams=1 - of_files, of_partials=of_partials)
-            self.watchdog.begin(self._expected_s(batch))
+            self._streams.begin(batch, began)
+            self.watchdog.begin(self._streams.expected_s(batch))
         try:
             labelled = model.label_frames([job.window for job in batch])
             with self._changed:
-                self._costs.add(batch, self._clock() - began)
+                self._streams.learn(batch, self._clock() - began)
         finally:
             with self._changed:
                 ended = self._clock()
-                self._meter.end(ended)
+                self._streams.end(ended)
                 self._queue.spent(batch, ended - began)
                 self._read_load()
         self.watchdog.succeed()
@@ -368,7 +348,7 @@ class Scheduler:
             began = self._clock()
             model.label_frames([self._rehearsal])
         with self._changed:
-            self._costs.add([job], self._clock() - began)
+            self._streams.learn([job], self._clock() - began)
 
 
 def _fail(job: _Job, error: Exception) -> None:

@@ -29,7 +29,8 @@ import torch
 from audio.samples import SAMPLE_RATE, Samples
 from benchmarks.corpus import composer
 from engine.interface import Load, Model, ModelInput
-from engine.overload import LoadMeter, OverloadLadder, OverloadLevel
+from engine.load import StreamLoad
+from engine.overload import OverloadLevel
 from engine.scheduler import Scheduler
 from engine.watchdog import Watchdog
 from engine.work_queue import Job, Work, WorkQueue, batch_rules
@@ -296,15 +297,15 @@ class SimulatedScheduler:
         self._timed = timed
         rules = batch_rules("cpu", max_windows=_MAX_BATCH)
         self._queue: WorkQueue[_Waiting] = WorkQueue(rules, file_share=_FILE_SHARE)
-        self._meter = LoadMeter(0.0, file_share=_FILE_SHARE)
-        self._ladder = OverloadLadder()
+        self._streams = StreamLoad(
+            0.0, max_streams=_MAX_STREAMS, file_share=_FILE_SHARE
+        )
         self._working = False
         self.watchdog = Watchdog()  # which nobody asks
 
     @property
     def overload(self) -> OverloadLevel:
-        self._read_load()
-        return self._ladder.level
+        return self._streams.level(_now())
 
     def submit(
         self,
@@ -335,10 +336,8 @@ class SimulatedScheduler:
             if self._working:
                 asyncio.get_running_loop().call_soon(self._begin)
             return
-        for job in batch:
-            if job.work == Work.STREAM_PARTIAL:
-                self._meter.partial(job.since, now, due=job.due)
-        self._meter.begin(now, of_streams=1.0)
+        self._streams.take_turn(batch, now)
+        self._streams.begin(batch, now)
         before = self._timed.busy_s
         labelled = self._timed.label_frames([job.window for job in batch])
         took = self._timed.busy_s - before
@@ -347,16 +346,11 @@ class SimulatedScheduler:
     def _end(
         self, batch: list["_Waiting"], labelled: list[FrameLabels], took: float
     ) -> None:
-        self._meter.end(_now())
+        self._streams.end(_now())
         self._queue.spent(batch, took)
-        self._read_load()
         for job, frames in zip(batch, labelled, strict=True):
             job.future.set_result(frames)
         self._begin()
-
-    def _read_load(self) -> None:
-        if (reading := self._meter.read(_now())) is not None:
-            self._ladder.add(reading)
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

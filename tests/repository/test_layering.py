@@ -29,6 +29,7 @@ PURE = (
     "audio_chunker",
     "engine.admission",
     "engine.interface",
+    "engine.load",
     "engine.overload",
     "engine.work_queue",
     "languages",
