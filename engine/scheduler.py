@@ -13,6 +13,9 @@ fits, so that only a window which is too much by itself fails.
 
 Streams are let in while there is time for them, and told what to do without when there
 is not: `engine/load.py` decides it from the times measured here.
+
+Longer than other classes: everything here shares one lock, and who holds it when is
+easier to see in one place.
 """
 
 import logging

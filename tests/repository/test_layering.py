@@ -66,6 +66,12 @@ ENVIRONMENT = {
 }
 
 
+MAX_LINES = 400
+MAX_CLASS_LINES = 250
+# Modules that are longer, or have a longer class; each says why in its docstring.
+LONGER = {"config", "engine.scheduler"}
+
+
 def pure_modules() -> list[str]:
     """Return the modules that `PURE` names, by themselves or with their room."""
     return sorted(
@@ -193,6 +199,23 @@ class TestPrograms:
 
 
 class TestSizes:
+    def test_modules_and_classes_are_short(self) -> None:
+        """A longer one is two, or says why not."""
+        longer = {
+            module
+            for module, path in MODULES.items()
+            if n_lines(path) > MAX_LINES or longest_class(path) > MAX_CLASS_LINES
+        }
+
+        assert longer == LONGER
+
+    @pytest.mark.parametrize("module", sorted(LONGER))
+    def test_a_longer_one_says_why(self, module: str) -> None:
+        """In its docstring."""
+        said = ast.get_docstring(ast.parse(MODULES[module].read_text())) or ""
+
+        assert "Longer than" in said
+
     def test_the_root_is_a_table_of_contents(self) -> None:
         """It shows where a change belongs, at a glance."""
         listed = subprocess.run(
@@ -226,3 +249,20 @@ def loaded_by(code: str) -> set[str]:
         check=True,
     )
     return {name.partition(".")[0] for name in done.stdout.split()}
+
+
+def n_lines(path: Path) -> int:
+    """Count the lines of a file."""
+    return len(path.read_text().splitlines())
+
+
+def longest_class(path: Path) -> int:
+    """Return the lines of a file's longest class; 0 if it has none."""
+    return max(
+        (
+            (node.end_lineno or 0) - node.lineno + 1
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ClassDef)
+        ),
+        default=0,
+    )
