@@ -16,6 +16,9 @@ from languages import catalogue
 from text.ctc import Token, Word
 from text.transcript import Segment, Transcript
 
+# An object of JSON, as it was read or as it will be written.
+Json = dict[str, Any]
+
 # What clients are told of an error that nobody expected.
 UNKNOWN_TEXT = "Something went wrong in the server; its log has the details."
 

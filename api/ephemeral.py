@@ -18,9 +18,10 @@ Pure: no I/O, clock, settings or threads.
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
 from itsdangerous import BadData, URLSafeSerializer
+
+from schemas import Json
 
 PREFIX = "ek_"
 
@@ -29,8 +30,6 @@ MAX_LENGTH = 2048
 
 # Whatever else is ever signed with the same secret is no key.
 _SALT = b"omniasr.ephemeral"
-
-Json = dict[str, Any]
 
 
 class GrantTooLong(Exception):

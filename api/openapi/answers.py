@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 import schemas
 from api.forms import FormFields
-from api.openapi.errors import ERRORS, RETRY_AFTER, Json, Responses, errors, example
+from api.openapi.errors import ERRORS, RETRY_AFTER, Responses, errors, example
+from schemas import Json
 
 # --- how to describe ------------------------------------------------------------
 

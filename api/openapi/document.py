@@ -14,7 +14,8 @@ from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
 from api.openapi.answers import REFERRED_TO
-from api.openapi.errors import EXAMPLES, Json
+from api.openapi.errors import EXAMPLES
+from schemas import Json
 
 DESCRIPTION = """\
 Speech to text in 1600+ languages behind OpenAI's API.

@@ -4,8 +4,6 @@ The examples are the exceptions themselves. They pass through the table that tur
 exceptions into answers, so that statuses, types, parameters and codes are written once.
 """
 
-from typing import Any
-
 import schemas
 from api.bodies import too_large
 from api.errors import (
@@ -21,8 +19,8 @@ from audio import decoder
 from audio.container import ACCEPTED_FORMATS
 from engine.interface import NotReady, QueueFull
 from languages.codes import UnknownLanguage
+from schemas import Json
 
-Json = dict[str, Any]
 Responses = dict[int | str, Json]
 
 _RAISED: tuple[Exception, ...] = (

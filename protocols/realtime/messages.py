@@ -10,7 +10,7 @@ import base64
 import json
 from dataclasses import dataclass
 
-from protocols.realtime.session import Json
+from schemas import Json
 
 # Events of a conversation, which this server does not hold.
 _CONVERSATION = ("conversation.", "response.", "output_audio_buffer.")

@@ -32,6 +32,7 @@ from live.options import (
 )
 from protocols.realtime import events
 from protocols.realtime.events import ServerVad
+from schemas import Json
 
 LOGPROBS = "item.input_audio_transcription.logprobs"
 
@@ -65,8 +66,6 @@ _PROFILE_OF_DELAY = {
 
 # We hear silence, not meaning. How eager to answer becomes how long to wait.
 _SILENCE_OF_EAGERNESS_MS = {"high": 350, "medium": 500, "auto": 500, "low": 1_000}
-
-Json = dict[str, Any]
 
 
 class BadSession(Exception):
