@@ -167,8 +167,10 @@ class SubtitleRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
+    # Of a million mistakes the first is told; all would take a gigabyte a megabyte.
     words: list[SubtitleWord] = Field(
-        description="In the order of their starts, as `verbose_json` has them."
+        description="In the order of their starts, as `verbose_json` has them.",
+        fail_fast=True,
     )
     format: Literal["srt", "vtt"]
     duration: SubtitleSeconds | None = Field(

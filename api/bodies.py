@@ -36,7 +36,10 @@ def parse(body: bytes, model: type[Model]) -> Model:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        detail = error.errors(include_url=False, include_context=False)[0]
+        # What was sent is not looked at: it would be made anew for each mistake.
+        detail = error.errors(
+            include_url=False, include_context=False, include_input=False
+        )[0]
         param = ".".join(map(str, detail["loc"])) or None
         raise BadRequest(
             f"{param or 'The body'}: {detail['msg']}.", param=param

@@ -1,8 +1,8 @@
 """The messages of the native streaming protocol; `docs/protocol.md` specifies them.
 
 Clients are told at once what they got wrong: a message with an unknown type, an
-unknown field or a value out of its bounds is refused with all of its mistakes named,
-and changes nothing. Every message of the server but the first has `text` and
+unknown field or a value out of its bounds is refused with its mistakes named, and
+changes nothing. Every message of the server but the first has `text` and
 `is_final`, so that a client which knows only these two never stumbles.
 """
 
@@ -114,6 +114,10 @@ _CLIENT: TypeAdapter[Config | Flush | Clear | Keepalive | End] = TypeAdapter(
 )
 
 
+# Most mistakes of one message that are named: of more there is no end.
+MAX_NAMED = 8
+
+
 class BadMessage(Exception):
     """A message that cannot be understood; the text says why."""
 
@@ -142,13 +146,13 @@ def _explained(error: ValidationError) -> BadMessage:
             f"This is not JSON: {details[0]['msg']}.", code="invalid_json"
         )
     if kind not in ("union_tag_invalid", "union_tag_not_found") and details[0]["loc"]:
-        return BadMessage(
-            "; ".join(
-                _mistake(detail["loc"], detail["type"], detail["msg"])
-                for detail in details
-            )
-            + "."
-        )
+        mistakes = [
+            _mistake(detail["loc"], detail["type"], detail["msg"])
+            for detail in details[:MAX_NAMED]
+        ]
+        if len(details) > MAX_NAMED:
+            mistakes.append(f"and {len(details) - MAX_NAMED} more mistakes")
+        return BadMessage("; ".join(mistakes) + ".")
     known = ", ".join(CLIENT_TYPES)
     return BadMessage(f"A message is a JSON object with a type that is one of {known}.")
 

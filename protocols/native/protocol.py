@@ -48,7 +48,7 @@ from protocols.native.setup import Defaults, Setup
 from schemas import UNKNOWN_TEXT
 
 # Configuration and control are short; only audio is long.
-MAX_MESSAGE_CHARS = 64 * 1024
+MAX_MESSAGE_CHARS = 8 * 1024
 
 _STOP_TEXTS: Mapping[Stop, str] = {
     Stop.IDLE: (

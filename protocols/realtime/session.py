@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from audio.encoding import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, Encoding
 from audio.samples import SAMPLE_RATE
@@ -85,6 +85,7 @@ class BadSession(Exception):
 
 class _Part(BaseModel):
     # Options we do not have are dropped here, so that nobody can make us keep them.
+    # Lists fail at their first mistake, the one that clients are told.
     model_config = ConfigDict(
         frozen=True, extra="ignore", allow_inf_nan=False, protected_namespaces=()
     )
@@ -109,7 +110,7 @@ class Transcription(_Part):
 
     model: str | None = None
     language: str | None = None
-    languages: tuple[str, ...] | None = None
+    languages: tuple[str, ...] | None = Field(None, fail_fast=True)
     delay: str | None = None
 
 
@@ -148,7 +149,7 @@ class SessionConfig(_Part):
     """All that a client asked for so far."""
 
     audio: Audio | None = None
-    include: tuple[str, ...] | None = None
+    include: tuple[str, ...] | None = Field(None, fail_fast=True)
 
     def updated(self, update: Mapping[str, Any]) -> "SessionConfig":
         """Return the configuration after one more update, in either form.
@@ -160,7 +161,7 @@ class SessionConfig(_Part):
         try:
             return SessionConfig.model_validate(merged)
         except ValidationError as error:
-            detail = error.errors(include_url=False)[0]
+            detail = error.errors(include_url=False, include_input=False)[0]
             param = ".".join(["session", *map(str, detail["loc"])])
             reason = detail["msg"].removeprefix("Value error, ")
             raise BadSession(f"{param}: {reason}.", param) from error

@@ -12,6 +12,7 @@ from config import Settings
 from protocols.actions import CloseCode
 from protocols.native import messages as wire
 from protocols.native.messages import ClientMessage, ServerMessage
+from protocols.native.protocol import MAX_MESSAGE_CHARS
 from sockets.session import _MAX_FLUSHES
 from tests.support.serving import ROOT
 
@@ -127,5 +128,5 @@ class TestTables:
 
     def test_the_other_numbers_are_right(self) -> None:
         """The longest text message, and the flushes that may wait."""
-        assert f"{64 * 1024:,} characters" in TEXT
+        assert f"{MAX_MESSAGE_CHARS:,} characters" in TEXT
         assert f"While {_MAX_FLUSHES} of them wait" in TEXT

@@ -8,9 +8,12 @@ import json
 import logging
 import re
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,7 +22,9 @@ import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+import schemas
 from api.errors import BadRequest
 from api.routes import subtitles as subtitle_route
 from api.routes.subtitles import MAX_BODY_BYTES, PATH
@@ -28,7 +33,7 @@ from model import ASRModel
 from tests.conformance.test_api import error_of
 from tests.conformance.test_realtime import FOUR
 from tests.support.fakes import ScriptedModel
-from tests.support.serving import app_in_thread, wait_for
+from tests.support.serving import ROOT, app_in_thread, wait_for
 from tests.test_server import post, settings
 from tests.text.test_subtitles import LONG_TEXTS, speak
 from text import subtitles
@@ -279,7 +284,52 @@ class TestMistakes:
             assert times_s(made) == sorted(times_s(made))
 
 
+# Reads a body of so many words without anything in them, and tells by how many MB that
+# made the process grow.
+_GROWTH = """
+import pathlib, re, sys
+from api.errors import BadRequest
+from api.routes.subtitles import answer
+
+def peak_mb():
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) / 1024
+
+body = b'{"words":[' + b"{}," * int(sys.argv[1]) + b'{}],"format":"srt"}'
+before = peak_mb()
+try:
+    answer(body)
+except BadRequest as refusal:
+    assert refusal.param == "words.0.word", refusal.param
+    print(peak_mb() - before)
+"""
+
+
 class TestLimits:
+    def test_of_many_mistakes_only_the_first_is_written_down(self) -> None:
+        """Those of one word; others would cost time and memory for nobody."""
+        body = b'{"words":[' + b"{}," * 1000 + b'{}],"format":"srt"}'
+
+        with pytest.raises(ValidationError) as mistakes:
+            schemas.SubtitleRequest.model_validate_json(body)
+
+        assert mistakes.value.error_count() <= len(FORTY_FIVE[0])
+
+    @pytest.mark.skipif(not Path("/proc").exists(), reason="needs Linux's /proc")
+    def test_the_longest_body_of_mistakes_does_not_take_the_memory(self) -> None:
+        """No more than some hundred megabytes, where it was a gigabyte a megabyte."""
+        n_words = MAX_BODY_BYTES // len("{},") - 20
+
+        told = subprocess.run(
+            [sys.executable, "-c", _GROWTH, str(n_words)],
+            check=True,
+            capture_output=True,
+            cwd=ROOT,
+            text=True,
+        ).stdout
+
+        assert 0 < float(told) < 600
+
     def test_four_hours_fit(self) -> None:
         """In characters that are spoken one by one, with all that is said of each."""
         n, length_s = 4 * 3600 * 15, 1 / 15

@@ -34,7 +34,12 @@ from protocols.actions import (
     Send,
     Stop,
 )
-from protocols.native.messages import CLIENT_TYPES, ServerMessage
+from protocols.native.messages import (
+    CLIENT_TYPES,
+    MAX_NAMED,
+    Config,
+    ServerMessage,
+)
 from protocols.native.protocol import MAX_MESSAGE_CHARS, LiveProtocol
 from protocols.native.setup import Defaults
 from text.ctc import Word
@@ -214,6 +219,21 @@ class TestClient:
 
         assert "hop_s" in error["message"]
         assert "rate" in error["message"]
+
+    def test_of_very_many_mistakes_only_some_are_named(self) -> None:
+        """Or a short message would be answered with one of megabytes."""
+        unknown = {f"{number:x}": 1 for number in range(500)}
+
+        error = only(receive(protocol(), type="config", **unknown))
+
+        assert error["message"].count("there is no such field") == MAX_NAMED
+        assert "492 more mistakes" in error["message"]
+
+    def test_no_configuration_is_nearly_as_long_as_a_message_may_be(self) -> None:
+        """With every field in it."""
+        everything = dict.fromkeys(Config.model_fields, "x" * 20)
+
+        assert len(json.dumps(everything, indent=4)) < MAX_MESSAGE_CHARS / 4
 
 
 class TestConfiguration:
