@@ -9,7 +9,8 @@ A full queue is refused at once: the caller learns it in time to try elsewhere,
 and nobody waits for an answer that no one is waiting for any more. Cancelling a
 waiter takes its window out of the queue; a forward pass that has begun is
 finished, and its result dropped. If memory runs out, the batch is halved until it
-fits, so that only a window which is too much by itself fails.
+fits, so that only a window which is too much by itself fails; after any other error
+each window of the batch is tried alone.
 
 Streams are let in while there is time for them, and told what to do without when there
 is not: `engine/load.py` decides it from the times measured here.
@@ -297,26 +298,39 @@ class Scheduler:
         return batch
 
     def _serve(self, model: Model, batch: Sequence[_Job]) -> None:
-        """Answer everybody in a batch, with frames or an error."""
+        """Answer everybody in a batch, with frames or an error.
+
+        What one window does to a pass is not for the others to pay: after an error
+        each is tried alone.
+        """
+        n = len(batch)
         try:
             labelled = self._label(model, batch)
         except Exception as error:
-            if len(batch) == 1 or not out_of_memory(error):
-                logger.error("A batch of %d windows failed.", len(batch))
-                self.watchdog.fail(error)
-                self._observer.batch_failed()
-                for job in batch:
-                    job.future.set_exception(error)
+            no_memory = out_of_memory(error)
+            if n == 1:
+                logger.error("A window failed.")
+                self._fail_alone(batch[0], error)
                 return
+            if not no_memory:
+                self._observer.batch_failed()
         else:
             for job, frames in zip(batch, labelled, strict=True):
                 job.future.set_result(frames)
             return
         # Not in the handler: the error there holds on to what the pass had allocated.
-        logger.warning("No memory for a batch of %d windows; halving it.", len(batch))
-        half = len(batch) // 2
-        self._serve(model, batch[:half])
-        self._serve(model, batch[half:])
+        if no_memory:
+            logger.warning("No memory for a batch of %d windows; halving it.", n)
+        else:
+            logger.warning("A batch of %d windows failed; trying each alone.", n)
+        step = n // 2 if no_memory else 1
+        for start in range(0, n, step):
+            self._serve(model, batch[start : start + step])
+
+    def _fail_alone(self, job: _Job, error: Exception) -> None:
+        self.watchdog.fail(error)
+        self._observer.batch_failed()
+        job.future.set_exception(error)
 
     def _label(self, model: Model, batch: Sequence[_Job]) -> list[FrameLabels]:
         """Run one pass and measure it."""

@@ -71,6 +71,24 @@ class SlowModel(ScriptedModel):
         return super().label_frames(windows)
 
 
+class Poisoned(ScriptedModel):
+    """Cannot bear windows of one length, whatever is beside them.
+
+    Args:
+        n_samples: The length.
+    """
+
+    def __init__(self, n_samples: int) -> None:
+        super().__init__()
+        self._n_samples = n_samples
+
+    def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
+        labelled = super().label_frames(windows)
+        if any(len(window) == self._n_samples for window in windows):
+            raise ValueError("poison")
+        return labelled
+
+
 def occupy(scheduler: Scheduler, model: ScriptedModel) -> Future[FrameLabels]:
     """Have the model work on one window until the test lets it go on."""
     model.may_run.clear()
@@ -350,6 +368,34 @@ class TestErrors:
             scheduler.submit(window()).result(timeout=10)
 
         assert len(scheduler.submit(window()).result(timeout=10).ids) == 49
+
+    def test_a_window_that_breaks_a_pass_fails_alone(self, start: Start) -> None:
+        """Those who shared its pass get their frames."""
+        model = Poisoned(n_samples=round(2.2 * SECOND))
+        scheduler = start(model)
+        jobs = [occupy(scheduler, model)]
+        jobs += [scheduler.submit(window(s)) for s in (2.0, 2.1, 2.2, 2.3)]
+
+        model.may_run.set()
+        wait(jobs, timeout=10)
+
+        assert [len(batch) for batch in model.batches] == [1, 4, 1, 1, 1, 1]
+        assert [job for job in jobs if job.exception()] == [jobs[3]]
+        assert isinstance(jobs[3].exception(), ValueError)
+        assert scheduler.watchdog.trouble is None
+
+    def test_a_model_that_fails_for_everybody_is_noticed(self, start: Start) -> None:
+        """Everybody is told, and others are told to keep away."""
+        model = ScriptedModel(failures=[None, *(ValueError("broken"),) * 5])
+        scheduler = start(model)
+        jobs = [occupy(scheduler, model)]
+        jobs += [scheduler.submit(window(2)) for _ in range(4)]
+
+        model.may_run.set()
+        wait(jobs, timeout=10)
+
+        assert [job.exception() is None for job in jobs] == [True, *(False,) * 4]
+        assert "ValueError" in (scheduler.watchdog.trouble or "")
 
 
 class TestMemory:
