@@ -1,34 +1,212 @@
-"""uvicorn's connection, with an end that does not need the client.
+"""uvicorn's connection, with limits, and an end that does not need the client.
+
+uvicorn reads a head of any length, for any time, and pays for a long line by the square
+of its length; all that before anybody is asked for a key. Here its bytes are counted on
+the way to the parser, and a head has to be there in time. The same holds for sockets,
+which begin as a request, and for trailers, which come after a body.
 
 uvicorn closes a connection once everything is sent that was written to it. A client
 that never reads would keep it, its buffers and its file descriptor for ever.
 """
 
 import asyncio
+import json
+import logging
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from api.errors import error_body
+from api.request_state import Refusal
+
+logger = logging.getLogger("omniasr")
+
+# What one request may have around its body. Proxies send some kilobytes, and most of
+# them take no more themselves: nginx four times 8 kB, and 8 kB of an address.
+MAX_HEAD_BYTES = 32 * 1024
+MAX_HEADER_LINES = 100
+MAX_URL_BYTES = 8 * 1024
+
+# Longest from the first byte of a head to its last, and that a new connection may say
+# nothing. Clients that keep connections do so after a request, which has another limit.
+HEAD_S = 30.0
+
+# The parser gets so much at a time, so that what it makes of it can be counted.
+_PIECE_BYTES = 8 * 1024
+
+# A refused client may read the answer so long, and send so much, which is dropped.
+# Closed at once, its system would drop the answer with what is on its way.
+_LINGER_S = 2.0
+_LINGER_BYTES = 1_000_000
 
 # Between looks at a connection that is to end: one that nothing was taken of from
 # one look to the next is aborted.
 ABORT_S = 30.0
+
+_TOO_LARGE = (
+    "The head of the request is too large: this server takes "
+    f"{MAX_HEADER_LINES} header lines with {MAX_HEAD_BYTES} bytes in all. Send fewer "
+    "or shorter headers (cookies, perhaps)."
+)
+_URL_TOO_LONG = (
+    f"The address is longer than {MAX_URL_BYTES} bytes. Send what is long in the body."
+)
+_LATE = (
+    f"The head of the request did not come within {HEAD_S:g} s, the longest that this "
+    "server waits. Send it again."
+)
 
 
 class HttpConnection(HttpToolsProtocol):
     """One connection, also once it has become a WebSocket."""
 
     _watch: asyncio.TimerHandle | None = None
+    _head_timer: asyncio.TimerHandle | None = None
+    _n_fruitless = 0  # bytes since a head or a piece of body was there
+    _fruitful = False  # whether the parser found one in the newest piece
+    _begun = False  # whether a head has begun that is not complete
+    _in_message = False  # whether a head is complete whose body is not
+    _refused = False
+    _n_dropped = 0
+    _upgraded = False
 
     # uvicorn's own protocol narrows asyncio's argument in the same way.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Called when there is a client."""
         super().connection_made(transport)
         self._look(transport, None)
+        self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called when it is gone; not of a WebSocket, which has its own protocol."""
         if self._watch is not None:
             self._watch.cancel()
+        self._stop_waiting()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on what came, as long as it leads somewhere."""
+        for start in range(0, len(data), _PIECE_BYTES):
+            if self._upgraded or self.transport.is_closing():
+                return
+            if self._refused:
+                self._drop(len(data) - start)
+                return
+            piece = data[start : start + _PIECE_BYTES]
+            self._fruitful = False
+            super().data_received(piece)
+            self._n_fruitless = 0 if self._fruitful else self._n_fruitless + len(piece)
+            if self._n_fruitless > MAX_HEAD_BYTES:
+                self._refuse(431, _TOO_LARGE, code="headers_too_large")
+        # Also for empty lines, which uvicorn takes for the sign of a living client.
+        if not self._in_message and (self._begun or self._n_fruitless):
+            self._wait_for_head()
+
+    # --- what the parser finds ---
+
+    def on_message_begin(self) -> None:
+        """Called at the first byte of a request."""
+        self._fruitful = self._begun = True
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Called for each piece of an address."""
+        super().on_url(url)
+        if len(self.url) > MAX_URL_BYTES:
+            self._refuse(414, _URL_TOO_LONG, code="url_too_long")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called for each header, and for each trailer."""
+        super().on_header(name, value)
+        if len(self.headers) > MAX_HEADER_LINES:
+            self._refuse(431, _TOO_LARGE, code="headers_too_large")
+
+    def on_headers_complete(self) -> None:
+        """Called at the end of a head; begins the request, unless it is refused."""
+        self._fruitful, self._begun, self._in_message = True, False, True
+        self._stop_waiting()
+        if not self._refused:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Called for each piece of a body."""
+        self._fruitful = True
+        if not self._refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Called at the end of a request."""
+        self._fruitful, self._in_message = True, False
+        self._stop_waiting()
+        if not self._refused:
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Called when an answer is sent; the rest of the body has so long to come."""
+        super().on_response_complete()
+        if self._in_message:
+            self._wait_for_head()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Called at the end of a head that asks for a WebSocket."""
+        if not self._refused:
+            self._upgraded = True
+            super().handle_websocket_upgrade()
+
+    def send_400_response(self, msg: str) -> None:
+        """Called when what came is no HTTP."""
+        self._refuse(400, "This is no valid HTTP request.", code="invalid_http")
+
+    # --- the ends ---
+
+    def _wait_for_head(self) -> None:
+        if self._head_timer is None and not self.transport.is_closing():
+            self._head_timer = self.loop.call_later(HEAD_S, self._late)
+
+    def _stop_waiting(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _late(self) -> None:
+        self._head_timer = None
+        if self._answering:  # of a request in front of this one
+            self._wait_for_head()
+        elif self._begun:
+            self._refuse(408, _LATE, code="request_timeout")
+        else:
+            self.transport.close()
+
+    @property
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _refuse(self, status: int, message: str, *, code: str) -> None:
+        """Answer in OpenAI's error shape, and take nothing more."""
+        if self._refused or self.transport.is_closing():
+            return
+        self._refused = True
+        self._stop_waiting()
+        self._unset_keepalive_if_required()
+        address = self.client[0] if self.client else "a client"
+        logger.info("A request of %s was refused with %d (%s).", address, status, code)
+        if self._answering:  # into which no other answer can be written
+            self.transport.close()
+            return
+        body = json.dumps(error_body(message, Refusal(status, code=code))).encode()
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
+        lines = [b"%b: %b\r\n" % header for header in headers]
+        self.transport.write(b"".join([STATUS_LINE[status], *lines, b"\r\n", body]))
+        self.loop.call_later(_LINGER_S, self.transport.close)
+
+    def _drop(self, n_bytes: int) -> None:
+        self._n_dropped += n_bytes
+        if self._n_dropped > _LINGER_BYTES:
+            self.transport.close()
 
     def _look(self, transport: asyncio.Transport, unsent_before: int | None) -> None:
         unsent = None
