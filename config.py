@@ -257,6 +257,12 @@ class Settings(BaseSettings):
         description="Longest a client may send nothing of a request or a live stream, "
         "or read nothing of an event stream, in seconds.",
     )
+    min_upload_kb_s: float = Field(
+        1.0,
+        ge=0,
+        le=1_000,
+        description="Slowest a request may come after 30 s, in kB a second (0: any).",
+    )
     max_session_s: float = Field(
         14_400.0,
         ge=0.1,

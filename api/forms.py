@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
-from api.bodies import limited, too_large
+from api.bodies import Pace, limited, too_large
 from api.errors import BadRequest
 
 ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
@@ -80,17 +80,17 @@ class TranscriptionForm:
 
 
 async def read_form(
-    request: Request, *, max_bytes: int, max_field_bytes: int, idle_s: float
+    request: Request, *, max_bytes: int, max_field_bytes: int, pace: Pace
 ) -> FormData:
     """Read a multipart form, spooling its file to disk.
 
     The caller closes the form, which deletes the spooled file.
 
     Raises:
-        BadRequest: It is no such form, it is too large, or it does not come.
+        BadRequest: It is no such form, it is too large, or it comes too slowly.
     """
     refusal = too_large(max_bytes)
-    within = limited(request, max_bytes, idle_s=idle_s, refusal=refusal)
+    within = limited(request, max_bytes, pace=pace, refusal=refusal)
     content_type = request.headers.get("content-type", "")
     if not content_type.lower().startswith("multipart/form-data"):
         raise BadRequest(

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from fastapi import Request
 
+from api.bodies import pace_of
 from api.forms import TranscriptionForm, parse_form, read_form
 from api.request_state import state_of
 from api.service import Service, require_model
@@ -69,7 +70,7 @@ async def read_upload(
         request,
         max_bytes=service.settings.max_upload_bytes,
         max_field_bytes=service.settings.max_field_bytes,
-        idle_s=service.settings.max_idle_s,
+        pace=pace_of(service.settings),
     )
     cleanup.push_async_callback(form_data.close)
     form = parse_form(form_data)

@@ -20,6 +20,7 @@ import pytest
 import soundfile
 import websockets
 
+from api import bodies
 from config import Settings
 from engine import watchdog
 from engine.interface import Model
@@ -31,6 +32,7 @@ from tests.support.serving import (
     server_process,
     wait_for,
 )
+from tests.support.slow_client import send_slowly
 
 PATH = "/v1/audio/transcriptions"
 
@@ -295,6 +297,25 @@ class TestLimits:
         assert answer.status_code == 408
         assert error["code"] == "request_timeout"
         assert "2 s" in error["message"]
+        assert answer.headers["connection"] == "close"
+        assert after.status_code == 200
+
+    def test_an_upload_that_trickles_is_408(
+        self, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A byte does not set the clock back; its place is free."""
+        monkeypatch.setattr(bodies, "GRACE_S", 0.3)
+        ours = settings(max_requests=1, min_upload_kb_s=1000)
+        with app_in_thread(ours, lambda: model) as url:
+            with half_an_upload(url, wav(10)) as connection:
+                n_sent = send_slowly(connection)
+                answer = answer_on(connection)
+                after = post(url)
+
+        assert 0 < n_sent < 1000
+        assert answer.status_code == 408
+        assert answer.json()["error"]["code"] == "request_timeout"
+        assert "MIN_UPLOAD_KB_S" in answer.json()["error"]["message"]
         assert answer.headers["connection"] == "close"
         assert after.status_code == 200
 

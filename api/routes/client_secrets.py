@@ -42,7 +42,7 @@ def add_routes(app: FastAPI, keys: EphemeralKeys) -> None:
         body = await bodies.read(
             request,
             max_bytes=_MAX_BODY_BYTES,
-            idle_s=service_of(request).settings.max_idle_s,
+            pace=bodies.pace_of(service_of(request).settings),
         )
         asked = bodies.parse(body or b"{}", schemas.KeyRequest)
         config = _config(asked.session)

@@ -63,7 +63,7 @@ def add_routes(app: FastAPI) -> None:
             body = await bodies.read(
                 request,
                 max_bytes=MAX_BODY_BYTES,
-                idle_s=service_of(request).settings.max_idle_s,
+                pace=bodies.pace_of(service_of(request).settings),
             )
             async with turn:
                 return await asyncio.to_thread(answer, body)

@@ -20,6 +20,7 @@ from api.http_connection import (
 )
 from tests.support.fakes import ScriptedModel
 from tests.support.serving import app_in_thread
+from tests.support.slow_client import send_slowly
 from tests.test_server import settings
 
 GET = b"GET /health HTTP/1.1\r\nhost: x\r\n"
@@ -234,17 +235,3 @@ class TestTime:
             stream.send('{"type": "end"}')
             assert json.loads(stream.recv())["is_final"]
             assert kept.get(hasty + "/health").status_code == 200
-
-
-def send_slowly(client: socket.socket) -> int:
-    """Send a byte whenever there is no answer for a while; return how many."""
-    client.settimeout(0.02)
-    n_sent = 0
-    while n_sent < 1000:
-        with contextlib.suppress(TimeoutError):
-            client.recv(1, socket.MSG_PEEK)
-            break
-        client.sendall(b"x")
-        n_sent += 1
-    client.settimeout(30)
-    return n_sent
