@@ -19,6 +19,7 @@ from fastapi import Request
 
 from api.errors import BadRequest
 from api.metrics import Metrics
+from api.places import Places
 from audio.decoder import DecodeLimits
 from audio.samples import SAMPLE_RATE
 from config import Settings
@@ -105,7 +106,7 @@ class Service:
         self.settings = settings
         self.loading = Loading()
         self.created = int(time.time())
-        self.n_requests = 0
+        self.places = Places(settings.max_requests)
         self.connections = Connections()
         self.metrics = Metrics()
         silence = ModelInput(np.zeros(rehearsal_s * SAMPLE_RATE, np.float32))
@@ -220,7 +221,7 @@ class Service:
         metrics.watch(
             "omniasr_requests_in_progress",
             "Recordings that are being transcribed.",
-            lambda: self.n_requests,
+            lambda: self.places.n_taken,
         )
         metrics.watch(
             "omniasr_overload_level",

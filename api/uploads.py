@@ -14,10 +14,11 @@ from fastapi import Request
 
 from api.bodies import pace_of
 from api.forms import TranscriptionForm, parse_form, read_form
+from api.places import holder_of
 from api.request_state import state_of
 from api.service import Service, require_model
 from audio.samples import seconds
-from engine.interface import NotReady, QueueFull
+from engine.interface import NotReady
 from languages import codes
 from languages.scripts import label_language
 
@@ -44,22 +45,17 @@ class Upload:
 
 
 @contextmanager
-def hold_place(service: Service) -> Iterator[None]:
+def hold_place(request: Request, service: Service) -> Iterator[None]:
     """Hold one of the places for recordings.
 
     Raises:
         NotReady: There is no model.
-        QueueFull: All places are taken.
+        QueueFull: There is no place for this client.
     """
     if not service.ready:
         raise NotReady("The model is still loading; GET /ready tells how far.")
-    if service.n_requests >= service.settings.max_requests:
-        raise QueueFull(retry_after_s=1)
-    service.n_requests += 1
-    try:
+    with service.places.one(holder_of(request.scope)):
         yield
-    finally:
-        service.n_requests -= 1
 
 
 async def read_upload(

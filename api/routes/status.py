@@ -72,7 +72,7 @@ def add_routes(app: FastAPI) -> None:
             model=service.settings.model_card,
             device=model.device_name if model else None,
             dtype=model.dtype_name if model else None,
-            requests=service.n_requests,
+            requests=service.places.n_taken,
             streams=service.live.n_streams,
             queued=service.scheduler.n_queued,
             overload_level=service.scheduler.overload.level,

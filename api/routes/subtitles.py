@@ -12,8 +12,6 @@ would only take the event loop's time from those who listen.
 
 import asyncio
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
@@ -21,9 +19,9 @@ from fastapi.responses import Response
 from api import bodies
 from api.errors import BadRequest
 from api.openapi import answers
+from api.places import Places, holder_of
 from api.service import service_of
 from audio.samples import SAMPLE_RATE
-from engine.interface import QueueFull
 from schemas import SubtitleRequest, SubtitleWord
 from text import subtitles
 from text.ctc import Word
@@ -46,7 +44,7 @@ _BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 def add_routes(app: FastAPI) -> None:
     """Add the route to the application."""
-    places = _Places()
+    places = Places(MAX_AT_ONCE)
     turn = asyncio.Lock()
 
     @app.post(
@@ -59,7 +57,7 @@ def add_routes(app: FastAPI) -> None:
     )
     async def create_subtitles(request: Request) -> Response:
         """Write words and their times as SRT or WebVTT."""
-        with places.one():
+        with places.one(holder_of(request.scope)):
             body = await bodies.read(
                 request,
                 max_bytes=MAX_BODY_BYTES,
@@ -67,28 +65,6 @@ def add_routes(app: FastAPI) -> None:
             )
             async with turn:
                 return await asyncio.to_thread(answer, body)
-
-
-class _Places:
-    """Count those who are inside, and refuse more than fit."""
-
-    def __init__(self) -> None:
-        self._n_taken = 0
-
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        """Hold a place.
-
-        Raises:
-            QueueFull: There is none.
-        """
-        if self._n_taken >= MAX_AT_ONCE:
-            raise QueueFull(retry_after_s=1)
-        self._n_taken += 1
-        try:
-            yield
-        finally:
-            self._n_taken -= 1
 
 
 def answer(body: bytes) -> Response:

@@ -76,7 +76,7 @@ async def _transcribe(request: Request, *, stream: bool = False) -> Response:
     service = service_of(request)
     state_of(request.scope).transcription = True
     async with AsyncExitStack() as cleanup:
-        cleanup.enter_context(hold_place(service))
+        cleanup.enter_context(hold_place(request, service))
         job = await read_upload(request, service, cleanup)
         if stream or job.form.stream:
             events = EventStream(job, cleanup.pop_all())

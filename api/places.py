@@ -1,0 +1,68 @@
+"""Share places among those who come, so that nobody holds them all.
+
+One holder may have every place that nobody else asks for, or nearly: an eighth of them
+is kept for those who have less than half. Once no more than these are free, a holder
+with half of all places gets no other; as its requests end, others come in, until it has
+half. Without the eighth, others would wait for the end of what may last for hours.
+
+A holder is an API key, or an address where there are none. Behind a proxy that is not
+trusted to tell addresses all clients are one holder, which has seven eighths.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import Any
+
+from api.request_state import state_of
+from engine.interface import QueueFull
+
+# Kept for those who have less than half.
+_KEPT = 1 / 8
+
+
+class Places:
+    """Count who holds how many. For the event loop only.
+
+    Args:
+        n_places: How many there are.
+    """
+
+    def __init__(self, n_places: int) -> None:
+        self._n_places = n_places
+        self._held: Counter[str] = Counter()
+        self.n_taken = 0
+
+    @contextmanager
+    def one(self, holder: str) -> Iterator[None]:
+        """Hold a place.
+
+        Raises:
+            QueueFull: There is none for this holder.
+        """
+        if not self._may_have(holder):
+            raise QueueFull(retry_after_s=1)
+        self._held[holder] += 1
+        self.n_taken += 1
+        try:
+            yield
+        finally:
+            self.n_taken -= 1
+            self._held[holder] -= 1
+            if not self._held[holder]:
+                del self._held[holder]
+
+    def _may_have(self, holder: str) -> bool:
+        n_free = self._n_places - self.n_taken
+        if 2 * self._held[holder] < self._n_places:
+            return n_free > 0
+        return n_free > int(_KEPT * self._n_places)
+
+
+def holder_of(scope: MutableMapping[str, Any]) -> str:
+    """Return who a request is counted for: its key's name, or else its address."""
+    name = state_of(scope).key_name
+    if name is not None:
+        return f"key {name}"
+    client = scope.get("client")
+    return f"address {client[0]}" if client else "unknown"
