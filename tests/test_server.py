@@ -9,7 +9,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -318,6 +318,24 @@ class TestLimits:
         assert "MIN_UPLOAD_KB_S" in answer.json()["error"]["message"]
         assert answer.headers["connection"] == "close"
         assert after.status_code == 200
+
+    def test_one_address_does_not_hold_all_places(self, model: ScriptedModel) -> None:
+        """With eight of them, the last is kept for others."""
+        elsewhere = httpx.HTTPTransport(local_address="127.0.0.2")
+        with (
+            app_in_thread(settings(max_requests=8), lambda: model) as url,
+            httpx.Client(transport=elsewhere) as client,
+            ExitStack() as uploads,
+        ):
+            for _ in range(7):
+                uploads.enter_context(half_an_upload(url, wav()))
+            wait_for(lambda: httpx.get(f"{url}/health").json()["requests"] == 7)
+            same = post(url)
+            other = client.post(url + PATH, files={"file": ("upload", wav())})
+
+        assert same.status_code == 503
+        assert same.json()["error"]["code"] == "overloaded"
+        assert other.status_code == 200
 
     @pytest.mark.parametrize(
         ("limits", "content", "code"),
