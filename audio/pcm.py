@@ -6,9 +6,9 @@ for its rest, and the resampler keeps its state from one piece to the next, so t
 every cut gives the same samples, bit by bit.
 
 G.711 is expanded by a table of its 256 codes, which libav's decoder fills once.
-The resampler is libswresample's with the filter that recordings get; see
-`audio/timeline.py`. It holds back up to 4 ms until more comes or the stream ends,
-and a whole stream shorter than that gives no samples.
+The resampler is that of recordings; see `audio/resampler.py`. It holds back up to 4 ms
+until more comes or the stream ends, and a whole stream shorter than that gives no
+samples.
 
 Knows nothing of sockets and messages.
 """
@@ -17,11 +17,10 @@ import av
 import numpy as np
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
 
 from audio.encoding import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, Encoding
+from audio.resampler import Resampler
 from audio.samples import SAMPLE_RATE, Samples
-from audio.timeline import RESAMPLING
 
 _FULL_SCALE = 32_768  # of 16 bits
 _NO_SAMPLES = np.zeros(0, np.float32)
@@ -50,11 +49,7 @@ class PcmDecoder:
         self._encoding = encoding
         self._sample_rate = sample_rate
         self._partial = b""  # the beginning of a sample that is cut
-        self._resampler = (
-            AudioResampler("flt", "mono", SAMPLE_RATE, options=RESAMPLING)
-            if sample_rate != SAMPLE_RATE
-            else None
-        )
+        self._resampler: Resampler | None = None  # made for the first frame
 
     def add(self, data: bytes | memoryview) -> Samples:
         """Decode the next bytes; what they complete is returned, often a bit less.
@@ -65,10 +60,12 @@ class PcmDecoder:
         n_whole = len(joined) - len(joined) % self._encoding.n_bytes
         self._partial = bytes(joined[n_whole:])
         samples = _expand(joined[:n_whole], self._encoding)
-        if self._resampler is None or not len(samples):
+        if self._sample_rate == SAMPLE_RATE or not len(samples):
             return samples
         frame = AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
         frame.sample_rate = self._sample_rate
+        if self._resampler is None:
+            self._resampler = Resampler(frame)
         return _joined(self._resampler.resample(frame))
 
     def finish(self) -> Samples:

@@ -8,9 +8,7 @@ broadcast may begin at five hours) can be noted instead, and costs nothing then.
 
 Channels are averaged after resampling, with numpy. Rejected: libswresample's own
 downmix, which for float adds equal channels up (+3 dB), drops or turns down what
-it takes for a side channel, and refuses what it cannot name. The resampler is
-libswresample's, with twice its usual filter: 7.5 kHz passes at -1 dB and 8.5 kHz
-is gone (-90 dB; the usual one has -3 and -26). PyAV's wheel has no soxr.
+it takes for a side channel, and refuses what it cannot name.
 
 Knows nothing of files and containers. Not safe for concurrent use.
 """
@@ -20,8 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
 
+from audio.resampler import Resampler
 from audio.samples import SAMPLE_RATE, Samples
 
 BLOCK_SAMPLES = SAMPLE_RATE  # 64 kB; larger gains no speed
@@ -36,8 +34,6 @@ CODEC_PADDING_S = 0.5
 
 # Where a clock may begin, so that the model's frames lie on one grid for all files.
 ORIGIN_STEP = SAMPLE_RATE // 50
-
-RESAMPLING = {"filter_size": "64"}
 
 
 class AudioTooLong(Exception):
@@ -89,7 +85,7 @@ class Timeline:
         self._max_samples = int((limits.max_seconds + CODEC_PADDING_S) * SAMPLE_RATE)
         self._clocked = clocked
         self._origin = origin
-        self._resampler: AudioResampler | None = None
+        self._resampler: Resampler | None = None
         self._input: tuple[str, str, int] | None = None
         self._heard: list[int] = []
         self._position = 0.0  # of the next input sample, in output samples
@@ -112,13 +108,9 @@ class Timeline:
             self._position = self.n_samples
             self._input = form
             self._heard = _heard(frame)
-            # Interleaved: PyAV reads past the end of 8 and more planes.
-            self._resampler = AudioResampler(
-                "flt", frame.layout, SAMPLE_RATE, options=RESAMPLING
-            )
+            self._resampler = Resampler(frame)
         assert self._resampler is not None
         self._position += frame.samples * SAMPLE_RATE / frame.sample_rate
-        frame.pts = None  # the resampler would act on it
         for resampled in self._resampler.resample(frame):
             yield from self._append(self._mono(resampled))
 
