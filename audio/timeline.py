@@ -189,11 +189,16 @@ class Timeline:
 
     def _check_length(self, n_more: int) -> None:
         if self.n_samples + n_more > self._max_samples:
-            raise AudioTooLong(
-                f"The recording is longer than {self._limits.max_seconds:g} seconds, "
-                "the most accepted here (silence that its timestamps call for is "
-                "counted). Send it in parts."
-            )
+            raise too_long(self._limits)
+
+
+def too_long(limits: DecodeLimits) -> AudioTooLong:
+    """Describe a recording over the limit."""
+    return AudioTooLong(
+        f"The recording is longer than {limits.max_seconds:g} seconds, the most "
+        "accepted here (silence that its timestamps call for is counted). Send it in "
+        "parts."
+    )
 
 
 def _heard(frame: AudioFrame) -> list[int]:

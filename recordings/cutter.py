@@ -103,7 +103,7 @@ class Cutter:
         block = next(self._blocks, None)
         if block is None:
             self._decoded = True
-        else:
+        elif len(block):
             self._n_samples += len(block)
             self._ahead.append(block)
 

@@ -775,6 +775,51 @@ class TestLimits:
         assert len(bomb) < 60 * 1_000
         assert n_samples <= (2 + CODEC_PADDING_S) * SAMPLE_RATE
 
+    @pytest.mark.parametrize(
+        ("container", "codec", "rate"),
+        [
+            ("ogg", "libopus", 48_000),
+            ("flac", "flac", 8_000),
+            ("wav", "pcm_s16le", 8_000),
+            ("mp3", "mp3", 16_000),
+            ("mp4", "aac", 16_000),
+            ("adts", "aac", 16_000),
+            ("webm", "libopus", 48_000),
+            ("matroska", "pcm_s16le", 16_000),
+        ],
+    )
+    def test_a_file_that_is_too_long_is_refused_before_it_is_decoded(
+        self, container: str, codec: str, rate: int
+    ) -> None:
+        """Or hours would be, for nothing."""
+        file = encode(container, codec, rate, (0.0, np.zeros(60 * rate)))
+        limits = DecodeLimits(20.0, 8, 4_000, 48_000)
+        n_samples = 0
+
+        with pytest.raises(AudioTooLong, match="20 seconds"):  # noqa: PT012
+            for block in decode_stream(io.BytesIO(file), limits=limits):
+                n_samples += len(block)
+
+        assert n_samples == 0
+
+    def test_a_flac_that_states_days_and_has_a_second_is_decoded(self) -> None:
+        """What a header says is looked into, not believed."""
+        file = bytearray(encode("flac", "flac", 16_000, (0.0, tone(16_000))))
+        file[22:26] = b"\xff" * 4  # the number of samples
+
+        samples = decode(bytes(file), limits=DecodeLimits(2.0, 8, 4_000, 48_000))
+
+        assert len(samples) == SAMPLE_RATE
+
+    def test_a_long_file_is_measured_a_bit_at_a_time(self) -> None:
+        """Others get their turn in between."""
+        file = encode("ogg", "libopus", 48_000, (0.0, np.zeros(60 * 48_000)))
+        blocks = decode_stream(
+            io.BytesIO(file), limits=DecodeLimits(50.0, 8, 4_000, 48_000)
+        )
+
+        assert [len(next(blocks)) for _ in range(2)] == [0, 0]
+
     def test_channels(self) -> None:
         """More channels than allowed are named in the error."""
         limits = DecodeLimits(10, 2, 4_000, 48_000)
