@@ -3,11 +3,12 @@
 Worker threads decode it, listen for speech and cut windows; the scheduler labels them;
 worker threads read words and times off the frames, in order. Several windows are on
 their way at once, and no more: the recording is only read on when one of them is done,
-so its length costs time and no memory. The transcriber holds no state between
-recordings, so any number may run at once; the scheduler decides whose turn it is.
+so its length costs time and no memory. Any number may run at once: the scheduler
+decides whose turn it is at the model, and `recordings/turns.py` at the threads.
 """
 
 import asyncio
+from asyncio import wrap_future
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import Executor, Future
@@ -21,6 +22,7 @@ from engine.interface import ModelInput, QueueFull
 from engine.scheduler import Scheduler
 from recordings.cutter import Cutter, SpeechProbabilities
 from recordings.segments import PassageReader
+from recordings.turns import Turns
 from text.ctc import FrameLabels
 from text.transcript import Passage, Transcript, join
 
@@ -66,7 +68,7 @@ class FileTranscriber:
         max_in_flight: int,
     ) -> None:
         self._scheduler = scheduler
-        self._workers = workers
+        self._turns = Turns(workers)
         self._limits = limits
         self._listen = listen
         self._max_in_flight = max_in_flight
@@ -100,24 +102,23 @@ class FileTranscriber:
         model = self._scheduler.model
         reader = PassageReader(model.vocabulary, model.spike_offsets)
         cutter = Cutter(source, self._limits, self._listen)
+        share = self._turns.share()
         queue = _InFlight(self._scheduler, self._max_in_flight)
         try:
             while not (cutter.exhausted and queue.empty):
                 if cutter.exhausted or queue.should_wait:
                     window, frames = await queue.next()
-                    passages = await self._work(reader.add, window, frames)
+                    passages = await wrap_future(
+                        share.submit(reader.add, window, frames)
+                    )
                     yield Advance(passages, reader.position, cutter.start)
                 else:
-                    queue.add(await self._work(cutter.step))
+                    queue.add(await wrap_future(share.submit(cutter.step)))
             yield Advance((), cutter.end, cutter.start)
         finally:
             queue.cancel()
             # Not in the pool of workers: all of them may be busy, or gone.
             await asyncio.shield(asyncio.to_thread(cutter.close))
-
-    async def _work(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._workers, call, *args)
 
 
 class _InFlight:
@@ -156,7 +157,7 @@ class _InFlight:
     async def next(self) -> tuple[Window, FrameLabels]:
         """Wait for the oldest. Cancelling is safe; the window is lost."""
         window, labels = self._submitted.popleft()
-        frames = await asyncio.wrap_future(labels)
+        frames = await wrap_future(labels)
         self._submit()
         return window, frames
 
