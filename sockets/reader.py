@@ -12,12 +12,17 @@ from starlette.websockets import WebSocket
 
 from protocols.actions import Stop
 from sockets.inbox import Inbox
+from sockets.pace import MessagePace
 
 # When the server stops, what was on its way is still read: until nothing comes for
 # the first time, in any case no longer than the second. Voice clients send a frame
 # every 20 to 100 ms.
 _LAST_PAUSE_S = 0.1
 _LAST_READ_S = 2.0
+
+# Messages that are read a second, and at once before that: 200 s in frames of 20 ms.
+_MESSAGES_A_S = 1_000
+_MESSAGES_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,9 @@ class SocketReader:
         self._limits = limits
         self._now = asyncio.get_running_loop().time
         self._began = self._now()
+        self._pace = MessagePace(
+            self._began, rate=_MESSAGES_A_S, burst=_MESSAGES_AT_ONCE
+        )
         self._receiving: asyncio.Timeout | None = None
         self._stop_at: float | None = None
         self.answering = False
@@ -87,6 +95,9 @@ class SocketReader:
         message = await self._receive()
         while not isinstance(message, Stop):
             await self._inbox.put(message)
+            wait_s = self._pace.note_message(self._now())
+            if wait_s:
+                await asyncio.sleep(wait_s)
             message = await self._receive()
         await self._inbox.put(message)
         await self.discard()

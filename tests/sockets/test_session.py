@@ -32,7 +32,7 @@ from api.routes import live as live_route
 from engine.interface import NotReady, QueueFull
 from protocols.actions import Close, Send
 from server import Server
-from sockets import session
+from sockets import reader, session
 from sockets.connections import Connections
 from sockets.outbox import Outbox, OutboxFull
 from tests.support.fakes import ScriptedLive, ScriptedStream
@@ -493,6 +493,20 @@ class TestLimits:
             _, code = rest(client)
 
         assert code == 1009
+
+    def test_frames_of_a_byte_are_read_no_faster_than_any_client_speaks(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Others are served meanwhile; here there is one in 3 s after ten."""
+        monkeypatch.setattr(reader, "_MESSAGES_A_S", 1 / 3)
+        monkeypatch.setattr(reader, "_MESSAGES_AT_ONCE", 10)
+        with serving() as place, place.connect() as client:
+            for _ in range(40):
+                client.send(bytes(3200))
+            wait_for(lambda: len(place.stream.pushed) >= 11)
+
+            assert is_steady(lambda: len(place.stream.pushed))
+            assert len(place.stream.pushed) == 11
 
 
 class TestFailures:
