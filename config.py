@@ -12,6 +12,7 @@ the README; a test holds the three together.
 Longer than other modules, and its class than other classes: a field for each setting.
 """
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -39,7 +40,15 @@ DEMO_CARD = "omniASR_CTC_demo"
 
 # Where an empty value means something: "none", rather than "not set".
 _EMPTY_MEANS_NONE = frozenset(
-    {"default_lang", "model_dir", "model_aliases", "api_keys_file", "cors_origins"}
+    {
+        "default_lang",
+        "model_dir",
+        "model_aliases",
+        "api_keys_file",
+        "cors_origins",
+        "allowed_hosts",
+        "trusted_proxies",
+    }
 )
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -199,6 +208,14 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Web pages that may call from a browser (`*`: any)."
     )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Names with dots that a server without keys answers to (`*`: any).",
+    )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Addresses or networks whose `X-Forwarded-` headers are believed.",
+    )
 
     # Limits
     max_upload_mb: float = Field(
@@ -332,11 +349,43 @@ class Settings(BaseSettings):
                 raise ValueError("must be a file that can be read") from error
         return value
 
-    @field_validator("model_aliases", "cors_origins", mode="before")
+    @field_validator(
+        "model_aliases",
+        "cors_origins",
+        "allowed_hosts",
+        "trusted_proxies",
+        mode="before",
+    )
     @classmethod
     def _split_list(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _as_browsers_write_them(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(origin.rstrip("/").lower() for origin in value)
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _names_without_ports(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if "/" in name or ":" in name:
+                raise ValueError(f"{name!r} must be a name alone: no scheme, no port")
+        return tuple(name.lower() for name in value)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in value:
+            try:
+                if proxy != "*":
+                    ipaddress.ip_network(proxy)
+            except ValueError as error:
+                raise ValueError(
+                    f"{proxy!r} must be an address, a network such as 10.0.0.0/8, or *"
+                ) from error
         return value
 
     @field_validator("default_lang")

@@ -45,6 +45,8 @@ from api.errors import (
 from api.http_connection import HttpConnection
 from api.middleware import RequestId, SocketGate, UnknownErrors
 from api.openapi import answers, document
+from api.origins import OriginGate
+from api.proxies import TrustedProxies
 from api.request_state import Refusal
 from api.routes import (
     catalogue,
@@ -164,6 +166,11 @@ def _add_middleware(app: FastAPI, settings: Settings, ephemeral: EphemeralKeys) 
             UNAUTHORISED_TEXT, UNAUTHORISED, headers={"www-authenticate": "Bearer"}
         ),
     )
+    app.add_middleware(
+        OriginGate,
+        origins=settings.cors_origins,
+        hosts=None if settings.keys() else settings.allowed_hosts,
+    )
     app.add_middleware(UnknownErrors, answer=error_response(UNKNOWN_TEXT, UNKNOWN))
     if settings.cors_origins:
         app.add_middleware(
@@ -175,6 +182,7 @@ def _add_middleware(app: FastAPI, settings: Settings, ephemeral: EphemeralKeys) 
         )
     app.add_middleware(Journal, counts=lambda: app.state.service.metrics)
     app.add_middleware(RequestId)
+    app.add_middleware(TrustedProxies, proxies=settings.trusted_proxies)
 
 
 # --- how log lines look -------------------------------------------------------
@@ -233,6 +241,7 @@ class Server(uvicorn.Server):
                 log_level=settings.log_level,
                 log_config=None,
                 access_log=False,  # the journal says more
+                proxy_headers=False,  # TrustedProxies reads more of them
                 timeout_keep_alive=_KEEP_ALIVE_S,
                 timeout_graceful_shutdown=settings.shutdown_grace_s,
                 ws_max_size=settings.max_frame_bytes,

@@ -39,6 +39,8 @@ REFUSALS: dict[type[Exception], Refusal] = {
 
 UNKNOWN = Refusal(500, type="server_error", code="internal_error")
 UNAUTHORISED = Refusal(401, code="invalid_api_key")
+HOST_NOT_ALLOWED = Refusal(403, code="host_not_allowed")
+ORIGIN_NOT_ALLOWED = Refusal(403, code="origin_not_allowed")
 UNAUTHORISED_TEXT = (
     "This server asks for an API key: send 'Authorization: Bearer KEY' with a key "
     "that its operator gave you."

@@ -27,7 +27,12 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from api.errors import REFUSALS, UNAUTHORISED
+from api.errors import (
+    HOST_NOT_ALLOWED,
+    ORIGIN_NOT_ALLOWED,
+    REFUSALS,
+    UNAUTHORISED,
+)
 from api.request_state import OUTCOMES
 from engine.observer import Drop
 from engine.work_queue import Work
@@ -55,6 +60,8 @@ REASONS = frozenset(
     {
         *(str(refusal.code) for refusal in REFUSALS.values()),
         str(UNAUTHORISED.code),
+        str(HOST_NOT_ALLOWED.code),
+        str(ORIGIN_NOT_ALLOWED.code),
         "file_too_large",
         "model_not_found",
         INVALID,

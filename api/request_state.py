@@ -35,6 +35,8 @@ class RequestState:
 
     Attributes:
         id: Names it in the log and to its client.
+        forwarded_host: What a trusted proxy says the server was asked for as; None
+            without one.
         key_name: Name of the API key that it came with; None without keys.
         grant: What an ephemeral key has opened it for; None without one.
         refusal: Why it was refused; None if it was not.
@@ -47,6 +49,7 @@ class RequestState:
     """
 
     id: str = ""
+    forwarded_host: str | None = None
     key_name: str | None = None
     grant: Grant | None = None
     refusal: Refusal | None = None

@@ -406,6 +406,22 @@ class TestErrors:
         is_like_its_example(document, refused, "invalid_api_key")
         assert let_in.status_code == 200
 
+    def test_a_page_of_another_origin(self, document: Json) -> None:
+        """It is told which one, and what its operator can do."""
+        headers = {"origin": "https://page.example"}
+        with app_in_thread(settings(), ScriptedModel) as url:
+            refused = httpx.post(url + PATH, headers=headers)
+
+        is_like_its_example(document, refused, "origin_not_allowed")
+
+    def test_a_name_that_is_not_the_servers(self, document: Json) -> None:
+        """Such as one that somebody had point here."""
+        headers = {"host": "page.example"}
+        with app_in_thread(settings(), ScriptedModel) as url:
+            refused = httpx.post(url + PATH, headers=headers)
+
+        is_like_its_example(document, refused, "host_not_allowed")
+
     def test_an_upload_that_stops(self, document: Json) -> None:
         """For longer than the server waits."""
         with (
@@ -448,6 +464,8 @@ class TestErrors:
         tested = {*RECORDINGS, *FIELDS, *BODIES, "translation_not_supported"}
         elsewhere = {
             "invalid_api_key",
+            "origin_not_allowed",
+            "host_not_allowed",
             "internal_error",
             "overloaded",
             "request_timeout",
