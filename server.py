@@ -30,7 +30,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 
-from api.access_log import CLIENT_LEFT, Journal
+from api.access_log import CLIENT_LEFT, Journal, keep_handshakes_out_of_logs
 from api.auth import ApiKeyGate
 from api.ephemeral import EphemeralKeys
 from api.errors import (
@@ -253,6 +253,7 @@ class Server(uvicorn.Server):
                 ws_per_message_deflate=False,
             )
         )
+        keep_handshakes_out_of_logs()
         self._app = app
         self._grace_s = settings.shutdown_grace_s
 

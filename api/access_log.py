@@ -9,11 +9,15 @@ Lines are text for people, or JSON, an object a line, for programs that collect 
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import uvicorn.protocols.websockets
+import websockets
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.request_state import Outcome, Refusal, state_of
@@ -32,8 +36,18 @@ _OF_CLOSE_CODES: dict[int, Outcome] = {
     CloseCode.TRY_AGAIN_LATER: "refused",
 }
 
+# What the framework closes before it is open: no route has the path.
+NO_SUCH_SOCKET = Refusal(403, code="not_found")
+
 # The status of an answer that nobody reads.
 CLIENT_LEFT = 499
+
+# The libraries that carry WebSockets: they write down addresses and headers.
+_SOCKET_LIBRARIES = tuple(
+    os.path.join(path, "")
+    for module in (websockets, uvicorn.protocols.websockets)
+    for path in module.__path__
+)
 
 # Asked every few seconds by whoever watches over the server.
 _PROBES = frozenset({"/health", "/ready", "/metrics"})
@@ -86,7 +100,7 @@ class Journal:
             await self._app(scope, receive, watch)
         finally:
             seconds = time.monotonic() - began
-            outcome = answer.outcome(state_of(scope).refusal)
+            outcome = answer.outcome(scope)
             self._count(scope, outcome, seconds)
             if scope["type"] == "http" or answer.status is not None:
                 _write(scope, answer.status, outcome, seconds)
@@ -112,14 +126,22 @@ class _Answer:
 
     status: int | None = None
     finished: bool = False
+    accepted: bool = False
 
     def add(self, message: Message) -> None:
-        if message["type"].endswith("http.response.start"):
+        if message["type"] == "websocket.accept":
+            self.accepted = True
+        elif message["type"] == "websocket.close" and not self.accepted:
+            self.status, self.finished = 403, True  # which the web server makes of it
+        elif message["type"].endswith("http.response.start"):
             self.status = message["status"]
         elif message["type"].endswith("http.response.body"):
             self.finished = not message.get("more_body", False)
 
-    def outcome(self, refusal: Refusal | None) -> Outcome:
+    def outcome(self, scope: Scope) -> Outcome:
+        refusal = state_of(scope).refusal
+        if refusal is None and self.status == 403 and scope["type"] == "websocket":
+            refusal = state_of(scope).refusal = NO_SUCH_SOCKET
         if refusal is not None:
             return "failed" if refusal.status == 500 else "refused"
         if not self.finished or self.status == CLIENT_LEFT:
@@ -132,10 +154,42 @@ def _code(scope: Scope) -> str | None:
     return None if refusal is None else refusal.code
 
 
+def _route(scope: Scope) -> str:
+    """Return the route's own path: what a client asks for may be anything."""
+    if (found := scope.get("route")) is not None:
+        return str(found.path)
+    for route in scope["app"].routes:  # it was refused on its way there
+        if route.matches(scope)[0] is not Match.NONE:
+            return str(route.path)
+    return "an unknown path"
+
+
+def log_refusal(scope: Scope, refusal: Refusal, message: str) -> None:
+    """Write a line about a socket that was let in only to be told why not."""
+    logger.info(
+        "Request %s: WebSocket %s, refused (%s): %s",
+        *(state_of(scope).id, _route(scope), refusal.code, message),
+    )
+
+
+def keep_handshakes_out_of_logs() -> None:
+    """Have the libraries say nothing of how sockets are opened, at any level.
+
+    Addresses and headers may have keys in them. The journal says what matters.
+    """
+    for name in ("uvicorn.error", "websockets.server"):
+        logging.getLogger(name).addFilter(_is_no_handshake)
+
+
+def _is_no_handshake(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING or not record.pathname.startswith(
+        _SOCKET_LIBRARIES
+    )
+
+
 def _write(scope: Scope, status: int | None, outcome: Outcome, seconds: float) -> None:
     state = state_of(scope)
-    # The route's own path: what a client asks for may be anything.
-    path = getattr(scope.get("route"), "path", "an unknown path")
+    path = _route(scope)
     method = scope.get("method", "WebSocket")
     code = _code(scope)
     fields: dict[str, Any] = {

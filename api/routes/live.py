@@ -10,6 +10,7 @@ import uuid
 from fastapi import FastAPI
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from api.access_log import log_refusal
 from api.errors import RETRY_S, refusal_of
 from api.request_state import state_of
 from api.sessions import LiveService, carry
@@ -80,7 +81,7 @@ async def _refuse(socket: WebSocket, error: Exception) -> None:
         actions = farewell(
             code, message, close=CloseCode.TRY_AGAIN_LATER, retry_after_s=wait_s
         )
-        logger.info("A stream was refused: %s", message)
+        log_refusal(socket.scope, refusal, message)
     else:
         logger.error("A stream could not be opened.", exc_info=error)
         actions = farewell("internal_error", message, close=CloseCode.INTERNAL_ERROR)

@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 import schemas
+from api.access_log import log_refusal
 from api.errors import refusal_of
 from api.request_state import state_of
 from api.sessions import LiveService, carry
@@ -129,7 +130,7 @@ async def _opened(
             if now() >= deadline:
                 state_of(socket.scope).refusal = refusal
                 state_of(socket.scope).outcome = "refused"
-                logger.info("A stream was refused: %s", message)
+                log_refusal(socket.scope, refusal, message)
                 await socket.close(CloseCode.TRY_AGAIN_LATER, message)
                 return None
         await asyncio.sleep(_LOOK_EVERY_S)

@@ -38,6 +38,7 @@ def app_in_thread(
     *,
     wait: bool = True,
     on_failure: Callable[[], None] = lambda: None,
+    log_level: str = "warning",
 ) -> Iterator[str]:
     """Serve the application from a thread, with a model of the test's choice."""
     app = create_app(
@@ -46,7 +47,7 @@ def app_in_thread(
         rehearsal_s=0,  # the model may wait for the test
         on_load_failure=on_failure,
     )
-    place = {"host": "127.0.0.1", "port": 0, "log_level": "warning"}
+    place = {"host": "127.0.0.1", "port": 0, "log_level": log_level}
     server = Server(app, settings.model_copy(update=place))
     thread = threading.Thread(target=server.run, name="test server")
     thread.start()
