@@ -15,7 +15,7 @@ Longer than other modules, and its class than other classes: a field for each se
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -51,7 +51,33 @@ _EMPTY_MEANS_NONE = frozenset(
     }
 )
 
+# Of a limit that a key has of its own.
+_MOST_DIGITS = 6
+
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What one client may use; 0: all it wants, None: as much as others.
+
+    Attributes:
+        sessions: Live streams at once.
+        requests: Requests and sockets a minute.
+        audio_minutes: Minutes of audio an hour.
+    """
+
+    sessions: int | None = None
+    requests: int | None = None
+    audio_minutes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key, and the limits that it has of its own."""
+
+    key: str = field(repr=False)
+    quota: Quota = Quota()
 
 
 class Settings(BaseSettings):
@@ -203,7 +229,11 @@ class Settings(BaseSettings):
         description="Keys, as name:key,name:key; empty: everybody is let in.",
     )
     api_keys_file: Path | None = Field(
-        None, description="File with more keys, a line each: name:key."
+        None,
+        description="File with more keys, a line each: name:key; read when it changes.",
+    )
+    metrics: Literal["open", "key", "off"] = Field(
+        "open", description="`/metrics` for everybody, for who has a `key`, or `off`."
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Web pages that may call from a browser (`*`: any)."
@@ -336,17 +366,16 @@ class Settings(BaseSettings):
     @field_validator("api_keys")
     @classmethod
     def _well_formed_keys(cls, value: SecretStr) -> SecretStr:
-        parse_keys(value.get_secret_value())
+        text = value.get_secret_value()
+        if text and not parse_keys(text):
+            raise ValueError("has no key in it, and without keys everybody is let in")
         return value
 
     @field_validator("api_keys_file")
     @classmethod
     def _readable_keys_file(cls, value: Path | None) -> Path | None:
         if value is not None:
-            try:
-                parse_keys(value.read_text())
-            except OSError as error:
-                raise ValueError("must be a file that can be read") from error
+            read_keys(value)
         return value
 
     @field_validator(
@@ -403,11 +432,15 @@ class Settings(BaseSettings):
             raise ValueError("must be auto, cuda, cuda:N, mps or cpu")
         return value
 
-    def keys(self) -> dict[str, str]:
-        """Return all API keys by name, those of the environment and of the file."""
+    def keys(self) -> dict[str, ApiKey]:
+        """Return all API keys by name, those of the environment and of the file.
+
+        Raises:
+            ValueError: The file is not what it should be any more.
+        """
         keys = parse_keys(self.api_keys.get_secret_value())
         if self.api_keys_file is not None:
-            keys |= parse_keys(self.api_keys_file.read_text())
+            keys |= read_keys(self.api_keys_file)
         return keys
 
     @property
@@ -483,23 +516,58 @@ def _allowed(name: str) -> str | None:
 _BOUNDS = {"above": "gt", "at least": "ge", "at most": "le"}
 
 
-def parse_keys(text: str) -> dict[str, str]:
-    """Read `name:key` pairs, separated by commas or lines; `#` begins a comment line.
+def read_keys(file: Path) -> dict[str, ApiKey]:
+    """Read a file of keys; see `parse_keys`.
+
+    Raises:
+        ValueError: It cannot be read, has no key in it, or has a bad entry.
+    """
+    try:
+        keys = parse_keys(file.read_text())
+    except UnicodeDecodeError as error:
+        raise ValueError("must be a file of text") from error
+    except OSError as error:
+        raise ValueError("must be a file that can be read") from error
+    if not keys:
+        raise ValueError("has no key in it, and without keys everybody is let in")
+    return keys
+
+
+def parse_keys(text: str) -> dict[str, ApiKey]:
+    """Read entries, separated by commas or lines; `#` begins a comment line.
+
+    An entry is `name:key`, and may go on with limits of its own, as in
+    `name:key requests=60 sessions=4 audio_minutes=120`.
 
     Raises:
         ValueError: Names the entry by its number, never by its content.
     """
-    keys: dict[str, str] = {}
+    keys: dict[str, ApiKey] = {}
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     entries = [entry.strip() for line in lines for entry in line.split(",")]
     for number, entry in enumerate(filter(None, entries), start=1):
-        name, colon, key = entry.partition(":")
-        name, key = name.strip(), key.strip()
+        name, colon, rest = entry.partition(":")
+        key, *limits = rest.split() or [""]
+        name = name.strip()
         if not (name and colon and key):
             raise ValueError(f"entry {number} is not of the form name:key")
         if not key.isascii():
             raise ValueError(f"the key of entry {number} has a letter outside ASCII")
         if name in keys:
             raise ValueError(f"entry {number} has a name that was there before")
-        keys[name] = key
+        keys[name] = ApiKey(key, _quota(number, limits))
     return keys
+
+
+def _quota(number: int, limits: list[str]) -> Quota:
+    known = [field.name for field in fields(Quota)]
+    values: dict[str, int] = {}
+    for limit in limits:
+        name, _, value = limit.partition("=")
+        if name not in known or not value.isdecimal() or len(value) > _MOST_DIGITS:
+            raise ValueError(
+                f"entry {number} has something after its key that is none of "
+                f"{', '.join(f'{name}=NUMBER' for name in known)}"
+            )
+        values[name] = int(value)
+    return Quota(**values)

@@ -35,14 +35,13 @@ from api.auth import ApiKeyGate
 from api.ephemeral import EphemeralKeys
 from api.errors import (
     REFUSALS,
-    UNAUTHORISED,
-    UNAUTHORISED_TEXT,
     UNKNOWN,
     BadRequest,
     error_response,
     refusal_response,
 )
 from api.http_connection import HttpConnection
+from api.keys import KeyRing
 from api.middleware import RequestId, SocketGate, UnknownErrors
 from api.openapi import answers, document
 from api.origins import OriginGate
@@ -94,14 +93,18 @@ def create_app(
         on_load_failure: Called in the event loop if the model cannot be served.
     """
 
+    keys = KeyRing(settings.keys, file=settings.api_keys_file)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service = Service(settings, load, rehearsal_s=rehearsal_s)
         app.state.service = service
         service.start(on_load_failure)
+        watch = asyncio.create_task(keys.watch(), name="watch over the keys")
         try:
             yield
         finally:
+            watch.cancel()
             await asyncio.to_thread(service.stop)
 
     app = FastAPI(
@@ -113,9 +116,12 @@ def create_app(
         generate_unique_id_function=document.operation_id,
         lifespan=lifespan,
     )
-    document.describe(app, asks_for_keys=bool(settings.keys()))
+    app.state.keys = keys
+    document.describe(
+        app, asks_for_keys=bool(keys), metrics_open=settings.metrics == "open"
+    )
     _add_error_handlers(app)
-    status.add_routes(app)
+    status.add_routes(app, metrics=settings.metrics != "off")
     catalogue.add_routes(app)
     transcriptions.add_routes(app)
     subtitles.add_routes(app)
@@ -123,7 +129,7 @@ def create_app(
     realtime.add_routes(app)
     ephemeral = client_secrets.new_keys()
     client_secrets.add_routes(app, ephemeral)
-    _add_middleware(app, settings, ephemeral)
+    _add_middleware(app, settings, keys, ephemeral)
     return app
 
 
@@ -150,7 +156,9 @@ def _add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ClientDisconnect, left)
 
 
-def _add_middleware(app: FastAPI, settings: Settings, ephemeral: EphemeralKeys) -> None:
+def _add_middleware(
+    app: FastAPI, settings: Settings, keys: KeyRing, ephemeral: EphemeralKeys
+) -> None:
     """Wrap the routes; what is added last is met first."""
     app.add_middleware(
         SocketGate,
@@ -160,16 +168,14 @@ def _add_middleware(app: FastAPI, settings: Settings, ephemeral: EphemeralKeys) 
     )
     app.add_middleware(
         ApiKeyGate,
-        keys=settings.keys(),
+        keys=keys,
         ephemeral=ephemeral,
-        refusal=error_response(
-            UNAUTHORISED_TEXT, UNAUTHORISED, headers={"www-authenticate": "Bearer"}
-        ),
+        metrics_open=settings.metrics == "open",
     )
     app.add_middleware(
         OriginGate,
         origins=settings.cors_origins,
-        hosts=None if settings.keys() else settings.allowed_hosts,
+        hosts=None if keys else settings.allowed_hosts,
     )
     app.add_middleware(UnknownErrors, answer=error_response(UNKNOWN_TEXT, UNKNOWN))
     if settings.cors_origins:
@@ -279,8 +285,21 @@ def main() -> int:
         return 2
     start_logging(level=settings.log_level, style=settings.log_format)
     if not settings.keys():
-        logger.warning("No API_KEYS are set: whoever reaches the port may use it.")
+        logger.warning(open_to(settings.host, settings.port))
     return _serve(settings)
+
+
+def open_to(host: str, port: int) -> str:
+    """Say who can use a server without keys, and how to change that."""
+    if host in ("127.0.0.1", "::1", "localhost"):
+        return f"No API_KEYS are set: everybody on this machine can use port {port}."
+    whole = host in ("0.0.0.0", "::")
+    place = "this machine, on all its networks," if whole else host
+    return (
+        f"No API_KEYS are set: everybody who reaches {place} can use port {port}. "
+        "Set API_KEYS to ask for a key, or HOST=127.0.0.1 to be reached from this "
+        "machine alone."
+    )
 
 
 def _serve(settings: Settings) -> int:
@@ -291,11 +310,13 @@ def _serve(settings: Settings) -> int:
         failed = True
         server.should_exit = True
 
-    server = Server(create_app(settings, on_load_failure=give_up), settings)
+    app = create_app(settings, on_load_failure=give_up)
+    server = Server(app, settings)
     # uvicorn stops gracefully and then raises the signal again for whoever was
     # there first. That is us, and being told to stop is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
+    signal.signal(signal.SIGHUP, lambda *_: app.state.keys.ask_to_reload())
     server.run(_handed_over() or None)
     return 1 if failed else 0
 

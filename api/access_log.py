@@ -49,6 +49,9 @@ _SOCKET_LIBRARIES = tuple(
     for path in module.__path__
 )
 
+# What uvicorn calls an error although it sends our answer to the handshake.
+_REFUSED_BY_US = "ASGI callable returned without completing handshake."
+
 # Asked every few seconds by whoever watches over the server.
 _PROBES = frozenset({"/health", "/ready", "/metrics"})
 
@@ -102,7 +105,7 @@ class Journal:
             seconds = time.monotonic() - began
             outcome = answer.outcome(scope)
             self._count(scope, outcome, seconds)
-            if scope["type"] == "http" or answer.status is not None:
+            if not answer.accepted:
                 _write(scope, answer.status, outcome, seconds)
 
     def _count(self, scope: Scope, outcome: Outcome, seconds: float) -> None:
@@ -182,9 +185,9 @@ def keep_handshakes_out_of_logs() -> None:
 
 
 def _is_no_handshake(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.WARNING or not record.pathname.startswith(
-        _SOCKET_LIBRARIES
-    )
+    if not record.pathname.startswith(_SOCKET_LIBRARIES):
+        return True
+    return record.levelno >= logging.WARNING and record.msg != _REFUSED_BY_US
 
 
 def _write(scope: Scope, status: int | None, outcome: Outcome, seconds: float) -> None:

@@ -39,6 +39,11 @@ REFUSALS: dict[type[Exception], Refusal] = {
 
 UNKNOWN = Refusal(500, type="server_error", code="internal_error")
 UNAUTHORISED = Refusal(401, code="invalid_api_key")
+TOO_MANY_WRONG_KEYS = Refusal(429, code="too_many_wrong_keys")
+TOO_MANY_WRONG_KEYS_TEXT = (
+    "Too many wrong API keys came from your address: no key is looked at for a while. "
+    "Come back after the time in Retry-After."
+)
 HOST_NOT_ALLOWED = Refusal(403, code="host_not_allowed")
 ORIGIN_NOT_ALLOWED = Refusal(403, code="origin_not_allowed")
 UNAUTHORISED_TEXT = (

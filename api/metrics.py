@@ -31,6 +31,7 @@ from api.errors import (
     HOST_NOT_ALLOWED,
     ORIGIN_NOT_ALLOWED,
     REFUSALS,
+    TOO_MANY_WRONG_KEYS,
     UNAUTHORISED,
 )
 from api.request_state import OUTCOMES
@@ -60,6 +61,7 @@ REASONS = frozenset(
     {
         *(str(refusal.code) for refusal in REFUSALS.values()),
         str(UNAUTHORISED.code),
+        str(TOO_MANY_WRONG_KEYS.code),
         str(HOST_NOT_ALLOWED.code),
         str(ORIGIN_NOT_ALLOWED.code),
         "file_too_large",

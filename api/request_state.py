@@ -35,6 +35,7 @@ class RequestState:
 
     Attributes:
         id: Names it in the log and to its client.
+        client: Who it is, for shares and limits: its key by name, or its address.
         forwarded_host: What a trusted proxy says the server was asked for as; None
             without one.
         key_name: Name of the API key that it came with; None without keys.
@@ -49,6 +50,7 @@ class RequestState:
     """
 
     id: str = ""
+    client: str = ""
     forwarded_host: str | None = None
     key_name: str | None = None
     grant: Grant | None = None

@@ -14,10 +14,16 @@ from weights.downloads import cached_bytes
 
 VERSION = "0.1.0"
 DESCRIPTION = "Speech to text in 1600+ languages behind OpenAI's API."
+_METRICS = "how the server is doing, for Prometheus"
 
 
-def add_routes(app: FastAPI) -> None:
-    """Add the routes to the application, and the live page at `/`."""
+def add_routes(app: FastAPI, *, metrics: bool = True) -> None:
+    """Add the routes to the application, and the live page at `/`.
+
+    Args:
+        app: Where they are added.
+        metrics: Whether there is `/metrics`.
+    """
     files = page.add_routes(app)
 
     @app.get(
@@ -52,9 +58,9 @@ def add_routes(app: FastAPI) -> None:
                 "GET /v1/languages": "the languages it knows",
                 "GET /health": "what the process is doing",
                 "GET /ready": "whether requests are served yet",
-                "GET /metrics": "how the server is doing, for Prometheus",
                 "GET /docs": "the API, to try out",
-            },
+            }
+            | ({"GET /metrics": _METRICS} if metrics else {}),
         )
 
     @app.get(
@@ -106,6 +112,11 @@ def add_routes(app: FastAPI) -> None:
             headers={} if ready else {"retry-after": str(RETRY_S)},
         )
 
+    if metrics:
+        _add_metrics(app)
+
+
+def _add_metrics(app: FastAPI) -> None:
     @app.get(
         "/metrics",
         tags=["status"],
@@ -113,7 +124,7 @@ def add_routes(app: FastAPI) -> None:
         response_class=Response,
         responses={200: answers.METRICS},
     )
-    async def metrics(request: Request) -> Response:
+    async def tell(request: Request) -> Response:
         """Tell Prometheus how the server is doing."""
         text, media_type = service_of(request).metrics.exposition()
         return Response(text, media_type=media_type)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -16,8 +17,12 @@ from openai import OpenAI
 from pydantic import ValidationError
 from websockets.sync.client import connect
 
-from config import Settings, describe_errors, parse_keys
-from server import JsonLines
+from api.auth import WRONG_KEYS, ApiKeyGate, Guesses
+from api.ephemeral import EphemeralKeys, Grant
+from api.keys import KeyRing
+from config import ApiKey, Quota, Settings, describe_errors, parse_keys
+from server import JsonLines, open_to
+from tests.api.test_origins import socket_status
 from tests.support.fakes import ScriptedModel
 from tests.support.serving import app_in_thread, server_process, wait_for
 from tests.test_server import PATH, post, settings, wav
@@ -86,16 +91,39 @@ class TestGate:
 
         assert answer.status_code == status
 
-    def test_every_route_below_v1_asks_and_the_others_do_not(self) -> None:
+    @pytest.mark.parametrize(
+        ("metrics", "open_"),
+        [
+            ("open", {"/", "/health", "/ready", "/metrics"}),
+            ("key", {"/", "/health", "/ready"}),
+            ("off", {"/", "/health", "/ready"}),
+        ],
+    )
+    def test_every_route_asks_but_for_few(self, metrics: str, open_: set[str]) -> None:
         """Also one that does not exist: it tells nobody what does."""
-        with gated() as url:
+        with gated(metrics=metrics) as url:
             paths = httpx.get(f"{url}/openapi.json").json()["paths"]
             for path, methods in paths.items():
                 for method in methods:
                     place = url + path.replace("{name}", "x")
                     status = httpx.request(method, place).status_code
-                    assert (status == 401) == path.startswith("/v1/"), path
-            assert httpx.get(f"{url}/v1/nothing").status_code == 401
+                    assert (status != 401) == (path in open_), path
+            for path in (
+                "/v1/none",
+                "/v2/listen",
+                "/none",
+                "//v1/models",
+                "/V1/models",
+            ):
+                assert httpx.get(url + path).status_code == 401, path
+            for path in ("/docs", "/redoc", "/web/live.js", "/openapi.json"):
+                assert httpx.get(url + path).status_code != 401, path
+            for path in (PATH, "/v1/realtime", "/v2/listen", "/"):
+                assert socket_status(url, path) == (403 if path == "/" else 401)
+            right = {"authorization": "Bearer sesame-4711"}
+            status = httpx.get(url + "/metrics", headers=right).status_code
+
+        assert status == (404 if metrics == "off" else 200)
 
     def test_the_sdk_raises_its_own_error(self) -> None:
         """And works with the right key."""
@@ -205,11 +233,12 @@ class TestGate:
             caplog.clear()
             open_socket(url + path, headers)
             wait_for(lambda: "refused" in caplog.text)
-            lines = [
-                r.getMessage()
-                for r in caplog.records
-                if "WebSocket" in r.msg or "refused" in r.getMessage()
-            ]
+        lines = [
+            record.getMessage()
+            for record in caplog.records
+            if record.levelno > logging.INFO
+            or (record.name, record.levelno) == ("omniasr", logging.INFO)
+        ]
 
         (only,) = lines
         assert line in only
@@ -268,16 +297,39 @@ class TestKeys:
 
         keys = settings(api_keys=KEYS, api_keys_file=file).keys()
 
-        assert keys == {
+        assert {name: known.key for name, known in keys.items()} == {
             "ann": "sesame-4711",
             "bob": "open-0815",
             "carl": "shut",
             "dora": "locked",
         }
 
+    def test_one_may_have_limits_of_its_own(self) -> None:
+        """After the key, in any order; what is not said is as for others."""
+        keys = parse_keys(
+            "a:k==  requests=60 sessions=4 audio_minutes=120,b:x sessions=0"
+        )
+
+        assert keys == {
+            "a": ApiKey("k==", Quota(sessions=4, requests=60, audio_minutes=120)),
+            "b": ApiKey("x", Quota(sessions=0)),
+        }
+
     @pytest.mark.parametrize(
         "text",
-        ["secret", "a:secret,secret", ":secret", "a:", "a:secret,a:b", "a:sécret"],
+        [
+            "secret",
+            "a:secret,secret",
+            ":secret",
+            "a:",
+            "a:secret,a:b",
+            "a:sécret",
+            "a:x secret",
+            "a:x requests=secret",
+            "a:x requests=-1",
+            "a:x requests=1e9",
+            "a:x secret=1",
+        ],
     )
     def test_a_bad_list_is_refused_without_quoting_it(
         self, text: str, monkeypatch: pytest.MonkeyPatch
@@ -298,13 +350,284 @@ class TestKeys:
         with pytest.raises(ValidationError, match="must be a file"):
             settings(api_keys_file=tmp_path / "none")
 
+    @pytest.mark.parametrize("content", ["", "\n\n", "# a:secret\n", " , ,\n"])
+    def test_so_is_one_without_keys(self, tmp_path: Path, content: str) -> None:
+        """Whoever sets it wants keys: an empty volume must not open the server."""
+        file = tmp_path / "keys"
+        file.write_text(content)
+
+        with pytest.raises(ValidationError, match="has no key in it"):
+            settings(api_keys_file=file)
+
+    def test_so_are_keys_that_are_none(self) -> None:
+        """A list of commas, as templates leave behind."""
+        with pytest.raises(ValidationError, match="has no key in it"):
+            settings(api_keys=" , ,")
+
+    def test_the_process_does_not_start_then(self, tmp_path: Path) -> None:
+        """It says which variable is at fault."""
+        file = tmp_path / "keys"
+        file.write_text("")
+        with server_process(tmp_path / "log", API_KEYS_FILE=str(file)) as server:
+            assert server.process.wait(60) == 2
+
+        assert "API_KEYS_FILE=" in server.log.read_text()
+        assert "has no key in it" in server.log.read_text()
+
     def test_settings_do_not_show_them(self) -> None:
         """However they are printed."""
-        assert "sesame" not in repr(settings(api_keys=KEYS))
+        ours = settings(api_keys=KEYS)
+
+        assert "sesame" not in repr(ours) + repr(ours.keys())
 
     def test_no_text_is_no_key(self) -> None:
         """An empty variable opens the server, which then warns."""
         assert parse_keys("") == {}
+
+
+class TestChanges:
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> Path:
+        file = tmp_path / "keys"
+        file.write_text("ann:sesame-4711\n")
+        return file
+
+    @pytest.fixture
+    def ring(self, file: Path) -> KeyRing:
+        return KeyRing(settings(api_keys_file=file).keys, file=file)
+
+    def test_a_new_file_is_taken(self, file: Path, ring: KeyRing) -> None:
+        """Written in place, or put in the place of the old one."""
+        file.write_text("ann:sesame-4711\nbob:open-0815\n")
+        ring.reload_if_changed()
+        assert ring.name_of(b"open-0815") == "bob"
+
+        other = file.with_name("other")
+        other.write_text("bob:open-0815\n")
+        other.rename(file)
+        ring.reload_if_changed()
+        assert ring.name_of(b"sesame-4711") is None
+        assert ring.name_of(b"open-0815") == "bob"
+
+    @pytest.mark.parametrize("content", ["", "sesame-4712", "a:b c", None, b"a:\xff"])
+    def test_a_bad_one_changes_nothing(
+        self,
+        file: Path,
+        ring: KeyRing,
+        content: str | bytes | None,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """The log says so, once; and the next good one is taken."""
+        if content is None:
+            file.unlink()
+        elif isinstance(content, bytes):
+            file.write_bytes(content)
+        else:
+            file.write_text(content)
+        ring.reload_if_changed()
+        ring.reload_if_changed()
+        known = ring.name_of(b"sesame-4711")
+        errors = [r for r in caplog.records if r.levelno == logging.ERROR]
+        file.write_text("bob:open-0815\n\n")
+        ring.reload_if_changed()
+
+        assert known == "ann"
+        assert len(errors) == 1
+        assert "the keys stay as they were" in errors[0].getMessage()
+        assert ring.name_of(b"open-0815") == "bob"
+
+    def test_a_file_that_is_the_same_is_not_read(
+        self, ring: KeyRing, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """But if somebody asks."""
+        ring.reload_if_changed()
+        assert "read again" not in caplog.text
+        ring.reload()
+        assert "read again. There are 1 keys now: ann" in caplog.text
+
+    def test_a_process_takes_them_and_what_runs_goes_on(
+        self, file: Path, tmp_path: Path
+    ) -> None:
+        """By itself, and at once on SIGHUP, which is no reason to end."""
+        variables = {"MODEL_CARD": "omniASR_CTC_demo", "API_KEYS_FILE": str(file)}
+        with server_process(tmp_path / "log", **variables) as server:
+            server.wait_until_ready()
+            ann = {"authorization": "Bearer sesame-4711"}
+            bob = {"authorization": "Bearer open-0815"}
+            models = f"{server.url}/v1/models"
+            address = server.url.replace("http", "ws") + PATH
+            with connect(address, additional_headers=ann) as stream:
+                file.write_text("bob:open-0815\n")
+                wait_for(lambda: "was read again" in server.log.read_text())
+                added = httpx.get(models, headers=bob).status_code
+                removed = httpx.get(models, headers=ann).status_code
+                file.write_text("")
+                server.process.send_signal(signal.SIGHUP)
+                wait_for(lambda: "was not taken" in server.log.read_text())
+                kept = httpx.get(models, headers=bob).status_code
+                stream.send(bytes(32_000))
+                stream.send('{"type": "end"}')
+                messages = list(stream)
+            server.process.terminate()
+            assert server.process.wait(60) == 0
+
+        assert (added, removed, kept) == (200, 401, 200)
+        assert messages  # to its end
+
+    def test_keys_of_pages_go_with_the_key_that_made_them(self) -> None:
+        """Not with whoever has taken its name since."""
+        keys = {"ann": ApiKey("sesame-4711")}
+        ring = KeyRing(lambda: keys)
+        ephemeral = EphemeralKeys(b"x" * 32)
+        grant = Grant("ann", expires_at=2**40, session={})
+        page = ephemeral.make(grant)
+        gate = Gate(ring, ephemeral=ephemeral)
+
+        before = gate.ask(page, path="/v1/realtime", kind="websocket")
+        ring._keys = {"bob": ApiKey("open-0815")}
+        after = gate.ask(page, path="/v1/realtime", kind="websocket")
+
+        assert (before, after) == (200, 401)
+
+
+class Gate:
+    """The gate alone, with a clock that the test moves."""
+
+    def __init__(
+        self, keys: KeyRing, *, ephemeral: EphemeralKeys | None = None
+    ) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+        self.guesses = Guesses(lambda: self.now)
+        self.headers: dict[bytes, bytes] = {}
+        self._gate = ApiKeyGate(
+            self._inside,
+            keys=keys,
+            ephemeral=ephemeral or EphemeralKeys(b"x" * 32),
+            guesses=self.guesses,
+            sleep=self._sleep,
+        )
+
+    def ask(
+        self,
+        key: str,
+        *,
+        address: str = "192.0.2.1",
+        path: str = "/v1/models",
+        kind: str = "http",
+    ) -> int:
+        """Send a key; return the status of the answer."""
+        statuses: list[int] = []
+
+        async def send(message: Any) -> None:
+            if "status" in message:
+                statuses.append(message["status"])
+                self.headers = dict(message["headers"])
+
+        async def receive() -> Any:
+            raise AssertionError("nothing is read")
+
+        scope = {
+            "type": kind,
+            "path": path,
+            "client": (address, 1),
+            "headers": [(b"authorization", b"Bearer " + key.encode())],
+            "extensions": {"websocket.http.response": {}},
+        }
+        asyncio.run(self._gate(scope, receive, send))
+        return statuses[0]
+
+    async def _inside(self, scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
+class TestGuesses:
+    @pytest.fixture
+    def gate(self) -> Gate:
+        return Gate(KeyRing(lambda: parse_keys(KEYS)))
+
+    def test_after_some_no_key_is_looked_at(self, gate: Gate) -> None:
+        """Each comes late, and does not tell whether the guess was right."""
+        statuses = [gate.ask(f"guess{n}") for n in range(1000)]
+        right = gate.ask("sesame-4711")
+        retry_after = int(gate.headers[b"retry-after"])
+
+        assert statuses == [401] * WRONG_KEYS + [429] * (1000 - WRONG_KEYS)
+        assert gate.slept == [1.0] * (1000 - WRONG_KEYS + 1)
+        assert right == 429
+        assert 1 <= retry_after <= 120
+        gate.now += retry_after
+        assert gate.ask("sesame-4711") == 200
+
+    def test_others_go_on(self, gate: Gate) -> None:
+        """Other addresses, and who was known at this one."""
+        assert gate.ask("sesame-4711") == 200
+        for n in range(100):
+            gate.ask(f"guess{n}")
+
+        assert gate.ask("sesame-4711") == 200
+        assert gate.ask("open-0815") == 429
+        assert gate.ask("open-0815", address="192.0.2.2") == 200
+
+    def test_no_key_at_all_is_no_guess(self, gate: Gate) -> None:
+        """Pages find out in this way whether there are keys."""
+        assert {gate.ask("") for _ in range(100)} == {401}
+        assert gate.ask("sesame-4711") == 200
+
+    def test_who_has_many_addresses_has_one_network(self, gate: Gate) -> None:
+        """Of IPv6, where a single machine has more than there are in IPv4."""
+        statuses = [gate.ask("guess", address=f"2001:db8::{n:x}") for n in range(99)]
+
+        assert statuses.count(401) == WRONG_KEYS
+
+    def test_any_number_of_addresses_takes_bounded_memory(self) -> None:
+        """Those that are not heard of for longest are forgotten."""
+        guesses = Guesses(lambda: 0.0)
+        for n in range(50_000):
+            guesses.note_wrong(f"address {n}")
+            guesses.note_right(f"address {n}", "ann")
+
+        assert len(guesses._wrong) <= 4_096
+        assert len(guesses._right) <= 16_384
+
+    def test_a_server_answers_so(self) -> None:
+        """And says once in its log where they come from."""
+        with gated() as url, httpx.Client() as client:
+            answers = [
+                client.get(f"{url}/v1/models", headers={"api-key": f"guess{n}"})
+                for n in range(WRONG_KEYS + 1)
+            ]
+            socket = socket_status(url, PATH, authorization="Bearer guess")
+
+        last = answers[-1]
+        assert [answer.status_code for answer in answers[:-1]] == [401] * WRONG_KEYS
+        assert (last.status_code, socket) == (429, 429)
+        assert last.json()["error"]["code"] == "too_many_wrong_keys"
+        assert int(last.headers["retry-after"]) >= 1
+
+
+class TestStart:
+    @pytest.mark.parametrize(
+        ("host", "who"),
+        [
+            ("0.0.0.0", "everybody who reaches this machine, on all its networks,"),
+            ("::", "everybody who reaches this machine, on all its networks,"),
+            ("192.0.2.7", "everybody who reaches 192.0.2.7"),
+            ("127.0.0.1", "everybody on this machine"),
+        ],
+    )
+    def test_without_keys_it_says_who_is_let_in(self, host: str, who: str) -> None:
+        """In one line, which says how to change that, too."""
+        line = open_to(host, 8000)
+
+        assert who in line
+        assert "8000" in line
+        assert "\n" not in line
+        assert "API_KEYS" in line
+        assert ("HOST=127.0.0.1" in line) == (host != "127.0.0.1")
 
 
 class TestOrigins:

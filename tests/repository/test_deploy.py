@@ -155,6 +155,15 @@ class TestCompose:
         assert service["ports"][0]["target"] == 8000
         assert "PORT" not in service["environment"]
 
+    def test_it_is_published_where_the_operator_says(self) -> None:
+        """On all addresses of the machine, as Docker does, or on one."""
+        (everywhere,) = read_by_compose().values()
+        (here,) = read_by_compose(PUBLISH="127.0.0.1", PORT="9000").values()
+
+        assert "host_ip" not in everywhere["ports"][0]
+        assert here["ports"][0]["host_ip"] == "127.0.0.1"
+        assert here["ports"][0]["published"] == "9000"
+
     def test_the_root_is_read_only_and_the_weights_stay(self) -> None:
         """For both; and the GPU one asks for a GPU."""
         services = read_by_compose() | read_by_compose("--profile", "cpu")

@@ -14,7 +14,7 @@ import pytest
 from openai import OpenAI
 from websockets.sync.client import connect
 
-from config import Settings
+from config import ApiKey, Settings
 from languages.catalogue import all_languages
 from tests.support.fakes import ScriptedModel
 from tests.support.live_client import SECOND, address, listen_for, rest, say
@@ -79,7 +79,7 @@ class TestNames:
         read = Settings(_env_file=path)
 
         assert "Systran/faster-whisper-small" in read.model_aliases
-        assert read.keys() == {"me": "KEY"}
+        assert read.keys() == {"me": ApiKey("KEY")}
         assert read.cors_origins == ("https://a.example",)
         assert (read.model_card, read.device) == ("omniASR_CTC_1B_v2", "cuda:1")
 

@@ -14,6 +14,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.datastructures import FormData, UploadFile
 
 from api.errors import REFUSALS
+from api.auth import WRONG_KEYS
 from api.forms import RESPONSE_FORMATS, parse_form
 from api.openapi.errors import ERRORS
 from server import create_app
@@ -406,6 +407,14 @@ class TestErrors:
         is_like_its_example(document, refused, "invalid_api_key")
         assert let_in.status_code == 200
 
+    def test_too_many_wrong_keys(self, document: Json) -> None:
+        """It says when to come back."""
+        with app_in_thread(settings(api_keys="me:a-key"), ScriptedModel) as url:
+            for n in range(WRONG_KEYS + 1):
+                refused = httpx.post(url + PATH, headers={"api-key": f"guess{n}"})
+
+        is_like_its_example(document, refused, "too_many_wrong_keys")
+
     def test_a_page_of_another_origin(self, document: Json) -> None:
         """It is told which one, and what its operator can do."""
         headers = {"origin": "https://page.example"}
@@ -466,6 +475,7 @@ class TestErrors:
             "invalid_api_key",
             "origin_not_allowed",
             "host_not_allowed",
+            "too_many_wrong_keys",
             "internal_error",
             "overloaded",
             "request_timeout",
