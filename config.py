@@ -247,6 +247,26 @@ class Settings(BaseSettings):
         description="Addresses or networks whose `X-Forwarded-` headers are believed.",
     )
 
+    # Shares of single clients
+    quota_sessions: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="Live streams of a key, or an address, at once (0: no limit).",
+    )
+    quota_requests: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Requests of a key, or an address, a minute (0: no limit).",
+    )
+    quota_audio_minutes: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Minutes of audio of a key, or an address, an hour (0: no limit).",
+    )
+
     # Limits
     max_upload_mb: float = Field(
         100.0,
@@ -442,6 +462,15 @@ class Settings(BaseSettings):
         if self.api_keys_file is not None:
             keys |= read_keys(self.api_keys_file)
         return keys
+
+    @property
+    def quota(self) -> Quota:
+        """What a client may use whose key says nothing else."""
+        return Quota(
+            sessions=self.quota_sessions,
+            requests=self.quota_requests,
+            audio_minutes=self.quota_audio_minutes,
+        )
 
     @property
     def profiles(self) -> dict[str, StreamOptions]:

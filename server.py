@@ -46,6 +46,7 @@ from api.middleware import RequestId, SocketGate, UnknownErrors
 from api.openapi import answers, document
 from api.origins import OriginGate
 from api.proxies import TrustedProxies
+from api.quotas import QuotaGate, Quotas
 from api.request_state import Refusal
 from api.routes import (
     catalogue,
@@ -165,6 +166,11 @@ def _add_middleware(
         wait_until_ready=lambda: app.state.service.wait_until_ready(),
         refusal=refusal_response(NotReady("The model is still loading; try again.")),
         patient=(realtime.PATH,),
+    )
+    app.add_middleware(
+        QuotaGate,
+        quotas=Quotas(settings.quota, keys.quota_of),
+        counts=lambda: app.state.service.metrics,
     )
     app.add_middleware(
         ApiKeyGate,

@@ -94,8 +94,8 @@ class Recent(Generic[T]):
         Connections are bounded, so that few are in use.
         """
         for _ in range(len(self._known) - self._most + 1):
-            for client, known in tuple(self._known.items())[:1]:
-                if self._in_use(known):
-                    self._known.move_to_end(client)
-                else:
-                    del self._known[client]
+            client, known = next(iter(self._known.items()))
+            if self._in_use(known):
+                self._known.move_to_end(client)
+            else:
+                del self._known[client]

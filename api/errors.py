@@ -44,6 +44,8 @@ TOO_MANY_WRONG_KEYS_TEXT = (
     "Too many wrong API keys came from your address: no key is looked at for a while. "
     "Come back after the time in Retry-After."
 )
+RATE_LIMITED = Refusal(429, type="requests", code="rate_limit_exceeded")
+AUDIO_USED_UP = Refusal(429, type="insufficient_quota", code="insufficient_quota")
 HOST_NOT_ALLOWED = Refusal(403, code="host_not_allowed")
 ORIGIN_NOT_ALLOWED = Refusal(403, code="origin_not_allowed")
 UNAUTHORISED_TEXT = (

@@ -3,7 +3,8 @@
 Names and units follow Prometheus' conventions: seconds, `_total` for what only grows.
 Every label has a small set of values, all written down in this repository, and none
 comes from a client: no paths, names, languages or texts. So the number of series is
-fixed, and whoever may read them learns nothing of what was said, or by whom.
+fixed, and whoever may read them learns nothing of what was said, or by whom. What each
+key uses is told only where reading takes a key, too: its names are the operator's.
 
 Histograms have the buckets that questions are asked about. Live latencies matter
 between 0.1 and 3 s; a window of a recording may wait for minutes.
@@ -28,8 +29,10 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from api.errors import (
+    AUDIO_USED_UP,
     HOST_NOT_ALLOWED,
     ORIGIN_NOT_ALLOWED,
+    RATE_LIMITED,
     REFUSALS,
     TOO_MANY_WRONG_KEYS,
     UNAUTHORISED,
@@ -62,6 +65,8 @@ REASONS = frozenset(
         *(str(refusal.code) for refusal in REFUSALS.values()),
         str(UNAUTHORISED.code),
         str(TOO_MANY_WRONG_KEYS.code),
+        str(RATE_LIMITED.code),
+        str(AUDIO_USED_UP.code),
         str(HOST_NOT_ALLOWED.code),
         str(ORIGIN_NOT_ALLOWED.code),
         "file_too_large",
@@ -73,9 +78,13 @@ REASONS = frozenset(
 
 
 class Metrics(LiveObserver):
-    """All series of one server."""
+    """All series of one server.
 
-    def __init__(self) -> None:
+    Args:
+        by_key: Whether to tell what each key uses.
+    """
+
+    def __init__(self, *, by_key: bool = False) -> None:
         # They would be as many series again, which nobody asks for.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
@@ -83,6 +92,7 @@ class Metrics(LiveObserver):
         self._add_live()
         self._add_model()
         self._add_clients()
+        self._by_key = _KeySeries(self._registry) if by_key else None
 
     def exposition(self) -> tuple[bytes, str]:
         """Write all series in Prometheus' text format; return it and its type."""
@@ -162,6 +172,17 @@ class Metrics(LiveObserver):
         """A live session is over; so many messages gave way to newer ones."""
         self._sessions.labels(protocol, outcome).inc()
         self.dropped(Drop.UNSENT_MESSAGE, n_unsent)
+
+    def key_used(self, key: str, *, requests: int = 0, audio_s: float = 0) -> None:
+        """A key was used."""
+        if self._by_key is not None:
+            self._by_key.requests.labels(key).inc(requests)
+            self._by_key.audio_s.labels(key).inc(audio_s)
+
+    def key_refused(self, key: str) -> None:
+        """A key had used up its share."""
+        if self._by_key is not None:
+            self._by_key.refusals.labels(key).inc()
 
     # --- the series ---
 
@@ -278,6 +299,24 @@ class Metrics(LiveObserver):
         )
         _start_at_zero(histogram, labels)
         return histogram
+
+
+class _KeySeries:
+    """What each key uses, by its name."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, meaning: str) -> Counter:
+            return Counter(name, meaning, ("key",), registry=registry)
+
+        self.requests = counter(
+            "omniasr_key_requests_total", "Requests and sockets that a key opened."
+        )
+        self.audio_s = counter(
+            "omniasr_key_audio_seconds_total", "Audio that was heard for a key."
+        )
+        self.refusals = counter(
+            "omniasr_key_refusals_total", "What was beyond the share of a key."
+        )
 
 
 def _start_at_zero(

@@ -4,7 +4,7 @@ It lies in the ASGI scope under one key. Each part writes down what only it know
 access log reads it when the request is over. Scopes that middleware copies share it.
 """
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -46,6 +46,8 @@ class RequestState:
         outcome: Of a live session.
         audio_s: How much audio was transcribed.
         n_words: How many words were in it.
+        spend_audio: Counts seconds of audio that a live session heard; whether more
+            may come.
         n_unsent: Messages of a live session that gave way to newer ones.
     """
 
@@ -60,6 +62,7 @@ class RequestState:
     outcome: Outcome | None = None
     audio_s: float = 0.0
     n_words: int = 0
+    spend_audio: Callable[[float], bool] = lambda seconds: True
     n_unsent: int = 0
 
 

@@ -108,7 +108,7 @@ class Service:
         self.created = int(time.time())
         self.places = Places(settings.max_requests)
         self.connections = Connections()
-        self.metrics = Metrics()
+        self.metrics = Metrics(by_key=settings.metrics == "key")
         silence = ModelInput(np.zeros(rehearsal_s * SAMPLE_RATE, np.float32))
         self._settled = asyncio.Event()  # set once loading has ended
         self.scheduler = Scheduler(

@@ -3,8 +3,10 @@
 A line when it opens, a line when it closes, and never what was said.
 """
 
+import asyncio
 import logging
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from starlette.websockets import WebSocket
@@ -20,6 +22,9 @@ from sockets.reader import Limits
 from sockets.session import SocketSession, Stream
 
 logger = logging.getLogger("omniasr")
+
+# Between two charges for what a session has heard.
+_CHARGE_EVERY_S = 1.0
 
 
 class Live(Protocol):
@@ -81,6 +86,8 @@ async def carry(
     session = SocketSession(
         socket, machine, stream, limits=limits_of(service.settings), name=name
     )
+    meter = Meter(session, state_of(socket.scope).spend_audio, name=name)
+    metering = asyncio.create_task(meter.watch(), name=f"{name} meter")
     began = time.monotonic()
     who = state_of(socket.scope).key_name or "anybody"
     logger.info("Stream %s of %s is open.", name, who)
@@ -88,7 +95,50 @@ async def carry(
         with service.connections.hold(session):
             await session.run()
     finally:
+        metering.cancel()
+        meter.charge()
         _log_end(socket, name, session, machine, time.monotonic() - began)
+
+
+class Heard(Protocol):
+    """A session; see `sockets.session.SocketSession`."""
+
+    @property
+    def n_samples(self) -> int: ...
+
+    def stop(self) -> None: ...
+
+
+class Meter:
+    """Charge a client for what its session hears, and end that when it is too much.
+
+    Args:
+        session: Comes to its end as when the server stops: with all its finals.
+        spend: Takes seconds of audio; whether more may come.
+        name: Of the session, in the log.
+    """
+
+    def __init__(
+        self, session: Heard, spend: Callable[[float], bool], *, name: str
+    ) -> None:
+        self._session = session
+        self._spend = spend
+        self._name = name
+        self._charged = 0
+
+    def charge(self) -> bool:
+        """Charge what came since the last time; whether more may come."""
+        heard = self._session.n_samples
+        seconds = (heard - self._charged) / SAMPLE_RATE
+        self._charged = heard
+        return self._spend(seconds)
+
+    async def watch(self) -> None:
+        """Charge again and again, until there is nothing left."""
+        while self.charge():  # noqa: ASYNC110  # nobody tells what was heard
+            await asyncio.sleep(_CHARGE_EVERY_S)
+        logger.info("Stream %s ends: its client has had its audio.", self._name)
+        self._session.stop()
 
 
 def _log_end(

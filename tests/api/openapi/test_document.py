@@ -14,6 +14,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.datastructures import FormData, UploadFile
 
 from api.errors import REFUSALS
+from api.allowance import Allowance
 from api.auth import WRONG_KEYS
 from api.forms import RESPONSE_FORMATS, parse_form
 from api.openapi.errors import ERRORS
@@ -140,7 +141,8 @@ class TestDocument:
                 if int(status) >= 400 and (path, status) != ("/ready", "503"):
                     schema = answer["content"]["application/json"]["schema"]
                     assert schema["$ref"].endswith("/ErrorResponse"), (path, status)
-                assert ("Retry-After" in answer["headers"]) == (status == "503"), path
+                    waits = status in ("429", "503")
+                    assert ("Retry-After" in answer["headers"]) == waits, path
                 assert "x-request-id" in answer["headers"]
 
     def test_keys_are_asked_for_below_v1_if_there_are_any(self, document: Json) -> None:
@@ -415,6 +417,28 @@ class TestErrors:
 
         is_like_its_example(document, refused, "too_many_wrong_keys")
 
+    @pytest.mark.parametrize(
+        ("quota", "code"),
+        [
+            ({"quota_requests": 60}, "rate_limit_exceeded"),
+            ({"quota_audio_minutes": 120}, "insufficient_quota"),
+        ],
+    )
+    def test_more_than_a_share(
+        self,
+        document: Json,
+        quota: dict[str, int],
+        code: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """It says when there is some again."""
+        # As if a minute's requests, and an hour's audio, had just been used.
+        monkeypatch.setattr(Allowance, "wait_s", lambda self, now, need: 1.0)
+        with app_in_thread(settings(**quota), ScriptedModel) as url:
+            refused = post(url)
+
+        is_like_its_example(document, refused, code)
+
     def test_a_page_of_another_origin(self, document: Json) -> None:
         """It is told which one, and what its operator can do."""
         headers = {"origin": "https://page.example"}
@@ -476,6 +500,8 @@ class TestErrors:
             "origin_not_allowed",
             "host_not_allowed",
             "too_many_wrong_keys",
+            "rate_limit_exceeded",
+            "insufficient_quota",
             "internal_error",
             "overloaded",
             "request_timeout",
