@@ -51,6 +51,7 @@ from api.request_state import Refusal
 from api.routes import (
     catalogue,
     client_secrets,
+    docs,
     live,
     realtime,
     status,
@@ -116,6 +117,8 @@ def create_app(
         responses=answers.EVERYWHERE,
         generate_unique_id_function=document.operation_id,
         lifespan=lifespan,
+        docs_url=None,  # ours need no other host
+        redoc_url=None,
     )
     app.state.keys = keys
     document.describe(
@@ -123,6 +126,7 @@ def create_app(
     )
     _add_error_handlers(app)
     status.add_routes(app, metrics=settings.metrics != "off")
+    docs.add_routes(app)
     catalogue.add_routes(app)
     transcriptions.add_routes(app)
     subtitles.add_routes(app)
