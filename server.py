@@ -125,7 +125,7 @@ def create_app(
         app, asks_for_keys=bool(keys), metrics_open=settings.metrics == "open"
     )
     _add_error_handlers(app)
-    status.add_routes(app, metrics=settings.metrics != "off")
+    status.add_routes(app, with_metrics=settings.metrics != "off")
     docs.add_routes(app)
     catalogue.add_routes(app)
     transcriptions.add_routes(app)

@@ -13,10 +13,9 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Protocol
 
-import uvicorn.protocols.websockets
-import websockets
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -44,9 +43,10 @@ CLIENT_LEFT = 499
 
 # The libraries that carry WebSockets: they write down addresses and headers.
 _SOCKET_LIBRARIES = tuple(
-    os.path.join(path, "")
-    for module in (websockets, uvicorn.protocols.websockets)
-    for path in module.__path__
+    os.path.join(folder, "")
+    for name in ("websockets", "uvicorn.protocols.websockets")
+    if (found := find_spec(name)) is not None
+    for folder in found.submodule_search_locations or ()
 )
 
 # What uvicorn calls an error although it sends our answer to the handshake.

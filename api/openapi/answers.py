@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 import schemas
 from api.forms import FormFields
-from api.openapi.errors import ERRORS, RETRY_AFTER, Responses, errors, example
+from api.openapi.errors import ERRORS, GATE, RETRY_AFTER, Responses, errors, example
 from schemas import Json
 
 # --- how to describe ------------------------------------------------------------
@@ -48,16 +48,16 @@ def _asked(shown: BaseModel) -> Json:
 # --- errors ---------------------------------------------------------------------
 
 EVERYWHERE = errors("internal_error")
-KEYED = errors("invalid_api_key")
-MODEL_ERRORS = errors("model_not_found", "invalid_api_key")
+KEYED = errors(*GATE)
+MODEL_ERRORS = errors("model_not_found", *GATE)
 _OF_OTHER_ROUTES = ("translation_not_supported", "body_too_large")
 TRANSCRIPTION_ERRORS = errors(
     *(code for code in ERRORS if code not in _OF_OTHER_ROUTES)
 )
-_JSON_ERRORS = ("invalid_value", "invalid_api_key", "body_too_large", "request_timeout")
+_JSON_ERRORS = ("invalid_value", *GATE, "body_too_large", "request_timeout")
 CLIENT_SECRET_ERRORS = errors(*_JSON_ERRORS)
 SUBTITLE_ERRORS = errors(*_JSON_ERRORS, "overloaded")
-TRANSLATION_ERRORS = errors("translation_not_supported", "invalid_api_key")
+TRANSLATION_ERRORS = errors("translation_not_supported", *GATE)
 
 # --- transcriptions -------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
+from api.open_paths import is_open
 from api.openapi.answers import REFERRED_TO
 from api.openapi.errors import EXAMPLES
 from schemas import Json
@@ -56,13 +57,13 @@ _REQUEST_ID = {
 }
 
 
-def describe(app: FastAPI, *, asks_for_keys: bool) -> None:
+def describe(app: FastAPI, *, asks_for_keys: bool, metrics_open: bool = True) -> None:
     """Have the application tell all of this at `/openapi.json`."""
     write = app.openapi
 
     def document() -> Json:
         if app.openapi_schema is None:
-            _complete(write(), asks_for_keys=asks_for_keys)
+            _complete(write(), asks_for_keys=asks_for_keys, metrics_open=metrics_open)
         return write()
 
     app.openapi = document  # type: ignore[method-assign]  # as FastAPI has it done
@@ -74,7 +75,7 @@ def operation_id(route: APIRoute) -> str:
     return first + "".join(map(str.capitalize, others))
 
 
-def _complete(document: Json, *, asks_for_keys: bool) -> None:
+def _complete(document: Json, *, asks_for_keys: bool, metrics_open: bool) -> None:
     """Add what FastAPI does not know, and take away what never happens."""
     components = document["components"]
     components["schemas"].update(_schemas())
@@ -98,7 +99,7 @@ def _complete(document: Json, *, asks_for_keys: bool) -> None:
                 response.setdefault("headers", {})["x-request-id"] = {
                     "$ref": "#/components/headers/RequestId"
                 }
-            if path.startswith("/v1/"):
+            if not is_open(path, metrics_open=metrics_open):
                 operation["security"] = keys if asks_for_keys else [{}, *keys]
     for unused in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(unused, None)

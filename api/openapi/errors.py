@@ -5,8 +5,15 @@ exceptions into answers, so that statuses, types, parameters and codes are writt
 """
 
 import schemas
+from api import origins
 from api.bodies import too_large
 from api.errors import (
+    AUDIO_USED_UP,
+    HOST_NOT_ALLOWED,
+    ORIGIN_NOT_ALLOWED,
+    RATE_LIMITED,
+    TOO_MANY_WRONG_KEYS,
+    TOO_MANY_WRONG_KEYS_TEXT,
     UNAUTHORISED,
     UNAUTHORISED_TEXT,
     BadRequest,
@@ -92,11 +99,31 @@ _RAISED: tuple[Exception, ...] = (
     Exception("which nobody expected"),
 )
 
+# What the gates in front of the routes refuse; `GATE` has their codes.
+_AT_THE_GATE = (
+    (UNAUTHORISED_TEXT, UNAUTHORISED),
+    (TOO_MANY_WRONG_KEYS_TEXT, TOO_MANY_WRONG_KEYS),
+    (
+        "More than 60 requests a minute came from you; try again in 1 s.",
+        RATE_LIMITED,
+    ),
+    (
+        "You have had your 120 minutes of audio an hour; try again in 30 s.",
+        AUDIO_USED_UP,
+    ),
+    (
+        origins.origin_text("https://page.example", ["localhost:8000"]),
+        ORIGIN_NOT_ALLOWED,
+    ),
+    (origins.host_text(["page.example"]), HOST_NOT_ALLOWED),
+)
+GATE = tuple(str(refusal.code) for _, refusal in _AT_THE_GATE)
+
 # What is answered, by its code.
 ERRORS: dict[str, tuple[str, Refusal]] = {
     str(refusal.code): (message, refusal)
     for message, refusal in (
-        (UNAUTHORISED_TEXT, UNAUTHORISED),  # by the gate in front of the routes
+        *_AT_THE_GATE,
         *map(refusal_of, _RAISED),
     )
 }
@@ -108,9 +135,12 @@ EXAMPLES: Json = {
 _STATUSES = {
     400: "The request cannot be honoured; `param` and `code` say why.",
     401: "The server asks for a key, and the request has none that it knows.",
+    403: "The request comes from another web page, or is for a name that is not the "
+    "server's.",
     404: "There is no such model.",
     408: "Nothing of the request came for `MAX_IDLE_S`.",
     413: "The body is too large; for recordings, `MAX_UPLOAD_MB` is the limit.",
+    429: "Too much came from this client; come back later.",
     500: "Something went wrong in the server.",
     503: "The model is loading, or there is too much to do; come back later.",
 }
@@ -127,6 +157,7 @@ _HEADERS: dict[int, Json] = {
             "example": "Bearer",
         }
     },
+    429: {"Retry-After": RETRY_AFTER},
     503: {
         "Retry-After": RETRY_AFTER,
         "Retry-After-Ms": {

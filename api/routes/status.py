@@ -17,12 +17,12 @@ DESCRIPTION = "Speech to text in 1600+ languages behind OpenAI's API."
 _METRICS = "how the server is doing, for Prometheus"
 
 
-def add_routes(app: FastAPI, *, metrics: bool = True) -> None:
+def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
     """Add the routes to the application, and the live page at `/`.
 
     Args:
         app: Where they are added.
-        metrics: Whether there is `/metrics`.
+        with_metrics: Whether there is `/metrics`.
     """
     files = page.add_routes(app)
 
@@ -60,7 +60,7 @@ def add_routes(app: FastAPI, *, metrics: bool = True) -> None:
                 "GET /ready": "whether requests are served yet",
                 "GET /docs": "the API, to try out",
             }
-            | ({"GET /metrics": _METRICS} if metrics else {}),
+            | ({"GET /metrics": _METRICS} if with_metrics else {}),
         )
 
     @app.get(
@@ -112,7 +112,7 @@ def add_routes(app: FastAPI, *, metrics: bool = True) -> None:
             headers={} if ready else {"retry-after": str(RETRY_S)},
         )
 
-    if metrics:
+    if with_metrics:
         _add_metrics(app)
 
 
@@ -124,7 +124,7 @@ def _add_metrics(app: FastAPI) -> None:
         response_class=Response,
         responses={200: answers.METRICS},
     )
-    async def tell(request: Request) -> Response:
+    async def metrics(request: Request) -> Response:
         """Tell Prometheus how the server is doing."""
         text, media_type = service_of(request).metrics.exposition()
         return Response(text, media_type=media_type)

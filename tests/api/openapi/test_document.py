@@ -13,9 +13,9 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.datastructures import FormData, UploadFile
 
-from api.errors import REFUSALS
 from api.allowance import Allowance
 from api.auth import WRONG_KEYS
+from api.errors import REFUSALS
 from api.forms import RESPONSE_FORMATS, parse_form
 from api.openapi.errors import ERRORS
 from server import create_app
