@@ -5,16 +5,15 @@ is kept for those who have less than half. Once no more than these are free, a h
 with half of all places gets no other; as its requests end, others come in, until it has
 half. Without the eighth, others would wait for the end of what may last for hours.
 
-A holder is an API key, or an address where there are none. Behind a proxy that is not
-trusted to tell addresses all clients are one holder, which has seven eighths.
+A holder is an API key, or an address where there are none (`RequestState.client`).
+Behind a proxy that is not in TRUSTED_PROXIES all clients are one holder, which has
+seven eighths.
 """
 
 from collections import Counter
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from api.request_state import state_of
 from engine.interface import QueueFull
 
 # Kept for those who have less than half.
@@ -57,12 +56,3 @@ class Places:
         if 2 * self._held[holder] < self._n_places:
             return n_free > 0
         return n_free > int(_KEPT * self._n_places)
-
-
-def holder_of(scope: MutableMapping[str, Any]) -> str:
-    """Return who a request is counted for: its key's name, or else its address."""
-    name = state_of(scope).key_name
-    if name is not None:
-        return f"key {name}"
-    client = scope.get("client")
-    return f"address {client[0]}" if client else "unknown"

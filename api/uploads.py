@@ -14,7 +14,6 @@ from fastapi import Request
 
 from api.bodies import pace_of
 from api.forms import TranscriptionForm, parse_form, read_form
-from api.places import holder_of
 from api.request_state import state_of
 from api.service import Service, require_model
 from audio.samples import seconds
@@ -54,7 +53,7 @@ def hold_place(request: Request, service: Service) -> Iterator[None]:
     """
     if not service.ready:
         raise NotReady("The model is still loading; GET /ready tells how far.")
-    with service.places.one(holder_of(request.scope)):
+    with service.places.one(state_of(request.scope).client):
         yield
 
 

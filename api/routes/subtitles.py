@@ -19,7 +19,8 @@ from fastapi.responses import Response
 from api import bodies
 from api.errors import BadRequest
 from api.openapi import answers
-from api.places import Places, holder_of
+from api.places import Places
+from api.request_state import state_of
 from api.service import service_of
 from audio.samples import SAMPLE_RATE
 from schemas import SubtitleRequest, SubtitleWord
@@ -57,7 +58,7 @@ def add_routes(app: FastAPI) -> None:
     )
     async def create_subtitles(request: Request) -> Response:
         """Write words and their times as SRT or WebVTT."""
-        with places.one(holder_of(request.scope)):
+        with places.one(state_of(request.scope).client):
             body = await bodies.read(
                 request,
                 max_bytes=MAX_BODY_BYTES,

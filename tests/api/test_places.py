@@ -4,8 +4,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from api.places import Places, holder_of
-from api.request_state import state_of
+from api.places import Places
 from engine.interface import QueueFull
 
 
@@ -72,18 +71,3 @@ def test_two_share_what_there_is() -> None:
     with ExitStack() as held:
         assert take_all(places, "a", held) == 9
         assert take_all(places, "b", held) == 1
-
-
-def test_a_holder_is_a_key_or_else_an_address() -> None:
-    """Also of a socket file, which has none; names are no addresses."""
-    with_key = {"client": ("10.0.0.1", 5)}
-    state_of(with_key).key_name = "10.0.0.1"
-
-    holders = {
-        holder_of(with_key),
-        holder_of({"client": ("10.0.0.1", 6)}),
-        holder_of({"client": ("10.0.0.1", 7)}),
-        holder_of({"client": None}),
-    }
-
-    assert len(holders) == 3
