@@ -11,7 +11,7 @@ PROBES = frozenset({"/health", "/ready"})
 METRICS = "/metrics"
 
 # The page and the description of the API do no work themselves.
-_PAGES = frozenset({"/", "/openapi.json", "/docs", "/redoc"})
+_PAGES = frozenset({"/", "/web", "/openapi.json", "/docs", "/redoc"})
 _FILES = ("/web/", "/docs/")
 
 
