@@ -1,8 +1,8 @@
 """What clients of the HTTP API depend on, point by point, with OpenAI's own SDKs.
 
 The points are those of the checklist that the SDKs for Python and Node, Pipecat and
-LiveKit were read for; `test_realtime_conformance.py` has those of the WebSocket, and
-`test_conformance.py` the rules behind both.
+LiveKit were read for; `test_realtime.py` has those of the WebSocket, and
+`test_rules.py` the rules behind both.
 """
 
 import threading

@@ -5,7 +5,7 @@ read: a MUST breaks one of them, and advice that we follow makes them work bette
 The clients here are the SDKs themselves, unmodified; where a rule is about what they
 never send, plain HTTP. Rules that the tests of a module hold already are listed in
 `ELSEWHERE`, each with the test that does. The points of the checklist that the rules
-end in are in `test_http_conformance.py` and `test_realtime_conformance.py`.
+end in are in `test_http.py` and `test_realtime.py`.
 """
 
 import importlib
@@ -37,107 +37,115 @@ from tests.test_server import wav as silence
 __all__ = ["client", "http", "speech", "wav"]  # fixtures
 
 ELSEWHERE = {
-    "1.1 only a file is required": "test_api.TestCurl.test_a_file_alone_is_enough",
+    "1.1 only a file is required": (
+        "conformance.test_api.TestCurl.test_a_file_alone_is_enough"
+    ),
     "1.1 the bytes decide, not the name or type, which may be UTF-8": (
-        "test_api.TestContainers.test_a_wrong_name_and_type_do_not_matter"
+        "conformance.test_api.TestContainers.test_a_wrong_name_and_type_do_not_matter"
     ),
     "1.1 bytes called `upload` are recognised": (
-        "test_api.TestPythonSDK.test_bytes_without_a_name_are_recognised"
+        "conformance.test_api.TestPythonSDK.test_bytes_without_a_name_are_recognised"
     ),
     "1.1 chunks without a length are taken": (
-        "test_api.TestNodeSDK.test_a_stream_without_length_is_transcribed"
+        "conformance.test_api.TestNodeSDK.test_a_stream_without_length_is_transcribed"
     ),
     "1.1 and counted while they are read": (
         "test_server.TestLimits.test_a_body_over_the_limit_is_413"
     ),
     "1.1 every container that OpenAI takes": (
-        "test_api.TestContainers.test_each_is_recognised_by_content"
+        "conformance.test_api.TestContainers.test_each_is_recognised_by_content"
     ),
     "1.2 every field at once, and unknown ones": (
-        "test_api.TestFormFields.test_every_field_of_every_client_is_accepted_at_once"
+        "conformance.test_api.TestFormFields"
+        ".test_every_field_of_every_client_is_accepted_at_once"
     ),
     "1.2 arrays with and without brackets": (
-        "test_api.TestFormFields.test_arrays_go_with_and_without_brackets"
+        "conformance.test_api.TestFormFields.test_arrays_go_with_and_without_brackets"
     ),
     "1.2 no value is replaced by a default in silence": (
-        "test_api.TestFormFields"
+        "conformance.test_api.TestFormFields"
         ".test_values_that_cannot_be_honoured_are_refused_by_name"
     ),
     "1.2 `stream` is true or false": (
-        "test_event_stream.TestFailures.test_an_odd_value_is_refused"
+        "api.routes.test_event_stream.TestFailures.test_an_odd_value_is_refused"
     ),
-    "1.3 json": "test_api.TestPythonSDK.test_json_is_a_transcription",
-    "1.3 text": "test_api.TestPythonSDK.test_text_is_the_bare_text",
-    "1.3 srt": "test_api.TestPythonSDK.test_srt_is_subtitles",
-    "1.3 vtt": "test_api.TestPythonSDK.test_vtt_is_subtitles",
+    "1.3 json": "conformance.test_api.TestPythonSDK.test_json_is_a_transcription",
+    "1.3 text": "conformance.test_api.TestPythonSDK.test_text_is_the_bare_text",
+    "1.3 srt": "conformance.test_api.TestPythonSDK.test_srt_is_subtitles",
+    "1.3 vtt": "conformance.test_api.TestPythonSDK.test_vtt_is_subtitles",
     "1.3 verbose_json, every field of a segment": (
-        "test_api.TestPythonSDK.test_verbose_json_has_honest_segments"
+        "conformance.test_api.TestPythonSDK.test_verbose_json_has_honest_segments"
     ),
-    "1.3 words alone": "test_api.TestPythonSDK.test_words_have_their_times",
+    "1.3 words alone": "conformance.test_api.TestPythonSDK.test_words_have_their_times",
     "1.3 words and segments": (
-        "test_api.TestPythonSDK.test_both_granularities_give_both"
+        "conformance.test_api.TestPythonSDK.test_both_granularities_give_both"
     ),
-    "1.3 logprobs": "test_api.TestPythonSDK.test_logprobs_spell_the_text",
-    "1.3 diarized_json is refused": "test_api.TestNodeSDK.test_errors_are_the_sdks_own",
+    "1.3 logprobs": "conformance.test_api.TestPythonSDK.test_logprobs_spell_the_text",
+    "1.3 diarized_json is refused": (
+        "conformance.test_api.TestNodeSDK.test_errors_are_the_sdks_own"
+    ),
     "1.3 und, where no language is known": (
         "test_server.TestSettings.test_the_default_language_labels_what_names_none"
     ),
     "1.4 deltas add up to the last event, whose usage is in tokens": (
-        "test_event_stream.TestEvents.test_the_sdk_reads_deltas_that_add_up"
+        "api.routes.test_event_stream.TestEvents.test_the_sdk_reads_deltas_that_add_up"
     ),
     "1.4 data lines alone, a blank one at the end, no invented event": (
-        "test_event_stream.TestEvents.test_both_routes_answer_the_same_way"
+        "api.routes.test_event_stream.TestEvents.test_both_routes_answer_the_same_way"
     ),
     "1.4 text is sent while the recording is worked on": (
-        "test_event_stream.TestWhileAtWork"
+        "api.routes.test_event_stream.TestWhileAtWork"
         ".test_the_first_text_is_there_while_the_model_is_at_the_second_batch"
     ),
     "1.4 before the first event a failure is a status": (
-        "test_event_stream.TestFailures.test_one_before_the_first_event_is_a_status"
+        "api.routes.test_event_stream.TestFailures"
+        ".test_one_before_the_first_event_is_a_status"
     ),
     "1.5 400 and 404 as the SDK raises them": (
-        "test_api.TestPythonSDK.test_errors_are_the_sdks_own"
+        "conformance.test_api.TestPythonSDK.test_errors_are_the_sdks_own"
     ),
-    "1.1 too large is 413, once": "test_http_conformance.TestPoint6.test_413",
-    "1.2 chunking strategies": "test_http_conformance.TestPoint3.test_all_at_once",
-    "1.5 500 is the SDK's own error": "test_http_conformance.TestPoint6.test_500",
-    "1.5 401": "test_auth.TestGate.test_the_sdk_raises_its_own_error",
+    "1.1 too large is 413, once": "conformance.test_http.TestPoint6.test_413",
+    "1.2 chunking strategies": "conformance.test_http.TestPoint3.test_all_at_once",
+    "1.5 500 is the SDK's own error": "conformance.test_http.TestPoint6.test_500",
+    "1.5 401": "api.test_auth.TestGate.test_the_sdk_raises_its_own_error",
     "1.5 no route, no method: in OpenAI's shape": (
-        "test_api.TestErrors.test_unknown_places_answer_in_openais_shape"
+        "conformance.test_api.TestErrors.test_unknown_places_answer_in_openais_shape"
     ),
     "1.5 no form, no file: in OpenAI's shape": (
-        "test_api.TestErrors.test_a_body_that_is_no_form_is_refused"
+        "conformance.test_api.TestErrors.test_a_body_that_is_no_form_is_refused"
     ),
     "1.5 500 says nothing of itself": (
         "test_server.TestBadLuck"
         ".test_a_failure_in_the_model_is_500_and_says_nothing_of_itself"
     ),
-    "1.5 every error has a request id": "test_auth.TestGate.test_only_a_key_opens",
+    "1.5 every error has a request id": "api.test_auth.TestGate.test_only_a_key_opens",
     "1.6 a file without a file name": (
-        "test_api.TestErrors.test_a_form_without_a_file_is_refused"
+        "conformance.test_api.TestErrors.test_a_form_without_a_file_is_refused"
     ),
     "1.6 a client that goes away cancels its work": (
         "test_server.TestOverload.test_a_client_that_goes_away_gives_its_place_back"
     ),
     "1.6 in mid-stream too": (
-        "test_event_stream.TestFailures.test_a_client_that_goes_away_gives_its_place_back"
+        "api.routes.test_event_stream.TestFailures"
+        ".test_a_client_that_goes_away_gives_its_place_back"
     ),
     "2 translations are refused, in OpenAI's shape": (
-        "test_event_stream.TestTranslations.test_they_are_refused_in_the_error_shape"
+        "api.routes.test_event_stream.TestTranslations"
+        ".test_they_are_refused_in_the_error_shape"
     ),
     "2 models are listed and found": (
-        "test_api.TestPythonSDK.test_models_are_listed_and_found"
+        "conformance.test_api.TestPythonSDK.test_models_are_listed_and_found"
     ),
-    "6 the resolver, code by code": "test_languages.TestResolving",
+    "6 the resolver, code by code": "languages.test_languages.TestResolving",
 }
 
 
 @pytest.mark.parametrize("rule", ELSEWHERE)
 def test_what_is_held_elsewhere_still_is(rule: str) -> None:
     """By a test of that name."""
-    module, *path = ELSEWHERE[rule].split(".")
+    module, names = ELSEWHERE[rule].split(".Test")
     found: Any = importlib.import_module(f"tests.{module}")
-    for name in path:
+    for name in f"Test{names}".split("."):
         found = getattr(found, name)
     assert callable(found)
 

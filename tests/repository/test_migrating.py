@@ -1,7 +1,7 @@
 """What docs/migrating.md says of this server is so.
 
 Its Python block is run by test_docs, what the SDKs and the frameworks need by
-test_conformance and in tests/agents. Here is the rest of what it promises.
+tests/conformance and in tests/agents. Here is the rest of what it promises.
 """
 
 import json

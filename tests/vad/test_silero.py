@@ -110,7 +110,7 @@ class TestNumbers:
         """Importing the package would leave one to the whole process."""
         program = (
             "import torch; torch.set_num_threads(3); "
-            "from vad_model import SileroVad; SileroVad(); "
+            "from vad.silero import SileroVad; SileroVad(); "
             "assert torch.get_num_threads() == 3"
         )
 
@@ -119,8 +119,8 @@ class TestNumbers:
     def test_numpy_may_be_kept_to_one_thread(self) -> None:
         """Without taking any from torch."""
         program = (
-            "import torch; torch.set_num_threads(3); import vad_model; "
-            "vad_model.keep_numpy_to_one_thread(); "
+            "import torch; torch.set_num_threads(3); from vad import silero; "
+            "silero.keep_numpy_to_one_thread(); "
             "from threadpoolctl import threadpool_info; "
             "blas = [p for p in threadpool_info() if p['user_api'] == 'blas']; "
             "assert [p['num_threads'] for p in blas] == [1]; "

@@ -58,10 +58,10 @@ class TestMicrophone:
     ) -> None:
         """At http:// and another name than this computer's there is none."""
         port = demo_server.url.rsplit(":", 1)[1]
-        elsewhere = "--host-resolver-rules=MAP asr.test 127.0.0.1"
+        elsewhere = "--host-resolver-rules=MAP asr 127.0.0.1"
         with (
             launched(playwright, elsewhere) as browser,
-            visiting(browser, f"http://asr.test:{port}") as visit,
+            visiting(browser, f"http://asr:{port}") as visit,
         ):
             visit["#listen"].click()
 
