@@ -12,7 +12,7 @@ UTTERANCES := 20
 NODE_STAMP := tests/node/node_modules/.installed
 
 # Everything needs the environment, and says nothing while it is up to date.
-.PHONY: demo serve test test-light test-agents check oracle throughput lock download clean
+.PHONY: demo serve test test-light test-agents check oracle throughput neighbours lock download clean
 
 demo: $(STAMP)
 	$(BIN)/python -m tools.demo
@@ -54,6 +54,12 @@ oracle: $(STAMP)
 throughput: $(STAMP)
 	$(BIN)/python -m pip install --quiet -r requirements/benchmarks.in -c requirements/dev.txt
 	$(BIN)/python -m benchmarks.throughput
+
+# Passes and live text beside other programs, and ONNX Runtime: half an hour on two cores.
+neighbours: $(STAMP)
+	$(BIN)/python -m pip install --quiet -r requirements/benchmarks.in -c requirements/dev.txt
+	$(BIN)/python -m benchmarks.neighbours
+	$(BIN)/python -m benchmarks.neighbours --model 300m_v2 --dtype int8 --window 2
 
 download: $(STAMP)
 	$(BIN)/python -m tools.download $(MODEL_CARD)

@@ -139,7 +139,7 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=1024,
-        description="Threads of one forward pass on a CPU (0: one per core).",
+        description="Threads of a forward pass on a CPU (0: as many as are quickest).",
     )
     batch_size: int = Field(
         8,

@@ -36,6 +36,7 @@ from audio.samples import SAMPLE_RATE, Samples
 from engine.interface import ModelInput
 from network.feature_cache import FeatureCache
 from network.kernels import cpu_has_bfloat16
+from network.threads import Threads, limit_threads
 from text import ctc
 from text.ctc import FrameLabels
 from weights import loading
@@ -99,6 +100,7 @@ class ASRModel:
         self.dtype = dtype
         self.self_check: SelfCheck | None = None
         self._cache = FeatureCache()
+        self._threads: Threads | None = None
 
     @classmethod
     def load(
@@ -119,7 +121,8 @@ class ASRModel:
             model_dir: Folder of further cards, or None.
             device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
             dtype: `auto`, `float32`, `bfloat16`, `float16` or `int8`.
-            num_threads: CPU threads of a forward pass; 0 leaves it to torch.
+            num_threads: CPU threads of a forward pass; 0: one for each core that
+                this process may use. See `choose_threads`.
             on_failed_check: Go on in float32, or stop.
             progress: Told each stage as it begins.
 
@@ -130,6 +133,8 @@ class ASRModel:
         arithmetic = choose_dtype(dtype, chosen)
         if num_threads:
             torch.set_num_threads(num_threads)
+        else:
+            limit_threads()
 
         def build(arithmetic: torch.dtype) -> ASRModel:
             loaded = loading.load(
@@ -170,7 +175,18 @@ class ASRModel:
             return text
         return f"{text}, {self.self_check.error:.2%} off float32"
 
-    @torch.inference_mode()
+    def choose_threads(self) -> None:
+        """From now on have as many threads as are quickest at any time.
+
+        At most as many as there are now. Call it in the thread that has the model.
+        On a GPU it does nothing.
+        """
+        most = torch.get_num_threads()
+        if self.device.type == "cpu" and most > 1:
+            clip = ModelInput(_check_clip())
+            self._threads = Threads(most)
+            self._threads.rehearse(lambda: self._label_frames([clip]))
+
     def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
         """Label the frames of a batch of windows of any lengths.
 
@@ -185,6 +201,13 @@ class ASRModel:
             ValueError: A window is longer than the model takes, or has a cache
                 key and a position between two frames.
         """
+        if self._threads is None:
+            return self._label_frames(windows)
+        audio_s = sum(map(len, windows)) / SAMPLE_RATE
+        return self._threads.run(lambda: self._label_frames(windows), audio_s)
+
+    @torch.inference_mode()
+    def _label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
         lengths = [n_frames(len(window)) for window in windows]
         long_enough = [window for window in windows if n_frames(len(window))]
         if not long_enough:

@@ -13,6 +13,7 @@ import json
 import logging
 import math
 import os
+import platform
 import signal
 import socket
 import sys
@@ -62,6 +63,7 @@ from api.routes.status import VERSION
 from api.service import LoadModel, Service, load_model
 from config import Settings, describe_errors
 from engine.interface import NotReady
+from network.cores import set_waiting
 from schemas import UNKNOWN_TEXT
 
 logger = logging.getLogger("omniasr")
@@ -294,6 +296,8 @@ def main() -> int:
         print(describe_errors(error), file=sys.stderr)  # noqa: T201
         return 2
     start_logging(level=settings.log_level, style=settings.log_format)
+    # Before PyTorch is imported, which the model's thread does.
+    set_waiting(os.environ, platform=sys.platform, machine=platform.machine())
     if not settings.keys():
         logger.warning(open_to(settings.host, settings.port))
     return _serve(settings)

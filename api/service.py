@@ -65,7 +65,7 @@ def load_model(settings: Settings, progress: Progress) -> Model:
     progress("importing PyTorch")
     from model import ASRModel
 
-    return ASRModel.load(
+    model = ASRModel.load(
         settings.model_card,
         model_dir=settings.model_dir,
         device=settings.device,
@@ -74,6 +74,10 @@ def load_model(settings: Settings, progress: Progress) -> Model:
         on_failed_check=settings.self_check,
         progress=progress,
     )
+    if not settings.num_threads:
+        progress("choosing the number of threads")
+        model.choose_threads()
+    return model
 
 
 @dataclass(slots=True)

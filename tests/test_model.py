@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from audio.frames import MAX_WINDOW_SAMPLES, n_frames
 from benchmarks.corpus import composer
 from engine.interface import CacheKey, ModelInput, Normalisation
 from model import ASRModel, choose_device, choose_dtype
+from network import threads
 from network.wav2vec2 import Extractor, PositionalConvolution
 from text import ctc
 from weights import cards, loading
@@ -262,14 +263,62 @@ class TestDevices:
         with pytest.raises(ModelUnavailable, match=r"DTYPE=int8.*DTYPE=auto"):
             load(folder, dtype="int8")
 
-    def test_the_number_of_threads_is_set(self, make_card: MakeCard) -> None:
-        """NUM_THREADS, for whoever shares the machine."""
+
+class TestThreads:
+    @pytest.fixture(autouse=True)
+    def _restore(self) -> Iterator[None]:
         before = torch.get_num_threads()
-        try:
-            load(make_card(), num_threads=1)
-            assert torch.get_num_threads() == 1
-        finally:
-            torch.set_num_threads(before)
+        yield
+        torch.set_num_threads(before)
+
+    def test_the_number_is_set(self, make_card: MakeCard) -> None:
+        """NUM_THREADS, where the operator knows better."""
+        load(make_card(), num_threads=1)
+
+        assert torch.get_num_threads() == 1
+
+    def test_none_means_no_more_than_usable_cores(
+        self, make_card: MakeCard, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A container's, not the host's."""
+        monkeypatch.setattr(threads, "usable_cores", lambda: 3)
+        torch.set_num_threads(64)
+
+        load(make_card())
+
+        assert torch.get_num_threads() == 3
+
+    def test_the_quickest_number_is_chosen_and_labels_stay(
+        self, make_card: MakeCard, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """From what passes take, here and now."""
+        clip = composer.load(speakers=("lucas",), indexes=(2,))[5].samples
+        torch.set_num_threads(2)
+        model = load(make_card(), num_threads=2)
+        (before,) = model.label_frames([ModelInput(clip)])
+
+        with caplog.at_level(logging.INFO):
+            model.choose_threads()
+        (after,) = model.label_frames([ModelInput(clip)])
+
+        assert (before.ids == after.ids).all()
+        assert "Threads of a pass: " in caplog.text
+        assert "ms with 2, " in caplog.text
+        assert torch.get_num_threads() in (1, 2)
+
+    def test_one_thread_is_nothing_to_choose_from(
+        self, make_card: MakeCard, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Nor are there threads to choose where another device computes."""
+        model = load(make_card(), num_threads=1)
+
+        with caplog.at_level(logging.INFO):
+            model.choose_threads()
+            torch.set_num_threads(2)
+            model.device = torch.device("meta")
+            model.choose_threads()
+
+        assert "Threads of a pass" not in caplog.text
 
 
 class TestSelfCheck:

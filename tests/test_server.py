@@ -3,8 +3,11 @@
 import asyncio
 import io
 import logging
+import platform
+import re
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -24,6 +27,7 @@ from api import bodies
 from config import Settings
 from engine import watchdog
 from engine.interface import Model
+from network.cores import SPIN_COUNT, usable_cores
 from tests.support.fakes import ScriptedModel
 from tests.support.serving import (
     ServerProcess,
@@ -109,6 +113,29 @@ class TestStarting:
 
         with app_in_thread(settings(), load, wait=False, on_failure=stopped.set):
             assert stopped.wait(30)
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="libgomp is Linux's")
+    @pytest.mark.parametrize(
+        ("variables", "looks", "is_chosen"),
+        [
+            ({"NUM_THREADS": "0"}, str(SPIN_COUNT), True),
+            ({"NUM_THREADS": "1", "GOMP_SPINCOUNT": "55"}, "55", False),
+        ],
+    )
+    def test_threads_are_chosen_unless_the_operator_has(
+        self, tmp_path: Path, variables: dict[str, str], looks: str, is_chosen: bool
+    ) -> None:
+        """How they wait before PyTorch is loaded, whose library tells what it read;
+        how many they are in a line of the log, with what was tried."""
+        given = {"MODEL_CARD": "omniASR_CTC_demo", "OMP_DISPLAY_ENV": "VERBOSE"}
+        with server_process(tmp_path / "log", **given, **variables) as server:
+            server.wait_until_ready()
+
+        log = server.log.read_text()
+        if platform.machine() == "x86_64":
+            assert f"GOMP_SPINCOUNT = '{looks}'" in log
+        is_told = re.search(r"Threads of a pass: \d+\. One took [\d.]+ ms with", log)
+        assert bool(is_told) == (is_chosen and usable_cores() > 1)
 
 
 class TestLoading:

@@ -97,17 +97,17 @@ def prepare(folder: Path, *, onnx: bool) -> None:
         module = random_model.module_of(random_model.config_of(ARCH))
         torch.save({"model": module.state_dict()}, folder / WEIGHTS)
     if onnx and not (folder / GRAPH_INT8).exists():
-        _export(folder)
+        export(_fairseq2_module(folder, torch.float32), folder)
 
 
-def _export(folder: Path) -> None:
+def export(module: Any, folder: Path) -> None:
     """Write fairseq2's module as a graph, and with 8-bit products beside it."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     class Logits(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.module = _fairseq2_module(folder, torch.float32)
+            self.module = module
             conv = self.module.encoder_frontend.pos_encoder.conv
             torch.nn.utils.remove_weight_norm(conv)
 

@@ -1,6 +1,6 @@
 """Send a stream in real time through a socket, as a microphone would.
 
-    python -m benchmarks.real_time URL FILE.wav OUTPUT.json
+    python -m benchmarks.streams.real_time URL FILE.wav OUTPUT.json
 
 The client is a process of its own, so that it does not share an interpreter with
 the server. Chunk k of 20 ms is sent when its last sample has been spoken, at
@@ -32,7 +32,7 @@ from benchmarks.streams.traces import Endpoint, Message, Trace
 MOST_LATE_MS = 5.0
 _CHUNK_S = CHUNK / SAMPLE_RATE
 _START_IN_S = 0.2
-_PATH = "/v1/audio/transcriptions"
+PATH = "/v1/audio/transcriptions"
 
 
 class Void(Exception):
@@ -111,11 +111,11 @@ def run(
     log.parent.mkdir(parents=True, exist_ok=True)
     with server_process(log, **settings) as server:
         server.wait_until_ready()
-        url = server.url.replace("http", "ws", 1) + _PATH
+        url = server.url.replace("http", "ws", 1) + PATH
         # What a server only does once is not what is measured.
-        _client(url, streams[0].samples[: 5 * SAMPLE_RATE], log.parent)
+        client(url, streams[0].samples[: 5 * SAMPLE_RATE], log.parent)
         for one in streams:
-            trace, late_ms = _client(url, one.samples, log.parent)
+            trace, late_ms = client(url, one.samples, log.parent)
             p99 = float(np.percentile(late_ms, 99))
             if p99 > MOST_LATE_MS:
                 raise Void(
@@ -125,11 +125,12 @@ def run(
             yield trace, tuple(round(late, 2) for late in late_ms)
 
 
-def _client(url: str, audio: Samples, folder: Path) -> tuple[Trace, list[float]]:
+def client(url: str, audio: Samples, folder: Path) -> tuple[Trace, list[float]]:
+    """Stream a recording from a process of its own; see `stream`."""
     wav, output = folder / "client.wav", folder / "client.json"
     soundfile.write(wav, audio, SAMPLE_RATE)
     arguments = [url, str(wav), str(output)]
-    command = [sys.executable, "-m", "benchmarks.real_time", *arguments]
+    command = [sys.executable, "-m", "benchmarks.streams.real_time", *arguments]
     subprocess.run(command, cwd=ROOT, check=True)
     kept = json.loads(output.read_text("utf-8"))
     trace = Trace(

@@ -36,6 +36,7 @@ PURE = (
     "live",
     "local_agreement",
     "network.architecture",
+    "network.thread_choice",
     "protocols",
     "recordings.segments",
     "recordings.stitcher",
