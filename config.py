@@ -311,6 +311,12 @@ class Settings(BaseSettings):
         le=100_000,
         description="Most windows of recordings waiting for the model.",
     )
+    min_streams: int = Field(
+        4,
+        ge=1,
+        le=100_000,
+        description="Live streams with speech that are let in whatever is forecast.",
+    )
     max_streams: int = Field(
         256,
         ge=1,

@@ -255,7 +255,8 @@ class Health(BaseModel):
     streams: int = Field(description="Live streams that are open.")
     queued: int = Field(description="Windows that wait for the model.")
     overload_level: int = Field(
-        description="0: none; 1 to 3: streams get fewer partials; 4: finals only."
+        description="1 while live streams ask for more partials than there is time "
+        "for, so that all of them get fewer; else 0."
     )
     uptime_s: float
 

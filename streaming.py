@@ -24,7 +24,7 @@ from functools import partial
 from typing import Protocol
 
 from audio.samples import SAMPLE_RATE, Samples
-from engine.interface import Load
+from engine.load import Place
 from engine.observer import Drop
 from engine.scheduler import Scheduler
 from engine.work_queue import Work
@@ -46,11 +46,6 @@ _MAX_WAITING = 80 * SAMPLE_RATE
 # ...or while so many events are unread.
 _MAX_UNREAD = 1000
 
-# When hypotheses are wanted; among streams the one that is due first goes first.
-HYPOTHESIS_DUE_S = 0.3
-# Nobody waits for a speculation yet.
-SPECULATION_DUE_S = 0.15
-
 
 class LiveVad(Protocol):
     """Listens to one stream; see `vad.batcher.LiveVad`."""
@@ -63,6 +58,7 @@ class LiveVad(Protocol):
 @dataclass(slots=True, eq=False)
 class _InFlight:
     future: Future[FrameLabels]
+    work: Work
     due: float  # on the clock
 
 
@@ -72,10 +68,9 @@ class LiveStream:
     Args:
         session: Fresh.
         scheduler: Where windows are sent.
+        place: That the scheduler gave it; given back in the end.
         vad: Listens for speech; None if the session does without.
-        load: Tells what to save on.
         stall_s: Time without audio after which speech that is open is ended.
-        on_close: Called once, when everything is given back.
         observer: Told what goes on.
         clock: Tells the time in seconds.
     """
@@ -85,19 +80,17 @@ class LiveStream:
         session: StreamSession,
         scheduler: Scheduler,
         *,
+        place: Place,
         vad: LiveVad | None,
-        load: Callable[[], Load],
         stall_s: float,
-        on_close: Callable[[], None],
         observer: LiveObserver = NOBODY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session = session
         self._scheduler = scheduler
         self._vad = vad
-        self._load = load
+        self._place = place
         self._stall_s = stall_s
-        self._on_close = on_close
         self._observer = observer
         self._report = LiveReport(observer, age_s=self._age_s)
         self._clock = clock
@@ -110,11 +103,6 @@ class LiveStream:
         self._arrivals = Arrivals()
         self._stall_timer: asyncio.TimerHandle | None = None
         self._closed = False
-
-    @property
-    def position(self) -> int:
-        """Samples received so far."""
-        return self._session.position
 
     async def push(self, samples: Samples) -> None:
         """Take the next samples; wait while finals or events are behind.
@@ -195,7 +183,7 @@ class LiveStream:
         if self._vad is not None:
             self._vad.close()
         self._refresh()
-        self._on_close()
+        self._scheduler.leave(self._place)
 
     async def _listen(self, samples: Samples) -> list[float]:
         """Ask how likely speech is in each frame that the samples complete."""
@@ -212,13 +200,16 @@ class LiveStream:
     def _go_on(self, events: Sequence[LiveEvent]) -> None:
         """Publish events, ask for the windows that are wanted now."""
         self._publish(events)
-        self._session.load = self._load()
+        self._session.max_left_context = self._scheduler.max_left_context
         due = self._withdraw_stale()
         for request in self._session.requests():
             self._submit(request, due)
         for request, own in list(self._in_flight.items()):
             if not request.wanted:
                 own.future.cancel()
+            elif own.work is not request.work and own.future.cancel():
+                del self._in_flight[request]
+                self._submit(request, None)  # somebody waits for it now
         self._refresh()
 
     def _withdraw_stale(self) -> float | None:
@@ -236,24 +227,24 @@ class LiveStream:
         return own.due
 
     def _submit(self, request: Request, due: float | None) -> None:
-        now = self._clock()
-        if request.piece is None:
-            work = Work.STREAM_PARTIAL
-            due = now + HYPOTHESIS_DUE_S if due is None else due
-        else:
-            work = Work.STREAM_FINAL
-            due = now + (SPECULATION_DUE_S if request.speculative else 0.0)
+        now, work = self._clock(), request.work
+        if work is not Work.STREAM_PARTIAL or due is None:
+            due = now + request.due_in_s
+        if work is Work.STREAM_FINAL:
+            behind_s = self._session.n_waiting / SAMPLE_RATE
+            due += min(self._arrivals.early_s(now), behind_s)
         try:
             future = self._scheduler.submit(
                 request.window,
                 work=work,
                 due_in_s=max(0.0, due - now),
+                place=self._place,
                 beyond_limit=request.piece is not None,
             )
         except Exception as error:  # full, or shutting down
             self._publish(self._session.fail(request, error))
             return
-        self._in_flight[request] = _InFlight(future, due)
+        self._in_flight[request] = _InFlight(future, work, due)
         future.add_done_callback(partial(self._hand_over, request))
 
     def _hand_over(self, request: Request, future: Future[FrameLabels]) -> None:
@@ -264,8 +255,10 @@ class LiveStream:
             logger.debug("Labels came after the end.")
 
     def _done(self, request: Request, future: Future[FrameLabels]) -> None:
-        if self._closed or self._in_flight.pop(request, None) is None:
+        own = self._in_flight.get(request)
+        if self._closed or own is None or own.future is not future:
             return
+        del self._in_flight[request]
         if future.cancelled():
             return
         if (error := future.exception()) is None:
@@ -335,6 +328,7 @@ class StreamingTranscriber:
             for speech, so that only clients end utterances.
         stall_s: Time without audio after which speech that is open is ended.
         observer: Told what goes on.
+        clock: Tells the time in seconds.
     """
 
     def __init__(
@@ -344,11 +338,13 @@ class StreamingTranscriber:
         listen: Callable[[], LiveVad] | None,
         stall_s: float,
         observer: LiveObserver = NOBODY,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._scheduler = scheduler
         self._listen = listen
         self._stall_s = stall_s
         self._observer = observer
+        self._clock = clock
 
     @property
     def n_streams(self) -> int:
@@ -368,22 +364,13 @@ class StreamingTranscriber:
         session = StreamSession(
             vocabulary=model.vocabulary, offsets=model.spike_offsets, options=options
         )
-        encoded_ratio = options.window / options.hop if options.interim else 0.0
-        leave = self._scheduler.admit_stream(encoded_ratio=encoded_ratio)
+        place = self._scheduler.admit_stream()
         return LiveStream(
             session,
             self._scheduler,
+            place=place,
             vad=self._listen() if self._listen is not None and vad else None,
-            load=self._load,
             stall_s=self._stall_s,
-            on_close=leave,
             observer=self._observer,
-        )
-
-    def _load(self) -> Load:
-        overload = self._scheduler.overload
-        return Load(
-            hop_factor=overload.hop_factor,
-            max_left_context=overload.max_left_context,
-            interim=overload.partials,
+            clock=self._clock,
         )

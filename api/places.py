@@ -40,7 +40,11 @@ class Places:
             QueueFull: There is none for this holder.
         """
         if not self._may_have(holder):
-            raise QueueFull(retry_after_s=1)
+            full = (
+                f"{self.n_taken} of {self._n_places} places are taken, "
+                f"{self._held[holder]} of them by this client"
+            )
+            raise QueueFull(full, retry_after_s=1)
         self._held[holder] += 1
         self.n_taken += 1
         try:

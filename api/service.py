@@ -100,8 +100,8 @@ class Service:
     Args:
         settings: What the operator chose.
         load: Builds the model, in the model's thread.
-        rehearsal_s: Seconds of silence that the model is given before it serves, so
-            that what streams will cost can be forecast; 0 to do without.
+        rehearsal_s: Seconds of silence in a window that the model is given before it
+            serves, so that what streams will cost can be forecast; 0 to do without.
     """
 
     def __init__(
@@ -118,11 +118,12 @@ class Service:
         self.scheduler = Scheduler(
             lambda: self._load(load),
             max_queued=settings.max_queue,
+            min_streams=settings.min_streams,
             max_streams=settings.max_streams,
             rules=BatchRules(max_windows=settings.batch_size),
             file_share=settings.file_share,
             max_wait_s=settings.max_wait_s,
-            rehearsal=silence if rehearsal_s else None,
+            rehearsed=silence if rehearsal_s else None,
             on_loaded=self._loaded,
             observer=self.metrics,
         )
@@ -229,8 +230,8 @@ class Service:
         )
         metrics.watch(
             "omniasr_overload_level",
-            "What streams do without: 0 nothing, 4 all partials.",
-            lambda: scheduler.overload.level,
+            "1 while streams ask for more than there is time for, else 0.",
+            lambda: scheduler.is_tight,
         )
         metrics.watch_queue(scheduler.n_waiting)
 

@@ -26,6 +26,9 @@ logger = logging.getLogger("omniasr")
 # Between two charges for what a session has heard.
 _CHARGE_EVERY_S = 1.0
 
+# How often to look whether there is room.
+_LOOK_EVERY_S = 0.2
+
 
 class Live(Protocol):
     """Opens streams; see `streaming.StreamingTranscriber`."""
@@ -64,6 +67,35 @@ def limits_of(settings: Settings) -> Limits:
         ahead_bytes=settings.max_ahead_bytes,
         unread_bytes=settings.max_unread_bytes,
     )
+
+
+async def opened(
+    service: LiveService,
+    options: Callable[[], StreamOptions],
+    *,
+    patience_s: float,
+    passes: Callable[[Exception], bool],
+) -> Stream:
+    """Open a stream as soon as there is room for it. Cancelling is safe.
+
+    Args:
+        service: Opens it.
+        options: Tells how it is to be listened to.
+        patience_s: Longest to wait for room, in seconds.
+        passes: Whether it is worth waiting after a refusal.
+
+    Raises:
+        Exception: The last refusal.
+    """
+    now = asyncio.get_running_loop().time
+    deadline = now() + patience_s
+    while True:
+        try:
+            return service.live.open(options())
+        except Exception as error:
+            if not passes(error) or now() >= deadline:
+                raise
+        await asyncio.sleep(_LOOK_EVERY_S)
 
 
 async def carry(

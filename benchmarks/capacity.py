@@ -16,10 +16,11 @@ Four parts, of which `--parts` chooses:
 `seed`      the same for the server that this one set out to replace: windows of 7.5 s,
             one every 2.5 s, and the rest at the end, one clip at a time through
             omnilingual-asr's pipeline. There are no partials to compare.
-`overload`  half as many streams again as are served, then half as many: finals must
-            equal those of streams that were alone, and the overload must pass.
-`ladder`    the share of the time that one stream of the 300M model takes, with random
-            weights, at every overload level.
+`overload`  twice as many streams as are served, then half as many: each must still
+            have text at least every 2 s, and finals must equal those of streams that
+            were alone; then the overload must pass.
+`context`   the share of the time that one stream of the 300M model takes, with random
+            weights, with all of its context and with that of an overloaded server.
 
 Nobody is refused here. A run in real time on a machine that does something else as
 well says little; the load of the last minute is printed for that.
@@ -28,7 +29,6 @@ well says little; the load of the last minute is printed for that.
 import argparse
 import asyncio
 import json
-import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -48,7 +48,7 @@ from benchmarks.common.environment import environment
 from benchmarks.streams import paced
 from benchmarks.streams.paced import Outcome, Part, Run, Stack
 from engine.interface import CacheKey, ModelInput, Normalisation
-from engine.overload import LEVELS, OverloadLevel
+from engine.load import SHORT_CONTEXT
 from live.options import PROFILES, StreamOptions
 from model import ASRModel
 from network.architecture import from_card
@@ -67,7 +67,7 @@ _SEED_WINDOW_S = 7.5
 _SEED_EVERY_S = 2.5
 _FINAL_S = 6.0
 
-PARTS = ("capacity", "seed", "overload", "ladder")
+PARTS = ("capacity", "seed", "overload", "context")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def capacity(bench: Bench, *, most: int) -> tuple[int, list[Outcome]]:
 
 
 HEAD = (
-    "streams  final p50  final p95  partials/s  lag p95  lag grows  level  model busy"
+    "streams  final p50  final p95  partials/s  lag p95  lag grows  tight  model busy"
 )
 
 
@@ -160,7 +160,7 @@ def row(outcome: Outcome) -> str:
         f"{outcome.n_streams:7d} {outcome.wait_p50_s:8.3f} s"
         f" {outcome.wait_p95_s:8.3f} s {outcome.partials_per_s:11.2f}"
         f" {outcome.lag_p95_s:6.2f} s {1000 * outcome.lag_slope:5.1f} ms/s"
-        f" {outcome.level:5d} {outcome.busy:10.0%}"
+        f" {outcome.tight:6.0%} {outcome.busy:10.0%}"
     )
 
 
@@ -239,8 +239,8 @@ def seed(card: str, dtype: torch.dtype, *, most: int) -> dict[str, float]:
 
 
 def overload(bench: Bench, n_served: int) -> dict[str, Any]:
-    """Have half as many streams again, then half as many; compare the finals."""
-    n_streams = math.ceil(1.5 * n_served) + 1
+    """Have twice as many streams, then half as many; compare the finals."""
+    n_streams = 2 * n_served
     n_staying = max(1, n_served // 2)
     stays_s = bench.seconds + RECOVER_WITHIN_S + 6
     n_short = round(bench.seconds * SAMPLE_RATE)
@@ -256,7 +256,7 @@ def overload(bench: Bench, n_served: int) -> dict[str, Any]:
         if mine != alone
     ]
     relieved_s = bench.seconds + paced.BEGIN_OVER_S
-    troubled = [at for at, level in run.levels if level]
+    troubled = [at for at, tight in run.tight if tight]
     found = {
         "streams": n_streams,
         "samples_lost": sum(
@@ -264,7 +264,7 @@ def overload(bench: Bench, n_served: int) -> dict[str, Any]:
         ),
         "finals": sum(len(log.finals) for log in run.logs),
         "finals_that_differ": len(different),
-        "highest_level": max(level for _, level in run.levels),
+        "longest_gap_s": max(log.longest_gap_s(bench.seconds) for log in run.logs),
         "final_p95_s": run.outcome().wait_p95_s,
         "recovered_after_s": max(0.0, max(troubled, default=0.0) - relieved_s),
     }
@@ -284,34 +284,25 @@ def _alone(bench: Bench, parts: Sequence[Part]) -> Iterator[list[tuple[int, int,
         yield known[key]
 
 
-# --- what the ladder saves ---
+# --- what less context saves ---
 
 
-def ladder(
-    model: ASRModel, options: StreamOptions
-) -> list[tuple[OverloadLevel, float, float]]:
-    """Measure a stream's share of one core at every level: partials, and finals."""
+def context(model: ASRModel, options: StreamOptions) -> dict[str, float]:
+    """Measure a stream's share of one core: partials, with less context, and finals."""
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    final = _cost_of_final(model) / _FINAL_S
-    found = []
-    for level in LEVELS:
-        partials = _cost_of_partials(model, options, level) if level.partials else 0.0
-        found.append((level, partials, final))
-        print(
-            f"level {level.level}: partials {partials:6.1%}, finals {final:6.1%}, "
-            f"together {partials + final:6.1%} of a core"
-        )
+    found = {
+        "partials": _cost_of_partials(model, options, options.left_context),
+        "with_less_context": _cost_of_partials(model, options, SHORT_CONTEXT),
+        "finals": _cost_of_final(model) / _FINAL_S,
+    }
     torch.set_num_threads(n_threads)
     return found
 
 
-def _cost_of_partials(
-    model: ASRModel, options: StreamOptions, level: OverloadLevel
-) -> float:
-    hop = round(level.hop_factor * options.hop) // 320 * 320
-    context = min(options.left_context, level.max_left_context or options.left_context)
-    length = context + options.margin + hop
+def _cost_of_partials(model: ASRModel, options: StreamOptions, context: int) -> float:
+    hop = options.hop // 320 * 320
+    length = min(options.left_context, context) + options.margin + hop
     audio = np.random.default_rng(0).standard_normal(length + 8 * hop)
     key, taken = CacheKey(), []
     for start in range(0, 5 * hop, hop):
@@ -374,9 +365,10 @@ def _findings(row: Row) -> Iterator[tuple[str, str]]:
         yield "its windows of 7.5 s take", f"{1000 * seed['window_s']:.0f} ms of a core"
     if "overload" in row:
         yield f"{row['overload']['streams']} streams at once", _of_overload(row)
-    for level in row.get("ladder", ()):
-        together = level["partials"] + level["finals"]
-        yield f"one stream of 300M, level {level['level']}", f"{together:.0%} of a core"
+    if "context" in row:
+        for name, share in row["context"].items():
+            what = name.replace("_", " ")
+            yield f"one stream of 300M, {what}", f"{share:.0%} of a core"
 
 
 def _of_outcome(outcome: Row) -> str:
@@ -391,8 +383,9 @@ def _of_overload(row: Row) -> str:
     found = row["overload"]
     return (
         f"{found['samples_lost']} samples lost, {found['finals_that_differ']} of "
-        f"{found['finals']} finals differ, level {found['highest_level']}, over "
-        f"{found['recovered_after_s']:.1f} s after half have gone"
+        f"{found['finals']} finals differ, at most {found['longest_gap_s']:.1f} s "
+        f"without new text; over {found['recovered_after_s']:.1f} s after most "
+        "have gone"
     )
 
 
@@ -435,14 +428,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found["seed"] = seed(chosen.model, model.dtype, most=chosen.most)
     if "overload" in chosen.parts and n_served:
         found["overload"] = overload(bench, n_served)
-    if "ladder" in chosen.parts:
+    if "context" in chosen.parts:
         del bench, model
         dtype, cpu = getattr(torch, found["dtype"]), torch.device("cpu")
-        big = random_model("300m_v2", dtype, cpu)
-        found["ladder"] = [
-            {"level": level.level, "partials": partials, "finals": finals}
-            for level, partials, finals in ladder(big, options)
-        ]
+        found["context"] = context(random_model("300m_v2", dtype, cpu), options)
     print(table([found]))
     print(json.dumps({**found, "load": os.getloadavg()[0], **environment()}))
 

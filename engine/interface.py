@@ -63,51 +63,57 @@ class ModelInput:
         return len(self.samples)
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What an overloaded server saves on.
-
-    Attributes:
-        hop_factor: By which hops are stretched.
-        max_left_context: Most samples of left context; None for no limit.
-        interim: Whether hypotheses are made at all.
-    """
-
-    hop_factor: float = 1.0
-    max_left_context: int | None = None
-    interim: bool = True
-
-
-# How long a stream that is refused should stay away: as long as the overload ladder
-# takes to find that there is room.
+# How long a stream that is refused should stay away: streams come and go.
 _STREAM_RETRY_S = 5
 
 
 class QueueFull(Exception):
-    """More windows wait than are allowed.
+    """There is as much work as there may be.
 
-    Attributes:
-        retry_after_s: When about half of the queue will have been served.
+    Args:
+        full: What there is so much of, for the message.
+        retry_after_s: When there may be room.
     """
 
-    def __init__(self, retry_after_s: int) -> None:
-        super().__init__(f"The server is busy; try again in {retry_after_s} s.")
+    def __init__(self, full: str, *, retry_after_s: int) -> None:
+        super().__init__(f"The server is full: {full}. Try again in {retry_after_s} s.")
         self.retry_after_s = retry_after_s
 
 
 class Overloaded(Exception):
-    """One more stream would make those fall behind that are already here.
+    """With one more stream, finals of those that are already here would be late.
+
+    The message fits into the reason of a WebSocket's close, which has 123 bytes.
+
+    Args:
+        n_streams: Those that are here.
+        n_speaking: Those of them in which somebody has spoken of late.
+        at_limit: Whether there are as many as there may be.
+        settles: Whether it may be otherwise within seconds, because streams that
+            have just come may turn out to be silent.
 
     Attributes:
         retry_after_s: When there may be room.
     """
 
-    def __init__(self, retry_after_s: int = _STREAM_RETRY_S) -> None:
+    def __init__(
+        self,
+        n_streams: int,
+        n_speaking: int,
+        *,
+        at_limit: bool = False,
+        settles: bool = False,
+    ) -> None:
+        full = f"{n_speaking} with speech"
+        if at_limit:
+            full = "as many as MAX_STREAMS allows"
         super().__init__(
-            "The server has as many streams as it can serve; "
-            f"try again in {retry_after_s} s."
+            f"The server is full: {n_streams} live streams, {full}. Try again in "
+            f"{_STREAM_RETRY_S} s, when one may have ended."
         )
-        self.retry_after_s = retry_after_s
+        self.n_streams = n_streams
+        self.retry_after_s = _STREAM_RETRY_S
+        self.settles = settles
 
 
 class WaitedTooLong(Exception):

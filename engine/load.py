@@ -1,98 +1,238 @@
 """Weigh what streams ask for against the time that the model has.
 
-Here lie side by side: what passes have cost, the share of the time that streams take,
-what streams do without when it is too much, and who is let in. The scheduler tells
-what happens at its queue and at the model, and when.
+Partials limit themselves: each stream has at most one on its way, and when its turn
+comes it has the newest audio. So where there is not enough time for all of them they
+get rarer, for every stream alike, and no stream has to be told. What is decided here
+is little. While streams ask for more than there is time for, partials look less far
+back, so that each costs less and they come more often; a stream that is alone keeps
+all of its context. Finals never change.
+
+And one more stream is let in as long as the finals of those who are here would be in
+time, with a partial every two seconds for each that speaks. What finals take is
+measured, so a silent stream counts for nothing. A stream that has just come, or just
+begun to speak, has not shown it yet and counts with a forecast, made of what a second
+of audio costs (`engine/costs.py`): a crowd that comes at once is not let in whole. The
+forecast may be wrong where little is known, and there is little harm in letting a few
+in. So up to some number of streams that speak, it is not asked at all.
 
 Pure: no I/O, clock, settings or threads; `now` is an argument, so that a benchmark can
 run it in simulated time. Not safe for concurrent use.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from math import exp
 
 from audio.samples import SAMPLE_RATE
-from engine.admission import Costs, StreamAdmission
-from engine.overload import LoadMeter, OverloadLadder, OverloadLevel
+from engine.costs import Costs
+from engine.interface import Overloaded
 from engine.work_queue import Job, Work
+
+# What partials look back at most while there is more to do than time. Two seconds of
+# context are as good as eight to an encoder that hears both ways (Qwen3-ASR-causal),
+# and all that the bundled model needs.
+SHORT_CONTEXT = 2 * SAMPLE_RATE
+
+# What partials cost then, in proportion: from 0.6 in a monologue to 0.85 where people
+# say a few words at a time, which are the whole of the context (`benchmarks.capacity`).
+_COST_OF_SHORT = 0.85
+
+# Share of the time that streams take when it gets tight, and that is forecast when no
+# more are let in.
+_TIGHT = 0.85
+_FULL = 0.9
+
+# Over which the time that streams take is averaged, and for which it must have been
+# less before partials look back as far as they like.
+_SMOOTHING_S = 3.0
+_CALM_S = 5.0
+
+# Seconds of audio for each second of speech: in finals, since pauses belong to
+# utterances; in partials that come every two seconds with little context.
+_IN_FINALS = 1.2
+_IN_RAREST_PARTIALS = 2.5
+
+# A stream speaks if it has asked for a window so short a time ago; after longer breaks,
+# as in a conversation, people go on.
+_SPEAKS_S = 2.0
+_MAY_GO_ON_S = 10.0
+
+# So long a stream that has come may be about to speak, and one that has begun to has
+# not shown what its finals take.
+_MAY_BEGIN_S = 2.0
+_SHOWS_S = 5.0
+
+# Recordings are at work if one had a pass so short a time ago.
+_RECENT_S = 5.0
+
+# Seconds of the model for a second of audio until a pass has been measured: a slow
+# processor with the 300M model.
+_UNKNOWN = 0.2
+
+_LONG_AGO = float("-inf")
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """The place of a stream that was let in; its owner gives it back in the end.
+
+    Attributes:
+        since: When it was let in, in seconds.
+        began: When it first asked for a window; None if it has not.
+        asked: When it last did.
+    """
+
+    since: float
+    began: float | None = field(default=None, init=False)
+    asked: float = field(default=_LONG_AGO, init=False)
+
+    def ask(self, now: float) -> None:
+        """Note that it asks for a window."""
+        self.began = now if self.began is None else self.began
+        self.asked = now
+
+    def speaks(self, now: float) -> bool:
+        """Whether somebody speaks right now."""
+        return now - self.asked < _SPEAKS_S
+
+    def may_speak(self, now: float) -> bool:
+        """Whether somebody has spoken of late, or may be about to."""
+        return now - self.asked < _MAY_GO_ON_S or self.may_begin(now)
+
+    def may_begin(self, now: float) -> bool:
+        """Whether it is so new that it has had little time to speak."""
+        return self.began is None and now - self.since < _MAY_BEGIN_S
+
+    def has_shown(self, now: float) -> bool:
+        """Whether it has spoken for long enough to know what it takes."""
+        return self.began is not None and now - self.began >= _SHOWS_S
+
+
+class _Share:
+    """A share of the time, averaged over the last seconds."""
+
+    def __init__(self) -> None:
+        self._at, self._value = 0.0, 0.0
+
+    def note(self, now: float, seconds: float) -> None:
+        """Note that so many seconds were taken, up to now."""
+        self._value = self.value(now) + seconds / _SMOOTHING_S
+        self._at = now
+
+    def value(self, now: float) -> float:
+        """Return the share; it may exceed 1 by a little."""
+        return self._value * exp((self._at - now) / _SMOOTHING_S)
 
 
 class StreamLoad:
-    """Told of streams, turns and passes; tells what there is time for.
+    """Told of streams, windows and passes; tells what there is time for.
 
     Args:
-        now: When it begins, in seconds.
+        min_streams: Streams that are let in whatever is forecast.
         max_streams: Most streams there are at once.
-        file_share: Share of the model's time that files get while they wait.
+        file_share: Share of the model's time that recordings get while they wait.
     """
 
-    def __init__(self, now: float, *, max_streams: int, file_share: float) -> None:
+    def __init__(
+        self, *, min_streams: int, max_streams: int, file_share: float
+    ) -> None:
+        self._min_streams = min_streams
+        self._max_streams = max_streams
+        self._file_share = file_share
+        self._places: dict[Place, None] = {}
         self._costs = Costs()
-        self._meter = LoadMeter(now, file_share=file_share)
-        self._ladder = OverloadLadder()
-        self._admission = StreamAdmission(max_streams=max_streams)
+        self._partials = _Share()  # with all the context that they want
+        self._finals = _Share()
+        self._tight = False
+        self._tight_at = _LONG_AGO
+        self._file_pass = _LONG_AGO  # when a recording last had one
 
     @property
     def n_streams(self) -> int:
         """Number of streams that were let in and have not left."""
-        return len(self._admission)
+        return len(self._places)
 
     @property
-    def busy(self) -> float:
-        """Share of the time that streams have taken of late."""
-        return self._meter.busy
+    def newest_pass(self) -> float:
+        """When a pass last ended; long ago before the first."""
+        return _LONG_AGO if self._costs.newest is None else self._costs.newest
 
-    def level(self, now: float) -> OverloadLevel:
-        """Return what streams have to do without."""
-        if (reading := self._meter.read(now)) is not None:
-            self._ladder.add(reading)
-        return self._ladder.level
+    def n_speaking(self, now: float) -> int:
+        """Number of streams in which somebody speaks."""
+        return sum(place.speaks(now) for place in self._places)
 
-    def admit(self, stream: object, now: float, *, encoded_ratio: float) -> bool:
-        """Let a stream in, or do not.
+    def is_tight(self, now: float) -> bool:
+        """Whether streams ask for more than there is time for."""
+        if self.n_speaking(now) < 2:
+            self._tight = False
+            return False
+        wanted = self._partials.value(now) + self._finals.value(now)
+        if wanted > _TIGHT * self._room(now):
+            self._tight, self._tight_at = True, now
+        elif now - self._tight_at >= _CALM_S:
+            self._tight = False
+        return self._tight
 
-        Args:
-            stream: A key of its own, for `leave`.
-            now: In seconds.
-            encoded_ratio: Seconds of audio in its partials for each second of speech.
+    def admit(self, now: float) -> Place:
+        """Let a stream in.
+
+        Returns:
+            Its place, for `leave`.
+
+        Raises:
+            Overloaded: There is no room for it.
         """
-        overloaded = self.level(now).level > 0
-        return self._admission.admit(
-            stream,
-            now,
-            cost=self._costs.of_stream(encoded_ratio),
-            busy=self._meter.busy,
-            overloaded=overloaded,
-        )
+        n_streams = len(self._places)
+        talking = [place for place in self._places if place.may_speak(now)]
+        heard = [place for place in talking if not place.may_begin(now)]
+        if n_streams >= self._max_streams:
+            raise Overloaded(n_streams, len(heard), at_limit=True)
+        new = Place(now)
+        if len(talking) >= self._min_streams and not self._fit([*talking, new], now):
+            settles = self._fit([*heard, new], now)
+            raise Overloaded(n_streams, len(heard), settles=settles)
+        self._places[new] = None
+        return new
 
-    def leave(self, stream: object) -> None:
+    def leave(self, place: Place) -> None:
         """Forget a stream, if it is here."""
-        self._admission.leave(stream)
+        self._places.pop(place, None)
 
-    def expected_s(self, jobs: Sequence[Job]) -> float:
-        """Forecast how long the model takes for windows, in seconds."""
-        return sum(
-            self._costs.of(job.work) * job.n_samples / SAMPLE_RATE for job in jobs
-        )
-
-    def learn(self, jobs: Sequence[Job], seconds: float) -> None:
-        """Note what a pass over windows took, other than one of `begin`."""
-        self._costs.add(jobs, seconds)
-
-    def take_turn(self, batch: Sequence[Job], now: float) -> None:
-        """Note that windows have their turn."""
+    def note_pass(self, batch: Sequence[Job], now: float, seconds: float) -> None:
+        """Note that a pass has ended, and what it took."""
+        n_samples = sum(job.n_samples for job in batch)
+        if not n_samples:
+            return
+        self._costs.note_pass(now, n_samples / SAMPLE_RATE, seconds)
+        taken = dict.fromkeys(Work, 0.0)
         for job in batch:
-            if job.work == Work.STREAM_PARTIAL:
-                self._meter.partial(job.since, now, due=job.due)
+            taken[job.work] += seconds * job.n_samples / n_samples
+        cost = _COST_OF_SHORT if self._tight else 1.0
+        self._partials.note(now, taken[Work.STREAM_PARTIAL] / cost)
+        finals_s = taken[Work.STREAM_FINAL] + taken[Work.STREAM_SPECULATION]
+        self._finals.note(now, finals_s)
+        if taken[Work.FILE] > seconds / 2:
+            self._file_pass = now
 
-    def begin(self, batch: Sequence[Job], now: float) -> None:
-        """Note that a pass begins."""
-        n_samples = max(1, sum(job.n_samples for job in batch))
-        of_files, of_partials = (
-            sum(job.n_samples for job in batch if job.work == work) / n_samples
-            for work in (Work.FILE, Work.STREAM_PARTIAL)
+    def note_rehearsal(self, audio_s: float, now: float, seconds: float) -> None:
+        """Note that a pass over silence has ended, and what it took."""
+        self._costs.note_pass(now, audio_s, seconds)
+
+    def expected_s(self, jobs: Iterable[Job]) -> float:
+        """Return how long the model usually takes for windows, in seconds."""
+        audio_s = sum(job.n_samples for job in jobs) / SAMPLE_RATE
+        return audio_s * (_UNKNOWN if self._costs.usual is None else self._costs.usual)
+
+    def _fit(self, speaking: Iterable[Place], now: float) -> bool:
+        """Whether there is time for streams that speak, at the least that they get."""
+        if (cost := self._costs.low) is None:
+            return True  # nobody is refused for what is unknown
+        audio = sum(
+            _IN_RAREST_PARTIALS + (0.0 if place.has_shown(now) else _IN_FINALS)
+            for place in speaking
         )
-        self._meter.begin(now, of_streams=1 - of_files, of_partials=of_partials)
+        return self._finals.value(now) + cost * audio <= _FULL * self._room(now)
 
-    def end(self, now: float) -> None:
-        """Note that the pass has ended."""
-        self._meter.end(now)
+    def _room(self, now: float) -> float:
+        """Return the share of the time that recordings leave to streams."""
+        return 1 - (self._file_share if now - self._file_pass < _RECENT_S else 0.0)

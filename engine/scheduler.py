@@ -29,22 +29,24 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from audio.samples import SAMPLE_RATE
+from engine import rehearsal
 from engine.interface import (
     Model,
     ModelInput,
     NotReady,
-    Overloaded,
     QueueFull,
     WaitedTooLong,
 )
-from engine.load import StreamLoad
+from engine.load import SHORT_CONTEXT, Place, StreamLoad
 from engine.observer import NOBODY, Drop, Observer
-from engine.overload import LEVELS, OverloadLevel
 from engine.watchdog import Watchdog
 from engine.work_queue import BatchRules, Job, Work, WorkQueue, out_of_memory
 from text.ctc import FrameLabels
 
 logger = logging.getLogger(__name__)
+
+# Without a pass for so long, nobody knows what one would take now.
+_IDLE_S = 60.0
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False, kw_only=True)
@@ -59,13 +61,14 @@ class Scheduler:
     Args:
         load: Builds the model; called once, in the model's thread.
         max_queued: Most windows of files that wait.
+        min_streams: Streams that are let in whatever is forecast.
         max_streams: Most streams there are; each has at most one final and one
             partial that wait.
         rules: What one forward pass may hold; see `limit_batches`.
         file_share: Share of the model's time that files get while they wait.
         max_wait_s: Longest that a window waits for its pass, in seconds.
-        rehearsal: A window that the model is given before all others, to learn what
-            one costs.
+        rehearsed: A window that the model is given before all others, as many at a
+            time as a pass may hold, to learn what it costs.
         on_loaded: Told, in the model's thread, how loading ended: None or the
             exception.
         observer: Told what goes on.
@@ -80,11 +83,12 @@ class Scheduler:
         load: Callable[[], Model],
         *,
         max_queued: int,
+        min_streams: int,
         max_streams: int,
         rules: BatchRules,
         file_share: float,
         max_wait_s: float,
-        rehearsal: ModelInput | None = None,
+        rehearsed: ModelInput | None = None,
         on_loaded: Callable[[BaseException | None], None] = lambda error: None,
         observer: Observer = NOBODY,
         clock: Callable[[], float] = time.monotonic,
@@ -93,19 +97,19 @@ class Scheduler:
         self._on_loaded = on_loaded
         self._max_waiting = {
             Work.STREAM_FINAL: max_streams,
+            Work.STREAM_SPECULATION: max_streams,
             Work.STREAM_PARTIAL: max_streams,
             Work.FILE: max_queued,
         }
         self._max_wait_s = max_wait_s
-        self._rehearsal = rehearsal
+        self._rehearsed = rehearsed
         self._observer = observer
         self.watchdog = Watchdog(clock)
         self._clock = clock
         self._queue: WorkQueue[_Job] = WorkQueue(rules, file_share=file_share)
         self._streams = StreamLoad(
-            clock(), max_streams=max_streams, file_share=file_share
+            min_streams=min_streams, max_streams=max_streams, file_share=file_share
         )
-        self._level = LEVELS[0]  # that was logged
         self._changed = threading.Condition()  # guards all of these
         self._model: Model | None = None
         self._closed = False
@@ -143,10 +147,15 @@ class Scheduler:
         return self._streams.n_streams
 
     @property
-    def overload(self) -> OverloadLevel:
-        """What streams have to do without at the moment."""
+    def is_tight(self) -> bool:
+        """Whether streams ask for more than there is time for."""
         with self._changed:
-            return self._read_load()
+            return self._streams.is_tight(self._clock())
+
+    @property
+    def max_left_context(self) -> int | None:
+        """Most samples of left context that partials have; None for no limit."""
+        return SHORT_CONTEXT if self.is_tight else None
 
     def start(self) -> None:
         """Begin to load the model."""
@@ -172,32 +181,25 @@ class Scheduler:
         with self._changed:
             self._queue.rules = rules
 
-    def admit_stream(self, *, encoded_ratio: float) -> Callable[[], None]:
+    def admit_stream(self) -> Place:
         """Let a stream in.
 
-        Args:
-            encoded_ratio: Seconds of audio in its partials for each second of speech.
-
         Returns:
-            What to call when it ends; again does no harm.
+            Its place, to be given back with `leave`.
 
         Raises:
             Overloaded: There is no room for it.
         """
-        stream = object()
         with self._changed:
-            admitted = self._streams.admit(
-                stream, self._clock(), encoded_ratio=encoded_ratio
-            )
-            self._read_load()
-        if not admitted:
-            raise Overloaded
+            now = self._clock()
+            if now - self._streams.newest_pass > _IDLE_S:
+                self._rehearse_again(now)
+            return self._streams.admit(now)
 
-        def leave() -> None:
-            with self._changed:
-                self._streams.leave(stream)
-
-        return leave
+    def leave(self, place: Place) -> None:
+        """Let a stream go; again does no harm."""
+        with self._changed:
+            self._streams.leave(place)
 
     def submit(
         self,
@@ -205,6 +207,7 @@ class Scheduler:
         *,
         work: Work = Work.FILE,
         due_in_s: float | None = None,
+        place: Place | None = None,
         beyond_limit: bool = False,
     ) -> Future[FrameLabels]:
         """Queue one window from any thread.
@@ -216,22 +219,23 @@ class Scheduler:
             work: What it is wanted for, which says who goes first.
             due_in_s: When it is wanted; among windows of one kind the first that is
                 due goes first. None: at once.
+            place: Of the stream that asks.
             beyond_limit: Take it even if too many wait. For the later windows
                 of a recording whose first was taken, one at a time, so that hours
                 of work are not lost; such recordings are limited elsewhere.
+
+        Returns:
+            What the labels come in, or WaitedTooLong, or what the model raised.
+
+        Raises:
+            QueueFull: Too many windows wait.
+            NotReady: There is no model to ask.
         """
-        job = _Job(
-            n_samples=len(window), work=work, due_in_s=due_in_s or 0.0, window=window
-        )
+        # What is due in time does not wait too long, whatever else there is to do.
+        due_in_s = min(due_in_s or 0.0, self._max_wait_s / 2)
+        job = _Job(n_samples=len(window), work=work, due_in_s=due_in_s, window=window)
         with self._changed:
-            if self._closed:
-                raise NotReady("The server is shutting down.")
-            if self._model is None:
-                raise NotReady("The model is still loading.")
-            if self._queue.count(work) >= self._max_waiting[work] and not beyond_limit:
-                raise QueueFull(self._retry_after_s())
-            self._queue.submit(job, self._clock())
-            self._changed.notify()
+            self._enqueue(job, place, beyond_limit=beyond_limit)
         settle = self.watchdog.expect()
         job.future.add_done_callback(lambda future: settle())
         # A future keeps its callbacks for good. If they kept the job, whose future it
@@ -239,6 +243,24 @@ class Scheduler:
         waiting = weakref.ref(job)
         job.future.add_done_callback(lambda future: self._forget(waiting()))
         return job.future
+
+    def _enqueue(self, job: _Job, place: Place | None, *, beyond_limit: bool) -> None:
+        if self._closed:
+            raise NotReady("The server is shutting down.")
+        if self._model is None:
+            raise NotReady("The model is still loading.")
+        n, most = self._queue.count(job.work), self._max_waiting[job.work]
+        if n >= most and not beyond_limit:
+            setting = "MAX_QUEUE" if job.work == Work.FILE else "MAX_STREAMS"
+            raise QueueFull(
+                f"{n} pieces of audio wait, as many as {setting} allows",
+                retry_after_s=self._retry_after_s(),
+            )
+        now = self._clock()
+        if place is not None:
+            place.ask(now)
+        self._queue.submit(job, now)
+        self._changed.notify()
 
     def _forget(self, job: _Job | None) -> None:
         """Make room that nobody waits in."""
@@ -249,18 +271,6 @@ class Scheduler:
     def _retry_after_s(self) -> int:
         waiting = [job for work in Work for job in self._queue.waiting(work)]
         return max(1, min(60, math.ceil(self._streams.expected_s(waiting) / 2)))
-
-    def _read_load(self) -> OverloadLevel:
-        """Return what streams do without, and write it down when that changes."""
-        before, self._level = self._level, self._streams.level(self._clock())
-        if self._level != before:
-            logger.info(
-                "Overload level %d, was %d: streams took %.0f %% of the time.",
-                self._level.level,
-                before.level,
-                100 * self._streams.busy,
-            )
-        return self._level
 
     # --- in the model's thread ---
 
@@ -288,8 +298,7 @@ class Scheduler:
                 self._changed.wait()
             now = self._clock()
             late = self._queue.take_older(now - self._max_wait_s)
-            batch = self._queue.take_batch()
-            self._streams.take_turn(batch, now)
+            batch = self._queue.take_batch(now)
             for job in batch:
                 self._observer.window_waited(job.work, now - job.since)
         for job in late:
@@ -336,18 +345,15 @@ class Scheduler:
         """Run one pass and measure it."""
         began = self._clock()
         with self._changed:
-            self._streams.begin(batch, began)
             self.watchdog.begin(self._streams.expected_s(batch))
         try:
             labelled = model.label_frames([job.window for job in batch])
-            with self._changed:
-                self._streams.learn(batch, self._clock() - began)
         finally:
             with self._changed:
                 ended = self._clock()
-                self._streams.end(ended)
                 self._queue.spent(batch, ended - began)
-                self._read_load()
+        with self._changed:
+            self._streams.note_pass(batch, ended, ended - began)
         self.watchdog.succeed()
         self._observer.batch_labelled(
             n_windows=len(batch),
@@ -357,15 +363,24 @@ class Scheduler:
         return labelled
 
     def _rehearse(self, model: Model) -> None:
-        """Learn what a window costs."""
-        if self._rehearsal is None:
+        """Learn what a pass costs, before there is any other."""
+        if self._rehearsed is None:
             return
-        job = Job(n_samples=len(self._rehearsal), work=Work.STREAM_PARTIAL)
-        for _ in range(2):  # the first pass also allocates, and the like
-            began = self._clock()
-            model.label_frames([self._rehearsal])
-        with self._changed:
-            self._streams.learn([job], self._clock() - began)
+        windows = rehearsal.whole_pass(self._rehearsed, self._queue.rules)
+        audio_s = sum(map(len, windows)) / SAMPLE_RATE
+        for seconds in rehearsal.rehearse(model, windows, self._clock):
+            with self._changed:
+                self._streams.note_rehearsal(audio_s, self._clock(), seconds)
+
+    def _rehearse_again(self, now: float) -> None:
+        """Learn it anew if the model was idle, and is."""
+        if self._model is None or self._rehearsed is None or len(self._queue):
+            return
+        windows = rehearsal.whole_pass(self._rehearsed, self._queue.rules)
+        for own in rehearsal.LEAST * windows:
+            job = _Job(n_samples=len(own), work=Work.FILE, window=own)
+            self._queue.submit(job, now)
+        self._changed.notify()
 
 
 def _fail(job: _Job, error: Exception) -> None:

@@ -1,10 +1,16 @@
 """Decide which waiting windows the model sees next, and which of them together.
 
 Three kinds of work meet at one model. The final of an utterance is what somebody
-waits for, so finals go first. Partials only have to come before the speaker has gone
-on; whichever is due first goes first. Files take what is left, but at least a share
-of the model's time while they wait, or a busy hour of streams would starve them. That
-share comes out of the partials' time; finals give way only once files are owed much.
+waits for, so finals that are due go first. Then come partials, whichever is due first,
+so that all streams get theirs equally often. Finals that nobody waits for yet go with
+them: those that are begun on suspicion, and those of a stream that sends its audio
+faster than it was spoken, whose finals are due when a speaker's would be. Where there
+is time for everything they are there at once, and where there is not they take none
+from others.
+
+Files take what is left, but at least a share of the model's time while they wait, or a
+busy hour of streams would starve them. That share comes out of the partials' time;
+finals give way only once files are owed much.
 
 A batch is made of what is ready when the model is free; nothing waits for company. It
 costs what its longest window costs, times its size, so only windows of about the same
@@ -35,8 +41,9 @@ class Work(IntEnum):
     """What a window is wanted for; the most urgent comes first."""
 
     STREAM_FINAL = 0
-    STREAM_PARTIAL = 1
-    FILE = 2
+    STREAM_SPECULATION = 1  # a final that nobody has asked for yet
+    STREAM_PARTIAL = 2
+    FILE = 3
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -59,6 +66,12 @@ class Job:
     def due(self) -> float:
         """When it is wanted."""
         return self.since + self.due_in_s
+
+    def rank(self, now: float) -> int:
+        """How urgent it is; what has the same rank goes by when it is due."""
+        if self.work == Work.FILE:
+            return 2
+        return 0 if self.work == Work.STREAM_FINAL and self.due <= now else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +128,9 @@ class WorkQueue(Generic[J]):
             raise ValueError("file_share must be at least 0 and below 1.")
         self.rules = rules
         self._file_ratio = file_share / (1 - file_share)
+        self._owed_to_files_s = 0.0
         # Dictionaries, since sets would forget who came first.
         self._waiting: dict[Work, dict[J, None]] = {work: {} for work in Work}
-        self._owed_to_files_s = 0.0
         self._contended = False  # whether streams wait while the batch is served
 
     def __len__(self) -> int:
@@ -149,13 +162,13 @@ class WorkQueue(Generic[J]):
             self.cancel(job)
         return old
 
-    def take_batch(self) -> list[J]:
+    def take_batch(self, now: float) -> list[J]:
         """Remove and return the windows of the next pass, the most urgent first.
 
         Returns:
             Nothing if nothing waits. Tell `spent` how long the pass took.
         """
-        batch = self._batch(self._in_turn())
+        batch = self._batch(self._in_turn(now), now)
         for job in batch:
             self.cancel(job)
         self._contended = len(self) > self.count(Work.FILE) or any(
@@ -171,13 +184,17 @@ class WorkQueue(Generic[J]):
         self._owed_to_files_s += self._file_ratio * (seconds - files_s)
         if self._contended:
             self._owed_to_files_s -= files_s
-        if not self._waiting[Work.FILE]:  # who does not wait is owed nothing
+        if not self._waiting[Work.FILE]:  # what does not wait is owed nothing
             self._owed_to_files_s = min(0.0, self._owed_to_files_s)
 
-    def _in_turn(self) -> list[J]:
+    def _in_turn(self, now: float) -> list[J]:
         """All that wait; whose turn is next comes first."""
+        ranks: list[list[J]] = [[], [], []]
+        for jobs in self._waiting.values():
+            for job in jobs:
+                ranks[job.rank(now)].append(job)
         finals, partials, files = (
-            sorted(self._waiting[work], key=lambda job: job.due) for work in Work
+            sorted(own, key=lambda job: job.due) for own in ranks
         )
         if self._owed_to_files_s >= _OWED_BY_FINALS_S:
             return files + finals + partials
@@ -185,23 +202,23 @@ class WorkQueue(Generic[J]):
             return finals + files + partials
         return finals + partials + files
 
-    def _batch(self, in_turn: Sequence[J]) -> list[J]:
+    def _batch(self, in_turn: Sequence[J], now: float) -> list[J]:
         """Take the first window and others that may share its pass."""
         batch = list(in_turn[:1])
         for job in in_turn[1:]:
             if len(batch) == self.rules.max_windows:
                 break
-            if self._may_join(job, batch):
+            if self._may_join(job, batch, now):
                 batch.append(job)
         return batch
 
-    def _may_join(self, job: J, batch: Sequence[J]) -> bool:
+    def _may_join(self, job: J, batch: Sequence[J], now: float) -> bool:
         lengths = [job.n_samples, *(other.n_samples for other in batch)]
         longest = max(lengths)
         if min(lengths) < longest * _SHORTEST_RATIO:
             return False
         n_samples = longest * len(lengths)
-        if job.work > batch[0].work:
+        if job.rank(now) > batch[0].rank(now):
             return n_samples <= self.rules.max_free_samples
         return self.rules.max_samples is None or n_samples <= self.rules.max_samples
 

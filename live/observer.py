@@ -6,6 +6,7 @@ Pure: no I/O, clock, settings or threads.
 from collections import deque
 from collections.abc import Callable
 
+from audio.samples import SAMPLE_RATE
 from engine.observer import Observer
 from live.events import (
     Cause,
@@ -38,21 +39,32 @@ class LiveObserver(Observer):
 
 NOBODY = LiveObserver()
 
+# A client may send so much audio at once without being early.
+_SLACK_S = 2.0
+
 
 class Arrivals:
     """Remembers when the audio of one stream came; the clock is the caller's."""
 
     def __init__(self) -> None:
         self._arrivals: deque[tuple[int, float]] = deque(maxlen=4096)
+        self._said_by = 0.0  # when somebody would have said all that has come
 
     def note(self, position: int, now: float) -> None:
         """Note that audio up to a position has come."""
+        before = self._arrivals[-1][0] if self._arrivals else 0
+        seconds = (position - before) / SAMPLE_RATE
+        self._said_by = max(self._said_by, now) + seconds
         self._arrivals.append((position, now))
 
     def ask(self, position: int, now: float) -> None:
         """Count from now for all audio: the client has waited for nothing before."""
         if self._arrivals:
             self._arrivals[-1] = (position, now)
+
+    def early_s(self, now: float) -> float:
+        """Return by how much audio has come before somebody would have said it."""
+        return max(0.0, self._said_by - now - _SLACK_S)
 
     def age_s(self, position: int, now: float) -> float:
         """Return how long ago the audio up to a position had come, in seconds."""

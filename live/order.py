@@ -13,7 +13,6 @@ Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
 from collections import deque
 
 from audio_buffer import AudioBuffer
-from engine.interface import Load
 from live.events import UtteranceFailed, UtteranceFinal
 from live.utterance import Request, Utterance
 
@@ -52,12 +51,14 @@ class Order:
         self.number(utterance)
         self._ended.append(utterance)
 
-    def requests(self, audio: AudioBuffer, load: Load) -> list[Request]:
+    def requests(
+        self, audio: AudioBuffer, max_left_context: int | None
+    ) -> list[Request]:
         """Return the windows that finals still need, the first utterance's first."""
         return [
             request
             for utterance in self._ended
-            for request in utterance.take_requests(audio, load)
+            for request in utterance.take_requests(audio, max_left_context)
         ]
 
     def settle(self) -> list[UtteranceFinal | UtteranceFailed]:

@@ -20,7 +20,7 @@ import numpy as np
 from audio.frames import FRAME_LENGTH, FRAME_SHIFT, n_frames
 from audio.samples import SAMPLE_RATE, Samples
 from audio_buffer import AudioBuffer
-from engine.interface import CacheKey, Load, ModelInput, Normalisation
+from engine.interface import CacheKey, ModelInput, Normalisation
 from live.options import StreamOptions
 from local_agreement import LocalAgreement, WindowLabels
 from text import ctc, word_times
@@ -88,15 +88,23 @@ class Interim:
         cut = self._agreement.cut_frame * FRAME_SHIFT
         return max(self._start, cut - self._options.left_context)
 
-    def window(self, audio: AudioBuffer, *, load: Load) -> ModelInput | None:
+    def window(
+        self, audio: AudioBuffer, *, max_left_context: int | None
+    ) -> ModelInput | None:
         """Return what the model should hear next, up to the newest audio.
 
-        None if there is not enough of it yet.
+        Args:
+            audio: Of the stream.
+            max_left_context: Most samples before the committed words that it hears
+                as well; None for as many as the options say.
+
+        Returns:
+            None if there is not enough audio yet.
         """
         end = audio.end
         context = self._options.left_context
-        if load.max_left_context is not None:
-            context = min(context, load.max_left_context)
+        if max_left_context is not None:
+            context = min(context, max_left_context)
         longest = self._options.max_window
         # Nobody had time for what lies before; the final will have it.
         skipped = max(audio.start, end - longest + min(context, _MIN_CONTEXT))

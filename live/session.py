@@ -19,7 +19,6 @@ from functools import partial
 from typing import assert_never
 
 from audio.samples import Samples
-from engine.interface import Load
 from live.endpointing import (
     BecomeSure,
     Begin,
@@ -48,7 +47,8 @@ class StreamSession:
         options: How to listen.
 
     Attributes:
-        load: What to save on; whoever owns the model may set it at any time.
+        max_left_context: Most samples of left context that hypotheses have, for
+            want of time; None for no limit. It may be set at any time.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class StreamSession:
         self._order = Order()
         self._open: Utterance | None = None
         self._ended = False
-        self.load = Load()
+        self.max_left_context: int | None = None
 
     @property
     def position(self) -> int:
@@ -157,16 +157,16 @@ class StreamSession:
     def requests(self) -> list[Request]:
         """Return the windows that are to be labelled next, finals first."""
         audio = self._framing.audio
-        found = self._order.requests(audio, self.load)
+        found = self._order.requests(audio, self.max_left_context)
         if self._open is not None:
-            found += self._open.take_requests(audio, self.load)
+            found += self._open.take_requests(audio, self.max_left_context)
         return found
 
     def replaceable(self) -> Request | None:
         """Return the hypothesis on its way, if it is time for a newer one."""
         if self._open is None:
             return None
-        return self._open.replaceable(self._end, self.load)
+        return self._open.replaceable(self._end)
 
     def withdraw(self, request: Request) -> None:
         """Forget a hypothesis that never reached the model."""

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from audio.samples import SAMPLE_RATE, Samples
 from audio_buffer import AudioBuffer
-from engine.interface import Load, ModelInput
+from engine.interface import ModelInput
+from engine.work_queue import Work
 from live.endpointing import MIN_SILENCE
 from live.events import Cause, Hypothesis, UtteranceFailed, UtteranceFinal
 from live.final_pass import FinalPass, Piece
@@ -38,6 +39,14 @@ _LATEST_SPECULATION = round(0.3 * SAMPLE_RATE)
 _AFTERGLOW = round(0.1 * SAMPLE_RATE)
 
 
+# Nobody waits for a speculation yet.
+_DUE_IN_S = {
+    Work.STREAM_FINAL: 0.0,
+    Work.STREAM_SPECULATION: 0.15,
+    Work.STREAM_PARTIAL: 0.3,
+}
+
+
 @dataclass(slots=True, eq=False)
 class Request:
     """A window that is to be labelled.
@@ -54,6 +63,18 @@ class Request:
     piece: Piece | None = None
     speculative: bool = False
     wanted: bool = True
+
+    @property
+    def work(self) -> Work:
+        """What it is wanted for at the moment."""
+        if self.piece is None:
+            return Work.STREAM_PARTIAL
+        return Work.STREAM_SPECULATION if self.speculative else Work.STREAM_FINAL
+
+    @property
+    def due_in_s(self) -> float:
+        """When it is wanted; among streams what is due first goes first."""
+        return _DUE_IN_S[self.work]
 
 
 class Utterance:
@@ -183,23 +204,25 @@ class Utterance:
         self._forget(list(self._finals))
         self._drop_hypothesis()
 
-    def take_requests(self, audio: AudioBuffer, load: Load) -> list[Request]:
+    def take_requests(
+        self, audio: AudioBuffer, max_left_context: int | None
+    ) -> list[Request]:
         """Return the windows that are to be labelled next."""
         requests, self._new = self._new, []
-        if self._hypothesis is None and self._is_due(audio.end, load):
-            window = self.interim.window(audio, load=load)
+        if self._hypothesis is None and self._is_due(audio.end):
+            window = self.interim.window(audio, max_left_context=max_left_context)
             if window is not None:
                 self._hypothesis = Request(self, window)
                 requests.append(self._hypothesis)
         return [request for request in requests if request.wanted]
 
-    def replaceable(self, position: int, load: Load) -> Request | None:
+    def replaceable(self, position: int) -> Request | None:
         """Return the hypothesis on its way, if it is time for a newer one."""
         request = self._hypothesis
         if request is None:
             return None
         heard = request.window.position + len(request.window)
-        return request if position - heard >= self._hop(position, load) else None
+        return request if position - heard >= self._hop(position) else None
 
     def withdraw(self, request: Request) -> None:
         """Forget a hypothesis that never reached the model."""
@@ -249,8 +272,8 @@ class Utterance:
         segments = self.final.segments()
         return UtteranceFinal(number, start, end, cause, segments, self.decided)
 
-    def _is_due(self, position: int, load: Load) -> bool:
-        if not (self._options.interim and load.interim) or self.cause is not None:
+    def _is_due(self, position: int) -> bool:
+        if not self._options.interim or self.cause is not None:
             return False
         heard = self.interim.heard
         if heard <= self.final.start:
@@ -260,13 +283,13 @@ class Utterance:
                 return position > heard
             if heard >= self._quiet + self._options.margin + _AFTERGLOW:
                 return False
-        return position - heard >= self._hop(position, load)
+        return position - heard >= self._hop(position)
 
-    def _hop(self, position: int, load: Load) -> float:
+    def _hop(self, position: int) -> int:
         hop = self._options.hop
         if position - self.onset < _ONSET:
             hop = min(hop, _ONSET_HOP)
-        return hop * load.hop_factor
+        return hop
 
     def _ask(self, pieces: Sequence[Piece], *, speculative: bool = False) -> None:
         requests = [

@@ -2,27 +2,22 @@
 
 Starts the server with the demo model, and Chromium with a microphone that hears
 bundled recordings of digits; both are real. Needs the development environment and
-Chromium (`apt-get install chromium`).
+Chromium (`apt-get install chromium`), and a machine that has nothing else to do: it
+fails if the page shows load, has no words that may still change, or a word that is not
+the one that was spoken.
 """
 
 import argparse
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from itertools import accumulate
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate, pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import soundfile
-from playwright.sync_api import (
-    Browser,
-    Page,
-    Playwright,
-    TimeoutError,
-    expect,
-    sync_playwright,
-)
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 from audio.samples import SAMPLE_RATE
 from benchmarks.common.processes import server_process
@@ -41,8 +36,12 @@ SCHEMES = ("light", "dark")
 # In each utterance; a pause ends it.
 _WORDS = (5, 9, 7, 11, 8)
 
-# A server that is busy shows final text only.
-_PENDING_MS = 30_000
+# Utterances that are over when the live view's picture is taken.
+_N_SHOWN = 3
+
+
+class Wrong(Exception):
+    """The page shows something that no picture should."""
 
 
 def main() -> None:
@@ -55,16 +54,20 @@ def main() -> None:
         temporary = Path(name)
         speech = temporary / "digits.wav"
         recording = temporary / "recording.wav"
-        _speak(speech, pause_s=1.2)
-        _speak(recording, pause_s=0.3)
+        said = _speak(speech, pause_s=1.2)
+        assert _speak(recording, pause_s=0.3) == said
         settings = {"MODEL_CARD": "omniASR_CTC_demo"}
         with server_process(temporary / "log", **settings) as server:
             server.wait_until_ready()
-            _take_all(playwright, server.url, (speech, recording), folder)
+            _take_all(playwright, server.url, (speech, recording), said, folder)
 
 
-def _speak(path: Path, *, pause_s: float) -> None:
-    """Have one person say digits at random, the same every time."""
+def _speak(path: Path, *, pause_s: float) -> list[str]:
+    """Have one person say digits at random, the same every time.
+
+    Returns:
+        The utterances.
+    """
     recordings = composer.load(speakers=("jackson",))
     rng = Random(1)
     words = [rng.choice(recordings) for _ in range(sum(_WORDS))]
@@ -73,10 +76,17 @@ def _speak(path: Path, *, pause_s: float) -> None:
         pauses_s[last - 1] = pause_s
     spoken = composer.compose(words, pauses_s, rng=rng, tail_s=pause_s)
     soundfile.write(path, spoken.samples, SAMPLE_RATE)
+    ends = [0, *accumulate(_WORDS)]
+    texts = [word.word for word in words]
+    return [" ".join(texts[first:end]) for first, end in pairwise(ends)]
 
 
 def _take_all(
-    playwright: Playwright, url: str, heard: tuple[Path, Path], folder: Path
+    playwright: Playwright,
+    url: str,
+    heard: tuple[Path, Path],
+    said: Sequence[str],
+    folder: Path,
 ) -> None:
     speech, recording = heard
     with launched(playwright, speech=speech, again=True) as browser:
@@ -86,7 +96,9 @@ def _take_all(
                 with _page(browser, url, color_scheme=scheme, **options) as page:
                     _live(page)
                     page.screenshot(path=folder / f"live-{name}")
+                    _check_live(page, said)
                     _recording(page, recording)
+                    _check_recording(page, said)
                     page.screenshot(path=folder / f"recording-{name}")
         with _page(browser, url, **DESKTOP) as page:
             page.click("#language")
@@ -109,11 +121,29 @@ def _page(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
 
 
 def _live(page: Page) -> None:
-    """Listen until there is text, some of it pending if the machine has the time."""
+    """Listen until some utterances are over, and there is text that may change."""
     page.click("#listen")
-    page.locator("#captions .utterance:not(.open)").nth(2).wait_for()
-    with suppress(TimeoutError):
-        page.locator("#captions .pending:not(:empty)").wait_for(timeout=_PENDING_MS)
+    page.locator("#captions .utterance:not(.open)").nth(_N_SHOWN - 1).wait_for()
+    page.locator("#captions .pending:not(:empty)").wait_for()
+
+
+def _check_live(page: Page, said: Sequence[str]) -> None:
+    """Fail if the page shows load, or what nobody said."""
+    if page.locator("#status-load").is_visible():
+        raise Wrong(f"Busy: {page.locator('#status-load').inner_text()}")
+    shown = page.locator("#captions .utterance:not(.open)").all_inner_texts()
+    _compare(shown, said[: len(shown)])
+    (confirmed,) = page.locator("#captions .open .committed").all_inner_texts()
+    _compare([said[len(shown)][: len(confirmed)]], [confirmed])
+
+
+def _check_recording(page: Page, said: Sequence[str]) -> None:
+    _compare(page.locator("#words .word").all_inner_texts(), " ".join(said).split())
+
+
+def _compare(shown: Sequence[str], said: Sequence[str]) -> None:
+    if [text.strip() for text in shown] != [text.strip() for text in said]:
+        raise Wrong(f"Shown: {shown}\nSaid: {said}")
 
 
 def _recording(page: Page, speech: Path) -> None:

@@ -237,7 +237,7 @@ function parsed(request) {
 function explain({ status, code, message }) {
   if (status === 401) return 'This server asks for a key, and has not been given one that it knows.';
   if (code === 'model_not_ready') return `The model is still loading (${message}). Try again in a moment.`;
-  if (status === 503) return 'The server is busy with other recordings. Try again in a moment.';
+  if (status === 503) return 'The server is full: it works on other recordings. Try again in a moment.';
   if (status === 0) return `${message} Check that the server runs, then try again.`;
   return message;
 }

@@ -30,7 +30,8 @@ const MICROPHONE = {
 };
 
 const CONNECTION = {
-  busy: () => 'The server has no room for another listener just now. This page tries again by itself.',
+  busy: (_, streams) => `The server is full${others(streams)}. This page tries again by itself, and gets in when ` +
+    'somebody leaves; what you say meanwhile is kept for two minutes.',
   loading: (message) => `The model is still loading (${message}). What you say is kept for two minutes; text ` +
     'follows when it is ready.',
   gone: () => 'The connection to the server was lost. This page connects again by itself; what you say meanwhile ' +
@@ -218,7 +219,7 @@ export class LiveView {
     setTimeout(() => untell('connection-back'), BACK_MS);
   }
 
-  async #wait({ why, message, pauseMs }) {
+  async #wait({ why, message, streams, pauseMs }) {
     untell('connection-back');
     if (why === 'key') {
       if (await askForKey({ live: true })) this.#stream?.retryNow();
@@ -226,7 +227,7 @@ export class LiveView {
       return;
     }
     this.#waiting = why !== 'loading';
-    tell('connection', CONNECTION[why](message), {
+    tell('connection', CONNECTION[why](message, streams), {
       stays: true,
       until: Date.now() + pauseMs,
       action: { label: 'Try now', run: () => this.#stream?.retryNow() },
@@ -306,6 +307,11 @@ export class LiveView {
       action: { label: 'Undo', run: () => this.#restore(restore, listened) },
     });
   }
+}
+
+function others(streams) {
+  if (!streams) return '';
+  return `: it listens to ${streams === 1 ? 'one other person' : `${streams} others`}`;
 }
 
 function stamp() {

@@ -7,14 +7,6 @@ import * as api from './api.js';
 const EVERY_MS = 5_000;
 const WHILE_LOADING_MS = 1_000;
 
-const LOADS = [
-  'idle',
-  'high: text comes less often',
-  'high: text comes less often',
-  'very high: text comes seldom',
-  'full: only final text',
-];
-
 const field = (name) => document.getElementById(`status-${name}`);
 
 export function watchStatus() {
@@ -37,7 +29,7 @@ async function show() {
     field('state').dataset.state = state;
     put('model', health.model);
     put('device', [health.device, health.dtype].filter(Boolean).join(', ') || '–');
-    put('load', loadOf(health));
+    say('load', loadOf(health));
     put('streams', String(health.streams));
     return health.ready;
   } catch {
@@ -52,10 +44,16 @@ async function loading() {
   return `Loading: ${api.describeLoading(await answer.json())}`;
 }
 
-function loadOf({ overload_level: level, queued, requests, streams }) {
-  if (level > 0) return LOADS[level];
-  if (queued > 0) return `${queued} waiting`;
-  return requests + streams > 0 ? 'light' : LOADS[0];
+/** What people notice of the server's load; null while that is nothing. */
+function loadOf({ overload_level: level, streams }) {
+  if (level === 0) return null;
+  return `${streams} listeners at once: words come less often`;
+}
+
+/** Show a line, or hide it if there is nothing to say. */
+function say(name, text) {
+  field(name).parentElement.hidden = text === null;
+  if (text !== null) put(name, text);
 }
 
 function put(name, text) {

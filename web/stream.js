@@ -55,7 +55,8 @@ export class LiveStream {
    *   final({text, words, start, end, language}): times in seconds of listening;
    *   lost(seconds): audio that nobody will hear;
    *   failed(message): an utterance has no text;
-   *   waiting({why, message, pauseMs}): why: busy, loading, key, gone or server;
+   *   waiting({why, message, pauseMs, streams}): why: busy (with so many streams),
+   *     loading, key, gone or server;
    *   unanswered(): the server was told the end, and says no more; `over` follows;
    *   over(): there is no more.
    */
@@ -270,8 +271,8 @@ export class LiveStream {
   }
 }
 
-function whyOf({ code, message }) {
-  if (code === 'overloaded') return { why: 'busy', message };
+function whyOf({ code, message, streams }) {
+  if (code === 'overloaded') return { why: 'busy', message, streams };
   if (code === 'model_not_ready') return { why: 'loading', message };
   return { why: 'server', message };
 }

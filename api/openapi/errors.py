@@ -94,7 +94,7 @@ _RAISED: tuple[Exception, ...] = (
         "recording, best to 16000 Hz."
     ),
     UnknownLanguage("xx", near=()),
-    QueueFull(retry_after_s=5),
+    QueueFull("128 pieces of audio wait, as many as MAX_QUEUE allows", retry_after_s=1),
     NotReady("The model is still loading; GET /ready tells how far."),
     Exception("which nobody expected"),
 )

@@ -13,8 +13,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from api.access_log import log_refusal
 from api.errors import RETRY_S, refusal_of
 from api.request_state import state_of
-from api.sessions import LiveService, carry
+from api.sessions import LiveService, carry, opened
 from config import Settings
+from engine.interface import Overloaded
 from protocols.actions import Close, CloseCode, Send
 from protocols.native import messages as wire
 from protocols.native.protocol import LiveProtocol, farewell
@@ -26,6 +27,10 @@ PATH = "/v1/audio/transcriptions"
 SUBPROTOCOL = "omniasr"
 
 logger = logging.getLogger("omniasr")
+
+# Streams that have just come show within two seconds whether somebody speaks in them;
+# of those who wait for that, some have to wait once more.
+_PATIENCE_S = 5.0
 
 
 def add_routes(app: FastAPI) -> None:
@@ -47,7 +52,12 @@ async def _serve(socket: WebSocket, service: LiveService) -> None:
         explain=lambda error: refusal_of(error)[0],
     )
     try:
-        stream = service.live.open(machine.options)
+        stream = await opened(
+            service,
+            lambda: machine.options,
+            patience_s=_PATIENCE_S,
+            passes=lambda error: isinstance(error, Overloaded) and error.settles,
+        )
     except Exception as error:
         await _refuse(socket, error)
         return
@@ -79,7 +89,11 @@ async def _refuse(socket: WebSocket, error: Exception) -> None:
         code: wire.ErrorCode = "model_not_ready" if loading else "overloaded"
         wait_s = round(getattr(error, "retry_after_s", RETRY_S))
         actions = farewell(
-            code, message, close=CloseCode.TRY_AGAIN_LATER, retry_after_s=wait_s
+            code,
+            message,
+            close=CloseCode.TRY_AGAIN_LATER,
+            retry_after_s=wait_s,
+            streams=getattr(error, "n_streams", None),
         )
         log_refusal(socket.scope, refusal, message)
     else:

@@ -7,7 +7,6 @@ wait too, and is told to try again later only after longer than any client takes
 a sign that trying is of no use.
 """
 
-import asyncio
 import logging
 import uuid
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ import schemas
 from api.access_log import log_refusal
 from api.errors import refusal_of
 from api.request_state import state_of
-from api.sessions import LiveService, carry
+from api.sessions import LiveService, carry, opened
 from config import Settings
 from live.options import StreamOptions
 from protocols.actions import CloseCode
@@ -39,7 +38,6 @@ SUBPROTOCOL = "realtime"
 
 # Pipecat gives up for good after three connections in a row that last less than 5 s.
 _LEAST_PATIENCE_S = 5.5
-_LOOK_EVERY_S = 0.2
 
 
 class RealtimeService(LiveService, Protocol):
@@ -114,23 +112,22 @@ async def _opened(
     socket: WebSocket, service: RealtimeService, machine: RealtimeProtocol
 ) -> Stream | None:
     """Open a stream as soon as there is room; close the socket if there is none."""
-    now = asyncio.get_running_loop().time
-    patience_s = max(_LEAST_PATIENCE_S, service.settings.socket_load_wait_s)
-    deadline = now() + patience_s
-    while True:
-        try:
-            return service.live.open(machine.configured.options)
-        except Exception as error:
-            message, refusal = refusal_of(error)
-            if refusal.status != 503:
-                state_of(socket.scope).outcome = "failed"
-                logger.error("A stream could not be opened.", exc_info=error)
-                await socket.close(CloseCode.INTERNAL_ERROR)
-                return None
-            if now() >= deadline:
-                state_of(socket.scope).refusal = refusal
-                state_of(socket.scope).outcome = "refused"
-                log_refusal(socket.scope, refusal, message)
-                await socket.close(CloseCode.TRY_AGAIN_LATER, message)
-                return None
-        await asyncio.sleep(_LOOK_EVERY_S)
+    state = state_of(socket.scope)
+    try:
+        return await opened(
+            service,
+            lambda: machine.configured.options,
+            patience_s=max(_LEAST_PATIENCE_S, service.settings.socket_load_wait_s),
+            passes=lambda error: refusal_of(error)[1].status == 503,
+        )
+    except Exception as error:
+        message, refusal = refusal_of(error)
+        if refusal.status != 503:
+            state.outcome = "failed"
+            logger.error("A stream could not be opened.", exc_info=error)
+            await socket.close(CloseCode.INTERNAL_ERROR)
+            return None
+        state.refusal, state.outcome = refusal, "refused"
+        log_refusal(socket.scope, refusal, message)
+        await socket.close(CloseCode.TRY_AGAIN_LATER, message)
+        return None

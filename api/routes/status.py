@@ -81,7 +81,7 @@ def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
             requests=service.places.n_taken,
             streams=service.live.n_streams,
             queued=service.scheduler.n_queued,
-            overload_level=service.scheduler.overload.level,
+            overload_level=int(service.scheduler.is_tight),
             uptime_s=round(time.monotonic() - service.loading.began, 1),
         )
 

@@ -1,7 +1,7 @@
 """Send many live streams through one model at once, and time what comes back.
 
 Everything that the server has between its sockets and its model takes part: pacing,
-sessions, voice activity detection, the queue, the overload ladder. Chunk k of a
+sessions, voice activity detection, the queue, overload. Chunk k of a
 stream is sent when its last sample has been spoken, on an absolute schedule. Streams
 begin over two seconds. Each is continuous speech and asks for a final at fixed places
 of its audio, so two runs over the same audio must give the same finals.
@@ -21,23 +21,20 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
-from typing import Protocol
 
 import numpy as np
 import torch
 
 from audio.samples import SAMPLE_RATE, Samples
 from benchmarks.corpus import composer
-from engine.interface import Load, Model, ModelInput
-from engine.load import StreamLoad
-from engine.overload import OverloadLevel
+from engine.interface import Model, ModelInput
+from engine.load import SHORT_CONTEXT, Place, StreamLoad
 from engine.scheduler import Scheduler
 from engine.watchdog import Watchdog
 from engine.work_queue import Job, Work, WorkQueue, batch_rules
 from live.events import Cause, Hypothesis, UtteranceFinal
 from live.options import StreamOptions
-from live.session import StreamSession
-from streaming import LiveStream, LiveVad
+from streaming import LiveStream, LiveVad, StreamingTranscriber
 from text.ctc import FrameLabels
 from vad.batcher import VadBatcher
 from vad.silero import SileroVad, VadStream
@@ -105,6 +102,11 @@ class Log:
         pairs = zip(self.flushed, finals, strict=True)
         return [final - flush for flush, final in pairs if flush > _WARM_UP_S]
 
+    def longest_gap_s(self, until_s: float) -> float:
+        """The longest time without any text after the first, up to some time."""
+        times = sorted(at for at, _ in (*self.partials, *self.finals) if at < until_s)
+        return max(np.diff([*times, until_s]), default=until_s)
+
     def lags(self) -> list[tuple[float, float]]:
         """When each partial came, and how long after its newest audio was spoken."""
         return [
@@ -127,7 +129,8 @@ class Outcome:
         lag_slope: Seconds by which that grows in each second.
         late_p99_s: By which chunks were sent, or taken, after they were spoken.
         busy: Share of the time that the model worked.
-        level: Highest overload level.
+        tight: Share of the time in which streams asked for more than there was time
+            for.
     """
 
     n_streams: int
@@ -138,23 +141,7 @@ class Outcome:
     lag_slope: float
     late_p99_s: float
     busy: float
-    level: int
-
-
-class Queue(Protocol):
-    """Where streams send windows: a scheduler, or one that simulates it."""
-
-    @property
-    def overload(self) -> OverloadLevel: ...
-
-    def submit(
-        self,
-        window: ModelInput,
-        *,
-        work: Work,
-        due_in_s: float | None = None,
-        beyond_limit: bool = False,
-    ) -> Future[FrameLabels]: ...
+    tight: float
 
 
 def _processor_s() -> float:
@@ -185,33 +172,22 @@ class Stack:
     """What the server has between its sockets and its model."""
 
     timed: Timed
-    queue: Queue
+    scheduler: "Scheduler | SimulatedScheduler"
     batcher: VadBatcher | None  # none in simulated time
     vad: SileroVad
 
     def open(self, options: StreamOptions) -> LiveStream:
-        """Open a stream, whoever else is there."""
-        session = StreamSession(
-            vocabulary=self.timed.model.vocabulary,
-            offsets=self.timed.model.spike_offsets,
-            options=options,
-        )
-        ear: LiveVad = _InlineVad(self.vad)
-        if self.batcher is not None:
-            ear = self.batcher.open()
-        return LiveStream(
-            session,
-            self.queue,  # type: ignore[arg-type]
-            vad=ear,
-            load=self._load,
+        """Open a stream."""
+        transcriber = StreamingTranscriber(
+            self.scheduler,  # type: ignore[arg-type]
+            listen=self._listen,
             stall_s=3600,
-            on_close=lambda: None,
             clock=asyncio.get_running_loop().time,
         )
+        return transcriber.open(options)
 
-    def _load(self) -> Load:
-        level = self.queue.overload
-        return Load(level.hop_factor, level.max_left_context, level.partials)
+    def _listen(self) -> LiveVad:
+        return _InlineVad(self.vad) if self.batcher is None else self.batcher.open()
 
 
 class _InlineVad:
@@ -234,6 +210,7 @@ def in_real_time(model: Model) -> Iterator[Stack]:
     scheduler = Scheduler(
         lambda: timed,  # type: ignore[arg-type,return-value]
         max_queued=1,
+        min_streams=_MAX_STREAMS,
         max_streams=_MAX_STREAMS,
         rules=batch_rules(model.device_name, max_windows=_MAX_BATCH),
         file_share=_FILE_SHARE,
@@ -288,36 +265,67 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 
 
 class SimulatedScheduler:
-    """The scheduler's queue and ladder, without its thread.
+    """The scheduler's queue and its load, without its thread.
 
     A pass is computed when it begins; its results come when it would have ended.
+
+    Args:
+        min_streams: Streams that are let in whatever is forecast.
+        max_streams: Most streams there are.
     """
 
-    def __init__(self, timed: Timed) -> None:
+    def __init__(
+        self,
+        timed: Timed,
+        *,
+        min_streams: int = _MAX_STREAMS,
+        max_streams: int = _MAX_STREAMS,
+    ) -> None:
         self._timed = timed
         rules = batch_rules("cpu", max_windows=_MAX_BATCH)
         self._queue: WorkQueue[_Waiting] = WorkQueue(rules, file_share=_FILE_SHARE)
         self._streams = StreamLoad(
-            0.0, max_streams=_MAX_STREAMS, file_share=_FILE_SHARE
+            min_streams=min_streams, max_streams=max_streams, file_share=_FILE_SHARE
         )
         self._working = False
         self.watchdog = Watchdog()  # which nobody asks
 
     @property
-    def overload(self) -> OverloadLevel:
-        return self._streams.level(_now())
+    def model(self) -> Model:
+        return self._timed.model
+
+    @property
+    def is_tight(self) -> bool:
+        return self._streams.is_tight(_now())
+
+    @property
+    def max_left_context(self) -> int | None:
+        return SHORT_CONTEXT if self.is_tight else None
+
+    def admit_stream(self) -> Place:
+        return self._streams.admit(_now())
+
+    def leave(self, place: Place) -> None:
+        self._streams.leave(place)
+
+    def note_rehearsal(self, audio_s: float, seconds: float) -> None:
+        """Note what a pass took before there was any stream."""
+        self._streams.note_rehearsal(audio_s, 0.0, seconds)
 
     def submit(
         self,
         window: ModelInput,
         *,
-        work: Work,
+        work: Work = Work.FILE,
         due_in_s: float | None = None,
+        place: Place | None = None,
         beyond_limit: bool = False,
     ) -> Future[FrameLabels]:
         job = _Waiting(
             n_samples=len(window), work=work, due_in_s=due_in_s or 0.0, window=window
         )
+        if place is not None:
+            place.ask(_now())
         self._queue.submit(job, _now())
         if not self._working:
             self._working = True
@@ -325,10 +333,9 @@ class SimulatedScheduler:
         return job.future
 
     def _begin(self) -> None:
-        now = _now()
         batch = [
             job
-            for job in self._queue.take_batch()
+            for job in self._queue.take_batch(_now())
             if job.future.set_running_or_notify_cancel()
         ]
         if not batch:
@@ -336,8 +343,6 @@ class SimulatedScheduler:
             if self._working:
                 asyncio.get_running_loop().call_soon(self._begin)
             return
-        self._streams.take_turn(batch, now)
-        self._streams.begin(batch, now)
         before = self._timed.busy_s
         labelled = self._timed.label_frames([job.window for job in batch])
         took = self._timed.busy_s - before
@@ -346,8 +351,8 @@ class SimulatedScheduler:
     def _end(
         self, batch: list["_Waiting"], labelled: list[FrameLabels], took: float
     ) -> None:
-        self._streams.end(_now())
         self._queue.spent(batch, took)
+        self._streams.note_pass(batch, _now(), took)
         for job, frames in zip(batch, labelled, strict=True):
             job.future.set_result(frames)
         self._begin()
@@ -408,10 +413,10 @@ async def run_stream(
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Streams that ran at once; the levels are those of the whole run."""
+    """Streams that ran at once; `tight` is looked at during the whole run."""
 
     logs: list[Log]
-    levels: list[tuple[float, int]]
+    tight: list[tuple[float, bool]]
     seconds: float
     busy_s: float
 
@@ -432,18 +437,18 @@ class Run:
             lag_slope=float(slope),
             late_p99_s=float(np.quantile(late, 0.99)),
             busy=self.busy_s / self.seconds,
-            level=max(level for _, level in self.levels),
+            tight=sum(tight for _, tight in self.tight) / len(self.tight),
         )
 
 
 async def run(own: Stack, parts: Sequence[Part], options: StreamOptions) -> Run:
     """Run a stream for each part, all at once."""
     began, busy_s = _now(), own.timed.busy_s
-    levels: list[tuple[float, int]] = []
+    tight: list[tuple[float, bool]] = []
 
     async def watch() -> None:
         while True:
-            levels.append((_now() - began, own.queue.overload.level))
+            tight.append((_now() - began, own.scheduler.is_tight))
             await asyncio.sleep(0.05)
 
     watcher = asyncio.create_task(watch())
@@ -457,4 +462,4 @@ async def run(own: Stack, parts: Sequence[Part], options: StreamOptions) -> Run:
         )
     finally:
         watcher.cancel()
-    return Run(logs, levels, _now() - began, own.timed.busy_s - busy_s)
+    return Run(logs, tight, _now() - began, own.timed.busy_s - busy_s)

@@ -40,7 +40,6 @@ from live.events import (
 )
 from live.session import StreamSession
 from live.utterance import Request
-from streaming import HYPOTHESIS_DUE_S, SPECULATION_DUE_S
 from text import ctc
 from text.ctc import FrameLabels, Vocabulary, Word
 from vad.spans import SpeechEnd, SpeechEvent, SpeechSpans, SpeechStart
@@ -96,6 +95,7 @@ class SessionPolicy:
 
     def __init__(self, session: StreamSession) -> None:
         self._session = session
+        self._again: list[Request] = []  # to be asked for in another way
 
     def push(self, samples: Samples, probabilities: Sequence[float]) -> list[Said]:
         return _said(self._session.push(samples, probabilities))
@@ -107,7 +107,8 @@ class SessionPolicy:
         return _said(self._session.end())
 
     def requests(self) -> list[Asked]:
-        return [_asked(request) for request in self._session.requests()]
+        again, self._again = self._again, []
+        return [_asked(request) for request in [*again, *self._session.requests()]]
 
     def accept(self, asked: Asked, frames: FrameLabels) -> list[Said]:
         assert isinstance(asked.key, Request)
@@ -117,15 +118,15 @@ class SessionPolicy:
         assert isinstance(asked.key, Request)
         if asked.key is self._session.replaceable():
             self._session.withdraw(asked.key)
+        if asked.key.wanted and asked.work is not asked.key.work:
+            self._again.append(asked.key)  # somebody waits for it now
+            return True
         return not asked.key.wanted
 
 
 def _asked(request: Request) -> Asked:
     """Ask for a window as live streams do."""
-    if request.piece is None:
-        return Asked(request.window, Work.STREAM_PARTIAL, HYPOTHESIS_DUE_S, request)
-    due_in_s = SPECULATION_DUE_S if request.speculative else 0.0
-    return Asked(request.window, Work.STREAM_FINAL, due_in_s, request)
+    return Asked(request.window, request.work, request.due_in_s, request)
 
 
 def _said(events: Sequence[LiveEvent]) -> list[Said]:

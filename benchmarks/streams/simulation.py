@@ -172,7 +172,7 @@ class Simulation:
     def _begin(self) -> None:
         """Give the model the next batch, if there is one."""
         self._forget_old()
-        batch = self._queue.take_batch()
+        batch = self._queue.take_batch(self._now)
         if not batch:
             return
         windows = [job.asked.window for job in batch]

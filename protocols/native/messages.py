@@ -288,6 +288,7 @@ class Error(_Message):
         fatal: Whether the session ends because of it.
         utterance: Which one failed; this is its last message then.
         retry_after_s: When to come back.
+        streams: How many live streams are open, if these are too many.
     """
 
     type: Literal["error"] = "error"
@@ -299,6 +300,7 @@ class Error(_Message):
     utterance: int | None = None
     utterance_final: Literal[True] | None = None
     retry_after_s: int | None = None
+    streams: int | None = None
 
 
 ServerMessage = Annotated[

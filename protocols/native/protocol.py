@@ -305,11 +305,20 @@ class LiveProtocol:
 
 
 def farewell(
-    code: wire.ErrorCode, message: str, *, close: int, retry_after_s: int | None = None
+    code: wire.ErrorCode,
+    message: str,
+    *,
+    close: int,
+    retry_after_s: int | None = None,
+    streams: int | None = None,
 ) -> list[Action]:
     """Refuse a session, or give one up."""
     error = wire.Error(
-        code=code, message=message, fatal=True, retry_after_s=retry_after_s
+        code=code,
+        message=message,
+        fatal=True,
+        retry_after_s=retry_after_s,
+        streams=streams,
     )
     return [_send(error), Close(close, code)]
 

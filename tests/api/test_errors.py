@@ -36,7 +36,7 @@ class TestTable:
     @pytest.mark.parametrize(
         ("error", "status", "seconds"),
         [
-            (QueueFull(7), 503, "7"),
+            (QueueFull("7 others", retry_after_s=7), 503, "7"),
             (WaitedTooLong("late"), 503, "5"),
             (NotReady("loading"), 503, "5"),
             (BadRequest("no", status=413), 413, None),

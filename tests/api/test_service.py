@@ -97,13 +97,34 @@ class TestMaxStreams:
         """And one more when one has gone."""
         monkeypatch.setenv("MAX_STREAMS", str(most))
         with served(model) as service:
-            leave = [
-                service.scheduler.admit_stream(encoded_ratio=1) for _ in range(most)
-            ]
+            places = [service.scheduler.admit_stream() for _ in range(most)]
             with pytest.raises(Overloaded):
-                service.scheduler.admit_stream(encoded_ratio=1)
-            leave[0]()
-            service.scheduler.admit_stream(encoded_ratio=1)
+                service.scheduler.admit_stream()
+            service.scheduler.leave(places[0])
+            service.scheduler.admit_stream()
+
+
+class TestMinStreams:
+    @pytest.mark.parametrize(("least", "n_let_in"), [("1", 1), ("3", 3)])
+    def test_so_many_that_speak_are_let_in_whatever_is_forecast(
+        self,
+        model: ScriptedModel,
+        monkeypatch: pytest.MonkeyPatch,
+        least: str,
+        n_let_in: int,
+    ) -> None:
+        """Where a stream would take many times what there is."""
+        monkeypatch.setenv("MIN_STREAMS", least)
+        with served(model) as service:
+            for _ in range(3):
+                first = hold_up(service, model, Work.FILE, 1)
+                let_pass(1.0)
+                model.may_run.set()
+                first.result(PATIENCE_S)
+            for _ in range(n_let_in):
+                service.scheduler.admit_stream()
+            with pytest.raises(Overloaded):
+                service.scheduler.admit_stream()
 
 
 class TestMaxWait:

@@ -26,7 +26,7 @@ FINE = Outcome(
     lag_slope=0.0,
     late_p99_s=0.0,
     busy=0.5,
-    level=0,
+    tight=0.0,
 )
 
 
@@ -87,10 +87,10 @@ class TestTable:
                 "samples_lost": 0,
                 "finals": 40,
                 "finals_that_differ": 1,
-                "highest_level": 4,
+                "longest_gap_s": 1.75,
                 "recovered_after_s": 5.25,
             },
-            "ladder": [{"level": 2, "partials": 0.5, "finals": 0.1}],
+            "context": {"partials": 0.5, "with_less_context": 0.3},
         }
 
         table = capacity.table([row])
@@ -98,11 +98,13 @@ class TestTable:
         assert "| simulated time: streams served | 3 |" in table
         assert "final 200 ms after the flush at p95" in table
         assert "| simulated time: streams that the seed's behaviour serves | 2" in table
-        assert "0 samples lost, 1 of 40 finals differ, level 4, over 5.2 s" in table
+        assert "0 samples lost, 1 of 40 finals differ, at most 1.8 s" in table
+        assert "over 5.2 s after most have gone" in table
         assert (
-            "| simulated time: one stream of 300M, level 2 | 60% of a core |" in table
+            "| simulated time: one stream of 300M, with less context | 30% of a core |"
+            in table
         )
-        assert len(table.splitlines()) == 2 + 6
+        assert len(table.splitlines()) == 2 + 7
 
     def test_what_was_not_run_has_none(self) -> None:
         """Nothing is made up."""
@@ -172,7 +174,7 @@ class TestRuns:
 
         assert outcome.wait_p95_s < 0.1
         assert outcome.partials_per_s > 1
-        assert outcome.level == 0
+        assert outcome.tight == 0
         assert [log.n_samples for log in run.logs] == [8 * 16_000] * 2
         flushed = [
             sum(final.cause is Cause.FLUSH for _, final in log.finals)
@@ -187,8 +189,8 @@ class TestRuns:
         alone = simulate(0.06, 1, monkeypatch)
         crowd = simulate(0.06, 4, monkeypatch)
 
-        assert alone.outcome().level == 0
-        assert crowd.outcome().level >= 2
+        assert alone.outcome().tight == 0
+        assert crowd.outcome().tight > 0
         assert crowd.outcome().partials_per_s < alone.outcome().partials_per_s
         assert [log.n_samples for log in crowd.logs] == [8 * 16_000] * 4
         assert [len(log.waits()) for log in crowd.logs] == [1, 1, 1, 0]
@@ -201,7 +203,7 @@ class TestRuns:
         log.partials = [
             (1.1 * t + 0.5, round(16_000 * t)) for t in np.arange(4.0, 20.0, 0.5)
         ]
-        run = Run([log], [(0.0, 0)], 20.0, 1.0)
+        run = Run([log], [(0.0, False)], 20.0, 1.0)
 
         outcome = run.outcome()
 

@@ -20,7 +20,7 @@ from engine.interface import (
     QueueFull,
     WaitedTooLong,
 )
-from engine.overload import LEVELS
+from engine.load import SHORT_CONTEXT
 from engine.scheduler import Scheduler
 from engine.work_queue import BatchRules, Work
 from tests.support.fakes import ScriptedModel
@@ -54,8 +54,15 @@ def start() -> Iterator[Start]:
 
 def unstarted(load: Callable[[], Model], **options: Any) -> Scheduler:
     """Make a scheduler whose loading is what is tested."""
-    limits = {"max_queued": 1, "max_streams": 1, "file_share": 0.1, "max_wait_s": 60}
-    return Scheduler(load, rules=BatchRules(max_windows=1), **(limits | options))
+    limits: dict[str, Any] = {
+        "max_queued": 1,
+        "min_streams": 1,
+        "max_streams": 1,
+        "file_share": 0.1,
+        "max_wait_s": 60,
+        "rules": BatchRules(max_windows=1),
+    }
+    return Scheduler(load, **(limits | options))
 
 
 class SlowModel(ScriptedModel):
@@ -63,11 +70,11 @@ class SlowModel(ScriptedModel):
 
     def __init__(self, pass_s: float) -> None:
         super().__init__()
-        self._pass_s = pass_s
+        self.pass_s = pass_s
         self.now = 0.0
 
     def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
-        self.now += self._pass_s
+        self.now += self.pass_s
         return super().label_frames(windows)
 
 
@@ -199,7 +206,7 @@ class TestUrgency:
         model = ScriptedModel()
         scheduler = start(model, max_batch=1)
         jobs = [occupy(scheduler, model)]
-        for seconds, due_in_s in ((4, 60), (5, None), (6, 30)):
+        for seconds, due_in_s in ((4, 20), (5, None), (6, 10)):
             jobs.append(
                 scheduler.submit(
                     window(seconds), work=Work.STREAM_PARTIAL, due_in_s=due_in_s
@@ -224,7 +231,7 @@ class TestLimits:
             with pytest.raises(QueueFull):
                 scheduler.submit(window(), work=work)
 
-        assert scheduler.n_queued == 3
+        assert scheduler.n_queued == len(Work)
 
     def test_a_full_queue_is_refused_with_a_time_to_come_back(
         self, start: Start
@@ -296,55 +303,82 @@ class TestStreams:
     def test_a_stream_has_a_place_until_it_ends(self, start: Start) -> None:
         """The limit is MAX_STREAMS; ending twice makes no more room."""
         scheduler = start(ScriptedModel(), max_streams=2)
-        leave = scheduler.admit_stream(encoded_ratio=16)
-        scheduler.admit_stream(encoded_ratio=16)
+        place = scheduler.admit_stream()
+        scheduler.admit_stream()
 
         with pytest.raises(Overloaded) as refusal:
-            scheduler.admit_stream(encoded_ratio=16)
-        leave()
-        leave()
+            scheduler.admit_stream()
+        scheduler.leave(place)
+        scheduler.leave(place)
 
         assert refusal.value.retry_after_s == 5
         assert scheduler.n_streams == 1
 
     def test_what_the_rehearsal_cost_decides_how_many_get_in(self) -> None:
-        """Before any stream has said a word."""
-        model = SlowModel(pass_s=0.02)
-
-        def crowd_in() -> None:
-            while True:  # each takes 5 ms of the model for 17 s of audio a second
-                scheduler.admit_stream(encoded_ratio=16)
-
+        """Before any stream has said a word; its passes are as large as any."""
+        model = SlowModel(pass_s=0.08)  # a second of audio: a hundredth
         scheduler = unstarted(
-            lambda: model, max_streams=64, rehearsal=window(4), clock=lambda: model.now
+            lambda: model,
+            max_streams=64,
+            rules=BatchRules(max_windows=8, max_samples=9 * SECOND),
+            rehearsed=window(4),
+            clock=lambda: model.now,
         )
         scheduler.start()
         wait_for(lambda: scheduler.ready)
 
         with pytest.raises(Overloaded):
-            crowd_in()
+            crowd_in(scheduler)
         scheduler.close(timeout_s=10)
 
-        assert scheduler.n_streams == 10
-        assert model.batches == [[4 * SECOND]] * 2
+        assert scheduler.n_streams == 24
+        assert set(map(tuple, model.batches)) == {(4 * SECOND, 4 * SECOND)}
+        assert 4 <= len(model.batches) <= 9
 
-    def test_overload_is_seen_and_passes(self, start: Start) -> None:
+    def test_it_is_learnt_again_after_idleness(self) -> None:
+        """The first stream that comes then has it rehearsed."""
+        model = SlowModel(pass_s=0.4)
+        scheduler = unstarted(
+            lambda: model,
+            max_streams=64,
+            rehearsed=window(4),
+            clock=lambda: model.now,
+        )
+        scheduler.start()
+        wait_for(lambda: scheduler.ready)
+        n_before = len(model.batches)
+        model.pass_s = 0.04
+        model.now += 3600
+
+        scheduler.admit_stream()
+        wait_for(lambda: len(model.batches) == n_before + 3)
+        wait_for(lambda: scheduler.n_queued == 0)
+        scheduler.submit(window()).result(timeout=10)
+        model.now += 10
+        with pytest.raises(Overloaded):
+            crowd_in(scheduler)
+        scheduler.close(timeout_s=10)
+
+        assert scheduler.n_streams == 1 + 24
+
+    def test_more_to_do_than_time_is_seen_and_passes(self, start: Start) -> None:
         """The clock is the test's, and so is what a pass takes."""
-        model = SlowModel(pass_s=1.0)
+        model = SlowModel(pass_s=0.5)
         scheduler = start(model, clock=lambda: model.now)
+        places = [scheduler.admit_stream() for _ in range(2)]
 
         found = []
-        for _ in range(6):
-            scheduler.submit(window(), work=Work.STREAM_PARTIAL).result(timeout=10)
+        for k in range(24):
+            scheduler.submit(
+                window(), work=Work.STREAM_PARTIAL, place=places[k % 2]
+            ).result(timeout=10)
             wait_for(lambda: scheduler.n_queued == 0)
-            found.append(scheduler.overload)
-        scheduler.admit_stream(encoded_ratio=1)
-        with pytest.raises(Overloaded):
-            scheduler.admit_stream(encoded_ratio=0)
+            found.append((scheduler.is_tight, scheduler.max_left_context))
         model.now += 60
 
-        assert [level.level for level in found] == [0, 1, 1, 2, 2, 3]
-        assert scheduler.overload == LEVELS[0]
+        assert found[0] == (False, None)
+        assert found[-1] == (True, SHORT_CONTEXT)
+        assert not scheduler.is_tight
 
     def test_recordings_overload_nobody(self, start: Start) -> None:
         """They take what time is left."""
@@ -353,7 +387,13 @@ class TestStreams:
         for _ in range(5):
             scheduler.submit(window(30)).result(timeout=10)
 
-        assert scheduler.overload.level == 0
+        assert not scheduler.is_tight
+
+
+def crowd_in(scheduler: Scheduler) -> None:
+    """Let streams in until one is refused."""
+    while True:
+        scheduler.admit_stream()
 
 
 class TestErrors:

@@ -46,9 +46,9 @@ def queue_of(
     return queue
 
 
-def drain(queue: WorkQueue[Job]) -> list[list[Job]]:
+def drain(queue: WorkQueue[Job], now: float = 1000.0) -> list[list[Job]]:
     batches = []
-    while batch := queue.take_batch():
+    while batch := queue.take_batch(now):
         batches.append(batch)
     return batches
 
@@ -69,6 +69,35 @@ class TestUrgency:
 
         assert drain(queue) == [[late], [early]]
 
+    def test_a_final_that_is_not_due_goes_with_the_partials(self) -> None:
+        """A flood of audio takes no time from those who speak as others do."""
+        early, own = final(), [partial(due_in_s=0.3), partial(due_in_s=5.0)]
+        early.due_in_s = 3.0
+        queue = queue_of(early, *own)
+
+        assert drain(queue, now=1.0) == [[own[0]], [early], [own[1]]]
+
+    def test_so_does_one_that_is_begun_on_suspicion(self) -> None:
+        """However long it waits."""
+        suspicion = job(Work.STREAM_SPECULATION, due_in_s=0.5)
+        own = [partial(due_in_s=0.3), partial(due_in_s=0.8), final(), file()]
+
+        assert drain(queue_of(suspicion, *own)) == [
+            [own[2]],
+            [own[0]],
+            [suspicion],
+            [own[1]],
+            [own[3]],
+        ]
+
+    def test_what_has_the_same_urgency_shares_a_pass(self) -> None:
+        """Whatever it is wanted for."""
+        suspicion = job(Work.STREAM_SPECULATION)
+        own = partial()
+
+        rules = BatchRules(max_windows=8)
+        assert drain(queue_of(suspicion, own, rules=rules)) == [[suspicion, own]]
+
     def test_finals_and_files_go_in_the_order_in_which_they_came(self) -> None:
         """Among themselves."""
         queue = queue_of()
@@ -82,7 +111,7 @@ class TestUrgency:
         """Cancelling again, or too late, changes nothing."""
         own = [final(), final(), final()]
         queue = queue_of(*own)
-        taken = queue.take_batch()
+        taken = queue.take_batch(1.0)
 
         for each in (own[0], own[1], own[1]):
             queue.cancel(each)
@@ -110,7 +139,7 @@ class Device:
         self.served: list[Job] = []
 
     def step(self) -> None:
-        batch = self.queue.take_batch()
+        batch = self.queue.take_batch(self.now)
         seconds = float(len(batch))
         self.now += seconds
         self.queue.spent(batch, seconds)
@@ -254,10 +283,10 @@ class TestCompany:
         queue = queue_of(
             file(), file(), partial(2), rules=BatchRules(max_windows=8), file_share=0.5
         )
-        queue.spent(queue.take_batch(), 1.0)  # the partial; files are owed a second
+        queue.spent(queue.take_batch(1.0), 1.0)  # the partial; files are owed a second
         queue.submit(partial(), 1.0)
 
-        works = [own.work for own in queue.take_batch()]
+        works = [own.work for own in queue.take_batch(1.0)]
 
         assert works == [Work.FILE, Work.FILE, Work.STREAM_PARTIAL]
 

@@ -4,7 +4,6 @@ import numpy as np
 
 from audio.samples import SAMPLE_RATE
 from audio_buffer import AudioBuffer
-from engine.interface import Load
 from live.events import Cause, UtteranceFailed, UtteranceFinal
 from live.options import StreamOptions
 from live.order import Order
@@ -38,7 +37,7 @@ class TestOrder:
         order = Order()
         for k in range(2):
             ended(order, k * SAMPLE_RATE)
-        first, second = order.requests(AudioBuffer(capacity=1), Load())
+        first, second = order.requests(AudioBuffer(capacity=1), None)
         assert order.n_waiting == 2 * SAMPLE_RATE
 
         label(second)
@@ -55,7 +54,7 @@ class TestOrder:
         """So that no number is missing."""
         order = Order()
         ended(order, 0)
-        (request,) = order.requests(AudioBuffer(capacity=1), Load())
+        (request,) = order.requests(AudioBuffer(capacity=1), None)
         error = MemoryError("too much")
         request.utterance.fail(request, error)
 

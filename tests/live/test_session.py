@@ -15,7 +15,7 @@ from audio.frames import FRAME_SHIFT, MAX_WINDOW_SAMPLES
 from audio.samples import SAMPLE_RATE, Samples
 from audio_buffer import AudioBuffer
 from audio_chunker import AudioChunker
-from engine.interface import Load, ModelInput
+from engine.interface import ModelInput
 from live.events import Cause, Hypothesis, SpeechEnded, SpeechStarted, UtteranceFailed
 from live.options import PROFILES, StreamOptions
 from live.utterance import Utterance
@@ -412,15 +412,16 @@ class TestSuspicion:
         """It has more pauses, and hearing it costs more."""
         n_frames = round(length_s * SAMPLE_RATE) // FRAME_SAMPLES
         spoken = n_frames * FRAME_SAMPLES
+        options = StreamOptions(interim=False)
         utterance = Utterance(
-            0, 0, vocabulary=VOCABULARY, offsets=UNMEASURED, options=StreamOptions()
+            0, 0, vocabulary=VOCABULARY, offsets=UNMEASURED, options=options
         )
         utterance.add(np.zeros(spoken, np.float32), [1.0] * n_frames)
         utterance.speech_ended(spoken)
-        buffer, load = AudioBuffer(capacity=1), Load(interim=False)
+        buffer = AudioBuffer(capacity=1)
 
         n_silent = 0
-        while not utterance.take_requests(buffer, load):
+        while not utterance.take_requests(buffer, None):
             n_silent += 1
             utterance.add(np.zeros(FRAME_SAMPLES, np.float32), [0.0])
             utterance.speculate(spoken + n_silent * FRAME_SAMPLES)

@@ -466,7 +466,7 @@ class TestLimits:
     @pytest.mark.parametrize(
         ("error", "code", "wait_s"),
         [
-            (QueueFull(7), "overloaded", 7),
+            (QueueFull("7 others", retry_after_s=7), "overloaded", 7),
             (NotReady("The model is still loading."), "model_not_ready", 5),
         ],
     )

@@ -13,6 +13,7 @@ def started(
     model: Model,
     *,
     max_queued: int = 8,
+    min_streams: int = 1,
     max_streams: int = 64,
     max_batch: int = 4,
     file_share: float = 0.1,
@@ -22,6 +23,7 @@ def started(
     scheduler = Scheduler(
         lambda: model,
         max_queued=max_queued,
+        min_streams=min_streams,
         max_streams=max_streams,
         rules=BatchRules(max_windows=max_batch),
         file_share=file_share,

@@ -122,7 +122,7 @@ class TestServer:
             first.listen()
             expect(first["#status-streams"]).to_have_text("1")
             second["#listen"].click()
-            second.tells("connection", "no room for another listener")
+            second.tells("connection", "is full: it listens to one other person")
             # It does so by itself, too, so that there is nothing to press in the end.
             tried = len(second.sockets)
             second.press("Try now")
@@ -132,6 +132,22 @@ class TestServer:
             second.tells_nothing("connection")
             second.shows("#listen", "Stop")
             second.stop()
+
+    def test_load_is_shown_when_words_come_less_often(self, visit: Visit) -> None:
+        """And not before: who listens alone has nothing of it."""
+
+        def make_busy(route: Route) -> None:
+            answer = route.fetch()
+            busy = {**answer.json(), "overload_level": 1, "streams": 12}
+            route.fulfill(response=answer, json=busy)
+
+        visit.shows("#status-state", "Ready")
+        expect(visit["#status-load"]).to_be_hidden()
+        visit.page.route("**/health", make_busy)
+        visit.page.reload()
+
+        visit.shows("#status-load", "12 listeners at once: words come less often")
+        expect(visit["#status-load"]).to_be_visible()
 
     def test_so_it_is_for_recordings(self, browser: Browser, clip: Path) -> None:
         """Trying again is up to people, since it is another upload."""
@@ -146,7 +162,7 @@ class TestServer:
             first.choose(clip)
             assert model.running.wait(30)
             second.choose(clip)
-            second.tells("file", "busy with other recordings")
+            second.tells("file", "is full: it works on other recordings")
             model.may_run.set()
             first["#words .word"].first.wait_for()
 

@@ -33,7 +33,7 @@ def full(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         n_asked += 1
         if n_asked > room[0]:
             return open_stream(self, options)
-        raise QueueFull(retry_after_s=3)
+        raise QueueFull("7 others", retry_after_s=3)
 
     monkeypatch.setattr(StreamingTranscriber, "open", refuse)
     return room
