@@ -18,8 +18,9 @@ control group). It does so in several settings, each in a process of its own:
 
 Settings take turns, so that what else the machine does falls on all of them. When
 programs that have nothing to do with it take over a tenth of a core, a turn is made
-again, a few times. With the demo model, a server for each of the first two settings
-hears one speaker in real time as well, and it is counted how often text comes.
+again, a few times and while there is time. With the demo model, a server for each of
+the first two settings hears one speaker in real time as well, and it is counted how
+often text comes.
 
 Writes a line of JSON for each setting and condition, the environment, and a table.
 The status is 1 if a goal is missed. The 300M architecture has random weights.
@@ -30,6 +31,7 @@ import contextlib
 import json
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,7 +63,7 @@ MOST_OVER_BEST: Final = 1.05
 MOST_OVER_QUIET: Final = 3.0
 MOST_OVER_ONNX: Final = 1.0
 
-_MOST_REPEATS = 5
+_MOST_REPEATS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class Options:
     dtype: str
     window_s: int
     rounds: int
+    minutes: float
     seconds: float
     stream_s: int
     strangers: float
@@ -84,6 +87,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
     parser.add_argument("--dtype", choices=contenders.DTYPES, default="float32")
     parser.add_argument("--window", type=int, default=5, help="seconds of audio")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--minutes", type=float, default=20, help="no round after")
     parser.add_argument("--seconds", type=float, default=8.0, help="of a turn")
     parser.add_argument("--stream", type=int, default=20, help="seconds; 0: none")
     parser.add_argument("--strangers", type=float, default=0.1, help="cores")
@@ -97,6 +101,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
         given.dtype,
         given.window,
         given.rounds,
+        given.minutes,
         given.seconds,
         given.stream if given.model == DEMO else 0,
         given.strangers,
@@ -153,6 +158,12 @@ class Bench:
     folder: Path
     clip: Samples
     speech: Samples
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def has_time(self) -> bool:
+        """Whether a round, or a turn once more, may begin."""
+        return time.monotonic() - self.began < 60 * self.options.minutes
 
     def turn(self, setting: str) -> Measured:
         """Measure one setting once, again while strangers disturb it."""
@@ -163,7 +174,7 @@ class Bench:
             if (server := self.servers.get(setting)) is not None:
                 own.live = [self._live(server)]
             own.strangers = [strangers.cores()]
-            if own.strangers[0] <= self.options.strangers:
+            if own.strangers[0] <= self.options.strangers or not self.has_time:
                 break
         return own
 
@@ -204,27 +215,29 @@ def measure(options: Options) -> Results:
     """Let all settings take turns: without a quota in each condition, then with one."""
     results: Results = defaultdict(Measured)
     with bench_of(options) as bench:
-        for _ in range(options.rounds):
-            for condition in (QUIET, BESIDE_ONE, BESIDE_TWO):
-                _take_turns(bench, condition, results)
+        _take_turns(bench, (QUIET, BESIDE_ONE, BESIDE_TWO), results)
     try:
         # Entered before anything is started, so that cores are counted in it.
         with crowd.quota(QUOTA), bench_of(options) as bench:
-            for _ in range(options.rounds):
-                _take_turns(bench, UNDER_QUOTA, results)
+            _take_turns(bench, (UNDER_QUOTA,), results)
     except OSError as error:
         print(f"No figures under a quota: {error}.", file=sys.stderr)
     return results
 
 
-def _take_turns(bench: Bench, condition: str, results: Results) -> None:
-    for setting in bench.pipes:
-        with crowd.neighbours(_NEIGHBOURS[condition]):
-            own = bench.turn(setting)
-        kept = results[setting, condition]
-        kept.took_ms += own.took_ms
-        kept.live += own.live
-        kept.strangers += own.strangers
+def _take_turns(bench: Bench, conditions: Sequence[str], results: Results) -> None:
+    """Let every setting have a turn in each condition, once at least."""
+    for number in range(bench.options.rounds):
+        if number and not bench.has_time:
+            break
+        for condition in conditions:
+            for setting in bench.pipes:
+                with crowd.neighbours(_NEIGHBOURS[condition]):
+                    own = bench.turn(setting)
+                kept = results[setting, condition]
+                kept.took_ms += own.took_ms
+                kept.live += own.live
+                kept.strangers += own.strangers
 
 
 # --- what came of it ---
