@@ -1,6 +1,7 @@
 """Compose the speech that live streaming is measured on, with the truth about it.
 
-    python -m benchmarks.corpus.suites FOLDER [--suite S1 S3] [--speech-dir DIR] [--quick]
+    python -m benchmarks.corpus.suites FOLDER [--suite S1 S3] [--speech-dir DIR]
+        [--quick]
 
 Streams of utterances whose every word begins and ends at a known sample:
 
