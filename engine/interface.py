@@ -107,8 +107,9 @@ class Overloaded(Exception):
         full = f"{n_speaking} with speech"
         if at_limit:
             full = "as many as MAX_STREAMS allows"
+        streams = "1 live stream" if n_streams == 1 else f"{n_streams} live streams"
         super().__init__(
-            f"The server is full: {n_streams} live streams, {full}. Try again in "
+            f"The server is full: {streams}, {full}. Try again in "
             f"{_STREAM_RETRY_S} s, when one may have ended."
         )
         self.n_streams = n_streams

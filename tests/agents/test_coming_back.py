@@ -343,7 +343,7 @@ def test_it_waits_for_room(
                     await occupant.session.update(session={"type": "transcription"})
                     assert (await occupant.recv()).type == "session.updated"
                     ear = await stack.enter_async_context(AGENTS[agent](only.url))
-                    while "was refused" not in only.log.read_text():
+                    while "refused (overloaded)" not in only.log.read_text():
                         await ear.hear(speech.silence(0.5))
                 await until(ear, 1, utterance)
 
