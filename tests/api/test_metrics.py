@@ -132,7 +132,6 @@ class TestRealModel:
             'omniasr_final_latency_seconds_count{cause="flush"}',
             'omniasr_final_latency_seconds_sum{cause="flush"}',
             'omniasr_queue_seconds_count{work="stream_partial"}',
-            'omniasr_queue_seconds_count{work="stream_final"}',
             'omniasr_audio_seconds_total{source="live"}',
             'omniasr_sessions_total{outcome="completed",protocol="omniasr"}',
         ):
