@@ -133,7 +133,7 @@ class AudioChunker:
         """Whether anybody speaks in what is held."""
         return bool(self._spans)
 
-    def add(
+    def push_audio(
         self, samples: Samples, probabilities: Iterable[float] = ()
     ) -> tuple[Window, ...]:
         """Take the next samples; return the windows that they complete.
@@ -150,7 +150,7 @@ class AudioChunker:
             raise ValueError("The recording has ended.")
         self._held.append(samples)
         if self._vad is not None:
-            self._note(self._vad.add(probabilities))
+            self._note(self._vad.push_probabilities(probabilities))
         return tuple(self._windows())
 
     def finish(self, probabilities: Iterable[float] = ()) -> tuple[Window, ...]:
@@ -162,7 +162,7 @@ class AudioChunker:
         self._ended = True
         end = self._held.end
         if self._vad is not None:
-            self._note(self._vad.add(probabilities))
+            self._note(self._vad.push_probabilities(probabilities))
             self._note(self._vad.finish(end))
         elif self._spans[-1][1] == _OPEN:
             self._spans[-1][1] = end

@@ -134,7 +134,7 @@ class LocalAgreement:
         """The first frame that is not committed."""
         return self._cut
 
-    def insert(self, hypothesis: WindowLabels) -> Agreement:
+    def add_hypothesis(self, hypothesis: WindowLabels) -> Agreement:
         """Take the next hypothesis.
 
         Its window must begin at or before `cut_frame` and end no earlier than the

@@ -31,7 +31,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 
-from api.access_log import CLIENT_LEFT, Journal, keep_handshakes_out_of_logs
+from api.access_log import CLIENT_LEFT, AccessLog, keep_handshakes_out_of_logs
 from api.auth import ApiKeyGate
 from api.ephemeral import EphemeralKeys
 from api.errors import (
@@ -198,7 +198,7 @@ def _add_middleware(
             allow_headers=["*"],
             expose_headers=["x-request-id", "retry-after", "retry-after-ms"],
         )
-    app.add_middleware(Journal, counts=lambda: app.state.service.metrics)
+    app.add_middleware(AccessLog, counts=lambda: app.state.service.metrics)
     app.add_middleware(RequestId)
     app.add_middleware(TrustedProxies, proxies=settings.trusted_proxies)
 
@@ -258,7 +258,7 @@ class Server(uvicorn.Server):
                 port=settings.port,
                 log_level=settings.log_level,
                 log_config=None,
-                access_log=False,  # the journal says more
+                access_log=False,  # ours says more
                 proxy_headers=False,  # TrustedProxies reads more of them
                 timeout_keep_alive=_KEEP_ALIVE_S,
                 timeout_graceful_shutdown=settings.shutdown_grace_s,

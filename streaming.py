@@ -6,7 +6,7 @@ on the event loop, and what the session makes of them waits for the reader of th
 events. The loop never runs the model.
 
 Everything has a bound. Pushing waits while finals are behind, so a client that sends
-faster than the model works is slowed down by its own socket. A hypothesis that nobody
+faster than the model works is slowed down by its own socket. A partial that nobody
 has read is replaced by the next one.
 
 Coroutines belong to one event loop. `push`, `flush`, `clear` and `end` are called by
@@ -28,7 +28,7 @@ from engine.load import Place
 from engine.observer import Drop
 from engine.scheduler import Scheduler
 from engine.work_queue import Work
-from live.events import Hypothesis, LiveEvent, TimedEvent
+from live.events import LiveEvent, Partial, TimedEvent
 from live.observer import NOBODY, Arrivals, LiveObserver, LiveReport
 from live.options import StreamOptions
 from live.session import StreamSession
@@ -50,7 +50,7 @@ _MAX_UNREAD = 1000
 class LiveVad(Protocol):
     """Listens to one stream; see `vad.batcher.LiveVad`."""
 
-    async def add(self, samples: Samples) -> list[float]: ...
+    async def push_audio(self, samples: Samples) -> list[float]: ...
 
     def close(self) -> None: ...
 
@@ -104,7 +104,7 @@ class LiveStream:
         self._stall_timer: asyncio.TimerHandle | None = None
         self._closed = False
 
-    async def push(self, samples: Samples) -> None:
+    async def push_audio(self, samples: Samples) -> None:
         """Take the next samples; wait while finals or events are behind.
 
         Cancelling is safe; the rest of the samples is lost.
@@ -124,7 +124,7 @@ class LiveStream:
             if self._closed:
                 return
             self._observer.audio_came(len(block) / SAMPLE_RATE)
-            events = self._session.push(block, heard)
+            events = self._session.push_audio(block, heard)
             self._arrivals.note(self._session.position, self._clock())
             self._go_on(events)
         self._watch_for_stall()
@@ -138,7 +138,7 @@ class LiveStream:
         """Forget the audio since the last final; an open utterance has none."""
         events = self._session.clear()
         # Who reads late shall not hear of it: the next utterance has its number.
-        _drop_hypotheses(self._unread)
+        _drop_partials(self._unread)
         self._go_on(events)
 
     async def end(self) -> None:
@@ -191,7 +191,7 @@ class LiveStream:
             return []
         settle = self._scheduler.watchdog.expect()
         try:
-            return await self._vad.add(samples)
+            return await self._vad.push_audio(samples)
         finally:
             settle()
 
@@ -213,7 +213,7 @@ class LiveStream:
         self._refresh()
 
     def _withdraw_stale(self) -> float | None:
-        """Take back a hypothesis that still waits, if there is newer audio.
+        """Take back a partial that still waits, if there is newer audio.
 
         Returns:
             When it was due: its successor does not go to the end of the queue.
@@ -273,11 +273,11 @@ class LiveStream:
 
     def _publish(self, events: Sequence[LiveEvent]) -> None:
         for event in events:
-            if isinstance(event, Hypothesis) and (n := _drop_hypotheses(self._unread)):
+            if isinstance(event, Partial) and (n := _drop_partials(self._unread)):
                 self._observer.dropped(Drop.UNREAD_PARTIAL, n)
             # The newest audio that it speaks for; of a final, what ended it.
             latency_s = self._age_s(event.position)
-            self._report.add(event, latency_s)
+            self._report.note_event(event, latency_s)
             position = self._session.position
             self._unread.append(TimedEvent(event, 1000 * latency_s, position))
 
@@ -311,9 +311,9 @@ class LiveStream:
         self._go_on(self._session.stall())
 
 
-def _drop_hypotheses(unread: deque[TimedEvent]) -> int:
+def _drop_partials(unread: deque[TimedEvent]) -> int:
     """Take hypotheses out of what waits to be read; return how many there were."""
-    stale = [own for own in unread if isinstance(own.event, Hypothesis)]
+    stale = [own for own in unread if isinstance(own.event, Partial)]
     for own in stale:
         unread.remove(own)
     return len(stale)

@@ -1,4 +1,4 @@
-"""Keep a journal: one line for each request and each live session, at its end.
+"""Keep the access log: one line for each request and each live session, at its end.
 
 A line says who it was for (an id that the client knows too), how much audio, how many
 words, how long it took and how it ended; never what was said, or what a file was
@@ -57,7 +57,7 @@ _PROBES = frozenset({"/health", "/ready", "/metrics"})
 
 
 class Counts(Protocol):
-    """Counts what is in the journal; see `api.metrics.Metrics`."""
+    """Counts what is in the access log; see `api.metrics.Metrics`."""
 
     def refused(self, code: str | None) -> None: ...
 
@@ -73,7 +73,7 @@ def outcome_of(close_code: int) -> Outcome:
     return _OF_CLOSE_CODES.get(close_code, "abandoned")
 
 
-class Journal:
+class AccessLog:
     """Write a line about every request when it is over, and have it counted.
 
     It stands inside `RequestId`. Who refuses something, leaves the `Refusal` in the
@@ -97,7 +97,7 @@ class Journal:
 
         async def watch(message: Message) -> None:
             await send(message)
-            answer.add(message)
+            answer.note_message(message)
 
         try:
             await self._app(scope, receive, watch)
@@ -125,13 +125,13 @@ class Journal:
 
 @dataclass(slots=True)
 class _Answer:
-    """What was sent, as far as the journal cares."""
+    """What was sent, as far as the access log cares."""
 
     status: int | None = None
     finished: bool = False
     accepted: bool = False
 
-    def add(self, message: Message) -> None:
+    def note_message(self, message: Message) -> None:
         if message["type"] == "websocket.accept":
             self.accepted = True
         elif message["type"] == "websocket.close" and not self.accepted:
@@ -178,7 +178,7 @@ def log_refusal(scope: Scope, refusal: Refusal, message: str) -> None:
 def keep_handshakes_out_of_logs() -> None:
     """Have the libraries say nothing of how sockets are opened, at any level.
 
-    Addresses and headers may have keys in them. The journal says what matters.
+    Addresses and headers may have keys in them. The access log says what matters.
     """
     for name in ("uvicorn.error", "websockets.server"):
         logging.getLogger(name).addFilter(_is_no_handshake)

@@ -177,7 +177,7 @@ def decode_stream(
                 container, stream = _begin(upload, demuxer, opened)
             for frame in _frames(container, stream, damage):
                 upload.raise_error()
-                yield from timeline.add(frame)
+                yield from timeline.push_frame(frame)
             yield from timeline.finish()
     except av.FFmpegError as error:
         upload.raise_error()

@@ -51,7 +51,7 @@ class PcmDecoder:
         self._partial = b""  # the beginning of a sample that is cut
         self._resampler: Resampler | None = None  # made for the first frame
 
-    def add(self, data: bytes | memoryview) -> Samples:
+    def push_bytes(self, data: bytes | memoryview) -> Samples:
         """Decode the next bytes; what they complete is returned, often a bit less.
 
         Values that are no numbers become 0, and all are clipped to [-1, 1].

@@ -93,7 +93,7 @@ class Timeline:
         self._n_pending = 0
         self.n_samples = 0  # yielded and pending
 
-    def add(self, frame: AudioFrame) -> Iterator[Samples]:
+    def push_frame(self, frame: AudioFrame) -> Iterator[Samples]:
         """Take the next frame; its buffers are used, not copied."""
         if not frame.samples:
             return

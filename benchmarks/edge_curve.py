@@ -76,7 +76,7 @@ class Curve:
         # Matched tokens by distance and by how many frames they moved.
         self.moved: Counts = np.zeros((_LONGEST_FRAMES, JITTER_FRAMES + 1), np.int64)
 
-    def add(
+    def add_labels(
         self,
         truth: Sequence[Spike],
         heard: Sequence[Spike],
@@ -200,16 +200,18 @@ def measure(
         n = n_frames(end)
         known = [(label, frame) for label, frame in truth if frame < n]
         heard = hear(0, end)
-        edges.right.add(known, heard, _before(n))
+        edges.right.add_labels(known, heard, _before(n))
         n_last = n_frames(end - _STEP)
         shared = [(label, frame) for label, frame in known if frame < n_last]
         both = [one for one in heard if _nearest(*one, last) <= SAME_FRAMES]
-        edges.agreed.add(shared, heard + last, _before(n), claimed=both)
+        edges.agreed.add_labels(shared, heard + last, _before(n), claimed=both)
         last = heard
     for begin in range(_AROUND + offset, len(clip) - _SHORTEST, _STEP):
         first = begin // FRAME_SHIFT
         known = [(label, frame) for label, frame in truth if frame >= first]
-        edges.left.add(known, hear(first * FRAME_SHIFT, len(clip)), _after(first))
+        edges.left.add_labels(
+            known, hear(first * FRAME_SHIFT, len(clip)), _after(first)
+        )
 
 
 def _before(n_frames: int) -> Callable[[int], int]:
@@ -225,7 +227,9 @@ def drift(clip: Samples, decode: Decode) -> tuple[int, int]:
     own = Curve()
     truth = [(token.id, token.first_frame) for token in decode(ModelInput(clip))]
     other = decode(ModelInput(clip, normalisation=frozen(clip)))
-    own.add(truth, [(token.id, token.first_frame) for token in other], lambda frame: 0)
+    own.add_labels(
+        truth, [(token.id, token.first_frame) for token in other], lambda frame: 0
+    )
     return int(own.said.sum()), int(max(own.missing.sum(), own.extra.sum()))
 
 

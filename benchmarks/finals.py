@@ -147,13 +147,13 @@ class Bench:
         session = StreamSession(
             vocabulary=self._model.vocabulary,
             offsets=self._model.spike_offsets,
-            options=replace(options, interim=False),
+            options=replace(options, partials=False),
         )
         ear = VadStream(self._vad)
         events: list[LiveEvent] = []
         for first in range(0, len(stream.samples), _BLOCK):
             block = stream.samples[first : first + _BLOCK]
-            events += session.push(block, ear.add(block))
+            events += session.push_audio(block, ear.push_audio(block))
             events += self._answer(session)
         events += session.end() + self._answer(session)
         finals = (event for event in events if isinstance(event, UtteranceFinal))

@@ -40,7 +40,7 @@ from benchmarks.corpus import composer
 from benchmarks.corpus.composer import Composition, Recording, SpokenWord
 from engine.interface import ModelInput
 from model import ASRModel
-from recordings.segments import PassageReader
+from recordings.segments import SegmentReader
 from recordings.stitcher import Stitcher
 from text.ctc import FrameLabels, Word
 from vad.silero import SileroVad, VadStream
@@ -117,9 +117,12 @@ def cut(samples: NDArray[np.float32], vad: SileroVad | None) -> list[Window]:
     """Cut a recording as the server would, into shorter windows."""
     chunker = AudioChunker(vad_enabled=vad is not None, max_window=MAX_WINDOW)
     if vad is None:
-        return [*chunker.add(samples), *chunker.finish()]
+        return [*chunker.push_audio(samples), *chunker.finish()]
     ear = VadStream(vad)
-    return [*chunker.add(samples, ear.add(samples)), *chunker.finish(ear.finish())]
+    return [
+        *chunker.push_audio(samples, ear.push_audio(samples)),
+        *chunker.finish(ear.finish()),
+    ]
 
 
 def label(model: ASRModel, windows: Sequence[Window]) -> list[FrameLabels]:
@@ -134,12 +137,12 @@ def words(
     model: ASRModel, windows: Sequence[Window], labels: Sequence[FrameLabels]
 ) -> list[Word]:
     """Read the words of a recording off its windows, as the server does."""
-    reader = PassageReader(model.vocabulary, model.spike_offsets)
+    reader = SegmentReader(model.vocabulary, model.spike_offsets)
     return [
         word
         for window, frames in zip(windows, labels, strict=True)
-        for passage in reader.add(window, frames)
-        for word in passage.part.words
+        for part in reader.add_window(window, frames)
+        for word in part.segment.words
     ]
 
 
@@ -148,7 +151,7 @@ def cuts(
 ) -> list[int]:
     """Find the sample positions where one window took over from another."""
     stitcher = Stitcher(model.vocabulary)
-    parts = [stitcher.add(w, f) for w, f in zip(windows, labels, strict=True)]
+    parts = [stitcher.add_window(w, f) for w, f in zip(windows, labels, strict=True)]
     return [
         window.position if part.cut is None else part.cut * FRAME_SHIFT
         for window, part in zip(windows[1:], parts[1:], strict=True)

@@ -103,7 +103,7 @@ def utterances(
         start_prob=probability,
         stay_prob=STAY_PROB if sure else probability,
     )
-    events = [*spans.add(heard.tolist()), *spans.finish(n_samples)]
+    events = [*spans.push_probabilities(heard.tolist()), *spans.finish(n_samples)]
     return [
         (start.position, end.position)
         for start, end in zip(events[::2], events[1::2], strict=True)
@@ -190,7 +190,7 @@ def measure(chosen: argparse.Namespace) -> Iterator[Row]:
 
     def hear(samples: Samples) -> Frames:
         ear = VadStream(vad)
-        return np.array([*ear.add(samples), *ear.finish()])
+        return np.array([*ear.push_audio(samples), *ear.finish()])
 
     material = suites.load(chosen.speech_dir)
     for name in chosen.suite:

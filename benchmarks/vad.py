@@ -92,11 +92,13 @@ def measure(
 
     async def both() -> tuple[float, float, list[float]]:
         ears: list[LiveVad] = [batcher.open() for _ in range(n_streams)]
-        await run([ear.add for ear in ears], frame_ms=frame_ms, seconds=1)
+        await run([ear.push_audio for ear in ears], frame_ms=frame_ms, seconds=1)
         before = time.process_time()
         await run([_nothing] * n_streams, frame_ms=frame_ms, seconds=seconds)
         between = time.process_time()
-        waits = await run([ear.add for ear in ears], frame_ms=frame_ms, seconds=seconds)
+        waits = await run(
+            [ear.push_audio for ear in ears], frame_ms=frame_ms, seconds=seconds
+        )
         after = time.process_time()
         for ear in ears:
             ear.close()

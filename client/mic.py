@@ -79,20 +79,20 @@ async def _caption(microphone: Microphone, stream: "LiveStream") -> None:
     async def listen() -> None:
         with stopped_by_user(microphone):
             async for chunk in microphone.chunks():
-                await stream.push(decoder.add(chunk))
+                await stream.push_audio(decoder.push_bytes(chunk))
         await stream.end()
 
     await together(_show(stream), listen())
 
 
 async def _show(stream: "LiveStream") -> None:
-    from live.events import Hypothesis, UtteranceFailed, UtteranceFinal
+    from live.events import Partial, UtteranceFailed, UtteranceFinal
 
     captions = Captions()
     async for told in stream.events():
         match told.event:
-            case Hypothesis() as hypothesis:
-                captions.show(hypothesis.committed_text, hypothesis.pending_text)
+            case Partial() as partial:
+                captions.show(partial.committed_text, partial.pending_text)
             case UtteranceFinal() as final:
                 captions.finish(final.text)
             case UtteranceFailed() as failed:

@@ -197,9 +197,9 @@ class Endpointing:
         if not self._options.vad:
             return [] if self._open else [self._begin(position, position, sure=True)]
         decisions: list[Decision] = []
-        for event in self._sure.add(probabilities):
+        for event in self._sure.push_probabilities(probabilities):
             decisions += self._hear_surely(event)
-        for event in self._faint.add(probabilities):
+        for event in self._faint.push_probabilities(probabilities):
             decisions += self._hear_faintly(event)
         return decisions
 

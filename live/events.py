@@ -46,14 +46,14 @@ class SpeechEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class Hypothesis:
+class Partial:
     """What the utterance seems to say so far.
 
     Attributes:
         start: Position where its audio begins.
         position: Up to where audio was listened to.
         committed: Will not change before the final; only grows.
-        pending: May change with the next hypothesis.
+        pending: May change with the next partial.
     """
 
     utterance: int
@@ -125,7 +125,7 @@ class UtteranceFailed:
     position: int
 
 
-LiveEvent = SpeechStarted | SpeechEnded | Hypothesis | UtteranceFinal | UtteranceFailed
+LiveEvent = SpeechStarted | SpeechEnded | Partial | UtteranceFinal | UtteranceFailed
 
 
 def join_texts(texts: Sequence[str]) -> str:

@@ -19,10 +19,10 @@ from dataclasses import dataclass, replace
 from audio.frames import FRAME_SHIFT
 from audio.samples import Samples
 from audio_chunker import AudioChunker, Window
-from recordings.segments import PassageReader
+from recordings.segments import SegmentReader
 from text import ctc, transcript
 from text.ctc import FrameLabels, Vocabulary
-from text.transcript import Passage, Segment
+from text.transcript import Segment, SegmentPart
 from text.word_times import SpikeOffsets
 
 
@@ -56,10 +56,10 @@ class FinalPass:
         self.start = start
         self.end = start
         self._chunker = AudioChunker(vad_enabled=vad, speaking=True)
-        self._reader = PassageReader(vocabulary, offsets)
+        self._reader = SegmentReader(vocabulary, offsets)
         self._pieces: deque[Piece] = deque()  # not read yet, in order
         self._later: list[Piece] = []  # cut after the speculation began
-        self._passages: list[Passage] = []
+        self._parts: list[SegmentPart] = []
         self._n_cut = 0  # samples in windows that are cut
         self._speculation: _Speculation | None = None
         self._finished = False
@@ -79,7 +79,9 @@ class FinalPass:
         """Samples whose labels are not there yet."""
         return sum(len(p.window.samples) for p in self._pieces if p.frames is None)
 
-    def add(self, samples: Samples, probabilities: Sequence[float]) -> list[Piece]:
+    def push_audio(
+        self, samples: Samples, probabilities: Sequence[float]
+    ) -> list[Piece]:
         """Take the next samples; return the windows to label, often none.
 
         Args:
@@ -87,7 +89,7 @@ class FinalPass:
             probabilities: Of speech, of the frames that end within them.
         """
         self.end += len(samples)
-        pieces = [Piece(w) for w in self._chunker.add(samples, probabilities)]
+        pieces = [Piece(w) for w in self._chunker.push_audio(samples, probabilities)]
         self._n_cut = max([self._n_cut, *(piece.window.end for piece in pieces)])
         if self._speculation is None:
             self._pieces += pieces
@@ -154,14 +156,14 @@ class FinalPass:
         """Return what was said, on the positions of the stream."""
         assert self.done, "labels are missing"
         return tuple(
-            _moved(segment, self.start) for segment in transcript.join(self._passages)
+            _moved(segment, self.start) for segment in transcript.join(self._parts)
         )
 
     def _read(self) -> None:
         """Read what is labelled, in order."""
         while self._pieces and (frames := self._pieces[0].frames) is not None:
             window = self._pieces.popleft().window
-            self._passages += self._reader.add(window, frames)
+            self._parts += self._reader.add_window(window, frames)
 
 
 def _moved(segment: Segment, start: int) -> Segment:

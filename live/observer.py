@@ -10,8 +10,8 @@ from audio.samples import SAMPLE_RATE
 from engine.observer import Observer
 from live.events import (
     Cause,
-    Hypothesis,
     LiveEvent,
+    Partial,
     SpeechStarted,
     UtteranceFailed,
     UtteranceFinal,
@@ -25,7 +25,7 @@ class LiveObserver(Observer):
         """A live stream was sent some audio."""
 
     def partial_made(self, lag_s: float) -> None:
-        """A hypothesis was made, so long after the newest audio it speaks for."""
+        """A partial was made, so long after the newest audio it speaks for."""
 
     def first_text_made(self, seconds: float) -> None:
         """An utterance's first text came, so long after its first sound."""
@@ -92,12 +92,12 @@ class LiveReport:
         self._onsets: dict[int, int] = {}  # of utterances that are not over
         self._newest_with_text = 0
 
-    def add(self, event: LiveEvent, latency_s: float) -> None:
+    def note_event(self, event: LiveEvent, latency_s: float) -> None:
         """Take the next event, made so long after the audio that it speaks for."""
         match event:
             case SpeechStarted():
                 self._onsets[event.utterance] = event.position
-            case Hypothesis():
+            case Partial():
                 self._observer.partial_made(latency_s)
                 self._note_text(event, some=bool(event.committed or event.pending))
             case UtteranceFinal():
@@ -108,7 +108,7 @@ class LiveReport:
                 self._observer.utterance_failed()
                 self._onsets.pop(event.utterance, None)
 
-    def _note_text(self, event: Hypothesis | UtteranceFinal, *, some: bool) -> None:
+    def _note_text(self, event: Partial | UtteranceFinal, *, some: bool) -> None:
         if not some or event.utterance <= self._newest_with_text:
             return
         self._newest_with_text = event.utterance

@@ -6,7 +6,7 @@ context and more time for both. Their margins come from the edge curve of the de
 model (`python -m benchmarks.edge_curve`): at half a second from the right edge of a
 window the edge itself is over; a little still changes up to 1.1 s.
 
-`CHUNK_DURATION` stretches the interim window: what is left of it after the margin and
+`CHUNK_DURATION` stretches the window of a partial: what is left of it after margin and
 one hop is context on the left of the words that are not committed yet. Longer means
 more compute, and better hypotheses as long as the model needs that context; finals do
 not depend on it.
@@ -56,17 +56,17 @@ class StreamOptions:
     """How one stream is listened to; lengths are samples at 16 kHz.
 
     Attributes:
-        window: Nominal interim window: left context, margin and one hop.
-        hop: New audio from one hypothesis to the next.
+        window: Nominal window of a partial: left context, margin and one hop.
+        hop: New audio from one partial to the next.
         margin: Audio at the right edge in which nothing is committed yet.
-        max_window: Longest interim window; commitment is forced before.
+        max_window: Longest window of a partial; commitment is forced before.
         endpoint_silence: Silence that ends an utterance.
         pre_roll: Audio before the first sound that still belongs to an utterance.
         speech_prob: Probability at which speech may begin.
         vad: Whether to tell speech from silence at all. If not, everything is taken
             for speech, and only the client ends utterances.
         endpointing: Whether silence ends utterances; else only the client does.
-        interim: Whether hypotheses are made.
+        partials: Whether partials are made.
 
     Raises:
         ValueError: A length makes no sense.
@@ -81,7 +81,7 @@ class StreamOptions:
     speech_prob: float = START_PROB
     vad: bool = True
     endpointing: bool = True
-    interim: bool = True
+    partials: bool = True
 
     def __post_init__(self) -> None:
         if min(self.hop, self.margin, self.window) < FRAME_SHIFT:

@@ -47,8 +47,8 @@ _MARK_BLANKS = round(0.16 * SAMPLE_RATE) // FRAME_SHIFT
 _SHOWN_BLANKS = 3
 
 
-class Interim:
-    """Hypotheses of one utterance.
+class Partials:
+    """Partials of one utterance.
 
     Args:
         start: Sample position where the utterance begins.
@@ -126,7 +126,7 @@ class Interim:
         """Take the labels of a window; return whether the words have changed."""
         self.heard = window.position + len(window)
         hypothesis = WindowLabels(window.position // FRAME_SHIFT, frames)
-        agreed = self._agreement.insert(hypothesis)
+        agreed = self._agreement.add_hypothesis(hypothesis)
         tokens = [*self._open, *agreed.committed]
         n_complete = self._n_complete(tokens, hypothesis)
         self._open = tokens[n_complete:]

@@ -85,23 +85,23 @@ class StreamSession:
 
     # --- what the client does ---
 
-    def push(self, samples: Samples, probabilities: Sequence[float]) -> list[LiveEvent]:
-        """Take the next samples.
+    def push_audio(
+        self, samples: Samples, probabilities: Sequence[float]
+    ) -> list[LiveEvent]:
+        """Take the next samples, any number of them; they are copied.
 
         Args:
-            samples: Any number; copied.
-            probabilities: Of speech, of the 512-sample frames of the stream that end
-                within `samples`; empty without VAD.
+            samples: Shape (n_samples,).
+            probabilities: Those of speech, for each 512-sample frame of the stream
+                that ends within `samples`; empty without VAD.
 
         Raises:
             ValueError: After `end`, or not as many probabilities as frames.
         """
         self._check_open()
         heard = probabilities if self._options.vad else None
-        events: list[LiveEvent] = []
-        for frame in self._framing.cut(samples, heard):
-            events += self._step(frame)
-        return events
+        frames = self._framing.cut(samples, heard)
+        return [event for frame in frames for event in self._step(frame)]
 
     def flush(self, cause: Cause = Cause.FLUSH) -> list[LiveEvent]:
         """Ask for the final of what came since the last one, if only an empty one."""
@@ -163,13 +163,13 @@ class StreamSession:
         return found
 
     def replaceable(self) -> Request | None:
-        """Return the hypothesis on its way, if it is time for a newer one."""
+        """Return the partial on its way, if it is time for a newer one."""
         if self._open is None:
             return None
         return self._open.replaceable(self._end)
 
     def withdraw(self, request: Request) -> None:
-        """Forget a hypothesis that never reached the model."""
+        """Forget a partial that never reached the model."""
         request.utterance.withdraw(request)
 
     def accept(self, request: Request, frames: FrameLabels) -> list[LiveEvent]:
@@ -184,7 +184,7 @@ class StreamSession:
             return []
         events = self._announce(utterance)
         if self._order.all_told:  # or the final of the one before comes first
-            events.append(utterance.hypothesis())
+            events.append(utterance.partial())
         return events
 
     def fail(self, request: Request, error: Exception) -> list[LiveEvent]:
@@ -203,10 +203,10 @@ class StreamSession:
     def _step(self, frame: Frame) -> list[LiveEvent]:
         """Listen to the next frame."""
         begin = self._end
-        needed = None if self._open is None else self._open.interim.needed_from
+        needed = None if self._open is None else self._open.partials.needed_from
         self._framing.hold(frame, needed_from=needed)
         if self._open is not None:
-            self._open.add(frame.samples, frame.probabilities)
+            self._open.push_audio(frame.samples, frame.probabilities)
         events = self._carry_out(self._endpointing.hear(frame.probabilities, begin))
         if self._open is not None:
             self._open.speculate(self._end)
@@ -248,7 +248,7 @@ class StreamSession:
         start = max(start, self._framing.audio.start)
         utterance = self._new(start, max(start, onset), options=self._options)
         held = self._framing.since(start)
-        utterance.add(held.samples, held.probabilities)
+        utterance.push_audio(held.samples, held.probabilities)
         return utterance
 
     def _announce(self, utterance: Utterance) -> list[LiveEvent]:

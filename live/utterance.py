@@ -14,14 +14,14 @@ from audio_buffer import AudioBuffer
 from engine.interface import ModelInput
 from engine.work_queue import Work
 from live.endpointing import MIN_SILENCE
-from live.events import Cause, Hypothesis, UtteranceFailed, UtteranceFinal
+from live.events import Cause, Partial, UtteranceFailed, UtteranceFinal
 from live.final_pass import FinalPass, Piece
 from live.options import StreamOptions
-from live.partials import Interim
+from live.partials import Partials
 from text.ctc import FrameLabels, Vocabulary
 from text.word_times import SpikeOffsets
 
-# The first hypothesis comes so long after speech was first heard, the next ones in
+# The first partial comes so long after speech was first heard, the next ones in
 # short hops, since somebody waits for the first word.
 _FIRST_AFTER = round(0.32 * SAMPLE_RATE)
 _ONSET_HOP = round(0.16 * SAMPLE_RATE)
@@ -53,7 +53,7 @@ class Request:
 
     Attributes:
         window: For the model.
-        piece: The part of a final that it is; None for a hypothesis.
+        piece: The part of a final that it is; None for a partial.
         speculative: Whether nobody waits for it yet.
         wanted: Whether its labels are still of use.
     """
@@ -105,7 +105,7 @@ class Utterance:
         options: StreamOptions,
     ) -> None:
         self.onset = onset
-        self.interim = Interim(
+        self.partials = Partials(
             start, vocabulary=vocabulary, offsets=offsets, options=options
         )
         self.final = FinalPass(
@@ -119,7 +119,7 @@ class Utterance:
         self._options = options
         self._quiet: int | None = None  # where its speech ended, unless it goes on
         self._may_speculate = False
-        self._hypothesis: Request | None = None  # on its way
+        self._partial_request: Request | None = None  # on its way
         self._finals: list[Request] = []  # on their way, or not handed out yet
         self._new: list[Request] = []
 
@@ -135,11 +135,11 @@ class Utterance:
 
     @property
     def heard(self) -> int:
-        return self.interim.heard
+        return self.partials.heard
 
     @property
     def last_letter(self) -> int:
-        return self.interim.last_letter
+        return self.partials.last_letter
 
     @property
     def heard_nothing(self) -> bool:
@@ -161,9 +161,9 @@ class Utterance:
         """Samples of its final that are not labelled."""
         return self.final.n_waiting
 
-    def add(self, samples: Samples, probabilities: Sequence[float]) -> None:
+    def push_audio(self, samples: Samples, probabilities: Sequence[float]) -> None:
         """Take the next samples, and the probabilities of frames that end in them."""
-        self._ask(self.final.add(samples, probabilities))
+        self._ask(self.final.push_audio(samples, probabilities))
 
     def speech_ended(self, position: int) -> None:
         """Silence began at a position; perhaps the utterance is over."""
@@ -197,52 +197,52 @@ class Utterance:
         self._forget_unwanted()
         for request in self._finals:
             request.speculative = False
-        self._drop_hypothesis()
+        self._drop_partial()
 
     def discard(self) -> None:
         """Forget it; nobody wants anything of it any more."""
         self._forget(list(self._finals))
-        self._drop_hypothesis()
+        self._drop_partial()
 
     def take_requests(
         self, audio: AudioBuffer, max_left_context: int | None
     ) -> list[Request]:
         """Return the windows that are to be labelled next."""
         requests, self._new = self._new, []
-        if self._hypothesis is None and self._is_due(audio.end):
-            window = self.interim.window(audio, max_left_context=max_left_context)
+        if self._partial_request is None and self._is_due(audio.end):
+            window = self.partials.window(audio, max_left_context=max_left_context)
             if window is not None:
-                self._hypothesis = Request(self, window)
-                requests.append(self._hypothesis)
+                self._partial_request = Request(self, window)
+                requests.append(self._partial_request)
         return [request for request in requests if request.wanted]
 
     def replaceable(self, position: int) -> Request | None:
-        """Return the hypothesis on its way, if it is time for a newer one."""
-        request = self._hypothesis
+        """Return the partial on its way, if it is time for a newer one."""
+        request = self._partial_request
         if request is None:
             return None
         heard = request.window.position + len(request.window)
         return request if position - heard >= self._hop(position) else None
 
     def withdraw(self, request: Request) -> None:
-        """Forget a hypothesis that never reached the model."""
+        """Forget a partial that never reached the model."""
         request.wanted = False
-        if self._hypothesis is request:
-            self._hypothesis = None
+        if self._partial_request is request:
+            self._partial_request = None
 
     def accept(self, request: Request, frames: FrameLabels) -> bool:
-        """Take labels; return whether there is a new hypothesis to show."""
+        """Take labels; return whether there is a new partial to show."""
         if request.piece is not None:
             self._finals.remove(request)
             self.final.accept(request.piece, frames)
             return False
-        self._hypothesis = None
-        return self.interim.accept(request.window, frames)
+        self._partial_request = None
+        return self.partials.accept(request.window, frames)
 
     def fail(self, request: Request, error: Exception) -> None:
         """Do without the labels of a window."""
         if request.piece is None:
-            self._hypothesis = None
+            self._partial_request = None
         elif request.speculative:
             self.final.drop_speculation()
             self._forget_unwanted()
@@ -250,15 +250,15 @@ class Utterance:
             self._forget(list(self._finals))
             self.error = error
 
-    def hypothesis(self) -> Hypothesis:
+    def partial(self) -> Partial:
         """Return what it seems to say so far; it must have a number."""
         assert self.number is not None
-        return Hypothesis(
+        return Partial(
             utterance=self.number,
             start=self.start,
-            position=self.interim.heard,
-            committed=self.interim.committed,
-            pending=self.interim.pending,
+            position=self.partials.heard,
+            committed=self.partials.committed,
+            pending=self.partials.pending,
         )
 
     def outcome(self) -> UtteranceFinal | UtteranceFailed:
@@ -273,9 +273,9 @@ class Utterance:
         return UtteranceFinal(number, start, end, cause, segments, self.decided)
 
     def _is_due(self, position: int) -> bool:
-        if not self._options.interim or self.cause is not None:
+        if not self._options.partials or self.cause is not None:
             return False
-        heard = self.interim.heard
+        heard = self.partials.heard
         if heard <= self.final.start:
             return position - self.onset >= _FIRST_AFTER
         if self._quiet is not None:
@@ -310,6 +310,6 @@ class Utterance:
             request.wanted = False
             self._finals.remove(request)
 
-    def _drop_hypothesis(self) -> None:
-        if self._hypothesis is not None:
-            self.withdraw(self._hypothesis)
+    def _drop_partial(self) -> None:
+        if self._partial_request is not None:
+            self.withdraw(self._partial_request)

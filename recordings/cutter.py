@@ -23,7 +23,7 @@ _BLOCKS_A_STEP = 16
 class SpeechProbabilities(Protocol):
     """Listens to one recording; see `vad.silero.VadStream`."""
 
-    def add(self, samples: Samples) -> list[float]: ...
+    def push_audio(self, samples: Samples) -> list[float]: ...
 
     def finish(self) -> list[float]: ...
 
@@ -95,7 +95,7 @@ class Cutter:
             return ()
         if self._ahead:
             block = self._ahead.popleft()
-            return self._chunker.add(block, self._hear(block))
+            return self._chunker.push_audio(block, self._hear(block))
         self.exhausted = True
         return self._chunker.finish(self._hear_last())
 
@@ -116,7 +116,9 @@ class Cutter:
         return self._may_be_one_window and self._chunker.speech_found
 
     def _hear(self, block: Samples) -> list[float]:
-        return self._ear.add(block) if self._ear and not self._heard_enough else []
+        return (
+            self._ear.push_audio(block) if self._ear and not self._heard_enough else []
+        )
 
     def _hear_last(self) -> list[float]:
         return self._ear.finish() if self._ear and not self._heard_enough else []

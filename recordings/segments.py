@@ -19,7 +19,7 @@ from audio_chunker import Window
 from recordings.stitcher import Stitched, Stitcher
 from text import ctc, transcript, word_times
 from text.ctc import FrameLabels, Token, Vocabulary, Word
-from text.transcript import Passage, Segment
+from text.transcript import Segment, SegmentPart
 from text.word_times import SpikeOffsets
 
 
@@ -32,8 +32,8 @@ class _Heard:
     letters: tuple[Token, ...]
 
 
-class PassageReader:
-    """Windows and their labels in, passages out.
+class SegmentReader:
+    """Windows and their labels in, parts out.
 
     Args:
         vocabulary: Of the model.
@@ -54,9 +54,11 @@ class PassageReader:
         self._after_pause = False  # whether silence precedes the next
         self.position = 0  # up to where all is given out
 
-    def add(self, window: Window, frames: FrameLabels) -> tuple[Passage, ...]:
+    def add_window(
+        self, window: Window, frames: FrameLabels
+    ) -> tuple[SegmentPart, ...]:
         """Take the next window and its labels; return what became final."""
-        stitched = self._stitcher.add(window, frames)
+        stitched = self._stitcher.add_window(window, frames)
         self._time_words(window, frames, stitched.cut)
         self._keep_blank_probs(stitched)
         tokens = [*self._open, *stitched.tokens]
@@ -69,13 +71,11 @@ class PassageReader:
             n_before = tokens.index(last.letters[0]) - len(last.space)
             self._open = tokens[n_before:]
             position = min(position, timed.pop().start)
-        passages = self._passages(heard, timed)
-        self._after_pause = stitched.before_pause or (
-            self._after_pause and not passages
-        )
+        parts = self._parts(heard, timed)
+        self._after_pause = stitched.before_pause or (self._after_pause and not parts)
         self.position = max(self.position, position)
         self._forget()
-        return passages
+        return parts
 
     def _time_words(self, window: Window, frames: FrameLabels, cut: int | None) -> None:
         """Note where the sound of words begins and ends, as this window has it."""
@@ -126,9 +126,9 @@ class PassageReader:
         earliest = self._last.end if self._last else 0
         return list(word_times.part(words, starts, ends, earliest=earliest))
 
-    def _passages(
+    def _parts(
         self, heard: Sequence[_Heard], timed: Sequence[Word]
-    ) -> tuple[Passage, ...]:
+    ) -> tuple[SegmentPart, ...]:
         """Split words at the long pauses between them."""
         runs: list[tuple[bool, list[Word], list[Token]]] = []
         for own, word in zip(heard, timed, strict=True):
@@ -143,7 +143,7 @@ class PassageReader:
             tokens += own.letters
             self._last = word
         return tuple(
-            Passage(self._segment(words, tokens), continues)
+            SegmentPart(self._segment(words, tokens), continues)
             for continues, words, tokens in runs
         )
 

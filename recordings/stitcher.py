@@ -84,7 +84,7 @@ class Stitcher:
         self._tail: FrameLabels | None = None
         self._tail_first = 0
 
-    def add(self, window: Window, frames: FrameLabels) -> Stitched:
+    def add_window(self, window: Window, frames: FrameLabels) -> Stitched:
         """Take the next window's labels; return what can no longer change."""
         begin = window.position // FRAME_SHIFT
         cut = None

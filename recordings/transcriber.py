@@ -21,10 +21,10 @@ from audio_chunker import Window
 from engine.interface import ModelInput, QueueFull
 from engine.scheduler import Scheduler
 from recordings.cutter import Cutter, SpeechProbabilities
-from recordings.segments import PassageReader
+from recordings.segments import SegmentReader
 from recordings.turns import Turns
 from text.ctc import FrameLabels
-from text.transcript import Passage, Transcript, join
+from text.transcript import SegmentPart, Transcript, join
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -35,13 +35,13 @@ class Advance:
     """How far the transcription of a recording has come.
 
     Attributes:
-        passages: What became final since the last one; may be empty.
+        parts: What became final since the last one; may be empty.
         position: Sample position up to which all is final; of the last one, where
             the recording ends.
         start: Where it begins: not at 0 if the file's clock does not.
     """
 
-    passages: tuple[Passage, ...]
+    parts: tuple[SegmentPart, ...]
     position: int
     start: int
 
@@ -75,13 +75,13 @@ class FileTranscriber:
 
     async def transcribe(self, source: BinaryIO) -> Transcript:
         """Transcribe a recording to its end; see `transcribe_stream`."""
-        passages: list[Passage] = []
+        parts: list[SegmentPart] = []
         start = end = 0
         async with aclosing(self.transcribe_stream(source)) as advances:
             async for advance in advances:
-                passages += advance.passages
+                parts += advance.parts
                 start, end = advance.start, advance.position
-        return Transcript(segments=join(passages), start=start, end=end)
+        return Transcript(segments=join(parts), start=start, end=end)
 
     async def transcribe_stream(
         self, source: BinaryIO
@@ -100,7 +100,7 @@ class FileTranscriber:
                 QueueFull, for the first window only; NotReady.
         """
         model = self._scheduler.model
-        reader = PassageReader(model.vocabulary, model.spike_offsets)
+        reader = SegmentReader(model.vocabulary, model.spike_offsets)
         cutter = Cutter(source, self._limits, self._listen)
         share = self._turns.share()
         queue = _InFlight(self._scheduler, self._max_in_flight)
@@ -108,12 +108,12 @@ class FileTranscriber:
             while not (cutter.exhausted and queue.empty):
                 if cutter.exhausted or queue.should_wait:
                     window, frames = await queue.next()
-                    passages = await wrap_future(
-                        share.submit(reader.add, window, frames)
+                    parts = await wrap_future(
+                        share.submit(reader.add_window, window, frames)
                     )
-                    yield Advance(passages, reader.position, cutter.start)
+                    yield Advance(parts, reader.position, cutter.start)
                 else:
-                    queue.add(await wrap_future(share.submit(cutter.step)))
+                    queue.add_windows(await wrap_future(share.submit(cutter.step)))
             yield Advance((), cutter.end, cutter.start)
         finally:
             queue.cancel()
@@ -149,7 +149,7 @@ class _InFlight:
             or self._submitted[0][1].done()
         )
 
-    def add(self, windows: Iterable[Window]) -> None:
+    def add_windows(self, windows: Iterable[Window]) -> None:
         """Queue the next windows; Raises what `Scheduler.submit` raises."""
         self._waiting += windows
         self._submit()

@@ -56,7 +56,7 @@ _SEND_S = 30.0
 class Stream(Protocol):
     """What a session needs of a stream; see `streaming.LiveStream`."""
 
-    async def push(self, samples: Samples) -> None: ...
+    async def push_audio(self, samples: Samples) -> None: ...
 
     async def flush(self) -> None: ...
 
@@ -209,7 +209,9 @@ class SocketSession:
         self._newest_audio = self._now()
         view = memoryview(audio)
         for start in range(0, len(view), _SLICE_BYTES):
-            await self._push(self._decoder.add(view[start : start + _SLICE_BYTES]))
+            await self._push(
+                self._decoder.push_bytes(view[start : start + _SLICE_BYTES])
+            )
             if len(view) > _SLICE_BYTES:
                 await asyncio.sleep(0)
 
@@ -219,14 +221,14 @@ class SocketSession:
         taken = samples[:room]
         if len(taken):
             self.n_samples += len(taken)
-            await self._stream.push(taken)
+            await self._stream.push_audio(taken)
 
     async def _configure(self, wanted: Configure) -> None:
-        audio_format = (wanted.encoding, wanted.sample_rate)
-        if audio_format != self._format:
+        pcm_format = (wanted.encoding, wanted.sample_rate)
+        if pcm_format != self._format:
             await self._finish_audio()
-            self._decoder = PcmDecoder(*audio_format)
-            self._format = audio_format
+            self._decoder = PcmDecoder(*pcm_format)
+            self._format = pcm_format
         self._stream.configure(wanted.options)
 
     async def _finish_audio(self) -> None:

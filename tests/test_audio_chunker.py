@@ -56,7 +56,7 @@ def cut(
         block = samples[position : position + n]
         position += len(block)
         whole = position // FRAME_SAMPLES
-        windows += chunker.add(block, probs[heard:whole])
+        windows += chunker.push_audio(block, probs[heard:whole])
         heard = whole
         longest = max(longest, len(block))
         # A window, the newest block and the rest of the oldest.
@@ -260,7 +260,7 @@ class TestInvariants:
         for second in range(1, 3601):
             whole = second * SAMPLE_RATE // FRAME_SAMPLES
             own = [] if speech is None else probs[heard:whole]
-            chunker.add(np.zeros(SAMPLE_RATE, np.float32), own)
+            chunker.push_audio(np.zeros(SAMPLE_RATE, np.float32), own)
             heard = whole
             most = max(most, n_held(chunker))
 
@@ -274,7 +274,7 @@ class TestMisuse:
         chunker.finish()
 
         with pytest.raises(ValueError, match="ended"):
-            chunker.add(recording(1))
+            chunker.push_audio(recording(1))
 
     @pytest.mark.parametrize(
         ("max_window", "overlap"), [(64_001, 16_000), (64_000, 100), (64_000, 32_000)]

@@ -40,14 +40,17 @@ def text(result: Agreement) -> tuple[str, str]:
 class TestCommitting:
     def test_the_first_hypothesis_commits_nothing(self) -> None:
         """Nothing agrees with it yet."""
-        assert text(agreement().insert(hypothesis("abcdefghij"))) == ("", "abcdefghij")
+        assert text(agreement().add_hypothesis(hypothesis("abcdefghij"))) == (
+            "",
+            "abcdefghij",
+        )
 
     def test_what_two_agree_on_outside_the_margin_is_committed(self) -> None:
         """The rest stays pending."""
         own = agreement()
-        own.insert(hypothesis("abcdefghij"))
+        own.add_hypothesis(hypothesis("abcdefghij"))
 
-        committed, pending = text(own.insert(hypothesis("abcdefghijkl")))
+        committed, pending = text(own.add_hypothesis(hypothesis("abcdefghijkl")))
 
         assert committed + pending == "abcdefghijkl"
         assert committed == "abcdefg"
@@ -55,17 +58,17 @@ class TestCommitting:
     def test_nothing_from_the_first_difference_on_is_committed(self) -> None:
         """However far it lies from the edge."""
         own = agreement()
-        own.insert(hypothesis("abxdefghijkl"))
+        own.add_hypothesis(hypothesis("abxdefghijkl"))
 
-        assert text(own.insert(hypothesis("abcdefghijkl")))[0] == "ab"
+        assert text(own.add_hypothesis(hypothesis("abcdefghijkl")))[0] == "ab"
 
     def test_three_must_agree_if_so_asked(self) -> None:
         """Not only the newest two."""
         own = agreement(n=3)
-        own.insert(hypothesis("axcdefghijkl"))
-        first = own.insert(hypothesis("abcdefghijkl"))
-        second = own.insert(hypothesis("abcdefghijkl"))
-        third = own.insert(hypothesis("abcdefghijkl"))
+        own.add_hypothesis(hypothesis("axcdefghijkl"))
+        first = own.add_hypothesis(hypothesis("abcdefghijkl"))
+        second = own.add_hypothesis(hypothesis("abcdefghijkl"))
+        third = own.add_hypothesis(hypothesis("abcdefghijkl"))
 
         assert (text(first)[0], text(second)[0]) == ("", "a")
         assert text(third)[0] == "bcdefg"
@@ -73,8 +76,8 @@ class TestCommitting:
     def test_the_same_letter_twice_is_two_letters(self) -> None:
         """Text is never compared with text."""
         own = agreement()
-        own.insert(hypothesis("aaaaaaaaaaaa"))
-        result = own.insert(hypothesis("aaaaaaaaaaaaaa"))
+        own.add_hypothesis(hypothesis("aaaaaaaaaaaa"))
+        result = own.add_hypothesis(hypothesis("aaaaaaaaaaaaaa"))
 
         assert "".join(text(result)) == "a" * 14
 
@@ -85,11 +88,11 @@ class TestJitter:
         """Committed ones stay, the next ones come."""
         own = agreement()
         first = hypothesis(".abcdefghijkl.", every=8)
-        own.insert(first)
-        before, _ = text(own.insert(first))
+        own.add_hypothesis(first)
+        before, _ = text(own.add_hypothesis(first))
         moved = np.roll(first.frames.ids, shift)
 
-        committed, pending = text(own.insert(labelled(moved)))
+        committed, pending = text(own.add_hypothesis(labelled(moved)))
 
         assert before + committed + pending == "abcdefghijkl"
 
@@ -106,7 +109,7 @@ class TestJitter:
             first = max(0, own.cut_frame - 40)
             moved = np.arange(first, end) + rng.randint(-1, 1)
             ids = script.labels[moved.clip(0, len(script.labels) - 1)]
-            new, pending = text(own.insert(labelled(ids, first)))
+            new, pending = text(own.add_hypothesis(labelled(ids, first)))
             committed += new
             assert said.startswith(committed)
 
@@ -125,22 +128,22 @@ class TestJitter:
         """Nothing can have been committed before it."""
         own = agreement()
         ids = placed("a", 5, 8, 11, 16, end=MARGIN + 15)
-        own.insert(labelled(ids))
-        before, _ = text(own.insert(labelled(ids)))
+        own.add_hypothesis(labelled(ids))
+        before, _ = text(own.add_hypothesis(labelled(ids)))
         moved = placed("a", 3, 6, 9, 14, end=MARGIN + 15)
 
         assert before == "aaa"
-        assert "".join(text(own.insert(labelled(moved)))) == "a"
+        assert "".join(text(own.add_hypothesis(labelled(moved)))) == "a"
 
     def test_a_letter_in_the_place_of_a_committed_one_is_not_new(self) -> None:
         """What was committed is not said again in other words."""
         own = agreement()
         ids = placed("a", 5, 8, 11, 16, end=MARGIN + 15)
-        own.insert(labelled(ids))
-        own.insert(labelled(ids))
+        own.add_hypothesis(labelled(ids))
+        own.add_hypothesis(labelled(ids))
         ids[11], ids[12] = 0, VOCABULARY.texts.index("b")
 
-        assert "".join(text(own.insert(labelled(ids)))) == "a"
+        assert "".join(text(own.add_hypothesis(labelled(ids)))) == "a"
 
 
 def placed(letter: str, *frames: int, end: int) -> "np.typing.NDArray[np.int32]":
@@ -161,7 +164,7 @@ def is_kept(rng: Random, letters: str) -> bool:
         first = max(0, own.cut_frame - 40)
         moved = np.arange(first, end) + rng.randint(-1, 1)
         ids = script.labels[moved.clip(0, len(script.labels) - 1)]
-        new, pending = text(own.insert(labelled(ids, first)))
+        new, pending = text(own.add_hypothesis(labelled(ids, first)))
         committed += new
     return committed + pending == said
 
@@ -172,7 +175,9 @@ class TestProgress:
         own = agreement()
         letters = VOCABULARY.texts.index("a"), VOCABULARY.texts.index("b")
         ids = np.tile(np.repeat(np.array(letters, np.int32), 2), 110)
-        results = [own.insert(labelled(ids[:end])) for end in range(100, 441, 20)]
+        results = [
+            own.add_hypothesis(labelled(ids[:end])) for end in range(100, 441, 20)
+        ]
 
         committed = "".join(text(result)[0] for result in results)
         assert own.cut_frame > 100
@@ -183,17 +188,19 @@ class TestProgress:
         own = agreement()
         for k in range(20):
             letter = "ab"[k % 2]
-            own.insert(hypothesis(letter * (10 + 5 * k)))
+            own.add_hypothesis(hypothesis(letter * (10 + 5 * k)))
 
         assert own.cut_frame > 0
 
     def test_what_is_skipped_is_not_asked_about_again(self) -> None:
         """A server that could not keep up goes on with what is new."""
         own = agreement()
-        own.insert(hypothesis("abcdef"))
+        own.add_hypothesis(hypothesis("abcdef"))
         own.skip_to(24)
-        own.insert(hypothesis("efghijklmnop", first=24))
+        own.add_hypothesis(hypothesis("efghijklmnop", first=24))
 
-        committed, pending = text(own.insert(hypothesis("efghijklmnop", first=24)))
+        committed, pending = text(
+            own.add_hypothesis(hypothesis("efghijklmnop", first=24))
+        )
 
         assert committed + pending == "efghijklmnop"

@@ -19,8 +19,8 @@ from engine.scheduler import Scheduler
 from engine.work_queue import Work
 from live.events import (
     Cause,
-    Hypothesis,
     LiveEvent,
+    Partial,
     SpeechStarted,
     TimedEvent,
     UtteranceFailed,
@@ -49,7 +49,7 @@ class Ear:
     closed: bool = False
     may_listen: asyncio.Event | None = None
 
-    async def add(self, samples: Samples) -> list[float]:
+    async def push_audio(self, samples: Samples) -> list[float]:
         if self.may_listen is not None:
             await self.may_listen.wait()
         first = self.n_heard // FRAME_SAMPLES
@@ -165,7 +165,7 @@ class TestOneStream:
             async with opened() as own:
                 reading = asyncio.create_task(own.read_all())
                 for first in range(0, len(SCRIPT.samples), 1600):
-                    await own.stream.push(SCRIPT.samples[first : first + 1600])
+                    await own.stream.push_audio(SCRIPT.samples[first : first + 1600])
                     await asyncio.sleep(0)
                 await own.stream.end()
                 await reading
@@ -183,7 +183,7 @@ class TestOneStream:
 
         async def test() -> None:
             async with opened() as own:
-                await own.stream.push(SCRIPT.samples)
+                await own.stream.push_audio(SCRIPT.samples)
                 await own.stream.end()
                 await own.read_all()
                 finals = [e for e in own.events if isinstance(e, UtteranceFinal)]
@@ -196,7 +196,7 @@ class TestOneStream:
 
         async def test() -> None:
             async with opened(vad=False) as own:
-                await own.stream.push(SCRIPT.samples)
+                await own.stream.push_audio(SCRIPT.samples)
                 await own.stream.flush()
                 await own.stream.end()
                 await own.read_all()
@@ -211,7 +211,7 @@ class TestOneStream:
         async def test() -> None:
             async with opened(StreamOptions(hop=1600)) as own:
                 for first in range(0, 3 * SAMPLE_RATE, 1600):
-                    await own.stream.push(SCRIPT.samples[first : first + 1600])
+                    await own.stream.push_audio(SCRIPT.samples[first : first + 1600])
                     await asyncio.to_thread(
                         wait_for, lambda: own.scheduler.n_queued == 0
                     )
@@ -219,7 +219,7 @@ class TestOneStream:
                 await own.read_all()
 
                 told = [type(event) for event in own.events]
-                assert told.count(Hypothesis) <= told.count(UtteranceFinal)
+                assert told.count(Partial) <= told.count(UtteranceFinal)
                 assert len(own.model.heard) > 5
 
         run(test)
@@ -230,7 +230,7 @@ class TestOneStream:
         async def test() -> None:
             async with opened(vad=False) as own:
                 for first in range(0, 3 * SAMPLE_RATE, 1600):
-                    await own.stream.push(SCRIPT.samples[first : first + 1600])
+                    await own.stream.push_audio(SCRIPT.samples[first : first + 1600])
                     await asyncio.to_thread(
                         wait_for, lambda: own.scheduler.n_queued == 0
                     )
@@ -246,7 +246,7 @@ class TestOneStream:
 
         async def test() -> None:
             async with opened(stall_s=0.05) as own:
-                await own.stream.push(SCRIPT.samples[:SAMPLE_RATE])
+                await own.stream.push_audio(SCRIPT.samples[:SAMPLE_RATE])
                 await own.until(lambda: isinstance(own.events[-1], UtteranceFinal))
                 final = own.events[-1]
                 assert isinstance(final, UtteranceFinal)
@@ -259,10 +259,10 @@ class TestOneStream:
 
         async def test() -> None:
             async with opened(stall_s=0.05) as own:
-                await own.stream.push(SCRIPT.samples[:SAMPLE_RATE])
+                await own.stream.push_audio(SCRIPT.samples[:SAMPLE_RATE])
                 own.ear.may_listen = asyncio.Event()
                 pushing = asyncio.create_task(
-                    own.stream.push(SCRIPT.samples[SAMPLE_RATE:])
+                    own.stream.push_audio(SCRIPT.samples[SAMPLE_RATE:])
                 )
                 await asyncio.wait({pushing}, timeout=0.2)
                 own.ear.may_listen.set()
@@ -284,12 +284,12 @@ class TestBounds:
         monkeypatch.setattr(streaming, "_MAX_WAITING", SAMPLE_RATE)
 
         async def test() -> None:
-            async with opened(StreamOptions(interim=False)) as own:
+            async with opened(StreamOptions(partials=False)) as own:
                 own.model.may_run.clear()
-                await own.stream.push(SCRIPT.samples[: 2 * SAMPLE_RATE])
+                await own.stream.push_audio(SCRIPT.samples[: 2 * SAMPLE_RATE])
                 await own.stream.flush()
                 pushing = asyncio.create_task(
-                    own.stream.push(SCRIPT.samples[2 * SAMPLE_RATE :])
+                    own.stream.push_audio(SCRIPT.samples[2 * SAMPLE_RATE :])
                 )
                 done, _ = await asyncio.wait({pushing}, timeout=0.1)
                 assert not done
@@ -312,7 +312,7 @@ class TestBounds:
             async with opened() as own:
                 own.model.may_run.clear()
                 for first in range(0, 4 * SAMPLE_RATE, 1600):
-                    await own.stream.push(SCRIPT.samples[first : first + 1600])
+                    await own.stream.push_audio(SCRIPT.samples[first : first + 1600])
                 assert own.scheduler.n_queued <= 2
                 own.model.may_run.set()
                 await own.stream.end()
@@ -324,9 +324,9 @@ class TestBounds:
         """The stream goes on to its end."""
 
         async def test() -> None:
-            async with opened(StreamOptions(interim=False), vad=False) as own:
+            async with opened(StreamOptions(partials=False), vad=False) as own:
                 own.model.failures = [MemoryError("too much")] * 3
-                await own.stream.push(SCRIPT.samples)
+                await own.stream.push_audio(SCRIPT.samples)
                 await own.stream.flush()
                 await own.stream.end()
                 await own.read_all()
@@ -343,7 +343,7 @@ class TestCleaningUp:
         async def test() -> None:
             async with opened() as own:
                 own.model.may_run.clear()
-                await own.stream.push(SCRIPT.samples)
+                await own.stream.push_audio(SCRIPT.samples)
                 await own.stream.flush()
                 reading = asyncio.create_task(own.read_all())
                 await own.stream.aclose()
@@ -375,7 +375,7 @@ def test_an_empty_stream_ends_at_once() -> None:
 
     async def test() -> None:
         async with opened() as own:
-            await own.stream.push(np.empty(0, np.float32))
+            await own.stream.push_audio(np.empty(0, np.float32))
             await own.stream.end()
             await own.read_all()
             assert own.events == []
@@ -392,7 +392,7 @@ class TestObservation:
             async with opened(observer=noted) as own:
                 for first in range(0, len(SCRIPT.samples), 1600):
                     n = len(own.model.heard)
-                    await own.stream.push(SCRIPT.samples[first : first + 1600])
+                    await own.stream.push_audio(SCRIPT.samples[first : first + 1600])
                     if own.scheduler.n_waiting(Work.STREAM_PARTIAL):
                         while len(own.model.heard) == n:  # noqa: ASYNC110
                             await asyncio.sleep(0.001)
@@ -413,14 +413,16 @@ class TestObservation:
 
         async def test() -> None:
             async with opened() as own:
-                stuck, hear = asyncio.Event(), own.ear.add
+                stuck, hear = asyncio.Event(), own.ear.push_audio
 
-                async def add(samples: Samples) -> list[float]:
+                async def push_audio(samples: Samples) -> list[float]:
                     await stuck.wait()
                     return await hear(samples)
 
-                monkeypatch.setattr(own.ear, "add", add)
-                pushing = asyncio.create_task(own.stream.push(SCRIPT.samples[:1600]))
+                monkeypatch.setattr(own.ear, "push_audio", push_audio)
+                pushing = asyncio.create_task(
+                    own.stream.push_audio(SCRIPT.samples[:1600])
+                )
                 dog = own.scheduler.watchdog
                 async with asyncio.timeout(30):
                     while dog.trouble is None:  # noqa: ASYNC110

@@ -83,14 +83,14 @@ class Transcript:
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class SegmentPart:
     """Words that are final: a segment, or the next part of one.
 
     Attributes:
-        continues: Whether it goes on with the segment of the passage before.
+        continues: Whether it goes on with the segment of the part before.
     """
 
-    part: Segment
+    segment: Segment
     continues: bool
 
 
@@ -99,14 +99,14 @@ def starts_segment(last: Word | None, word: Word) -> bool:
     return last is None or word.start - last.end >= SEGMENT_PAUSE
 
 
-def join(passages: Iterable[Passage]) -> tuple[Segment, ...]:
+def join(parts: Iterable[SegmentPart]) -> tuple[Segment, ...]:
     """Put segments together from their parts."""
-    parts: list[list[Segment]] = []
-    for passage in passages:
-        if not passage.continues:
-            parts.append([])
-        parts[-1].append(passage.part)
-    return tuple(own[0] if len(own) == 1 else _joined(own) for own in parts)
+    segments: list[list[Segment]] = []
+    for part in parts:
+        if not part.continues:
+            segments.append([])
+        segments[-1].append(part.segment)
+    return tuple(own[0] if len(own) == 1 else _joined(own) for own in segments)
 
 
 def _joined(parts: Sequence[Segment]) -> Segment:

@@ -87,7 +87,7 @@ class Writer:
         self._folder = folder
         self._entries: list[Entry] = []
 
-    def add(
+    def add_clip(
         self,
         name: str,
         samples: Samples,
@@ -114,7 +114,7 @@ class Writer:
         )
         separator = "" if language in UNSPACED else " "
         text = separator.join(word.text for word in words)
-        self.add(
+        self.add_clip(
             name,
             composition.samples,
             text=text,
@@ -194,7 +194,7 @@ def write_non_speech(writer: Writer, minutes: int) -> None:
     rng = np.random.default_rng(2)
     for index in range(minutes * 60 // NON_SPEECH_CLIP_S):
         samples = non_speech(NON_SPEECH_CLIP_S * SAMPLE_RATE, rng)
-        writer.add(f"non-speech-{index:03}", samples, group="non-speech")
+        writer.add_clip(f"non-speech-{index:03}", samples, group="non-speech")
 
 
 def load_recordings(options: Options) -> list[Recording]:

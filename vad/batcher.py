@@ -153,7 +153,7 @@ class LiveVad:
         self._closed = False
         self.states = VadStates.fresh()  # the batcher's, in its thread
 
-    async def add(self, samples: Samples) -> list[float]:
+    async def push_audio(self, samples: Samples) -> list[float]:
         """Return the probabilities of the frames that `samples` completes.
 
         What completes none is not copied until then, so it must not change.

@@ -318,7 +318,7 @@ class VadStream:
         self._states = VadStates.fresh()
         self._rest: Samples = np.empty(0, np.float32)
 
-    def add(self, samples: Samples) -> list[float]:
+    def push_audio(self, samples: Samples) -> list[float]:
         """Return the probabilities of the frames that `samples` completes."""
         audio = np.concatenate([self._rest, samples])
         whole = len(audio) - len(audio) % FRAME_SAMPLES

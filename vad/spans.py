@@ -126,7 +126,9 @@ class SpeechSpans:
             return min(self._heard, turn + self._hangover)
         return max(self._last, turn - self._pre_roll)
 
-    def add(self, probabilities: Iterable[float]) -> tuple[SpeechEvent, ...]:
+    def push_probabilities(
+        self, probabilities: Iterable[float]
+    ) -> tuple[SpeechEvent, ...]:
         """Take the probabilities of the next frames, in order.
 
         Raises:

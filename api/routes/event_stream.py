@@ -104,8 +104,8 @@ class EventStream:
             async for advance in advances:
                 end = advance.position
                 n_samples = end - advance.start
-                for passage in advance.passages:
-                    yield self._delta(passage.part)
+                for part in advance.parts:
+                    yield self._delta(part.segment)
         text = "".join(self._text)
         job.note_end(n_samples, self._n_words)
         n_frames = frames.n_frames(n_samples)

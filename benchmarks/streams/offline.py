@@ -11,7 +11,7 @@ from audio_chunker import AudioChunker
 from benchmarks.corpus.composer import SpokenWord
 from benchmarks.corpus.suites import Stream, Utterance
 from engine.interface import ModelInput, Normalisation
-from recordings.segments import PassageReader
+from recordings.segments import SegmentReader
 from text.ctc import FrameLabels, Vocabulary
 from text.transcript import Segment, join
 from text.word_times import SpikeOffsets
@@ -49,14 +49,14 @@ class Offline:
         """
         ear = VadStream(self._vad)
         chunker = AudioChunker(vad_enabled=True)
-        reader = PassageReader(self._vocabulary, self._offsets)
-        windows = [*chunker.add(samples, ear.add(samples))]
+        reader = SegmentReader(self._vocabulary, self._offsets)
+        windows = [*chunker.push_audio(samples, ear.push_audio(samples))]
         windows += chunker.finish(ear.finish())
         inputs = [ModelInput(w.samples, normalisation=normalisation) for w in windows]
         return join(
-            passage
+            part
             for window, heard in zip(windows, inputs, strict=True)
-            for passage in reader.add(window, self._label([heard])[0])
+            for part in reader.add_window(window, self._label([heard])[0])
         )
 
     def words(self, stream: Stream) -> tuple[tuple[str, ...], ...]:

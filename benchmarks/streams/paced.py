@@ -32,7 +32,7 @@ from engine.load import SHORT_CONTEXT, Place, StreamLoad
 from engine.scheduler import Scheduler
 from engine.watchdog import Watchdog
 from engine.work_queue import Job, Work, WorkQueue, batch_rules
-from live.events import Cause, Hypothesis, UtteranceFinal
+from live.events import Cause, Partial, UtteranceFinal
 from live.options import StreamOptions
 from streaming import LiveStream, LiveVad, StreamingTranscriber
 from text.ctc import FrameLabels
@@ -196,8 +196,8 @@ class _InlineVad:
     def __init__(self, vad: SileroVad) -> None:
         self._ear = VadStream(vad)
 
-    async def add(self, samples: Samples) -> list[float]:
-        return self._ear.add(samples)
+    async def push_audio(self, samples: Samples) -> list[float]:
+        return self._ear.push_audio(samples)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -375,7 +375,7 @@ async def speak(stream: LiveStream, part: Part, log: Log, began: float) -> None:
         due = began + number * CHUNK_S
         await asyncio.sleep(max(0.0, due - _now()))
         chunk = part.samples[start : start + _CHUNK]
-        await stream.push(chunk)
+        await stream.push_audio(chunk)
         log.n_samples += len(chunk)
         log.late_s.append(_now() - due)
         if number == next_flush:
@@ -389,7 +389,7 @@ async def listen(stream: LiveStream, log: Log, began: float) -> None:
     """Write down what comes, and when."""
     async for own in stream.events():
         at = _now() - began
-        if isinstance(own.event, Hypothesis):
+        if isinstance(own.event, Partial):
             log.partials.append((at, own.event.position))
         elif isinstance(own.event, UtteranceFinal):
             log.finals.append((at, own.event))

@@ -32,8 +32,8 @@ from benchmarks.streams.traces import Endpoint, Message
 from engine.interface import ModelInput
 from engine.work_queue import Work
 from live.events import (
-    Hypothesis,
     LiveEvent,
+    Partial,
     SpeechEnded,
     UtteranceFailed,
     UtteranceFinal,
@@ -72,7 +72,9 @@ Read = Callable[[FrameLabels, int], tuple[Word, ...]]
 class Policy(Protocol):
     """One stream's listener. What it says has no time yet: `at_s` is 0."""
 
-    def push(self, samples: Samples, probabilities: Sequence[float]) -> list[Said]: ...
+    def push_audio(
+        self, samples: Samples, probabilities: Sequence[float]
+    ) -> list[Said]: ...
 
     def flush(self) -> list[Said]: ...
 
@@ -97,8 +99,10 @@ class SessionPolicy:
         self._session = session
         self._again: list[Request] = []  # to be asked for in another way
 
-    def push(self, samples: Samples, probabilities: Sequence[float]) -> list[Said]:
-        return _said(self._session.push(samples, probabilities))
+    def push_audio(
+        self, samples: Samples, probabilities: Sequence[float]
+    ) -> list[Said]:
+        return _said(self._session.push_audio(samples, probabilities))
 
     def flush(self) -> list[Said]:
         return _said(self._session.flush())
@@ -133,7 +137,7 @@ def _said(events: Sequence[LiveEvent]) -> list[Said]:
     """Say in the words of the benchmark what a session says."""
     said: list[Said] = []
     for event in events:
-        if isinstance(event, Hypothesis):
+        if isinstance(event, Partial):
             texts = (event.committed_text, event.pending_text)
             said.append(Message(0.0, event.utterance, event.position, *texts))
         elif isinstance(event, UtteranceFinal):
@@ -166,14 +170,16 @@ class _Buffered:
     def _held(self) -> int:
         return sum(map(len, self._audio)) if self._speaking else 0
 
-    def push(self, samples: Samples, probabilities: Sequence[float]) -> list[Said]:
+    def push_audio(
+        self, samples: Samples, probabilities: Sequence[float]
+    ) -> list[Said]:
         self._end += len(samples)
         if self._speaking:
             self._audio.append(samples)
         else:
             self._recent = np.concatenate([self._recent, samples])[-SAMPLE_RATE:]
         said: list[Said] = []
-        for event in self._vad.add(probabilities):
+        for event in self._vad.push_probabilities(probabilities):
             said += self._hear(event)
         return said
 

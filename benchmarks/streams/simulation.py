@@ -142,7 +142,7 @@ class Simulation:
         """Let the client send a chunk."""
         samples = self._stream.samples[(number - 1) * CHUNK : number * CHUNK]
         with self._meter.running():
-            said = self._policy.push(samples, self._ear.add(samples))
+            said = self._policy.push_audio(samples, self._ear.push_audio(samples))
         self._note(said, self._meter.last_s)
         self._ask()
 

@@ -22,8 +22,8 @@ from audio.samples import seconds
 from languages.scripts import label_language
 from live.events import (
     Cause,
-    Hypothesis,
     LiveEvent,
+    Partial,
     SpeechEnded,
     SpeechStarted,
     UtteranceFailed,
@@ -203,8 +203,8 @@ class LiveProtocol:
         match event:
             case SpeechStarted() | SpeechEnded():
                 return self._mark(event, times)
-            case Hypothesis():
-                return self._hypothesis(event, times)
+            case Partial():
+                return self._partial(event, times)
             case UtteranceFinal():
                 return [_send(self._final(event, times))]
             case UtteranceFailed():
@@ -246,7 +246,7 @@ class LiveProtocol:
         )
         return [_send(mark)]
 
-    def _hypothesis(self, event: Hypothesis, times: _Times) -> list[Action]:
+    def _partial(self, event: Partial, times: _Times) -> list[Action]:
         if not self._setup.interim:
             return []
         words = None
@@ -255,7 +255,7 @@ class LiveProtocol:
                 *wire.word_times(event.committed, confirmed=True),
                 *wire.word_times(event.pending, confirmed=False),
             )
-        interim = wire.Transcript(
+        partial = wire.Transcript(
             utterance=event.utterance,
             text=event.committed_text + event.pending_text,
             confirmed_text=event.committed_text,
@@ -266,7 +266,7 @@ class LiveProtocol:
             audio_duration=times.audio_duration,
             latency_ms=times.latency_ms,
         )
-        return [_send(interim, droppable=True)]
+        return [_send(partial, droppable=True)]
 
     def _final(self, event: UtteranceFinal, times: _Times) -> wire.Transcript:
         self._n_utterances = event.utterance

@@ -116,9 +116,9 @@ def _options(
         for name in ("hop", "margin", "endpoint_silence", "pre_roll")
         if f"{name}_s" in wanted
     }
-    for name in ("speech_prob", "interim"):
-        if name in wanted:
-            changes[name] = wanted[name]
+    if "speech_prob" in wanted:
+        changes["speech_prob"] = wanted["speech_prob"]
+    changes["partials"] = wanted.get("interim", profile.partials)
     changes["vad"] = vad
     changes["endpointing"] = vad and wanted.get("endpointing", profile.endpointing)
     try:

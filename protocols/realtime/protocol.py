@@ -28,8 +28,8 @@ from audio.samples import seconds
 from languages.scripts import label_language
 from live.events import (
     Cause,
-    Hypothesis,
     LiveEvent,
+    Partial,
     SpeechEnded,
     SpeechStarted,
     UtteranceFailed,
@@ -232,7 +232,7 @@ class RealtimeProtocol:
                 )
             case SpeechEnded():
                 return self._items.end(event.utterance, event.position)
-            case Hypothesis():
+            case Partial():
                 return self._items.extend(event.utterance, event.committed_text)
             case UtteranceFinal() | UtteranceFailed():
                 return self._final(event)

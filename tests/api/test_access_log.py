@@ -17,7 +17,7 @@ from tests.test_server import PATH, post, settings, wav
 
 
 class Lines:
-    """The lines of the journal."""
+    """The lines of the access log."""
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.INFO, logger="omniasr")

@@ -26,7 +26,7 @@ rates = st.one_of(st.sampled_from(RATES), st.integers(8_000, 48_000))
 def decode(data: bytes, encoding: Encoding, rate: int, *cuts: int) -> Samples:
     decoder = PcmDecoder(encoding, rate)
     edges = [0, *sorted(cuts), len(data)]
-    parts = [decoder.add(data[start:end]) for start, end in pairwise(edges)]
+    parts = [decoder.push_bytes(data[start:end]) for start, end in pairwise(edges)]
     return np.concatenate([*parts, decoder.finish()])
 
 
@@ -119,7 +119,7 @@ class TestRates:
         """Words are not to wait for the resampler."""
         decoder = PcmDecoder(Encoding.F32LE, rate)
 
-        n_early = len(decoder.add(sine(440, rate).tobytes()))
+        n_early = len(decoder.push_bytes(sine(440, rate).tobytes()))
 
         assert n_early >= SAMPLE_RATE - 0.004 * SAMPLE_RATE - 1
 

@@ -68,7 +68,7 @@ def test_neither_streams_nor_files_start_threads() -> None:
     n_before = len(list(TASKS.iterdir()))
 
     streams = [PcmDecoder(Encoding.S16LE, 24_000) for _ in range(8)]
-    heard = [stream.add(bytes(4_800)) for stream in streams]
+    heard = [stream.push_bytes(bytes(4_800)) for stream in streams]
     files = [decode_stream(file, limits=limits) for _ in range(4)]
     decoded = [next(blocks) for blocks in files]
 

@@ -48,7 +48,7 @@ class TestCurve:
         """Three frames are the same place, four are not."""
         curve = Curve()
 
-        curve.add([(7, 10), (8, 20)], [(7, 13), (8, 24)], lambda frame: 0)
+        curve.add_labels([(7, 10), (8, 20)], [(7, 13), (8, 24)], lambda frame: 0)
 
         assert (curve.said[0], curve.missing[0], curve.extra[0]) == (2, 1, 1)
         assert curve.moved[0].tolist() == [0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0]
@@ -57,7 +57,7 @@ class TestCurve:
         """What counts is what was heard, not only that something was."""
         curve = Curve()
 
-        curve.add([(7, 10)], [(8, 10)], lambda frame: 4)
+        curve.add_labels([(7, 10)], [(8, 10)], lambda frame: 4)
 
         assert (curve.missing_at(0), curve.extra_at(0)) == (1, 1)
         assert curve.missing_at(5) == 0

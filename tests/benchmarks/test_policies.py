@@ -67,10 +67,10 @@ def listen(policy: Policy, speech: Sequence[tuple[int, bool]]) -> list[Message]:
     for length, speaking in speech:
         for _ in range(length // FRAME_SAMPLES):
             frame = np.zeros(FRAME_SAMPLES, np.float32)
-            said.extend(policy.push(frame, [1.0 if speaking else 0.0]))
+            said.extend(policy.push_audio(frame, [1.0 if speaking else 0.0]))
             label()
         rest = np.zeros(length % FRAME_SAMPLES, np.float32)
-        said.extend(policy.push(rest, []))
+        said.extend(policy.push_audio(rest, []))
         label()
     said.extend(policy.end())
     label()

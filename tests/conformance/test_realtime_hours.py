@@ -164,7 +164,7 @@ class Ear:
         self._probabilities = (p for piece in pieces for p in piece.probabilities)
         self._rest = 0
 
-    async def add(self, samples: Samples) -> list[float]:
+    async def push_audio(self, samples: Samples) -> list[float]:
         n, self._rest = divmod(self._rest + len(samples), FRAME_SAMPLES)
         return list(islice(self._probabilities, n))
 

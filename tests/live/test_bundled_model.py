@@ -49,7 +49,7 @@ def listen_to(samples: Samples, model: ASRModel, options: StreamOptions) -> List
     heard = Listener(session, label)
     for first in range(0, len(samples), BLOCK):
         block = samples[first : first + BLOCK]
-        heard.push(block, ear.add(block))
+        heard.push_audio(block, ear.push_audio(block))
     heard.end()
     return heard
 
@@ -112,7 +112,7 @@ class TestHypotheses:
         """In audio time, with an idle model: half of them within half a second."""
         heard = listen_to(composition.samples, demo_model, PROFILES[profile])
         first_seen: dict[tuple[int, int], int] = {}
-        for own in heard.hypotheses:
+        for own in heard.partials:
             for k, _ in enumerate((*own.committed, *own.pending)):
                 first_seen.setdefault((own.utterance, k), own.position)
         order = [
@@ -131,7 +131,7 @@ class TestHypotheses:
     def test_committed_text_is_what_the_final_says(self, heard: Listener) -> None:
         """But for a letter in twenty."""
         finals = {final.utterance: final.text for final in heard.finals}
-        last = {own.utterance: own.committed_text for own in heard.hypotheses}
+        last = {own.utterance: own.committed_text for own in heard.partials}
 
         n = sum(map(len, last.values()))
         n_same = sum(
@@ -150,7 +150,7 @@ class TestHypotheses:
         heard = listen_to(clip, demo_model, StreamOptions(endpointing=False))
 
         assert len(heard.finals) == 1
-        committed = [own.committed for own in heard.hypotheses]
+        committed = [own.committed for own in heard.partials]
         assert all(len(word.text) == 1 for word in committed[-1])
         assert len(committed[-1]) >= 3
 

@@ -16,7 +16,9 @@ def ramp(n: int) -> Samples:
     return np.arange(n, dtype=np.float32)
 
 
-def push(framing: Framing, samples: Samples, *, needed_from: int | None = None) -> int:
+def push_audio(
+    framing: Framing, samples: Samples, *, needed_from: int | None = None
+) -> int:
     """Hold what the samples complete, with VAD; return how many frames that was."""
     n = (framing.position + len(samples)) // FRAME_SAMPLES
     probabilities = [0.1] * (n - framing.frames_end // FRAME_SAMPLES)
@@ -94,7 +96,7 @@ class TestHolding:
     def test_three_seconds_are_held_in_silence(self) -> None:
         """For the beginning of a word that is heard late, and what came before it."""
         framing = Framing(max_window=SAMPLE_RATE)
-        push(framing, ramp(60 * SAMPLE_RATE))
+        push_audio(framing, ramp(60 * SAMPLE_RATE))
 
         held = framing.audio.end - framing.audio.start
         assert abs(held - 3 * SAMPLE_RATE) <= FRAME_SAMPLES
@@ -103,7 +105,7 @@ class TestHolding:
     def test_the_longest_pre_roll_is_held(self) -> None:
         """Speech is noticed up to four frames after it began."""
         framing = Framing(max_window=SAMPLE_RATE)
-        push(framing, ramp(60 * SAMPLE_RATE))
+        push_audio(framing, ramp(60 * SAMPLE_RATE))
 
         held = framing.audio.end - framing.audio.start
         assert held >= PRE_ROLL_S.highest * SAMPLE_RATE + 4 * FRAME_SAMPLES
@@ -111,9 +113,9 @@ class TestHolding:
     def test_what_is_needed_is_held_for_longer(self) -> None:
         """As long as there is room for the longest window and a little more."""
         framing = Framing(max_window=30 * SAMPLE_RATE)
-        push(framing, ramp(33 * SAMPLE_RATE), needed_from=0)
+        push_audio(framing, ramp(33 * SAMPLE_RATE), needed_from=0)
         assert framing.audio.start == 0
-        push(framing, ramp(60 * SAMPLE_RATE), needed_from=0)
+        push_audio(framing, ramp(60 * SAMPLE_RATE), needed_from=0)
 
         assert framing.audio.end - framing.audio.start <= framing.audio.capacity
         assert framing.audio.end - framing.audio.start >= framing.max_window

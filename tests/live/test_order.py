@@ -21,7 +21,7 @@ def ended(order: Order, start: int) -> Utterance:
         offsets=UNMEASURED,
         options=StreamOptions(vad=False),
     )
-    utterance.add(np.zeros(SAMPLE_RATE, np.float32), [])
+    utterance.push_audio(np.zeros(SAMPLE_RATE, np.float32), [])
     utterance.close(Cause.FLUSH, start + SAMPLE_RATE)
     order.note_end(utterance)
     return utterance

@@ -16,10 +16,10 @@ from audio.samples import SAMPLE_RATE, Samples
 from audio_buffer import AudioBuffer
 from audio_chunker import AudioChunker
 from engine.interface import ModelInput
-from live.events import Cause, Hypothesis, SpeechEnded, SpeechStarted, UtteranceFailed
+from live.events import Cause, Partial, SpeechEnded, SpeechStarted, UtteranceFailed
 from live.options import PROFILES, StreamOptions
 from live.utterance import Utterance
-from recordings.segments import PassageReader
+from recordings.segments import SegmentReader
 from tests.support.live import Listener, listen_to, listener, silence
 from tests.support.scripted_speech import VOCABULARY, Encoder, Script, write
 from text import ctc, transcript
@@ -34,15 +34,15 @@ blocks = st.lists(st.integers(1, 9_000), min_size=1, max_size=5)
 def as_a_file(samples: Samples, probabilities: list[float]) -> str:
     """Transcribe a recording of the same samples."""
     chunker = AudioChunker(vad_enabled=True)
-    reader = PassageReader(VOCABULARY, UNMEASURED)
+    reader = SegmentReader(VOCABULARY, UNMEASURED)
     n_frames = len(samples) // FRAME_SAMPLES
-    windows = chunker.add(samples, probabilities[:n_frames])
-    passages = [
-        passage
+    windows = chunker.push_audio(samples, probabilities[:n_frames])
+    parts = [
+        part
         for window in (*windows, *chunker.finish(probabilities[n_frames:]))
-        for passage in reader.add(window, Encoder().label(window.samples))
+        for part in reader.add_window(window, Encoder().label(window.samples))
     ]
-    return ctc.text(w for s in transcript.join(passages) for w in s.words)
+    return ctc.text(w for s in transcript.join(parts) for w in s.words)
 
 
 def said(script: Script) -> str:
@@ -137,7 +137,7 @@ class TestHypotheses:
 
         heard = listen_to(script, PROFILES[profile], blocks=blocks, n_wrong=4)
 
-        for earlier, later in pairwise(heard.hypotheses):
+        for earlier, later in pairwise(heard.partials):
             assert earlier.position <= later.position
             if earlier.utterance == later.utterance:
                 n = len(earlier.committed)
@@ -150,14 +150,14 @@ class TestHypotheses:
         heard = listen_to(write(rng, n_words=15, longest_pause=30))
         finals = {final.utterance: final.text for final in heard.finals}
 
-        for own in heard.hypotheses:
+        for own in heard.partials:
             assert finals[own.utterance].startswith(own.committed_text)
 
     def test_most_is_committed_before_the_end(self) -> None:
         """Commitment does not wait for the final."""
         heard = listen_to(write(Random(2), n_words=60, longest_pause=15))
 
-        last = heard.hypotheses[-1]
+        last = heard.partials[-1]
         assert len(last.committed) >= 0.9 * len(heard.finals[0].words)
 
     def test_a_longer_window_costs_more_and_hears_more(self) -> None:
@@ -182,7 +182,7 @@ class TestHypotheses:
             options = StreamOptions(endpointing=False).stretched(chunk_duration_s)
             heard = listener(options, label=forgetful)
             heard.hear(script.samples, script.probabilities, (1600,))
-            committed = heard.hypotheses[-1].committed_text.split()
+            committed = heard.partials[-1].committed_text.split()
             blocks = SequenceMatcher(None, true, committed, autojunk=False)
             return sum(block.size for block in blocks.get_matching_blocks())
 
@@ -202,9 +202,9 @@ class TestHypotheses:
         """Finals come all the same."""
         script = write(Random(3), n_words=10, longest_pause=30)
 
-        heard = listen_to(script, StreamOptions(interim=False))
+        heard = listen_to(script, StreamOptions(partials=False))
 
-        assert not heard.hypotheses
+        assert not heard.partials
         assert all(request.piece is not None for request in heard.asked)
         assert joined(heard) == said(script)
 
@@ -270,7 +270,7 @@ class TestEndpoints:
         script = self.spoken_twice(0.5)
         heard = listen_to(script)
 
-        told = [e for e in heard.events if not isinstance(e, Hypothesis)]
+        told = [e for e in heard.events if not isinstance(e, Partial)]
         kinds = [type(event).__name__ for event in told]
         assert kinds == ["SpeechStarted", "SpeechEnded", "UtteranceFinal"] * 2
         starts = [e.position for e in told if isinstance(e, SpeechStarted)]
@@ -353,19 +353,19 @@ class TestFaintSpeech:
             script.samples, [self.FAINT * p for p in script.probabilities]
         )
 
-        told = [e for e in heard.events if not isinstance(e, Hypothesis)]
+        told = [e for e in heard.events if not isinstance(e, Partial)]
         kinds = [type(event).__name__ for event in told]
         assert kinds == ["SpeechStarted", "SpeechEnded", "UtteranceFinal"]
         assert [final.text for final in heard.finals] == [said(script)]
 
     @pytest.mark.parametrize("n_frames", [5, 200])
-    @pytest.mark.parametrize("interim", [True, False])
+    @pytest.mark.parametrize("partials", [True, False])
     def test_nobody_hears_of_a_sound_without_a_letter(
-        self, interim: bool, n_frames: int
+        self, partials: bool, n_frames: int
     ) -> None:
         """Neither of a short one nor of one that goes on; the model does."""
         noise = np.zeros(n_frames * FRAME_SAMPLES, np.float32)
-        options = StreamOptions(interim=interim)
+        options = StreamOptions(partials=partials)
         heard = self.listen(noise, [self.FAINT] * n_frames, options)
 
         assert heard.asked
@@ -412,18 +412,18 @@ class TestSuspicion:
         """It has more pauses, and hearing it costs more."""
         n_frames = round(length_s * SAMPLE_RATE) // FRAME_SAMPLES
         spoken = n_frames * FRAME_SAMPLES
-        options = StreamOptions(interim=False)
+        options = StreamOptions(partials=False)
         utterance = Utterance(
             0, 0, vocabulary=VOCABULARY, offsets=UNMEASURED, options=options
         )
-        utterance.add(np.zeros(spoken, np.float32), [1.0] * n_frames)
+        utterance.push_audio(np.zeros(spoken, np.float32), [1.0] * n_frames)
         utterance.speech_ended(spoken)
         buffer = AudioBuffer(capacity=1)
 
         n_silent = 0
         while not utterance.take_requests(buffer, None):
             n_silent += 1
-            utterance.add(np.zeros(FRAME_SAMPLES, np.float32), [0.0])
+            utterance.push_audio(np.zeros(FRAME_SAMPLES, np.float32), [0.0])
             utterance.speculate(spoken + n_silent * FRAME_SAMPLES)
 
         waited_s = n_silent * FRAME_SAMPLES / SAMPLE_RATE
@@ -547,14 +547,14 @@ class TestClients:
         heard.end()
 
         with pytest.raises(ValueError, match="ended"):
-            heard.session.push(np.zeros(1, np.float32), [])
+            heard.session.push_audio(np.zeros(1, np.float32), [])
         with pytest.raises(ValueError, match="ended"):
             heard.session.flush()
 
     def test_probabilities_must_fit_the_samples(self) -> None:
         """Or times would drift apart unnoticed."""
         with pytest.raises(ValueError, match="2 frames"):
-            listener().session.push(np.zeros(1100, np.float32), [0.1])
+            listener().session.push_audio(np.zeros(1100, np.float32), [0.1])
 
     def test_without_vad_everything_is_speech(self) -> None:
         """And one final comes for each flush."""
@@ -580,9 +580,9 @@ class TestClients:
         """Interim text can be switched off and on."""
         script = write(Random(1), n_words=6, longest_pause=10)
         heard = listener()
-        heard.session.configure(replace(StreamOptions(), interim=False))
+        heard.session.configure(replace(StreamOptions(), partials=False))
         heard.hear(script.samples, script.probabilities, (1600,))
-        assert not heard.hypotheses
+        assert not heard.partials
 
 
 class TestFailures:
@@ -636,7 +636,7 @@ class TestMemory:
                     part = samples[first : first + 25 * FRAME_SAMPLES]
                     k = first // FRAME_SAMPLES
                     own = probabilities[k : k + len(part) // FRAME_SAMPLES]
-                    heard.push(part, own)
+                    heard.push_audio(part, own)
                 assert frames < heard.session.position // FRAME_SAMPLES
             sizes[minutes] = len(pickle.dumps(heard.session))
             heard.events.clear()

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from audio.samples import SAMPLE_RATE, Samples
 from audio_chunker import OVERLAP, AudioChunker, Window
-from recordings.segments import PassageReader
+from recordings.segments import SegmentReader
 from tests.support import scripted_speech
 from tests.support.scripted_speech import VOCABULARY, Encoder, Script
 from text import ctc, transcript, word_times
 from text.ctc import FrameLabels, Vocabulary, Word
-from text.transcript import Passage, Segment
+from text.transcript import Segment, SegmentPart
 from text.word_times import UNMEASURED
 
 MAX_WINDOW = 4 * OVERLAP
@@ -32,27 +32,27 @@ def read(
     windows: Sequence[Window],
     labels: Sequence[FrameLabels],
     vocabulary: Vocabulary = VOCABULARY,
-) -> list[Passage]:
-    reader = PassageReader(vocabulary, UNMEASURED)
-    passages: list[Passage] = []
+) -> list[SegmentPart]:
+    reader = SegmentReader(vocabulary, UNMEASURED)
+    parts: list[SegmentPart] = []
     for window, frames in zip(windows, labels, strict=True):
-        passages += reader.add(window, frames)
-    return passages
+        parts += reader.add_window(window, frames)
+    return parts
 
 
 def read_script(
     script: Script, *, vad: bool, n_wrong: int = 40, max_window: int = MAX_WINDOW
-) -> list[Passage]:
+) -> list[SegmentPart]:
     chunker = AudioChunker(vad_enabled=vad, max_window=max_window)
     windows = [
-        *chunker.add(script.samples, script.probabilities if vad else []),
+        *chunker.push_audio(script.samples, script.probabilities if vad else []),
         *chunker.finish(),
     ]
     return read(windows, Encoder(n_wrong).label_all(windows))
 
 
-def words_of(passages: Sequence[Passage]) -> tuple[Word, ...]:
-    return tuple(word for passage in passages for word in passage.part.words)
+def words_of(parts: Sequence[SegmentPart]) -> tuple[Word, ...]:
+    return tuple(word for part in parts for word in part.segment.words)
 
 
 def whole_words(samples: Samples) -> tuple[Word, ...]:
@@ -87,9 +87,9 @@ class TestEquality:
             Random(seed), n_words=80, longest_pause=longest_pause
         )
 
-        passages = read_script(script, vad=False, max_window=max_window)
+        parts = read_script(script, vad=False, max_window=max_window)
 
-        assert words_of(passages) == whole_words(script.samples)
+        assert words_of(parts) == whole_words(script.samples)
 
     @given(seeds, longest_pauses, window_lengths)
     @settings(max_examples=40, deadline=None)
@@ -101,9 +101,9 @@ class TestEquality:
             Random(seed), n_words=80, longest_pause=longest_pause
         )
 
-        passages = read_script(script, vad=True, max_window=max_window)
+        parts = read_script(script, vad=True, max_window=max_window)
 
-        assert words_of(passages) == whole_words(script.samples)
+        assert words_of(parts) == whole_words(script.samples)
 
     @given(seeds, longest_pauses, st.booleans())
     @settings(max_examples=20, deadline=None)
@@ -147,19 +147,19 @@ class TestSpaces:
         """Where the script has spaces."""
         windows = [window(20), window(20, 64_000)]
 
-        passages = read(windows, [frames("--one" + "-" * 15), frames("two" + "-" * 17)])
+        parts = read(windows, [frames("--one" + "-" * 15), frames("two" + "-" * 17)])
 
-        assert ctc.text(words_of(passages)) == "one two"
-        assert [word.space_before for word in words_of(passages)] == [False, True]
+        assert ctc.text(words_of(parts)) == "one two"
+        assert [word.space_before for word in words_of(parts)] == [False, True]
 
     def test_it_adds_none_to_that_of_the_model(self) -> None:
         """One space, on whichever side of the silence."""
         windows = [window(20), window(20, 64_000)]
         labels = [frames("--one- " + "-" * 13), frames("- -two" + "-" * 14)]
 
-        passages = read(windows, labels)
+        parts = read(windows, labels)
 
-        assert ctc.text(words_of(passages)) == "one two"
+        assert ctc.text(words_of(parts)) == "one two"
 
     def test_characters_of_an_unspaced_script_stay_together(self) -> None:
         """Silence is no space in Chinese."""
@@ -169,40 +169,40 @@ class TestSpaces:
             frames(text + "-" * 16, vocabulary) for text in ("-你-好", "-吗--", "-a--")
         ]
 
-        passages = read(windows, labels, vocabulary)
+        parts = read(windows, labels, vocabulary)
 
-        assert ctc.text(words_of(passages)) == "你好吗 a"
+        assert ctc.text(words_of(parts)) == "你好吗 a"
 
     def test_a_window_in_which_nothing_is_heard_changes_nothing(self) -> None:
         """Between two words it still separates them."""
         windows = [window(20), window(20, 64_000), window(20, 128_000)]
         labels = [frames("one" + "-" * 17), frames("-" * 20), frames("two" + "-" * 17)]
 
-        passages = read(windows, labels)
+        parts = read(windows, labels)
 
-        assert ctc.text(words_of(passages)) == "one two"
+        assert ctc.text(words_of(parts)) == "one two"
 
     def test_text_does_not_begin_with_a_space(self) -> None:
         """Even if the model's labels do."""
-        passages = read([window(20)], [frames("- -one" + "-" * 14)])
+        parts = read([window(20)], [frames("- -one" + "-" * 14)])
 
-        assert [word.space_before for word in words_of(passages)] == [False]
-        assert passages[0].part.tokens[0].text == "o"
+        assert [word.space_before for word in words_of(parts)] == [False]
+        assert parts[0].segment.tokens[0].text == "o"
 
 
-class TestPassages:
+class TestParts:
     def test_a_word_is_kept_back_until_it_has_ended(self) -> None:
         """It may go on in the next window."""
         n, shared = 400, 200
         left = Window(0, np.zeros(n * 320 + 80, np.float32), 0, shared * 320)
-        reader = PassageReader(VOCABULARY, UNMEASURED)
+        reader = SegmentReader(VOCABULARY, UNMEASURED)
 
-        passages = reader.add(left, frames("-one- -tw" + "-" * 391))
+        parts = reader.add_window(left, frames("-one- -tw" + "-" * 391))
 
-        assert ctc.text(words_of(passages)) == "one"
+        assert ctc.text(words_of(parts)) == "one"
         assert reader.position < 8 * 320
 
-    def test_a_passage_goes_on_with_its_segment(self) -> None:
+    def test_a_part_goes_on_with_its_segment(self) -> None:
         """Without a pause between them; joined they are one."""
         n, shared = 400, 200
         left = Window(0, np.zeros(n * 320 + 80, np.float32), 0, shared * 320)
@@ -210,10 +210,10 @@ class TestPassages:
         said = ("-" * 15 + "a" + "-" * 3 + " ") * 30
         labels = [frames(said[:400]), frames(said[200:600])]
 
-        passages = read([left, right], labels)
+        parts = read([left, right], labels)
 
-        assert [passage.continues for passage in passages] == [False, True]
-        (segment,) = transcript.join(passages)
+        assert [part.continues for part in parts] == [False, True]
+        (segment,) = transcript.join(parts)
         assert segment.text == " ".join("a" * 30)
         assert segment.avg_log_prob == pytest.approx(np.log(0.9))
         assert segment.no_speech_prob == pytest.approx(0.05)
@@ -225,7 +225,7 @@ class TestPassages:
         windows = [window(80), window(20, 5 * SAMPLE_RATE)]
         labels = [frames("-a- " + pause + "b-" + "-" * 14), frames("c" + "-" * 19)]
 
-        passages = read(windows, labels)
+        parts = read(windows, labels)
 
-        assert [passage.continues for passage in passages] == [False] * 3
-        assert [s.text for s in transcript.join(passages)] == ["a", "b", "c"]
+        assert [part.continues for part in parts] == [False] * 3
+        assert [s.text for s in transcript.join(parts)] == ["a", "b", "c"]

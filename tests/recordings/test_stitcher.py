@@ -26,12 +26,12 @@ longest_pauses = st.sampled_from([0, 3, 20, 50, 100])  # frames
 def windows_of(script: Script, *, vad: bool) -> list[Window]:
     chunker = AudioChunker(vad_enabled=vad, max_window=MAX_WINDOW)
     probabilities = script.probabilities if vad else []
-    return [*chunker.add(script.samples, probabilities), *chunker.finish()]
+    return [*chunker.push_audio(script.samples, probabilities), *chunker.finish()]
 
 
 def stitch(windows: Sequence[Window], labels: Sequence[FrameLabels]) -> list[Stitched]:
     stitcher = Stitcher(VOCABULARY)
-    return [stitcher.add(w, f) for w, f in zip(windows, labels, strict=True)]
+    return [stitcher.add_window(w, f) for w, f in zip(windows, labels, strict=True)]
 
 
 def tokens_of(parts: Sequence[Stitched]) -> list[Token]:

@@ -34,7 +34,7 @@ class Ear:
         self.n_heard = 0
         self.ended = False
 
-    def add(self, samples: Samples) -> list[float]:
+    def push_audio(self, samples: Samples) -> list[float]:
         first = (self.n_heard - self._rest) // FRAME_SAMPLES
         self.n_heard += len(samples)
         n, self._rest = divmod(self._rest + len(samples), FRAME_SAMPLES)
@@ -81,7 +81,7 @@ def cut_as_it_comes(seconds: float, spans: Spans) -> list[int]:
     windows: list[Window] = []
     for k in range(math.ceil(seconds)):
         block = samples[k * SAMPLE_RATE : (k + 1) * SAMPLE_RATE]
-        windows += chunker.add(block, ear.add(block))
+        windows += chunker.push_audio(block, ear.push_audio(block))
     windows += chunker.finish(ear.finish())
     return [len(window.samples) for window in windows]
 

@@ -25,7 +25,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from api import http_connection
-from api.access_log import Journal
+from api.access_log import AccessLog
 from api.metrics import Metrics
 from api.middleware import RequestId
 from api.routes import live as live_route
@@ -77,7 +77,7 @@ def serving(live: ScriptedLive | None = None, **values: Any) -> Iterator[Place]:
     )
     live_route.add_routes(app)
     metrics = Metrics()
-    app.add_middleware(Journal, counts=lambda: metrics)
+    app.add_middleware(AccessLog, counts=lambda: metrics)
     app.add_middleware(RequestId)
     server = Server(app, ours)
     thread = threading.Thread(target=server.run, name="test server")

@@ -10,7 +10,7 @@ import numpy as np
 from audio.frames import n_frames
 from audio.samples import Samples
 from engine.interface import ModelInput
-from live.events import Cause, Hypothesis, LiveEvent, UtteranceFinal
+from live.events import Cause, LiveEvent, Partial, UtteranceFinal
 from live.options import StreamOptions
 from text.ctc import FrameLabels, Vocabulary, Word
 from text.transcript import Segment
@@ -106,7 +106,7 @@ class ScriptedStream:
         self.may_take.set()
         self.closed = threading.Event()
 
-    async def push(self, samples: Samples) -> None:
+    async def push_audio(self, samples: Samples) -> None:
         if self._failure is not None:
             raise self._failure
         while not self.may_take.is_set():  # noqa: ASYNC110  # set in another thread
@@ -115,7 +115,7 @@ class ScriptedStream:
         self.n_samples += len(samples)
         words = self._words(_MAX_SHOWN)
         self._told.put_nowait(
-            Hypothesis(
+            Partial(
                 self._utterance, self._heard, self.n_samples, words[:-1], words[-1:]
             )
         )

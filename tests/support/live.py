@@ -7,7 +7,7 @@ import numpy as np
 
 from audio.samples import Samples
 from engine.interface import ModelInput
-from live.events import Hypothesis, LiveEvent, UtteranceFinal
+from live.events import LiveEvent, Partial, UtteranceFinal
 from live.options import StreamOptions
 from live.session import StreamSession
 from live.utterance import Request
@@ -48,11 +48,11 @@ class Listener:
             end = min(len(samples), first + blocks[k % len(blocks)])
             start_frame = self.session.position // FRAME_SAMPLES
             end_frame = (self.session.position + end - first) // FRAME_SAMPLES
-            self.push(samples[first:end], probabilities[start_frame:end_frame])
+            self.push_audio(samples[first:end], probabilities[start_frame:end_frame])
             first, k = end, k + 1
 
-    def push(self, samples: Samples, probabilities: Sequence[float]) -> None:
-        self.events += self.session.push(samples, probabilities)
+    def push_audio(self, samples: Samples, probabilities: Sequence[float]) -> None:
+        self.events += self.session.push_audio(samples, probabilities)
         self.pump()
 
     def flush(self) -> None:
@@ -80,8 +80,8 @@ class Listener:
         return [event for event in self.events if isinstance(event, UtteranceFinal)]
 
     @property
-    def hypotheses(self) -> list[Hypothesis]:
-        return [event for event in self.events if isinstance(event, Hypothesis)]
+    def partials(self) -> list[Partial]:
+        return [event for event in self.events if isinstance(event, Partial)]
 
 
 def listener(

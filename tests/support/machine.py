@@ -16,7 +16,7 @@ from audio.frames import FRAME_SHIFT
 from audio.samples import SAMPLE_RATE, Samples
 from benchmarks.streams.paced import SimulatedLoop, SimulatedScheduler
 from engine.interface import ModelInput, Overloaded
-from live.events import Hypothesis, UtteranceFinal
+from live.events import Partial, UtteranceFinal
 from live.options import StreamOptions
 from streaming import LiveStream, StreamingTranscriber
 from tests.support.fakes import ScriptedModel
@@ -100,7 +100,7 @@ class _Ear:
         self._probabilities = probabilities
         self._n_samples = self._n_frames = 0
 
-    async def add(self, samples: Samples) -> list[float]:
+    async def push_audio(self, samples: Samples) -> list[float]:
         self._n_samples += len(samples)
         first, self._n_frames = self._n_frames, self._n_samples // FRAME_SAMPLES
         return list(self._probabilities[first : self._n_frames])
@@ -122,7 +122,7 @@ class Heard:
     began: float
     refused: float | None = None
     ended: float | None = None
-    partials: list[tuple[float, Hypothesis]] = field(default_factory=list)
+    partials: list[tuple[float, Partial]] = field(default_factory=list)
     finals: list[tuple[float, float, str]] = field(default_factory=list)
 
     @property
@@ -210,7 +210,7 @@ class Machine:
         async for own in stream.events():
             now = asyncio.get_running_loop().time()
             self.tight.append(self.scheduler.is_tight)
-            if isinstance(own.event, Hypothesis):
+            if isinstance(own.event, Partial):
                 heard.partials.append((now, own.event))
             elif isinstance(own.event, UtteranceFinal):
                 late_s = own.latency_ms / 1000
@@ -231,7 +231,7 @@ async def _send(stream: LiveStream, samples: Samples, speed: float) -> None:
     began = loop.time()
     for number, start in enumerate(range(0, len(samples), _CHUNK), 1):
         await asyncio.sleep(began + number * _CHUNK_S / speed - loop.time())
-        await stream.push(samples[start : start + _CHUNK])
+        await stream.push_audio(samples[start : start + _CHUNK])
     await stream.end()
 
 

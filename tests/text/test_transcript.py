@@ -5,7 +5,7 @@ import pytest
 from audio.samples import SAMPLE_RATE
 from text import transcript
 from text.ctc import Token, Word
-from text.transcript import Passage, Segment, Transcript
+from text.transcript import Segment, SegmentPart, Transcript
 
 
 def word(text: str, start_s: float, *, space: bool = True) -> Word:
@@ -35,9 +35,9 @@ class TestJoining:
     def test_parts_of_a_segment_become_one(self) -> None:
         """Its figures are those of all its tokens."""
         parts = [
-            Passage(segment(word("one", 0.5), blank=0.2), continues=False),
-            Passage(segment(word("two", 1.0), blank=0.1), continues=True),
-            Passage(segment(word("six", 4.0)), continues=False),
+            SegmentPart(segment(word("one", 0.5), blank=0.2), continues=False),
+            SegmentPart(segment(word("two", 1.0), blank=0.1), continues=True),
+            SegmentPart(segment(word("six", 4.0)), continues=False),
         ]
 
         first, second = transcript.join(parts)

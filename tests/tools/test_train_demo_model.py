@@ -40,7 +40,7 @@ def tone(seconds: float, hertz: float = 300.0) -> Samples:
 def voice(name: str, language: str, *, human: bool = False) -> Voice:
     speaker = Voice(name, language, human)
     for digit in range(10):
-        speaker.add((Word(language, digit),), tone(0.3, 200 + 50 * digit))
+        speaker.add_recording((Word(language, digit),), tone(0.3, 200 + 50 * digit))
     return speaker
 
 
@@ -406,7 +406,7 @@ class TestClips:
     def test_words_within_fluent_speech_have_no_known_place(self) -> None:
         """A synthesiser does not say when it says what."""
         fluent = Voice("a", "en", human=True)
-        fluent.add((Word("en", 1), Word("en", 2)), tone(0.6))
+        fluent.add_recording((Word("en", 1), Word("en", 2)), tone(0.6))
 
         clip = compose(
             Cast([fluent, voice("b", "en")]),

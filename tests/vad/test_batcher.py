@@ -83,7 +83,7 @@ class TestManyStreams:
             stream = batcher.open()
             found = []
             for block in blocks_of(speech[number], Random(number)):
-                found += await stream.add(block)
+                found += await stream.push_audio(block)
             stream.close()
             return found
 
@@ -91,7 +91,7 @@ class TestManyStreams:
             return await asyncio.gather(*map(listen, range(len(speech))))
 
         for samples, found in zip(speech, asyncio.run(all_of_them()), strict=True):
-            alone = VadStream(SileroVad()).add(samples)
+            alone = VadStream(SileroVad()).push_audio(samples)
             np.testing.assert_allclose(found, alone, atol=1e-5)
 
     def test_streams_that_wait_share_a_call_in_a_thread_of_its_own(
@@ -102,11 +102,11 @@ class TestManyStreams:
         async def run() -> None:
             streams = [batcher.open() for _ in range(5)]
             vad.may_run.clear()
-            tasks = [asyncio.create_task(streams[0].add(silence(1)))]
+            tasks = [asyncio.create_task(streams[0].push_audio(silence(1)))]
             await asyncio.to_thread(vad.running.wait, 30)
-            others = [stream.add(silence(3)) for stream in streams[1:4]]
+            others = [stream.push_audio(silence(3)) for stream in streams[1:4]]
             tasks += map(asyncio.create_task, others)
-            tasks.append(asyncio.create_task(streams[4].add(silence(4))))
+            tasks.append(asyncio.create_task(streams[4].push_audio(silence(4))))
             await asyncio.sleep(0)
             vad.may_run.set()
             await asyncio.gather(*tasks)
@@ -122,7 +122,7 @@ class TestManyStreams:
         """So that others have their turn in between."""
 
         async def run() -> int:
-            return len(await batcher.open().add(silence(80)))
+            return len(await batcher.open().push_audio(silence(80)))
 
         assert asyncio.run(run()) == 80
         assert vad.calls == [[32], [32], [16]]
@@ -135,7 +135,7 @@ class TestManyStreams:
         async def run() -> list[int]:
             stream = batcher.open()
             block: Samples = np.zeros(320, np.float32)
-            return [len(await stream.add(block)) for _ in range(8)]
+            return [len(await stream.push_audio(block)) for _ in range(8)]
 
         assert asyncio.run(run()) == [0, 1, 0, 1, 1, 0, 1, 1]
         assert len(vad.calls) == 5
@@ -150,16 +150,16 @@ class TestEndings:
         async def run() -> list[float]:
             stream = batcher.open()
             vad.may_run.clear()
-            first = asyncio.create_task(stream.add(speech[0][:1600]))
+            first = asyncio.create_task(stream.push_audio(speech[0][:1600]))
             await asyncio.to_thread(vad.running.wait, 30)
             first.cancel()
             await asyncio.gather(first, return_exceptions=True)
             vad.may_run.set()
-            return await stream.add(speech[0][1600:])
+            return await stream.push_audio(speech[0][1600:])
 
         found = asyncio.run(run())
 
-        alone = VadStream(SileroVad()).add(speech[0])
+        alone = VadStream(SileroVad()).push_audio(speech[0])
         np.testing.assert_allclose(found, alone[3:], atol=1e-5)
 
     def test_a_closed_stream_is_forgotten(
@@ -170,9 +170,9 @@ class TestEndings:
         async def run() -> None:
             busy, gone = batcher.open(), batcher.open()
             vad.may_run.clear()
-            other = asyncio.create_task(busy.add(silence(1)))
+            other = asyncio.create_task(busy.push_audio(silence(1)))
             await asyncio.to_thread(vad.running.wait, 30)
-            waiting = asyncio.create_task(gone.add(silence(2)))
+            waiting = asyncio.create_task(gone.push_audio(silence(2)))
             await asyncio.sleep(0)
             gone.close()
             gone.close()
@@ -180,8 +180,8 @@ class TestEndings:
             await asyncio.gather(other, waiting, return_exceptions=True)
             assert waiting.cancelled()
             with pytest.raises(ValueError, match="closed"):
-                await gone.add(silence(1))
-            assert len(await busy.add(silence(1))) == 1
+                await gone.push_audio(silence(1))
+            assert len(await busy.push_audio(silence(1))) == 1
 
         asyncio.run(run())
 
@@ -196,8 +196,8 @@ class TestEndings:
             stream = batcher.open()
             vad.failures = [FloatingPointError("broken")]
             with pytest.raises(FloatingPointError, match="broken"):
-                await stream.add(silence(1))
-            assert len(await stream.add(silence(1))) == 1
+                await stream.push_audio(silence(1))
+            assert len(await stream.push_audio(silence(1))) == 1
 
         asyncio.run(run())
 
@@ -209,10 +209,10 @@ class TestEndings:
         async def run() -> None:
             stream = batcher.open()
             vad.may_run.clear()
-            first = asyncio.create_task(stream.add(silence(1)))
+            first = asyncio.create_task(stream.push_audio(silence(1)))
             await asyncio.to_thread(vad.running.wait, 30)
             with pytest.raises(RuntimeError, match="one block at a time"):
-                await stream.add(silence(1))
+                await stream.push_audio(silence(1))
             vad.may_run.set()
             await first
 
@@ -225,13 +225,13 @@ class TestEndings:
             batcher = VadBatcher(vad)
             stream = batcher.open()
             vad.may_run.clear()
-            task = asyncio.create_task(stream.add(silence(1)))
+            task = asyncio.create_task(stream.push_audio(silence(1)))
             await asyncio.to_thread(vad.running.wait, 30)
             vad.may_run.set()
             await asyncio.to_thread(batcher.close)
             assert len(await task) == 1
             with pytest.raises(ValueError, match="closed"):
-                await stream.add(silence(1))
+                await stream.push_audio(silence(1))
             with pytest.raises(ValueError, match="closed"):
                 batcher.open()
 

@@ -98,11 +98,11 @@ class TestNumbers:
         position = 0
         while position < len(audio):
             n = rng.randint(0, 3000)
-            found += cut.add(audio[position : position + n])
+            found += cut.push_audio(audio[position : position + n])
             position += n
         found += cut.finish()
 
-        expected = whole.add(audio) + whole.finish()
+        expected = whole.push_audio(audio) + whole.finish()
         assert len(found) == len(speech) // FRAME_SAMPLES
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -139,7 +139,7 @@ class TestJudgement:
                 recordings, 30, rng=Random(seed), pauses_s=(0.0, 1.5)
             )
             stream = VadStream(vad)
-            found = np.array(stream.add(composition.samples) + stream.finish())
+            found = np.array(stream.push_audio(composition.samples) + stream.finish())
             for word in composition.words:
                 own = found[word.start // FRAME_SAMPLES : word.end // FRAME_SAMPLES + 1]
                 assert own.max() >= START_PROB
@@ -153,7 +153,10 @@ class TestJudgement:
             )
             stream, spans = VadStream(vad), SpeechSpans()
             n = len(composition.samples)
-            found = [*spans.add(stream.add(composition.samples)), *spans.finish(n)]
+            found = [
+                *spans.push_probabilities(stream.push_audio(composition.samples)),
+                *spans.finish(n),
+            ]
             inside = np.zeros(n, bool)
             for start, end in zip(found[::2], found[1::2], strict=True):
                 assert isinstance(start, SpeechStart)
@@ -185,7 +188,7 @@ class TestJudgement:
 
     def test_digital_silence_is_silence(self, vad: SileroVad) -> None:
         """For a minute."""
-        found = VadStream(vad).add(np.zeros(60 * SAMPLE_RATE, np.float32))
+        found = VadStream(vad).push_audio(np.zeros(60 * SAMPLE_RATE, np.float32))
 
         assert max(found) < STAY_PROB
 
@@ -196,4 +199,4 @@ def probabilities_of(
     noise = sound(30 * SAMPLE_RATE, np.random.default_rng(0))
     stream = VadStream(vad)
     samples = (peak * noise / np.abs(noise).max()).astype(np.float32)
-    return stream.add(samples) + stream.finish()
+    return stream.push_audio(samples) + stream.finish()

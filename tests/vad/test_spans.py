@@ -25,7 +25,7 @@ def events(probs: list[float], spans: SpeechSpans | None = None) -> list[SpeechE
     """With a frame of speech to begin, and three of silence to end it."""
     if spans is None:
         spans = SpeechSpans(min_speech=F, min_silence=3 * F)
-    return [*spans.add(probs), *spans.finish(len(probs) * F)]
+    return [*spans.push_probabilities(probs), *spans.finish(len(probs) * F)]
 
 
 class TestSpans:
@@ -57,7 +57,7 @@ class TestSpans:
         """At its last sample, or where it fell silent."""
         spans = SpeechSpans(min_speech=F)
 
-        assert spans.add([1, 1]) == (SpeechStart(0),)
+        assert spans.push_probabilities([1, 1]) == (SpeechStart(0),)
         assert spans.speaking
         assert spans.finish(2 * F - 100) == (SpeechEnd(2 * F - 100),)
         assert events([1, 1, 0]) == [SpeechStart(0), SpeechEnd(2 * F)]
@@ -97,7 +97,7 @@ class TestInvariants:
         spans = SpeechSpans(**options)
         decided = 0
         for p in probs:
-            for event in spans.add([p]):
+            for event in spans.push_probabilities([p]):
                 assert event.position >= decided
             assert spans.decided >= decided
             decided = spans.decided
@@ -112,9 +112,12 @@ class TestInvariants:
         """In one call or in two."""
         spans = SpeechSpans()
 
-        found = [*spans.add(probs[:split]), *spans.add(probs[split:])]
+        found = [
+            *spans.push_probabilities(probs[:split]),
+            *spans.push_probabilities(probs[split:]),
+        ]
 
-        assert found == list(SpeechSpans().add(probs))
+        assert found == list(SpeechSpans().push_probabilities(probs))
 
 
 class TestMisuse:
@@ -124,7 +127,7 @@ class TestMisuse:
         spans.finish(0)
 
         with pytest.raises(ValueError, match="ended"):
-            spans.add([0.5])
+            spans.push_probabilities([0.5])
 
     @pytest.mark.parametrize(
         ("options", "message"),

@@ -112,7 +112,7 @@ class Voice:
     stranger: bool = False
     utterances: list[Utterance] = field(default_factory=list)
 
-    def add(self, words: tuple[Word, ...], samples: Samples) -> None:
+    def add_recording(self, words: tuple[Word, ...], samples: Samples) -> None:
         peak = float(np.abs(samples).max(initial=0.0))
         if len(samples) > SAMPLE_RATE // 20 and peak > 0:
             pcm = (samples / peak * 32000).astype(np.int16)
@@ -182,7 +182,7 @@ def recorded_voices(
         digit, speaker, index = parse_recording(path)
         if index in wanted and speaker != without:
             voice = voices.setdefault(speaker, Voice(speaker, "en", human=True))
-            voice.add((Word("en", digit),), read_trimmed(path))
+            voice.add_recording((Word("en", digit),), read_trimmed(path))
     if not voices:
         others = f" of others than {without}" if without else ""
         raise MissingInput(
@@ -199,7 +199,7 @@ def vary(voice: Voice, seed: int) -> None:
     for utterance in originals:
         for low, high in ((0.7, 0.95), (1.05, 1.4)):
             slower = stretch(utterance.samples, rng.uniform(low, high))
-            voice.add(utterance.words, slower)
+            voice.add_recording(utterance.words, slower)
     gap = np.zeros(SAMPLE_RATE // 10, np.float32)
     pieces = [piece for u in originals for piece in (u.samples, gap)]
     for codec, container, bit_rate in CODECS:
@@ -208,7 +208,7 @@ def vary(voice: Voice, seed: int) -> None:
         for utterance in originals:
             end = start + len(utterance.pcm)
             if rng.random() < 0.4:
-                voice.add(utterance.words, tape[start:end].copy())
+                voice.add_recording(utterance.words, tape[start:end].copy())
             start = end + len(gap)
 
 
@@ -230,7 +230,7 @@ def strangers(voice: Voice, seed: int) -> list[Voice]:
         for utterance in voice.utterances:
             samples = change_speed(utterance.samples, pitch)
             samples = shift_formants(samples, [factor / pitch for factor in curve])
-            other.add(utterance.words, stretch(samples, pitch * pace))
+            other.add_recording(utterance.words, stretch(samples, pitch * pace))
         others.append(other)
     return others
 
@@ -382,7 +382,7 @@ def synthetic_voices(folder: Path, split: Split) -> list[Voice]:
     for order in orders:
         name, language = order.voice, order.words[0].language
         voice = voices.setdefault(name, Voice(name, language, human=False))
-        voice.add(order.words, read_trimmed(order.path))
+        voice.add_recording(order.words, read_trimmed(order.path))
     return list(voices.values())
 
 

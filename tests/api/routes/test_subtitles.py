@@ -404,7 +404,7 @@ class TestHouse:
         assert without.status_code == 401
         assert with_key.status_code == 200
 
-    def test_it_is_in_the_journal_and_refusals_are_counted(
+    def test_it_is_in_the_access_log_and_refusals_are_counted(
         self, url: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         """What was said is not."""

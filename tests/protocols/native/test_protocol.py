@@ -13,8 +13,8 @@ from audio.encoding import Encoding
 from audio.samples import SAMPLE_RATE
 from live.events import (
     Cause,
-    Hypothesis,
     LiveEvent,
+    Partial,
     SpeechEnded,
     SpeechStarted,
     UtteranceFailed,
@@ -75,10 +75,10 @@ def final(
     return UtteranceFinal(utterance, 0, end, cause, segments, position=end)
 
 
-def hypothesis(utterance: int, committed: str, pending: str) -> Hypothesis:
+def partial(utterance: int, committed: str, pending: str) -> Partial:
     said = words(f"{committed} {pending}")
     n = len(committed.split())
-    return Hypothesis(utterance, 8_000, 16_000, said[:n], said[n:])
+    return Partial(utterance, 8_000, 16_000, said[:n], said[n:])
 
 
 def protocol(**defaults: Any) -> LiveProtocol:
@@ -267,7 +267,7 @@ class TestConfiguration:
         assert options.speech_prob == 0.7
         assert options.window == 2 * PROFILES["agent"].window
         assert not options.endpointing
-        assert not options.interim
+        assert not options.partials
         message = only([confirmed])
         assert message.items() >= {**wanted, "language": "en"}.items()
         assert (message["text"], message["is_final"]) == ("", False)
@@ -313,7 +313,7 @@ class TestConfiguration:
 class TestStream:
     def test_hypotheses_are_interim_messages(self) -> None:
         """With all fields of the original server; the text is their sum."""
-        (action,) = tell(protocol(), hypothesis(2, "one two", "three"))
+        (action,) = tell(protocol(), partial(2, "one two", "three"))
 
         message = only([action])
         assert isinstance(action, Send)
@@ -375,7 +375,7 @@ class TestStream:
         machine = protocol()
         receive(machine, type="config", words=True)
 
-        interim = only(tell(machine, hypothesis(1, "one", "two")))
+        interim = only(tell(machine, partial(1, "one", "two")))
         ended = only(tell(machine, final(1, "one")))
 
         assert interim["words"] == [
@@ -391,7 +391,7 @@ class TestStream:
         machine = protocol()
         receive(machine, type="config", interim=False)
 
-        assert tell(machine, hypothesis(1, "one", "")) == []
+        assert tell(machine, partial(1, "one", "")) == []
 
     def test_speech_is_marked_with_events_on_only(self) -> None:
         """A client that never heard of them never sees them."""
@@ -562,9 +562,7 @@ class Conversation:
             self.do(self.machine.stop(step))
         elif step == "hypothesis":
             self._committed += " one" if self._committed else "one"
-            self.do(
-                tell(self.machine, hypothesis(self._utterance, self._committed, "x"))
-            )
+            self.do(tell(self.machine, partial(self._utterance, self._committed, "x")))
         elif step == "endpoint":
             self.end_utterance(Cause.ENDPOINT)
         elif step == "failure":

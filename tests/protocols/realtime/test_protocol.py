@@ -16,8 +16,8 @@ from audio.encoding import Encoding
 from audio.samples import SAMPLE_RATE
 from live.events import (
     Cause,
-    Hypothesis,
     LiveEvent,
+    Partial,
     SpeechEnded,
     SpeechStarted,
     UtteranceFailed,
@@ -121,8 +121,8 @@ def word(text: str, at_s: float = 0.5) -> Word:
     return Word(text, start, start + 3200, 0.9, True)
 
 
-def hypothesis(utterance: int, committed: str, pending: str = "") -> Hypothesis:
-    return Hypothesis(
+def partial(utterance: int, committed: str, pending: str = "") -> Partial:
+    return Partial(
         utterance=utterance,
         start=0,
         position=SAMPLE_RATE,
@@ -504,9 +504,9 @@ class TestTurns:
         heard = tell(
             machine,
             SpeechStarted(1, 8_000),
-            hypothesis(1, "good", "more"),
+            partial(1, "good", "more"),
             SpeechEnded(1, 32_000),
-            hypothesis(1, "good morning"),
+            partial(1, "good morning"),
             final(1, "good morning all", start=3_200, end=32_000),
         )
 
@@ -536,7 +536,7 @@ class TestTurns:
     def test_a_final_that_says_something_else_replaces_the_deltas(self) -> None:
         """Nothing is added to them then."""
         machine = protocol()
-        heard = tell(machine, hypothesis(1, "good mourning"))
+        heard = tell(machine, partial(1, "good mourning"))
         heard += tell(machine, final(1, "good morning"))
 
         deltas = [event["delta"] for event in events(heard) if "delta" in event]
@@ -567,7 +567,7 @@ class TestTurns:
             SpeechEnded(1, 16_000),
             SpeechStarted(2, 24_000),
             final(1, "one"),
-            hypothesis(2, "two"),
+            partial(2, "two"),
             SpeechEnded(2, 40_000),
             final(2, "two"),
         )
@@ -656,7 +656,7 @@ class TestCommits:
         machine = protocol()
         update(machine, **MANUAL)
         append(machine)
-        early = tell(machine, hypothesis(1, "one"))
+        early = tell(machine, partial(1, "one"))
 
         answer = send(machine, "input_audio_buffer.commit")
         text = tell(machine, final(1, "one two", cause=Cause.FLUSH))
@@ -929,7 +929,7 @@ class Stream:
                 self.events.append(SpeechStarted(self.number, self.position))
             if not self.waiting and self.draw(2):
                 self.words += 1
-                self.events.append(hypothesis(self.number, "w " * self.words))
+                self.events.append(partial(self.number, "w " * self.words))
             if self.endpointing and self.draw(2):
                 self._close(Cause.ENDPOINT)
             if self.draw(2):
@@ -965,9 +965,7 @@ class Stream:
 
     def _of_open(self, event: LiveEvent) -> bool:
         return (
-            self.open
-            and isinstance(event, Hypothesis)
-            and event.utterance == self.number
+            self.open and isinstance(event, Partial) and event.utterance == self.number
         )
 
 
