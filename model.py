@@ -19,62 +19,39 @@ float32 on the CPU. Kernels that return garbage without any error exist.
 """
 
 import logging
-import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
-from audio.frames import FRAME_SHIFT, MAX_WINDOW_S, MAX_WINDOW_SAMPLES, n_frames
-from audio.samples import SAMPLE_RATE, Samples
-from engine.interface import ModelInput
+from audio.frames import FRAME_SHIFT, MAX_WINDOW_SAMPLES, n_frames
+from audio.samples import SAMPLE_RATE
+from engine.interface import (
+    BEST_LABEL,
+    Decoding,
+    ModelInput,
+    ModelTraits,
+    OutOfMemory,
+    WindowTooLong,
+)
 from network.feature_cache import FeatureCache
-from network.kernels import cpu_has_bfloat16
+from network.self_check import SELF_CHECK_TOLERANCE, SelfCheck, check_clip
 from network.threads import Threads, limit_threads
 from text import ctc
-from text.ctc import FrameLabels
+from text.ctc import Alternatives, FrameLabels
 from weights import loading
 from weights.cards import ModelUnavailable
+from weights.devices import choose_device, choose_dtype, out_of_memory
 from weights.loading import LoadedModel
 
 logger = logging.getLogger(__name__)
-
-
-# The start-up check. bfloat16 alone moves the logits of the released
-# architectures by 1 to 3 %, 8-bit layers by about as much; a wrong kernel was
-# seen to move them by 100 %.
-SELF_CHECK_S = 2.0
-SELF_CHECK_TOLERANCE = 0.15
-
-_DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-    "int8": torch.int8,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class SelfCheck:
-    """How far the chosen arithmetic is from float32 on the CPU.
-
-    Attributes:
-        error: Norm of the difference of the logits over the norm of the logits.
-        agreement: Share of frames whose most likely label is the same.
-    """
-
-    error: float
-    agreement: float
-
-    @property
-    def passed(self) -> bool:
-        return math.isfinite(self.error) and self.error <= SELF_CHECK_TOLERANCE
 
 
 class ASRModel:
@@ -168,6 +145,17 @@ class ASRModel:
         return str(self.dtype).removeprefix("torch.")
 
     @property
+    def traits(self) -> ModelTraits:
+        """What the server needs to know of it."""
+        return ModelTraits(
+            vocabulary=self.vocabulary,
+            device=self.device_name,
+            dtype=self.dtype_name,
+            spike_offsets=self.spike_offsets,
+            summary=self.description,
+        )
+
+    @property
     def description(self) -> str:
         """Name, device, data type and the check's outcome, for the log."""
         text = f"{self.name} is ready on {self.device_name} in {self.dtype_name}"
@@ -183,7 +171,7 @@ class ASRModel:
         """
         most = torch.get_num_threads()
         if self.device.type == "cpu" and most > 1:
-            clip = ModelInput(_check_clip())
+            clip = ModelInput(check_clip())
             self._threads = Threads(most)
             self._threads.rehearse(lambda: self._label_frames([clip]))
 
@@ -198,25 +186,39 @@ class ASRModel:
                 frame.
 
         Raises:
-            ValueError: A window is longer than the model takes, or has a cache
-                key and a position between two frames.
+            WindowTooLong: A window has more than 40 s.
+            OutOfMemory: A smaller batch may fit.
+            ValueError: A window has a cache key and a position between two frames.
         """
-        if self._threads is None:
-            return self._label_frames(windows)
-        audio_s = sum(map(len, windows)) / SAMPLE_RATE
-        return self._threads.run(lambda: self._label_frames(windows), audio_s)
+        try:
+            if self._threads is None:
+                return self._label_frames(windows)
+            audio_s = sum(map(len, windows)) / SAMPLE_RATE
+            return self._threads.run(lambda: self._label_frames(windows), audio_s)
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            complaint = str(error)
+        # Not in the handler: the error there holds on to what the pass had allocated.
+        raise OutOfMemory(complaint)
 
     @torch.inference_mode()
     def _label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
         lengths = [n_frames(len(window)) for window in windows]
         long_enough = [window for window in windows if n_frames(len(window))]
         if not long_enough:
-            return [_NO_FRAMES] * len(windows)
-        blocks = [best_labels(block) for block in self._logits(long_enough)]
-        labels = ctc.join(blocks)
+            return [_no_frames(window.decoding) for window in windows]
+        wanted = _merged([window.decoding for window in windows])
+        blocks = [label_rows(block, wanted) for block in self._logits(long_enough)]
+        labels = ctc.join([labels for labels, _ in blocks])
+        further = [
+            ctc.join_alternatives(own)
+            for own in zip(*(f for _, f in blocks), strict=True)
+        ]
+        edges = pairwise([0, *accumulate(lengths)])
         return [
-            labels.part(first, end)
-            for first, end in pairwise([0, *accumulate(lengths)])
+            _with_asked(labels.part(*edge), window.decoding, further, edge)
+            for window, edge in zip(windows, edges, strict=True)
         ]
 
     @torch.inference_mode()
@@ -238,10 +240,7 @@ class ASRModel:
     def _logits(self, windows: Sequence[ModelInput]) -> Iterator[Tensor]:
         for window in windows:
             if len(window) > MAX_WINDOW_SAMPLES:
-                raise ValueError(
-                    f"A window of {len(window)} samples is longer than "
-                    f"the model's {MAX_WINDOW_S} s."
-                )
+                raise WindowTooLong(len(window), MAX_WINDOW_SAMPLES)
         lengths = [n_frames(len(window)) for window in windows]
         return self._network.encode(self._features(windows), lengths)
 
@@ -269,7 +268,7 @@ class ASRModel:
 
     def check_arithmetic(self) -> SelfCheck:
         """Compare this model with its own weights in float32 on the CPU."""
-        clip = ModelInput(_check_clip())
+        clip = ModelInput(check_clip())
         ours = self.logits([clip])[0].float().cpu()
         reference = self._reference(_normalised(clip))
         difference = (ours - reference).norm() / reference.norm().clamp_min(1e-12)
@@ -278,66 +277,81 @@ class ASRModel:
         return self.self_check
 
 
-def best_labels(logits: Tensor) -> FrameLabels:
+def label_rows(
+    logits: Tensor, wanted: Sequence[Decoding] = ()
+) -> tuple[FrameLabels, list[Alternatives]]:
     """Take the most likely label of each frame and what the model thought of it.
 
-    Logits stay where they are; three numbers a frame leave the device.
+    Logits stay where they are; three numbers a frame leave the device, and what else
+    is wanted.
 
     Args:
         logits: Shape (n_frames, n_labels).
+        wanted: Further labels that are wanted of every frame.
+
+    Returns:
+        The labels, and for each of `wanted` what it asks for.
     """
     best, ids = logits.max(dim=-1)
     log_norm = logits.float().logsumexp(dim=-1)
     probs = (best.float() - log_norm).exp()
     blank_probs = (logits[:, ctc.BLANK].float() - log_norm).exp()
-    return FrameLabels(
+    labels = FrameLabels(
         ids.int().cpu().numpy(), probs.cpu().numpy(), blank_probs.cpu().numpy()
     )
+    return labels, [_alternatives(logits, log_norm, own) for own in wanted]
 
 
-def choose_device(wanted: str) -> torch.device:
-    """Pick CUDA, then MPS, then the CPU, or the device that is wanted.
-
-    Raises:
-        ModelUnavailable: The wanted device is not there.
-    """
-    if wanted == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda:0")
-        if torch.backends.mps.is_available():
-            return torch.device("mps")
-        return torch.device("cpu")
-    device = torch.device(wanted)
-    if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= count:
-            raise ModelUnavailable(
-                f"DEVICE={wanted}, but PyTorch sees {count or 'no'} CUDA device"
-                f"{'s' if count != 1 else ''}. Check the driver (nvidia-smi), or set "
-                "DEVICE=auto or DEVICE=cpu."
-            )
-        return torch.device("cuda", device.index or 0)
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ModelUnavailable(
-            "DEVICE=mps, but this is not a Mac whose PyTorch has Metal. "
-            "Set DEVICE=auto or DEVICE=cpu."
-        )
-    return device
-
-
-def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
-    """Pick bfloat16 where the processor computes it natively, else float32.
-
-    Without hardware support bfloat16 is slower than float32. int8 is never picked:
-    nobody has shown what it costs in accuracy on real speech.
-    """
-    if wanted != "auto":
-        return _DTYPES[wanted]
-    if device.type == "cuda":
-        native = torch.cuda.get_device_capability(device) >= (8, 0)
+def _alternatives(logits: Tensor, log_norm: Tensor, wanted: Decoding) -> Alternatives:
+    if wanted.n_best:
+        values, ids = logits.topk(min(wanted.n_best, logits.shape[1]), dim=-1)
     else:
-        native = device.type == "cpu" and cpu_has_bfloat16()
-    return torch.bfloat16 if native else torch.float32
+        chosen = torch.tensor(wanted.labels, device=logits.device)
+        values, ids = logits[:, chosen], chosen.expand(len(logits), -1)
+    log_probs = values.float() - log_norm[:, None]
+    return Alternatives(ids.int().cpu().numpy(), log_probs.cpu().numpy())
+
+
+def _merged(decodings: Sequence[Decoding]) -> list[Decoding]:
+    """Return the at most two that give all that some windows ask for."""
+    n_best = max(own.n_best for own in decodings)
+    labels = tuple(sorted({label for own in decodings for label in own.labels}))
+    both = [Decoding(n_best), Decoding(labels=labels)]
+    return [own for own in both if own != BEST_LABEL]
+
+
+def _with_asked(
+    frames: FrameLabels,
+    asked: Decoding,
+    further: Sequence[Alternatives],
+    edge: tuple[int, int],
+) -> FrameLabels:
+    """Add to a window's frames what it asked for, out of what all windows did.
+
+    Args:
+        frames: The window's, from `edge[0]` to `edge[1]` of the pass.
+        asked: Its decoding.
+        further: For each of `_merged`.
+    """
+    if asked == BEST_LABEL:
+        return frames
+    # The best come first; labels that were asked for by name come last, in order.
+    found = further[0] if asked.n_best else further[-1]
+    rows = slice(*edge)
+    columns: slice | NDArray[np.intp] = slice(asked.n_best)
+    if asked.labels:
+        columns = np.searchsorted(found.ids[0], asked.labels)
+    own = Alternatives(found.ids[rows, columns], found.log_probs[rows, columns])
+    return replace(frames, alternatives=own)
+
+
+def _no_frames(asked: Decoding) -> FrameLabels:
+    """Answer for a window that is shorter than a frame."""
+    if asked == BEST_LABEL:
+        return _NO_FRAMES
+    shape = (0, asked.n_best or len(asked.labels))
+    none = Alternatives(np.zeros(shape, np.int32), np.zeros(shape, np.float32))
+    return replace(_NO_FRAMES, alternatives=none)
 
 
 def _complaint(model: ASRModel) -> str:
@@ -369,15 +383,3 @@ def _normalised(window: ModelInput) -> Tensor:
     if given := window.normalisation:
         return (samples - given.mean) / given.std
     return layer_norm(samples, samples.shape)
-
-
-def _check_clip() -> Samples:
-    """Make a clip with a moving spectrum, the same on every machine."""
-    n = int(SELF_CHECK_S * SAMPLE_RATE)
-    t = np.arange(n) / SAMPLE_RATE
-    glide = np.sin(2 * np.pi * (120 * t + 40 * np.sin(2 * np.pi * 1.5 * t)))
-    formants = np.sin(2 * np.pi * 700 * t) + 0.6 * np.sin(2 * np.pi * 1800 * t)
-    syllables = 0.5 - 0.5 * np.cos(2 * np.pi * 4 * t)
-    noise = np.random.default_rng(0).standard_normal(n)
-    clip = syllables * (0.3 * glide + 0.1 * glide * formants) + 0.01 * noise
-    return np.asarray(clip, dtype=np.float32)

@@ -18,7 +18,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -85,6 +85,7 @@ def create_app(
     settings: Settings,
     *,
     load: LoadModel = load_model,
+    others: Mapping[str, LoadModel] | None = None,
     rehearsal_s: int = _REHEARSAL_S,
     on_load_failure: Callable[[], None] = lambda: None,
 ) -> FastAPI:
@@ -92,7 +93,8 @@ def create_app(
 
     Args:
         settings: What the operator chose.
-        load: Builds the model.
+        load: Builds the model that the settings name.
+        others: Build further models, which are served under these names.
         rehearsal_s: Seconds of silence that the model is given before it serves.
         on_load_failure: Called in the event loop if the model cannot be served.
     """
@@ -101,7 +103,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        service = Service(settings, load, rehearsal_s=rehearsal_s)
+        models = {settings.model_card: load, **(others or {})}
+        service = Service(settings, models, rehearsal_s=rehearsal_s)
         app.state.service = service
         service.start(on_load_failure)
         watch = asyncio.create_task(keys.watch(), name="watch over the keys")

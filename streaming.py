@@ -358,11 +358,11 @@ class StreamingTranscriber:
             NotReady: There is no model.
             Overloaded: Those who are here would fall behind.
         """
-        model = self._scheduler.model
+        traits = self._scheduler.traits
         vad = self._listen is not None and options.vad
         options = replace(options, vad=vad)
         session = StreamSession(
-            vocabulary=model.vocabulary, offsets=model.spike_offsets, options=options
+            vocabulary=traits.vocabulary, offsets=traits.spike_offsets, options=options
         )
         place = self._scheduler.admit_stream()
         return LiveStream(

@@ -1,14 +1,15 @@
-"""Hold what all routes share: the model's scheduler, the decoders, the counters.
+"""Hold what all routes share: the models, the decoders, the counters.
 
-A `Service` lives as long as the process serves. It starts the model's thread at
+A `Service` lives as long as the process serves. It starts the models' threads at
 once and can be asked at any time how far loading is; what happens when loading
-fails is the process's decision, not its own.
+fails, or a model is lost, is the process's decision, not its own.
 """
 
 import asyncio
 import logging
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,13 +20,14 @@ from fastapi import Request
 
 from api.errors import BadRequest
 from api.metrics import Metrics
+from api.models import Models, ServedModel
 from api.places import Places
 from audio.decoder import DecodeLimits
 from audio.samples import SAMPLE_RATE
 from config import Settings
-from engine.interface import Model, ModelInput, NotReady, QueueFull
+from engine.interface import Model, ModelInput, ModelLost, NotReady, QueueFull
 from engine.scheduler import Scheduler
-from engine.work_queue import BatchRules, batch_rules
+from engine.work_queue import BatchRules, Work, batch_rules
 from recordings.cutter import SpeechProbabilities
 from recordings.transcriber import FileTranscriber
 from sockets.connections import Connections
@@ -99,13 +101,14 @@ class Service:
 
     Args:
         settings: What the operator chose.
-        load: Builds the model, in the model's thread.
-        rehearsal_s: Seconds of silence in a window that the model is given before it
+        models: Build the models, each in its own thread, by the names that they are
+            served under; the first is the default and has the aliases.
+        rehearsal_s: Seconds of silence in a window that a model is given before it
             serves, so that what streams will cost can be forecast; 0 to do without.
     """
 
     def __init__(
-        self, settings: Settings, load: LoadModel, *, rehearsal_s: int
+        self, settings: Settings, models: Mapping[str, LoadModel], *, rehearsal_s: int
     ) -> None:
         self.settings = settings
         self.loading = Loading()
@@ -113,23 +116,41 @@ class Service:
         self.places = Places(settings.max_requests)
         self.connections = Connections()
         self.metrics = Metrics(by_key=settings.metrics == "key")
-        silence = ModelInput(np.zeros(rehearsal_s * SAMPLE_RATE, np.float32))
+        self._rehearsal_s = rehearsal_s
         self._settled = asyncio.Event()  # set once loading has ended
-        self.scheduler = Scheduler(
-            lambda: self._load(load),
+        self._workers = ThreadPoolExecutor(_N_WORKERS, thread_name_prefix="worker")
+        self._not_loaded = set(models)
+        self.models = Models(
+            [self._served(name, load) for name, load in models.items()],
+            aliases=settings.model_aliases,
+        )
+        self._vad: SileroVad | None = None
+        self._vad_batcher: VadBatcher | None = None
+        self._loop = asyncio.get_running_loop()
+        self._on_failure: Callable[[], None] = lambda: None
+        self._retrials: dict[str, Future[FrameLabels]] = {}
+        self._vad_lock = threading.Lock()  # guards its loading
+        self._watch()
+
+    def _served(self, name: str, load: LoadModel) -> ServedModel:
+        """Put together what serves one model; nothing is loaded yet."""
+        settings = self.settings
+        silence = ModelInput(np.zeros(self._rehearsal_s * SAMPLE_RATE, np.float32))
+        scheduler = Scheduler(
+            lambda: self._load(name, load, scheduler),
             max_queued=settings.max_queue,
             min_streams=settings.min_streams,
             max_streams=settings.max_streams,
             rules=BatchRules(max_windows=settings.batch_size),
             file_share=settings.file_share,
             max_wait_s=settings.max_wait_s,
-            rehearsed=silence if rehearsal_s else None,
-            on_loaded=self._loaded,
+            rehearsed=silence if self._rehearsal_s else None,
+            on_loaded=lambda error: self._loaded(name, scheduler, error),
+            on_lost=lambda error: self._lost(name, error),
             observer=self.metrics,
         )
-        self._workers = ThreadPoolExecutor(_N_WORKERS, thread_name_prefix="worker")
-        self.files = FileTranscriber(
-            self.scheduler,
+        files = FileTranscriber(
+            scheduler,
             workers=self._workers,
             limits=DecodeLimits(
                 max_seconds=settings.max_audio_seconds,
@@ -140,49 +161,77 @@ class Service:
             listen=self._listen if settings.vad_enabled else None,
             max_in_flight=_BATCHES_IN_FLIGHT * settings.batch_size,
         )
-        self.live = StreamingTranscriber(
-            self.scheduler,
+        live = StreamingTranscriber(
+            scheduler,
             listen=self._listen_live if settings.vad_enabled else None,
             stall_s=settings.stall_s,
             observer=self.metrics,
         )
-        self._vad: SileroVad | None = None
-        self._vad_batcher: VadBatcher | None = None
-        self._loop = asyncio.get_running_loop()
-        self._on_failure: Callable[[], None] = lambda: None
-        self._retrial: Future[FrameLabels] | None = None
-        self._watch()
+        return ServedModel(name, scheduler, files, live)
 
     def start(self, on_failure: Callable[[], None]) -> None:
-        """Begin to load the model; `on_failure` is called in the event loop."""
+        """Begin to load the models.
+
+        Args:
+            on_failure: Called in the event loop if one cannot be loaded, or is lost.
+        """
         self._on_failure = on_failure
-        self.scheduler.start()
+        for model in self.models.all:
+            model.scheduler.start()
 
     def stop(self) -> None:
         """Serve what is queued within the grace time, then end the threads."""
-        self.scheduler.close(timeout_s=self.settings.shutdown_grace_s)
+        deadline = time.monotonic() + self.settings.shutdown_grace_s
+        for model in self.models.all:
+            model.scheduler.close(timeout_s=max(0.0, deadline - time.monotonic()))
         self._workers.shutdown(wait=False, cancel_futures=True)
         if self._vad_batcher is not None:
             self._vad_batcher.close()
 
+    def find_model(self, name: str | None) -> ServedModel | None:
+        """Return the model that a name means; None if it means none of these."""
+        return self.models.find(name)
+
     @property
     def ready(self) -> bool:
         """Whether requests are served."""
-        return self.scheduler.ready
+        return all(model.scheduler.ready for model in self.models.all)
 
     @property
     def trouble(self) -> str | None:
-        """Why work should go elsewhere, although the model is loaded; None if not."""
-        return self.scheduler.watchdog.trouble
+        """Why work should go elsewhere, although models are loaded; None if not."""
+        found = (model.scheduler.watchdog.trouble for model in self.models.all)
+        return next(filter(None, found), None)
+
+    @property
+    def n_streams(self) -> int:
+        """Number of live streams that are open."""
+        return sum(model.scheduler.n_streams for model in self.models.all)
+
+    @property
+    def n_queued(self) -> int:
+        """Number of windows that wait."""
+        return sum(model.scheduler.n_queued for model in self.models.all)
+
+    def n_waiting(self, work: Work) -> int:
+        """Number of windows of one kind that wait."""
+        return sum(model.scheduler.n_waiting(work) for model in self.models.all)
+
+    @property
+    def is_tight(self) -> bool:
+        """Whether streams ask a model for more than it has time for."""
+        return any(model.scheduler.is_tight for model in self.models.all)
 
     def try_again(self) -> None:
-        """Give the model a window to see whether the trouble is over.
+        """Give each model a window to see whether its trouble is over.
 
-        While others are told to keep away nobody else would find out.
+        While clients are told to keep away, none of them would find out.
         """
-        if self._retrial is None or self._retrial.done():
-            with suppress(QueueFull, NotReady):
-                self._retrial = self.scheduler.submit(_RETRIAL)
+        for model in self.models.all:
+            last = self._retrials.get(model.name)
+            if model.scheduler.watchdog.trouble and (last is None or last.done()):
+                with suppress(QueueFull, NotReady):
+                    self._retrials[model.name] = model.scheduler.submit(_RETRIAL)
 
     async def wait_until_ready(self) -> bool:
         """Wait for the model, as long as sockets may; whether it is ready."""
@@ -192,11 +241,6 @@ class Service:
         except TimeoutError:
             pass
         return self.ready
-
-    def known_model(self, name: str | None) -> bool:
-        """Whether a name means the model that is served."""
-        card = self.settings.model_card
-        return name is None or name == card or name in self.settings.model_aliases
 
     def _listen(self) -> SpeechProbabilities:
         """Begin to listen for speech in one recording."""
@@ -212,7 +256,7 @@ class Service:
 
     def _watch(self) -> None:
         """Let the metrics ask for what is known at any time."""
-        metrics, scheduler = self.metrics, self.scheduler
+        metrics = self.metrics
         metrics.watch(
             "omniasr_ready",
             "Whether work should come: as /ready says it.",
@@ -221,7 +265,7 @@ class Service:
         metrics.watch(
             "omniasr_streams",
             "Live streams that are open.",
-            lambda: scheduler.n_streams,
+            lambda: self.n_streams,
         )
         metrics.watch(
             "omniasr_requests_in_progress",
@@ -231,51 +275,64 @@ class Service:
         metrics.watch(
             "omniasr_overload_level",
             "1 while streams ask for more than there is time for, else 0.",
-            lambda: scheduler.is_tight,
+            lambda: self.is_tight,
         )
-        metrics.watch_queue(scheduler.n_waiting)
+        metrics.watch_queue(self.n_waiting)
 
-    # --- in the model's thread, or told by it ---
+    # --- in a model's thread, or told by it ---
 
-    def _load(self, load: LoadModel) -> Model:
-        """Load the model, and what finds speech: both import torch."""
-        model = load(self.settings, self._enter_stage)
-        self.scheduler.limit_batches(
-            batch_rules(model.device_name, max_windows=self.settings.batch_size)
+    def _load(self, name: str, load: LoadModel, scheduler: Scheduler) -> Model:
+        """Load a model, and what finds speech: both import torch."""
+        model = load(self.settings, lambda stage: self._enter_stage(name, stage))
+        scheduler.limit_batches(
+            batch_rules(model.traits.device_kind, max_windows=self.settings.batch_size)
         )
         if self.settings.vad_enabled:
-            self._enter_stage("loading voice activity detection")
-            from vad.batcher import VadBatcher
-            from vad.silero import SileroVad, keep_numpy_to_one_thread
+            self._enter_stage(name, "loading voice activity detection")
+            with self._vad_lock:
+                self._load_vad()
+        return model
 
+    def _load_vad(self) -> None:
+        from vad.batcher import VadBatcher
+        from vad.silero import SileroVad, keep_numpy_to_one_thread
+
+        if self._vad is None:
             keep_numpy_to_one_thread()
             self._vad = SileroVad()
             self._vad_batcher = VadBatcher(self._vad)
-        return model
 
-    def _enter_stage(self, stage: str) -> None:
+    def _enter_stage(self, name: str, stage: str) -> None:
         self.loading.stage = stage
-        logger.info("%s: %s", self.settings.model_card, stage)
+        logger.info("%s: %s", name, stage)
 
-    def _loaded(self, error: BaseException | None) -> None:
-        self.loading.ended = time.monotonic()
-        self.loading.stage = "failed" if error else "ready"
+    def _loaded(
+        self, name: str, scheduler: Scheduler, error: BaseException | None
+    ) -> None:
+        seconds = round(time.monotonic() - self.loading.began, 1)
         if error is None:
-            model = self.scheduler.model
-            logger.info("%s, after %.1f s", model.description, self.loading.elapsed_s)
+            traits = scheduler.traits
+            logger.info("%s, after %.1f s", traits.summary, seconds)
             self.metrics.model_loaded(
-                model=self.settings.model_card,
-                device=model.device_name,
-                dtype=model.dtype_name,
-                seconds=self.loading.elapsed_s,
+                model=name, device=traits.device, dtype=traits.dtype, seconds=seconds
             )
         elif isinstance(error, ModelUnavailable):
-            logger.error("The model cannot be served.\n%s", error)
+            logger.error("The model %s cannot be served.\n%s", name, error)
         else:
-            logger.error("The model could not be loaded.", exc_info=error)
-        self._loop.call_soon_threadsafe(self._settle, error)
+            logger.error("The model %s could not be loaded.", name, exc_info=error)
+        self._loop.call_soon_threadsafe(self._settle, name, error)
 
-    def _settle(self, error: BaseException | None) -> None:
+    def _lost(self, name: str, error: ModelLost) -> None:
+        logger.error("The model %s is lost; the server ends.", name, exc_info=error)
+        self._loop.call_soon_threadsafe(self._on_failure)
+
+    def _settle(self, name: str, error: BaseException | None) -> None:
+        """Note, in the event loop, that loading a model has ended."""
+        self._not_loaded.discard(name)
+        if error is None and self._not_loaded:
+            return
+        self.loading.ended = time.monotonic()
+        self.loading.stage = "failed" if error else "ready"
         self._settled.set()
         if error is not None:
             self._on_failure()
@@ -288,19 +345,21 @@ def service_of(request: Request) -> Service:
     return service
 
 
-def require_model(service: Service, name: str | None) -> None:
-    """Refuse a name that does not mean the model that is served.
+def require_model(service: Service, name: str | None) -> ServedModel:
+    """Return the model that a request names.
 
     Raises:
-        BadRequest: With status 404, naming what runs.
+        BadRequest: It names none that is served: status 404, saying what is.
     """
-    if not service.known_model(name):
-        settings = service.settings
+    model = service.models.find(name)
+    if model is None:
+        served = ", ".join(own.name for own in service.models.all)
+        aliases = ", ".join(service.models.aliases) or "no other name"
         raise BadRequest(
-            f"The model {name!r} is not served here. This server runs "
-            f"{settings.model_card}, which also answers to: "
-            f"{', '.join(settings.model_aliases) or 'no other name'}.",
+            f"The model {name!r} is not served here. This server runs {served}, "
+            f"which also answers to: {aliases}.",
             param="model",
             code="model_not_found",
             status=404,
         )
+    return model

@@ -33,9 +33,6 @@ _LOOK_EVERY_S = 0.2
 class Live(Protocol):
     """Opens streams; see `streaming.StreamingTranscriber`."""
 
-    @property
-    def n_streams(self) -> int: ...
-
     def open(self, options: StreamOptions) -> Stream: ...
 
 
@@ -44,6 +41,16 @@ class CountingMachine(Machine, Protocol):
 
     @property
     def n_words(self) -> int: ...
+
+
+class LiveModel(Protocol):
+    """A model that hears live streams; see `api.models.ServedModel`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def live(self) -> Live: ...
 
 
 class LiveService(Protocol):
@@ -55,8 +62,7 @@ class LiveService(Protocol):
     @property
     def connections(self) -> Connections: ...
 
-    @property
-    def live(self) -> Live: ...
+    def find_model(self, name: str | None) -> LiveModel | None: ...
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -70,7 +76,7 @@ def limits_of(settings: Settings) -> Limits:
 
 
 async def opened(
-    service: LiveService,
+    live: Live,
     options: Callable[[], StreamOptions],
     *,
     patience_s: float,
@@ -79,7 +85,7 @@ async def opened(
     """Open a stream as soon as there is room for it. Cancelling is safe.
 
     Args:
-        service: Opens it.
+        live: Opens it.
         options: Tells how it is to be listened to.
         patience_s: Longest to wait for room, in seconds.
         passes: Whether it is worth waiting after a refusal.
@@ -91,7 +97,7 @@ async def opened(
     deadline = now() + patience_s
     while True:
         try:
-            return service.live.open(options())
+            return live.open(options())
         except Exception as error:
             if not passes(error) or now() >= deadline:
                 raise

@@ -14,6 +14,7 @@ from fastapi import Request
 
 from api.bodies import pace_of
 from api.forms import TranscriptionForm, parse_form, read_form
+from api.models import ServedModel
 from api.request_state import state_of
 from api.service import Service, require_model
 from audio.samples import seconds
@@ -30,6 +31,7 @@ class Upload:
 
     request: Request
     service: Service
+    model: ServedModel
     form: TranscriptionForm
     hint: str | None
 
@@ -69,9 +71,9 @@ async def read_upload(
     )
     cleanup.push_async_callback(form_data.close)
     form = parse_form(form_data)
-    require_model(service, form.model)
+    model = require_model(service, form.model)
     hint = codes.resolve_language(form.language)
-    return Upload(request, service, form, hint)
+    return Upload(request, service, model, form, hint)
 
 
 def language_of(job: Upload, text: str) -> str | None:

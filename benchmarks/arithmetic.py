@@ -29,7 +29,7 @@ from benchmarks.common.environment import environment, processor
 from benchmarks.corpus import composer
 from benchmarks.networks import contenders
 from engine.interface import ModelInput
-from model import ASRModel, best_labels
+from model import ASRModel, label_rows
 from text import ctc
 
 DTYPES = ("int8", "bfloat16")
@@ -64,7 +64,7 @@ def compare(
 
 
 def text_of(model: ASRModel, logits: torch.Tensor) -> str:
-    return ctc.raw_text(ctc.tokens(best_labels(logits), model.vocabulary))
+    return ctc.raw_text(ctc.tokens(label_rows(logits)[0], model.vocabulary))
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -46,7 +46,8 @@ from benchmarks.common.environment import environment, processor
 from benchmarks.corpus import composer
 from engine.interface import ModelInput
 from live.options import PROFILES
-from model import ASRModel, choose_device
+from model import ASRModel
+from weights.devices import choose_device
 
 DEMO: Final = "omniASR_CTC_demo"
 ARCH: Final = "300m_v2"

@@ -46,7 +46,7 @@ from benchmarks.common.environment import environment, processor
 from benchmarks.corpus import composer
 from benchmarks.networks import contenders
 from benchmarks.networks.contenders import Run
-from model import choose_dtype
+from weights.devices import choose_dtype
 
 WINDOWS_S: Final = (2, 5, 10, 30)
 REFERENCE: Final = "pipeline-float32"

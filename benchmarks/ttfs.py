@@ -103,8 +103,8 @@ async def measure(url: str, utterances: list[Composition]) -> dict[str, list[flo
         httpx.AsyncClient(base_url=url, timeout=60) as client,
         websockets.connect(address) as socket,
     ):
-        audio_format = {"type": "audio/pcm", "rate": SAMPLE_RATE}
-        input = {"format": audio_format, "turn_detection": None}
+        pcm_format = {"type": "audio/pcm", "rate": SAMPLE_RATE}
+        input = {"format": pcm_format, "turn_detection": None}
         session = {"type": "transcription", "audio": {"input": input}}
         await socket.send(json.dumps({"type": "session.update", "session": session}))
         for utterance in utterances:

@@ -40,13 +40,13 @@ async def _run(options: argparse.Namespace) -> None:
         settings = Settings()
     except ValidationError as error:
         raise CommandError(describe_errors(error)) from error
-    service = Service(settings, load_model, rehearsal_s=0)
+    service = Service(settings, {settings.model_card: load_model}, rehearsal_s=0)
     failed = asyncio.Event()
     service.start(failed.set)
     try:
         await _loaded(service, failed)
         profile = options.profile or settings.stream_profile
-        stream = service.live.open(
+        stream = service.models.default.live.open(
             settings.profiles[profile].stretched(settings.chunk_duration)
         )
         try:
@@ -65,7 +65,7 @@ async def _loaded(service: "Service", failed: asyncio.Event) -> None:
             raise CommandError("the model cannot be loaded")
         if service.loading.stage != shown:
             shown = service.loading.stage
-            print(f"{service.settings.model_card}: {shown}", file=sys.stderr)
+            print(f"{service.models.default.name}: {shown}", file=sys.stderr)
         await asyncio.sleep(0.05)
 
 

@@ -1,8 +1,9 @@
 """Give every window its turn at the model.
 
 One thread, named `asr`, loads the model and is the only one that ever calls it, so the
-event loop never runs torch and the model needs no lock. Whose turn it is, and who
-shares a pass, is decided by `engine/work_queue.py`; here are the thread, the lock and
+event loop never runs torch and the model needs no lock. A model that takes several
+batches at the same time gets as many threads. Whose turn it is, and which windows
+share a pass, is decided by `engine/work_queue.py`; here are the threads, the lock and
 the futures.
 
 A full queue is refused at once: the caller learns it in time to try elsewhere,
@@ -10,7 +11,8 @@ and nobody waits for an answer that no one is waiting for any more. Cancelling a
 waiter takes its window out of the queue; a forward pass that has begun is
 finished, and its result dropped. If memory runs out, the batch is halved until it
 fits, so that only a window which is too much by itself fails; after any other error
-each window of the batch is tried alone.
+each window of the batch is tried alone. Once the model is lost, nothing is taken any
+more.
 
 Streams are let in while there is time for them, and told what to do without when there
 is not: `engine/load.py` decides it from the times measured here.
@@ -31,22 +33,30 @@ from dataclasses import dataclass, field
 from audio.samples import SAMPLE_RATE
 from engine import rehearsal
 from engine.interface import (
+    FrameGrid,
     Model,
+    ModelError,
     ModelInput,
+    ModelLost,
+    ModelTraits,
     NotReady,
+    OutOfMemory,
     QueueFull,
     WaitedTooLong,
 )
 from engine.load import SHORT_CONTEXT, Place, StreamLoad
 from engine.observer import NOBODY, Drop, Observer
 from engine.watchdog import Watchdog
-from engine.work_queue import BatchRules, Job, Work, WorkQueue, out_of_memory
+from engine.work_queue import BatchRules, Job, Work, WorkQueue
 from text.ctc import FrameLabels
 
 logger = logging.getLogger(__name__)
 
-# Without a pass for so long, nobody knows what one would take now.
+# After so long without a pass, what one would take now is not known.
 _IDLE_S = 60.0
+
+_SHUTTING_DOWN = "The server is shutting down."
+_LOST = "The model is gone, and the server has to be started again."
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False, kw_only=True)
@@ -71,6 +81,7 @@ class Scheduler:
             time as a pass may hold, to learn what it costs.
         on_loaded: Told, in the model's thread, how loading ended: None or the
             exception.
+        on_lost: Told, in the model's thread, that the model is gone.
         observer: Told what goes on.
         clock: Tells the time in seconds.
 
@@ -90,11 +101,13 @@ class Scheduler:
         max_wait_s: float,
         rehearsed: ModelInput | None = None,
         on_loaded: Callable[[BaseException | None], None] = lambda error: None,
+        on_lost: Callable[[ModelLost], None] = lambda error: None,
         observer: Observer = NOBODY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._load = load
         self._on_loaded = on_loaded
+        self._on_lost = on_lost
         self._max_waiting = {
             Work.STREAM_FINAL: max_streams,
             Work.STREAM_SPECULATION: max_streams,
@@ -111,26 +124,27 @@ class Scheduler:
             min_streams=min_streams, max_streams=max_streams, file_share=file_share
         )
         self._changed = threading.Condition()  # guards all of these
-        self._model: Model | None = None
-        self._closed = False
-        # A daemon: a download that hangs must not keep the process alive.
-        self._thread = threading.Thread(target=self._run, name="asr", daemon=True)
+        self._traits: ModelTraits | None = None  # once the model is loaded
+        self._closed = ""  # why no more windows are taken
+        self._n_running = 0  # passes
+        # Daemons: a download that hangs must not keep the process alive.
+        self._threads = [threading.Thread(target=self._run, name="asr", daemon=True)]
 
     @property
     def ready(self) -> bool:
         """Whether windows are taken."""
-        return self._model is not None and not self._closed
+        return self._traits is not None and not self._closed
 
     @property
-    def model(self) -> Model:
-        """The model, once it is loaded.
+    def traits(self) -> ModelTraits:
+        """What the model says of itself, once it is loaded.
 
         Raises:
             NotReady: It is not.
         """
-        if self._model is None:
+        if self._traits is None:
             raise NotReady("The model is still loading.")
-        return self._model
+        return self._traits
 
     @property
     def n_queued(self) -> int:
@@ -159,22 +173,27 @@ class Scheduler:
 
     def start(self) -> None:
         """Begin to load the model."""
-        self._thread.start()
+        self._threads[0].start()
 
     def close(self, timeout_s: float) -> None:
         """Serve what is queued, then stop; give up after `timeout_s` seconds.
 
-        Whoever still waits then gets `NotReady`.
+        Windows that still wait then fail with `NotReady`.
         """
+        deadline = time.monotonic() + timeout_s
         with self._changed:
-            self._closed = True
-            self._changed.notify()
-        if self._model is not None:
-            self._thread.join(timeout_s)
+            self._closed = self._closed or _SHUTTING_DOWN
+            self._changed.notify_all()
+        if self._traits is not None:
+            for thread in self._threads:
+                thread.join(max(0.0, deadline - time.monotonic()))
+        self._fail_waiting()
+
+    def _fail_waiting(self) -> None:
         with self._changed:
             waiting = self._queue.take_older(math.inf)
         for job in waiting:
-            _fail(job, NotReady("The server is shutting down."))
+            _fail(job, NotReady(self._closed))
 
     def limit_batches(self, rules: BatchRules) -> None:
         """Change what one forward pass may hold."""
@@ -246,8 +265,8 @@ class Scheduler:
 
     def _enqueue(self, job: _Job, place: Place | None, *, beyond_limit: bool) -> None:
         if self._closed:
-            raise NotReady("The server is shutting down.")
-        if self._model is None:
+            raise NotReady(self._closed)
+        if self._traits is None:
             raise NotReady("The model is still loading.")
         n, most = self._queue.count(job.work), self._max_waiting[job.work]
         if n >= most and not beyond_limit:
@@ -277,17 +296,51 @@ class Scheduler:
     def _run(self) -> None:
         try:
             model = self._load()
+            traits = model.traits
+            if traits.grid != FrameGrid():
+                raise ModelError(
+                    f"The model has a {traits.grid}; the server counts time on a "
+                    f"{FrameGrid()}."
+                )
             self._rehearse(model)
         except BaseException as error:
             self._on_loaded(error)
             return
-        self._model = model
+        others = [
+            threading.Thread(
+                target=self._serve_all, args=[model], name=f"asr {n}", daemon=True
+            )
+            for n in range(2, traits.max_batches + 1)
+        ]
+        self._threads += others
+        self._traits = traits
         self._on_loaded(None)
+        for thread in others:
+            thread.start()
+        self._serve_all(model)
+
+    def _serve_all(self, model: Model) -> None:
+        """Serve batches until the scheduler is closed or the model is lost."""
         while (batch := self._next_batch()) is not None:
             # From here on a future can no longer be cancelled, only ignored.
             live = [job for job in batch if job.future.set_running_or_notify_cancel()]
-            if live:
-                self._serve(model, live)
+            try:
+                if live:
+                    self._serve(model, live)
+            except ModelLost as error:
+                for job in live:
+                    if not job.future.done():
+                        job.future.set_exception(NotReady(_LOST))
+                self._lose(error)
+
+    def _lose(self, error: ModelLost) -> None:
+        """Take no more windows: the model is gone."""
+        with self._changed:
+            first, self._closed = not self._closed, self._closed or _LOST
+            self._changed.notify_all()
+        self._fail_waiting()
+        if first:
+            self._on_lost(error)
 
     def _next_batch(self) -> list[_Job] | None:
         """Wait for work; None once closed and nothing is left."""
@@ -315,8 +368,10 @@ class Scheduler:
         n = len(batch)
         try:
             labelled = self._label(model, batch)
+        except ModelLost:
+            raise
         except Exception as error:
-            no_memory = out_of_memory(error)
+            no_memory = isinstance(error, OutOfMemory)
             if n == 1:
                 logger.error("A window failed.")
                 self._fail_alone(batch[0], error)
@@ -342,18 +397,26 @@ class Scheduler:
         job.future.set_exception(error)
 
     def _label(self, model: Model, batch: Sequence[_Job]) -> list[FrameLabels]:
-        """Run one pass and measure it."""
+        """Run one pass and measure it; passes at the same time share their seconds."""
         began = self._clock()
         with self._changed:
+            self._n_running += 1
+            n_running = self._n_running
             self.watchdog.begin(self._streams.expected_s(batch))
         try:
             labelled = model.label_frames([job.window for job in batch])
+            if len(labelled) != len(batch):
+                raise ModelError(
+                    f"The model labelled {len(labelled)} windows of {len(batch)}."
+                )
         finally:
             with self._changed:
+                self._n_running -= 1
                 ended = self._clock()
-                self._queue.spent(batch, ended - began)
+                seconds = (ended - began) / n_running
+                self._queue.spent(batch, seconds)
         with self._changed:
-            self._streams.note_pass(batch, ended, ended - began)
+            self._streams.note_pass(batch, ended, seconds)
         self.watchdog.succeed()
         self._observer.batch_labelled(
             n_windows=len(batch),
@@ -374,7 +437,7 @@ class Scheduler:
 
     def _rehearse_again(self, now: float) -> None:
         """Learn it anew if the model was idle, and is."""
-        if self._model is None or self._rehearsed is None or len(self._queue):
+        if self._traits is None or self._rehearsed is None or len(self._queue):
             return
         windows = rehearsal.whole_pass(self._rehearsed, self._queue.rules)
         for own in rehearsal.LEAST * windows:

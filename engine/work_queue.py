@@ -101,9 +101,9 @@ _MAX_SAMPLES_ON_CPU = 8 * SAMPLE_RATE
 _FREE_SAMPLES_ELSEWHERE = 16 * SAMPLE_RATE
 
 
-def batch_rules(device: str, *, max_windows: int) -> BatchRules:
-    """Return the rules that pay on a device, named as PyTorch does."""
-    if device == "cpu":
+def batch_rules(device_kind: str, *, max_windows: int) -> BatchRules:
+    """Return the rules that pay on a kind of device: `cpu`, `cuda`, `mps`."""
+    if device_kind == "cpu":
         return BatchRules(max_windows=max_windows, max_samples=_MAX_SAMPLES_ON_CPU)
     return BatchRules(max_windows=max_windows, max_free_samples=_FREE_SAMPLES_ELSEWHERE)
 
@@ -221,18 +221,3 @@ class WorkQueue(Generic[J]):
         if job.rank(now) > batch[0].rank(now):
             return n_samples <= self.rules.max_free_samples
         return self.rules.max_samples is None or n_samples <= self.rules.max_samples
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on whatever device.
-
-    PyTorch raises a `RuntimeError`, or a kind of one, and tells it in words.
-    """
-    if isinstance(error, MemoryError):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in text
-        or "can't allocate memory" in text
-        or "not enough memory" in text
-    )

@@ -65,12 +65,12 @@ async def main() -> None:
         client.realtime.connect(extra_query={"intent": "transcription"}) as connection,
     ):
         # OpenAI itself takes 24000 only, as its types say; this server any usual rate.
-        audio_format: Any = {"type": "audio/pcm", "rate": rate}
+        pcm_format: Any = {"type": "audio/pcm", "rate": rate}
         vad: Any = {"type": "server_vad"}
         await connection.session.update(
             session={
                 "type": "transcription",
-                "audio": {"input": {"format": audio_format, "turn_detection": vad}},
+                "audio": {"input": {"format": pcm_format, "turn_detection": vad}},
             }
         )
         async with asyncio.TaskGroup() as group:

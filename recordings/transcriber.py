@@ -99,8 +99,8 @@ class FileTranscriber:
             audio_decoder's errors, the last three also after some of the text;
                 QueueFull, for the first window only; NotReady.
         """
-        model = self._scheduler.model
-        reader = SegmentReader(model.vocabulary, model.spike_offsets)
+        traits = self._scheduler.traits
+        reader = SegmentReader(traits.vocabulary, traits.spike_offsets)
         cutter = Cutter(source, self._limits, self._listen)
         share = self._turns.share()
         queue = _InFlight(self._scheduler, self._max_in_flight)

@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,22 @@ import torch
 
 import model as model_module
 from audio.frames import MAX_WINDOW_SAMPLES, n_frames
+from audio.samples import Samples
 from benchmarks.corpus import composer
-from engine.interface import CacheKey, ModelInput, Normalisation
-from model import ASRModel, choose_device, choose_dtype
+from engine.interface import (
+    CacheKey,
+    Decoding,
+    ModelInput,
+    Normalisation,
+    WindowTooLong,
+)
+from model import ASRModel
 from network import threads
 from network.wav2vec2 import Extractor, PositionalConvolution
 from text import ctc
 from weights import cards, loading
 from weights.cards import ModelUnavailable
+from weights.devices import choose_device, choose_dtype
 
 DEMO = cards.ASSETS / "demo"
 
@@ -417,6 +426,12 @@ class TestWindows:
 
         assert [len(window.ids) for window in frames] == [0, 1, 0]
         assert demo_model.label_frames([tiny]) == [model_module._NO_FRAMES]
+        asked = replace(tiny, decoding=Decoding(n_best=3))
+        (alone,) = demo_model.label_frames([asked])
+        beside = demo_model.label_frames([one, asked])[1]
+        for frames_of_none in (alone, beside):
+            assert frames_of_none.alternatives is not None
+            assert frames_of_none.alternatives.ids.shape == (0, 3)
 
     def test_a_window_longer_than_the_model_takes_is_refused(
         self, demo_model: ASRModel
@@ -424,7 +439,7 @@ class TestWindows:
         """Forty seconds, as upstream."""
         samples = np.zeros(MAX_WINDOW_SAMPLES + 1, np.float32)
 
-        with pytest.raises(ValueError, match="40 s"):
+        with pytest.raises(WindowTooLong, match="40 s"):
             demo_model.label_frames([ModelInput(samples)])
 
     def test_a_normalisation_is_applied_instead_of_the_windows_own(
@@ -565,3 +580,83 @@ class Mischief:
 
     def __reduce__(self) -> Any:
         return Path.touch, (self.trace,)
+
+
+class TestDecoding:
+    """What a window asks for beside the best label of each frame."""
+
+    @pytest.fixture
+    def clip(self) -> Samples:
+        """Somebody saying a digit."""
+        return composer.load(speakers=("jackson",), indexes=(0,))[0].samples
+
+    def test_the_best_labels_come_with_their_log_probabilities(
+        self, demo_model: ASRModel, clip: Samples
+    ) -> None:
+        """Best first; the first is the label that every window gets."""
+        window = ModelInput(clip, decoding=Decoding(n_best=4))
+
+        (frames,) = demo_model.label_frames([window])
+        (plain,) = demo_model.label_frames([ModelInput(clip)])
+
+        found = frames.alternatives
+        assert found is not None
+        assert plain.alternatives is None
+        assert found.ids.shape == found.log_probs.shape == (len(frames.ids), 4)
+        assert np.array_equal(found.ids[:, 0], frames.ids)
+        assert np.array_equal(plain.ids, frames.ids)
+        assert np.allclose(np.exp(found.log_probs[:, 0]), frames.probs, atol=1e-5)
+        assert (np.diff(found.log_probs, axis=1) <= 0).all()
+
+    def test_all_labels_add_up_to_one(
+        self, demo_model: ASRModel, clip: Samples
+    ) -> None:
+        """More than there are is as many as there are."""
+        n_labels = len(demo_model.vocabulary.texts)
+        window = ModelInput(clip, decoding=Decoding(n_best=10 * n_labels))
+
+        (frames,) = demo_model.label_frames([window])
+
+        assert frames.alternatives is not None
+        assert frames.alternatives.ids.shape[1] == n_labels
+        total = np.exp(frames.alternatives.log_probs).sum(axis=1)
+        assert np.allclose(total, 1, atol=1e-4)
+
+    def test_labels_come_in_the_order_in_which_they_are_asked_for(
+        self, demo_model: ASRModel, clip: Samples
+    ) -> None:
+        """However unlikely they are."""
+        asked = (7, 0, 3)
+        window = ModelInput(clip, decoding=Decoding(labels=asked))
+
+        (frames,) = demo_model.label_frames([window])
+
+        assert frames.alternatives is not None
+        assert (frames.alternatives.ids == asked).all()
+        blank = np.exp(frames.alternatives.log_probs[:, 1])
+        assert np.allclose(blank, frames.blank_probs, atol=1e-5)
+
+    def test_windows_of_a_batch_get_what_each_asks_for(
+        self, demo_model: ASRModel, clip: Samples
+    ) -> None:
+        """As they would alone."""
+        decodings = [Decoding(), Decoding(2), Decoding(labels=(5,)), Decoding(3)]
+        decodings += [Decoding(labels=(9, 5))]
+        windows = [
+            ModelInput(clip[: len(clip) - 3000 * k], decoding=own)
+            for k, own in enumerate(decodings)
+        ]
+
+        together = demo_model.label_frames(windows)
+
+        for window, frames in zip(windows, together, strict=True):
+            (alone,) = demo_model.label_frames([window])
+            assert np.array_equal(alone.ids, frames.ids)
+            if alone.alternatives is None:
+                assert frames.alternatives is None
+                continue
+            assert frames.alternatives is not None
+            assert np.array_equal(alone.alternatives.ids, frames.alternatives.ids)
+            assert np.allclose(
+                alone.alternatives.log_probs, frames.alternatives.log_probs, atol=1e-3
+            )

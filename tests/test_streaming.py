@@ -13,7 +13,7 @@ import pytest
 import streaming
 from audio.samples import SAMPLE_RATE, Samples
 from engine import watchdog
-from engine.interface import ModelInput
+from engine.interface import ModelInput, ModelTraits
 from engine.observer import Drop
 from engine.scheduler import Scheduler
 from engine.work_queue import Work
@@ -34,7 +34,6 @@ from tests.support.scripted_speech import VOCABULARY, Encoder, Script, write
 from tests.support.serving import wait_for
 from text import ctc
 from text.ctc import FrameLabels
-from text.word_times import UNMEASURED
 from vad.spans import FRAME_SAMPLES
 
 SCRIPT = write(Random(1), n_words=8, longest_pause=20)
@@ -67,11 +66,7 @@ class Ear:
 class ReadingModel:
     """Reads labels off samples, when the test lets it."""
 
-    vocabulary = VOCABULARY
-    spike_offsets = UNMEASURED
-    device_name = "cpu"
-    dtype_name = "float32"
-    description = "a model that reads"
+    traits = ModelTraits(vocabulary=VOCABULARY)
     may_run: threading.Event = field(default_factory=threading.Event)
     heard: list[ModelInput] = field(default_factory=list)
     failures: list[Exception] = field(default_factory=list)

@@ -60,6 +60,21 @@ _CLUSTER = regex.compile(r"\X")
 
 
 @dataclass(frozen=True, slots=True)
+class Alternatives:
+    """Several labels of each frame.
+
+    Attributes:
+        ids: int32, shape (n_frames, k); the best first, or in the order in which they
+            were asked for.
+        log_probs: Natural logarithms of their posterior probabilities, float32,
+            shape (n_frames, k).
+    """
+
+    ids: NDArray[np.int32]
+    log_probs: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
 class FrameLabels:
     """What the model said about one window, frame by frame.
 
@@ -67,11 +82,14 @@ class FrameLabels:
         ids: Most likely label of each frame, int32, shape (n_frames,).
         probs: Its posterior probability, float32, shape (n_frames,).
         blank_probs: Posterior probability of blank, float32, shape (n_frames,).
+        alternatives: Further labels, where the window asked for them; a part and a
+            join of frames have none.
     """
 
     ids: NDArray[np.int32]
     probs: NDArray[np.float32]
     blank_probs: NDArray[np.float32]
+    alternatives: Alternatives | None = None
 
     def part(self, start: int, end: int) -> "FrameLabels":
         """Return the frames from `start` to `end`, exclusive; not copied."""
@@ -135,6 +153,14 @@ def join(parts: Sequence[FrameLabels]) -> FrameLabels:
         np.concatenate([part.ids for part in parts]),
         np.concatenate([part.probs for part in parts]),
         np.concatenate([part.blank_probs for part in parts]),
+    )
+
+
+def join_alternatives(parts: Sequence[Alternatives]) -> Alternatives:
+    """Put alternatives of equal number one after the other; copied."""
+    return Alternatives(
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.log_probs for part in parts]),
     )
 
 

@@ -46,7 +46,6 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from audio.samples import SAMPLE_RATE, Samples
-from model import choose_dtype
 from tools.demo_model import network
 from tools.demo_model.augment import non_speech, standardise
 from tools.demo_model.clips import (
@@ -73,6 +72,7 @@ from tools.demo_model.voices import (
     synthetic_voices,
     vary,
 )
+from weights.devices import choose_dtype
 
 Gradients: TypeAlias = tuple[Tensor, ...]
 

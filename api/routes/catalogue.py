@@ -1,4 +1,4 @@
-"""The routes that list what can be asked for: the model and the languages."""
+"""The routes that list what can be asked for: the models and the languages."""
 
 from typing import Annotated
 
@@ -26,10 +26,8 @@ Wanted = Annotated[
 def add_routes(app: FastAPI) -> None:
     """Add the routes to the application."""
 
-    def the_model(service: Service) -> schemas.Model:
-        return schemas.Model(
-            id=service.settings.model_card, created=service.created, owned_by="omniasr"
-        )
+    def described(service: Service, name: str) -> schemas.Model:
+        return schemas.Model(id=name, created=service.created, owned_by="omniasr")
 
     @app.get(
         "/v1/models",
@@ -39,7 +37,9 @@ def add_routes(app: FastAPI) -> None:
     )
     async def list_models(request: Request) -> schemas.ModelList:
         """List the model that is served."""
-        return schemas.ModelList(data=[the_model(service_of(request))])
+        service = service_of(request)
+        names = [model.name for model in service.models.all]
+        return schemas.ModelList(data=[described(service, name) for name in names])
 
     @app.get(
         "/v1/models/{name:path}",
@@ -50,8 +50,7 @@ def add_routes(app: FastAPI) -> None:
     async def retrieve_model(request: Request, name: ModelName) -> schemas.Model:
         """Describe the model that is served, by its name or an alias."""
         service = service_of(request)
-        require_model(service, name)
-        return the_model(service)
+        return described(service, require_model(service, name).name)
 
     @app.get(
         "/v1/languages",

@@ -99,7 +99,7 @@ class EventStream:
         job = self._job
         n_samples = end = 0
         async with aclosing(
-            job.service.files.transcribe_stream(job.form.file.file)
+            job.model.files.transcribe_stream(job.form.file.file)
         ) as advances:
             async for advance in advances:
                 end = advance.position

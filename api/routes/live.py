@@ -46,14 +46,16 @@ async def _serve(socket: WebSocket, service: LiveService) -> None:
     await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
     state_of(socket.scope).protocol = "omniasr"
     session_id = uuid.uuid4().hex[:16]
+    model = service.find_model(None)
+    assert model is not None, "there is always a default"
     machine = LiveProtocol(
         session_id=session_id,
-        defaults=_defaults(service.settings),
+        defaults=_defaults(service.settings, model.name),
         explain=lambda error: refusal_of(error)[0],
     )
     try:
         stream = await opened(
-            service,
+            model.live,
             lambda: machine.options,
             patience_s=_PATIENCE_S,
             passes=lambda error: isinstance(error, Overloaded) and error.settles,
@@ -64,9 +66,9 @@ async def _serve(socket: WebSocket, service: LiveService) -> None:
     await carry(socket, service, machine, stream, name=session_id)
 
 
-def _defaults(settings: Settings) -> Defaults:
+def _defaults(settings: Settings, model: str) -> Defaults:
     return Defaults(
-        model=settings.model_card,
+        model=model,
         vad=settings.vad_enabled,
         language=settings.default_lang or None,
         chunk_duration_s=settings.chunk_duration,

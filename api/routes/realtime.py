@@ -11,7 +11,6 @@ import logging
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Protocol
 
 from fastapi import FastAPI
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -20,7 +19,7 @@ import schemas
 from api.access_log import log_refusal
 from api.errors import refusal_of
 from api.request_state import state_of
-from api.sessions import LiveService, carry, opened
+from api.sessions import LiveModel, LiveService, carry, opened
 from config import Settings
 from live.options import StreamOptions
 from protocols.actions import CloseCode
@@ -40,12 +39,6 @@ SUBPROTOCOL = "realtime"
 _LEAST_PATIENCE_S = 5.5
 
 
-class RealtimeService(LiveService, Protocol):
-    """What the route needs of a `api.service.Service`."""
-
-    def known_model(self, name: str | None) -> bool: ...
-
-
 def add_routes(app: FastAPI) -> None:
     """Add the route to the application."""
 
@@ -54,33 +47,43 @@ def add_routes(app: FastAPI) -> None:
         await _serve(socket, app.state.service)
 
 
-async def _serve(socket: WebSocket, service: RealtimeService) -> None:
+async def _serve(socket: WebSocket, service: LiveService) -> None:
     offered = socket.scope["subprotocols"]
     await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
     state_of(socket.scope).protocol = "realtime"
+    model = _model(service, socket.query_params.get("model"))
     machine = _machine(socket, service)
     try:
         await socket.send_text(machine.created().text)
-        stream = await _opened(socket, service, machine)
+        stream = await _opened(socket, service, model, machine)
     except WebSocketDisconnect:
         return
     if stream is not None:
         await carry(socket, service, machine, stream, name=machine.session_id)
 
 
-def session_defaults(
-    service: RealtimeService, url_model: str | None = None
-) -> Defaults:
-    """Return what a session has that its client did not ask for."""
+def session_defaults(service: LiveService, url_model: str | None = None) -> Defaults:
+    """Return what a session has that its client did not ask for.
+
+    The URL chooses the model for as long as the session lasts.
+    """
+    served = _model(service, url_model)
     return Defaults(
-        served_model=service.settings.model_card,
-        known_model=service.known_model,
+        served_model=served.name,
+        known_model=lambda name: service.find_model(name) == served,
         url_model=url_model,
         profiles=_profiles(service.settings),
     )
 
 
-def _machine(socket: WebSocket, service: RealtimeService) -> RealtimeProtocol:
+def _model(service: LiveService, name: str | None) -> LiveModel:
+    """Return the model that a URL names; the default for any other name."""
+    model = service.find_model(name) or service.find_model(None)
+    assert model is not None, "there is always a default"
+    return model
+
+
+def _machine(socket: WebSocket, service: LiveService) -> RealtimeProtocol:
     grant = state_of(socket.scope).grant
     return RealtimeProtocol(
         session_defaults(service, socket.query_params.get("model")),
@@ -109,13 +112,16 @@ def _describe(error: Exception) -> schemas.ErrorBody:
 
 
 async def _opened(
-    socket: WebSocket, service: RealtimeService, machine: RealtimeProtocol
+    socket: WebSocket,
+    service: LiveService,
+    model: LiveModel,
+    machine: RealtimeProtocol,
 ) -> Stream | None:
     """Open a stream as soon as there is room; close the socket if there is none."""
     state = state_of(socket.scope)
     try:
         return await opened(
-            service,
+            model.live,
             lambda: machine.configured.options,
             patience_s=max(_LEAST_PATIENCE_S, service.settings.socket_load_wait_s),
             passes=lambda error: refusal_of(error)[1].status == 503,

@@ -43,7 +43,7 @@ def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
             name=app.title,
             version=VERSION,
             description=DESCRIPTION,
-            model=service.settings.model_card,
+            model=service.models.default.name,
             ready=service.ready,
             limits=schemas.UploadLimits(
                 max_upload_bytes=service.settings.max_upload_bytes,
@@ -72,16 +72,17 @@ def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
     async def health(request: Request) -> schemas.Health:
         """Say that the process is alive, and what it is doing."""
         service = service_of(request)
-        model = service.scheduler.model if service.ready else None
+        default = service.models.default
+        traits = default.scheduler.traits if service.ready else None
         return schemas.Health(
             ready=service.ready,
-            model=service.settings.model_card,
-            device=model.device_name if model else None,
-            dtype=model.dtype_name if model else None,
+            model=default.name,
+            device=traits.device if traits else None,
+            dtype=traits.dtype if traits else None,
             requests=service.places.n_taken,
-            streams=service.live.n_streams,
-            queued=service.scheduler.n_queued,
-            overload_level=int(service.scheduler.is_tight),
+            streams=service.n_streams,
+            queued=service.n_queued,
+            overload_level=int(service.is_tight),
             uptime_s=round(time.monotonic() - service.loading.began, 1),
         )
 

@@ -82,7 +82,7 @@ async def _transcribe(request: Request, *, stream: bool = False) -> Response:
             events = EventStream(job, cleanup.pop_all())
             return await events.response()
         transcript = await unless_disconnected(
-            request, service.files.transcribe(job.form.file.file)
+            request, job.model.files.transcribe(job.form.file.file)
         )
         if transcript is None:
             return Response(status_code=CLIENT_LEFT)

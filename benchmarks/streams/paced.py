@@ -27,7 +27,7 @@ import torch
 
 from audio.samples import SAMPLE_RATE, Samples
 from benchmarks.corpus import composer
-from engine.interface import Model, ModelInput
+from engine.interface import Model, ModelInput, ModelTraits
 from engine.load import SHORT_CONTEXT, Place, StreamLoad
 from engine.scheduler import Scheduler
 from engine.watchdog import Watchdog
@@ -154,6 +154,7 @@ class Timed:
 
     def __init__(self, model: Model, *, simulated: bool) -> None:
         self.model = model
+        self.traits = model.traits
         self.busy_s = 0.0
         self._clock = _processor_s if simulated else time.perf_counter
 
@@ -162,9 +163,6 @@ class Timed:
         labelled = self.model.label_frames(windows)
         self.busy_s += self._clock() - began
         return labelled
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.model, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,11 +206,11 @@ def in_real_time(model: Model) -> Iterator[Stack]:
     """Start the server's threads; end them afterwards."""
     timed, vad = Timed(model, simulated=False), SileroVad()
     scheduler = Scheduler(
-        lambda: timed,  # type: ignore[arg-type,return-value]
+        lambda: timed,
         max_queued=1,
         min_streams=_MAX_STREAMS,
         max_streams=_MAX_STREAMS,
-        rules=batch_rules(model.device_name, max_windows=_MAX_BATCH),
+        rules=batch_rules(model.traits.device_kind, max_windows=_MAX_BATCH),
         file_share=_FILE_SHARE,
         max_wait_s=600,
     )
@@ -291,8 +289,8 @@ class SimulatedScheduler:
         self.watchdog = Watchdog()  # which nobody asks
 
     @property
-    def model(self) -> Model:
-        return self._timed.model
+    def traits(self) -> ModelTraits:
+        return self._timed.traits
 
     @property
     def is_tight(self) -> bool:

@@ -29,7 +29,8 @@ def served(model: ScriptedModel) -> Iterator[Service]:
     """Start a service with the environment's settings; stop it afterwards."""
 
     async def make() -> Service:
-        service = Service(Settings(), lambda settings, stage: model, rehearsal_s=0)
+        models = {"scripted": lambda settings, stage: model}
+        service = Service(Settings(), models, rehearsal_s=0)
         service.start(lambda: None)
         return service
 
@@ -49,7 +50,7 @@ def hold_up(
     """Have the model begin with a window that it does not end yet."""
     model.may_run.clear()
     model.running.clear()
-    future = service.scheduler.submit(window(n_seconds), work=work)
+    future = service.models.default.scheduler.submit(window(n_seconds), work=work)
     assert model.running.wait(PATIENCE_S)
     return future
 
@@ -79,8 +80,10 @@ class TestFileShare:
         monkeypatch.setenv("FILE_SHARE", share)
         with served(model) as service:
             first = hold_up(service, model, Work.STREAM_PARTIAL, 2)
-            recording = service.scheduler.submit(window(1))
-            partial = service.scheduler.submit(window(3), work=Work.STREAM_PARTIAL)
+            recording = service.models.default.scheduler.submit(window(1))
+            partial = service.models.default.scheduler.submit(
+                window(3), work=Work.STREAM_PARTIAL
+            )
             let_pass(0.3)
             model.may_run.set()
             for future in (first, recording, partial):
@@ -97,11 +100,13 @@ class TestMaxStreams:
         """And one more when one has gone."""
         monkeypatch.setenv("MAX_STREAMS", str(most))
         with served(model) as service:
-            places = [service.scheduler.admit_stream() for _ in range(most)]
+            places = [
+                service.models.default.scheduler.admit_stream() for _ in range(most)
+            ]
             with pytest.raises(Overloaded):
-                service.scheduler.admit_stream()
-            service.scheduler.leave(places[0])
-            service.scheduler.admit_stream()
+                service.models.default.scheduler.admit_stream()
+            service.models.default.scheduler.leave(places[0])
+            service.models.default.scheduler.admit_stream()
 
 
 class TestMinStreams:
@@ -122,9 +127,9 @@ class TestMinStreams:
                 model.may_run.set()
                 first.result(PATIENCE_S)
             for _ in range(n_let_in):
-                service.scheduler.admit_stream()
+                service.models.default.scheduler.admit_stream()
             with pytest.raises(Overloaded):
-                service.scheduler.admit_stream()
+                service.models.default.scheduler.admit_stream()
 
 
 class TestMaxWait:
@@ -140,7 +145,7 @@ class TestMaxWait:
         monkeypatch.setenv("MAX_WAIT_S", longest)
         with served(model) as service:
             first = hold_up(service, model, Work.FILE, 2)
-            second = service.scheduler.submit(window(1))
+            second = service.models.default.scheduler.submit(window(1))
             let_pass(0.1)
             model.may_run.set()
             first.result(PATIENCE_S)

@@ -10,7 +10,8 @@ import torch
 from benchmarks import capacity, gpu
 from benchmarks.capacity import Bench
 from benchmarks.gpu import DEMO, Options
-from model import ASRModel, SelfCheck
+from model import ASRModel
+from network.self_check import SelfCheck
 
 SMALL = Options(
     device="cpu",

@@ -143,8 +143,8 @@ class Client:
         self.held.append(psutil.Process().memory_info().rss)
 
     def _messages(self) -> Iterator[str]:
-        audio_format = {"type": "audio/pcm", "rate": SAMPLE_RATE}
-        audio = {"format": audio_format, "turn_detection": self.turn_detection}
+        pcm_format = {"type": "audio/pcm", "rate": SAMPLE_RATE}
+        audio = {"format": pcm_format, "turn_detection": self.turn_detection}
         session = {"type": "transcription", "audio": {"input": audio}}
         yield json.dumps({"type": "session.update", "session": session})
         for piece in self.pieces:

@@ -6,16 +6,25 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import pytest
 
 from benchmarks.common.processes import wait_for
 from engine.interface import (
+    CacheKey,
+    Decoding,
+    FrameGrid,
     Model,
+    ModelError,
     ModelInput,
+    ModelLost,
     NotReady,
+    OutOfMemory,
     Overloaded,
     QueueFull,
     WaitedTooLong,
@@ -24,6 +33,7 @@ from engine.load import SHORT_CONTEXT
 from engine.scheduler import Scheduler
 from engine.work_queue import BatchRules, Work
 from tests.support.fakes import ScriptedModel
+from tests.support.pipe_model import PipeModel
 from tests.support.scheduling import started
 from text.ctc import FrameLabels
 
@@ -37,19 +47,42 @@ def window(seconds: float = 1.0) -> ModelInput:
 Start = Callable[..., Scheduler]
 
 
+@pytest.fixture(params=["here", "behind a pipe"])
+def start(request: pytest.FixtureRequest) -> Iterator[Start]:
+    """Start a scheduler with a scripted model, here and in another process."""
+    with starting(PipeModel if request.param == "behind a pipe" else None) as run:
+        yield run
+
+
 @pytest.fixture
-def start() -> Iterator[Start]:
-    """Start a scheduler with a scripted model, and close it afterwards."""
+def start_here() -> Iterator[Start]:
+    """Start a scheduler with a scripted model in this process."""
+    with starting(None) as run:
+        yield run
+
+
+@contextmanager
+def starting(move: type[PipeModel] | None) -> Iterator[Start]:
+    """Start schedulers, and close them afterwards."""
     running: list[tuple[Scheduler, ScriptedModel]] = []
+    moved: list[PipeModel] = []
 
     def run(model: ScriptedModel, **options: Any) -> Scheduler:
-        running.append((started(model, **options), model))
+        served: Model = model
+        if move is not None:
+            moved.append(move(model))
+            served = moved[-1]
+        running.append((started(served, **options), model))
         return running[-1][0]
 
-    yield run
-    for scheduler, model in running:
-        model.may_run.set()
-        scheduler.close(timeout_s=10)
+    try:
+        yield run
+    finally:
+        for scheduler, model in running:
+            model.may_run.set()
+            scheduler.close(timeout_s=10)
+        for own in moved:
+            own.process.kill()
 
 
 def unstarted(load: Callable[[], Model], **options: Any) -> Scheduler:
@@ -165,7 +198,7 @@ class TestBatches:
             gc.enable()
         assert len(answered.result().ids)
 
-    def test_the_model_is_called_in_one_thread_only(self, start: Start) -> None:
+    def test_the_model_is_called_in_one_thread_only(self, start_here: Start) -> None:
         """The one called asr."""
         names: set[str] = set()
 
@@ -174,7 +207,7 @@ class TestBatches:
                 names.add(threading.current_thread().name)
                 return super().label_frames([window()])
 
-        scheduler = start(Watched())
+        scheduler = start_here(Watched())
         for _ in range(3):
             scheduler.submit(window()).result(timeout=10)
 
@@ -465,10 +498,10 @@ class TestMemory:
 
         failed = [job for job in jobs if job.exception()]
         assert failed == [jobs[3]]
-        assert isinstance(failed[0].exception(), RuntimeError)
+        assert isinstance(failed[0].exception(), OutOfMemory)
 
     def test_nothing_of_the_pass_that_failed_is_kept_during_the_next(
-        self, start: Start
+        self, start_here: Start
     ) -> None:
         """Or there would be still less memory."""
         alive: list[bool] = []
@@ -482,7 +515,7 @@ class TestMemory:
                 return super().label_frames(windows)
 
         model = Watched()
-        scheduler = start(model)
+        scheduler = start_here(model)
         jobs = [occupy(scheduler, model)]
         jobs += [scheduler.submit(window(4)) for _ in range(2)]
 
@@ -499,7 +532,7 @@ class Cramped(ScriptedModel):
     def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
         frames = super().label_frames(windows)
         if sum(map(len, windows)) > 5 * SECOND:
-            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            raise OutOfMemory("There is room for 5 s.")
         return frames
 
 
@@ -569,3 +602,130 @@ class TestLifetime:
 
         with pytest.raises(NotReady):
             late.result(timeout=0)
+
+
+class Paired(ScriptedModel):
+    """A model that answers a batch only while it works on another one, too."""
+
+    traits = replace(ScriptedModel.traits, max_batches=2)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both = threading.Barrier(2)
+        self.threads: set[str] = set()
+
+    def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
+        self.both.wait(timeout=10)
+        self.threads.add(threading.current_thread().name)
+        return super().label_frames(windows)
+
+
+class TestContract:
+    def test_a_model_may_take_several_batches_at_the_same_time(
+        self, start_here: Start
+    ) -> None:
+        """It says so in its traits, and gets a thread for each."""
+        model = Paired()
+        scheduler = start_here(model, max_batch=1)
+
+        jobs = [scheduler.submit(window()) for _ in range(6)]
+
+        assert all(len(job.result(timeout=10).ids) for job in jobs)
+        assert model.threads == {"asr", "asr 2"}
+
+    def test_a_lost_model_gets_no_more_windows(self) -> None:
+        """Its process was killed: callers are told, and so is the process's owner."""
+        told: list[ModelLost] = []
+        model = ScriptedModel()
+        behind = PipeModel(model)
+        scheduler = unstarted(lambda: behind, max_queued=8, on_lost=told.append)
+        scheduler.start()
+        wait_for(lambda: scheduler.ready)
+        jobs = [occupy(scheduler, model)]
+        jobs += [scheduler.submit(window(3)) for _ in range(3)]
+
+        behind.process.kill()
+        wait(jobs, timeout=10)
+        wait_for(lambda: bool(told))
+
+        assert {type(job.exception()) for job in jobs} == {NotReady}
+        assert not scheduler.ready
+        assert len(told) == 1
+        with pytest.raises(NotReady, match="started again"):
+            scheduler.submit(window())
+        scheduler.close(timeout_s=10)
+
+    def test_a_cache_key_names_an_utterance_in_the_other_process_too(self) -> None:
+        """As long as there is a key here, and no longer."""
+        model = KeyCounter()
+        behind = PipeModel(model)
+        first, second = CacheKey(), CacheKey()
+
+        def hear(key: CacheKey) -> None:
+            behind.label_frames([replace(window(), cache_key=key)])
+
+        hear(first)
+        hear(first)
+        hear(second)
+        assert model.n_seen == [1, 1, 2]
+        del first
+        gc.collect()
+        hear(second)
+        assert model.n_seen[-1] == 1
+        behind.process.kill()
+
+    def test_a_model_with_another_frame_grid_is_not_served(self) -> None:
+        """Times of words are counted on ours."""
+        told: list[BaseException | None] = []
+        model = ScriptedModel()
+        model.traits = replace(model.traits, grid=FrameGrid(shift=640))
+        scheduler = unstarted(lambda: model, on_loaded=told.append)
+        scheduler.start()
+        wait_for(lambda: bool(told))
+
+        assert "shift=640" in str(told[0])
+        assert not scheduler.ready
+
+    def test_a_model_that_answers_for_too_few_windows_is_told_so(
+        self, start: Start
+    ) -> None:
+        """Nobody gets the frames of another, and the thread goes on."""
+        model = Forgetful()
+        scheduler = start(model)
+
+        with pytest.raises(ModelError, match="0 windows of 1"):
+            scheduler.submit(window()).result(timeout=10)
+
+        assert scheduler.ready
+
+    def test_a_window_asks_for_labels_or_for_the_best(self) -> None:
+        """Not for both, and not for fewer than none."""
+        with pytest.raises(ValueError, match="not for both"):
+            Decoding(n_best=2, labels=(1,))
+        with pytest.raises(ValueError, match="n_best is -1"):
+            Decoding(n_best=-1)
+
+
+class KeyCounter(ScriptedModel):
+    """Counts the keys that still exist in its process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_seen: list[int] = []
+
+    def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
+        _SEEN.update(window.cache_key for window in windows if window.cache_key)
+        gc.collect()
+        self.n_seen.append(len(_SEEN))
+        return super().label_frames(windows)
+
+
+# Of one process, as what a model caches is.
+_SEEN: WeakSet[CacheKey] = WeakSet()
+
+
+class Forgetful(ScriptedModel):
+    """Answers for no window."""
+
+    def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
+        return []

@@ -73,7 +73,9 @@ def serving(live: ScriptedLive | None = None, **values: Any) -> Iterator[Place]:
     connections = Connections()
     app = FastAPI()
     app.state.service = SimpleNamespace(
-        settings=ours, connections=connections, live=live
+        settings=ours,
+        connections=connections,
+        find_model=lambda name: SimpleNamespace(name="scripted", live=live),
     )
     live_route.add_routes(app)
     metrics = Metrics()
@@ -316,7 +318,7 @@ def is_steady(value: Callable[[], int]) -> bool:
 
 
 class TestSlowReaders:
-    def test_interim_messages_are_dropped_and_finals_are_not(self) -> None:
+    def test_partials_are_dropped_and_finals_are_not(self) -> None:
         """Of a client that reads only after it has sent everything."""
         live = ScriptedLive(lambda: ScriptedStream(word="x" * 1_000))
         with serving(live, max_unread_mb=13) as place, place.connect() as client:
@@ -328,9 +330,9 @@ class TestSlowReaders:
             messages, code = rest(client)
 
         finals = [m for m in messages if m.get("utterance_final")]
-        interim = [m for m in messages if m["type"] == "transcript"]
+        partials = [m for m in messages if m["type"] == "transcript"]
         assert [m["utterance"] for m in finals] == list(range(1, 301))
-        assert 600 - (len(interim) - len(finals) - 1) == n_unsent(place) > 0
+        assert 600 - (len(partials) - len(finals) - 1) == n_unsent(place) > 0
         assert messages[-1]["text"] == " ".join(m["text"] for m in finals)
         assert code == 1000
 

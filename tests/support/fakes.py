@@ -4,19 +4,31 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from audio.frames import n_frames
 from audio.samples import Samples
-from engine.interface import ModelInput
+from engine.interface import ModelInput, ModelTraits
 from live.events import Cause, LiveEvent, Partial, UtteranceFinal
 from live.options import StreamOptions
 from text.ctc import FrameLabels, Vocabulary, Word
 from text.transcript import Segment
-from text.word_times import UNMEASURED
 
 ALPHABET = " abcdefghijklmnopqrstuvwxyz"
+
+
+class Event(Protocol):
+    """An event of threads, or of processes."""
+
+    def set(self) -> None: ...
+
+    def clear(self) -> None: ...
+
+    def is_set(self) -> bool: ...
+
+    def wait(self, timeout: float | None = None) -> bool: ...
 
 
 class ScriptedModel:
@@ -28,11 +40,9 @@ class ScriptedModel:
         n_free: Batches that it runs at once, even while a test does not let it.
     """
 
-    vocabulary = Vocabulary(("", *ALPHABET))
-    spike_offsets = UNMEASURED
-    device_name = "cpu"
-    dtype_name = "float32"
-    description = "a scripted model"
+    traits = ModelTraits(
+        vocabulary=Vocabulary(("", *ALPHABET)), summary="A scripted model is ready"
+    )
 
     def __init__(
         self,
@@ -45,9 +55,9 @@ class ScriptedModel:
         self.n_free = n_free
         self.failures = list(failures)
         self.batches: list[list[int]] = []  # the windows' lengths, in samples
-        self.may_run = threading.Event()
+        self.may_run: Event = threading.Event()
         self.may_run.set()
-        self.running = threading.Event()
+        self.running: Event = threading.Event()
 
     def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
         self.batches.append([len(window) for window in windows])

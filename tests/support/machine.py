@@ -48,6 +48,7 @@ class SlowReader:
 
     def __init__(self, cost: float, speed: Speed) -> None:
         self.model = Reader()
+        self.traits = self.model.traits
         self.busy_s = 0.0
         self._cost = cost
         self._speed = speed

@@ -2,10 +2,11 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import httpx
 
+from api.service import LoadModel
 from benchmarks.common.processes import (
     ROOT,
     START_WITHIN_S,
@@ -31,11 +32,16 @@ __all__ = [
 ]
 
 
+def _without_arguments(load: Callable[[], Model]) -> LoadModel:
+    return lambda settings, progress: load()
+
+
 @contextlib.contextmanager
 def app_in_thread(
     settings: Settings,
     load: Callable[[], Model],
     *,
+    others: Mapping[str, Callable[[], Model]] | None = None,
     wait: bool = True,
     on_failure: Callable[[], None] = lambda: None,
     log_level: str = "warning",
@@ -44,6 +50,7 @@ def app_in_thread(
     app = create_app(
         settings,
         load=lambda settings, progress: load(),
+        others={name: _without_arguments(own) for name, own in (others or {}).items()},
         rehearsal_s=0,  # the model may wait for the test
         on_load_failure=on_failure,
     )

@@ -1,0 +1,73 @@
+"""Choose where a model runs and what it computes in; tell when memory is out there."""
+
+import torch
+
+from network.kernels import cpu_has_bfloat16
+from weights.cards import ModelUnavailable
+
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "int8": torch.int8,
+}
+
+
+def choose_device(wanted: str) -> torch.device:
+    """Pick CUDA, then MPS, then the CPU, or the device that is wanted.
+
+    Raises:
+        ModelUnavailable: The wanted device is not there.
+    """
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda:0")
+        if torch.backends.mps.is_available():
+            return torch.device("mps")
+        return torch.device("cpu")
+    device = torch.device(wanted)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise ModelUnavailable(
+                f"DEVICE={wanted}, but PyTorch sees {count or 'no'} CUDA device"
+                f"{'s' if count != 1 else ''}. Check the driver (nvidia-smi), or set "
+                "DEVICE=auto or DEVICE=cpu."
+            )
+        return torch.device("cuda", device.index or 0)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ModelUnavailable(
+            "DEVICE=mps, but this is not a Mac whose PyTorch has Metal. "
+            "Set DEVICE=auto or DEVICE=cpu."
+        )
+    return device
+
+
+def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    """Pick bfloat16 where the processor computes it natively, else float32.
+
+    Without hardware support bfloat16 is slower than float32. int8 is never picked:
+    nobody has shown what it costs in accuracy on real speech.
+    """
+    if wanted != "auto":
+        return _DTYPES[wanted]
+    if device.type == "cuda":
+        native = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        native = device.type == "cpu" and cpu_has_bfloat16()
+    return torch.bfloat16 if native else torch.float32
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error of PyTorch says that memory ran out, on whatever device.
+
+    Only CUDA has an exception for it; elsewhere it is a `RuntimeError` that says so.
+    """
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and (
+        "out of memory" in text
+        or "can't allocate memory" in text
+        or "not enough memory" in text
+    )
