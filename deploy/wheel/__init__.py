@@ -1,0 +1,1 @@
+"""The omniASR streaming server, as the wheel brings it: `omniasr-server` runs it."""
