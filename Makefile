@@ -1,8 +1,12 @@
 # make demo   runs the server on a bundled recording, start to finish
+# make serve  runs the server, with settings from the environment
 # make test   runs the tests; make test-agents those of voice agents
-# Everything lives in .venv, which is rebuilt when the requirements change.
+# The server runs in .venv-light-VERSION, with any of these Pythons, and TORCH_INDEX
+# chooses PyTorch's build (tools/light_env.sh). Tests run in .venv, which has fairseq2.
+# Both are made again when the requirements change.
 
 PYTHON ?= python3.11
+PYTHONS ?= 3.13 3.12 3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -14,11 +18,13 @@ NODE_STAMP := tests/node/node_modules/.installed
 # Everything needs the environment, and says nothing while it is up to date.
 .PHONY: demo serve test test-light test-agents check oracle throughput neighbours lock download clean
 
-demo: $(STAMP)
-	$(BIN)/python -m tools.demo
+demo:
+	venv=$$(sh tools/light_env.sh "$(PYTHONS)" requirements-light.txt) \
+	  && $$venv/bin/python -m tools.demo
 
-serve: $(STAMP)
-	$(BIN)/python server.py
+serve:
+	venv=$$(sh tools/light_env.sh "$(PYTHONS)" requirements-light.txt) \
+	  && exec $$venv/bin/python server.py
 
 test: $(STAMP) $(NODE_STAMP)
 	$(BIN)/python -m pytest -m "not oracle and not gpu"

@@ -7,30 +7,11 @@ set -eu
 versions=$1
 shift
 
-# On the path, or among pyenv's, whose commands need not be on the path.
-find_python() {
-    for candidate in "python$1" "${PYENV_ROOT:-$HOME/.pyenv}/versions/$1".*/bin/python; do
-        if "$candidate" -c '' 2>/dev/null; then
-            command -v "$candidate"
-            return
-        fi
-    done
-}
-
 ran=
 for version in $versions; do
-    python=$(find_python "$version")
-    if [ -z "$python" ]; then
-        echo "test-light: there is no Python $version here; it is left out." >&2
+    if ! venv=$(sh tools/light_env.sh "$version" requirements/light-tests.txt); then
+        echo "test-light: Python $version is left out." >&2
         continue
-    fi
-    venv=.venv-light-$version
-    if ! [ "$venv/.installed" -nt requirements/light-tests.txt ]; then
-        rm -rf "$venv"
-        "$python" -m venv "$venv"
-        "$venv/bin/python" -m pip install --quiet --upgrade pip
-        "$venv/bin/python" -m pip install --quiet -r requirements/light-tests.txt
-        touch "$venv/.installed"
     fi
     "$venv/bin/python" -c 'import sys, torch
 print("test-light: Python", sys.version.split()[0], "PyTorch", torch.__version__)'
