@@ -14,8 +14,8 @@ Source: Graves et al. 2006, "Connectionist Temporal Classification" (best path).
 Pure: no I/O, clock, settings or threads.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import exp, log
 from unicodedata import category
 
@@ -84,17 +84,28 @@ class FrameLabels:
         blank_probs: Posterior probability of blank, float32, shape (n_frames,).
         alternatives: Further labels, where the window asked for them; a part and a
             join of frames have none.
+        written: What is written for tokens that begin with some frames, where that is
+            not the text of their labels; nothing for what belongs to the one before.
     """
 
     ids: NDArray[np.int32]
     probs: NDArray[np.float32]
     blank_probs: NDArray[np.float32]
     alternatives: Alternatives | None = None
+    written: Mapping[int, str] = field(default_factory=dict)
 
     def part(self, start: int, end: int) -> "FrameLabels":
         """Return the frames from `start` to `end`, exclusive; not copied."""
+        start, end, _ = slice(start, end).indices(len(self.ids))
         return FrameLabels(
-            self.ids[start:end], self.probs[start:end], self.blank_probs[start:end]
+            self.ids[start:end],
+            self.probs[start:end],
+            self.blank_probs[start:end],
+            written={
+                frame - start: text
+                for frame, text in self.written.items()
+                if start <= frame < end
+            },
         )
 
 
@@ -149,10 +160,16 @@ class Word:
 
 def join(parts: Sequence[FrameLabels]) -> FrameLabels:
     """Put frames one after the other; copied."""
+    written: dict[int, str] = {}
+    first = 0
+    for part in parts:
+        written |= {first + frame: text for frame, text in part.written.items()}
+        first += len(part.ids)
     return FrameLabels(
         np.concatenate([part.ids for part in parts]),
         np.concatenate([part.probs for part in parts]),
         np.concatenate([part.blank_probs for part in parts]),
+        written=written,
     )
 
 
@@ -188,11 +205,33 @@ def tokens(
         probs[spoken].tolist(),
         strict=True,
     )
+    if frames.written:
+        return _as_written(frames.written, vocabulary, runs, first_frame)
     return tuple(
         Token(label, text, first_frame + first, first_frame + end - 1, prob)
         for label, first, end, prob in runs
         if (text := vocabulary.texts[label])
     )
+
+
+def _as_written(
+    written: Mapping[int, str],
+    vocabulary: Vocabulary,
+    runs: Iterable[tuple[int, int, int, float]],
+    first_frame: int,
+) -> tuple[Token, ...]:
+    """Make tokens of runs; one for which nothing is written belongs to that before."""
+    found: list[Token] = []
+    for label, first, end, prob in runs:
+        last = first_frame + end - 1
+        text = written.get(first, vocabulary.texts[label])
+        if text:
+            found.append(Token(label, text, first_frame + first, last, prob))
+        elif vocabulary.texts[label] and found:
+            before = found.pop()
+            prob = min(prob, before.prob)
+            found.append(replace(before, last_frame=last, prob=prob))
+    return tuple(found)
 
 
 def moved(tokens: Iterable[Token], n_frames: int) -> tuple[Token, ...]:

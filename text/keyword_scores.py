@@ -1,0 +1,98 @@
+"""What the model thought of each frame, as far as keywords can use it.
+
+All scores are log-probabilities less that of the frame's own label, so they are at most
+0, and what the model liked best costs nothing. Of labels that are not among the
+alternatives it is known only that they are no better than the last of them.
+
+Pure: no I/O, clock, settings or threads.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from text.ctc import BLANK, FrameLabels
+from text.phrases import Alphabet, Kind
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+
+# A label that is not among the alternatives is taken to be at most so likely.
+_MISSING = -8.0
+
+# Of a kind of labels that the vocabulary lacks.
+_NEVER = -1e9
+
+
+class Scores:
+    """The frames of one window; arrays are of shape (n_frames,).
+
+    Args:
+        frames: With alternatives.
+        alphabet: Of the model.
+
+    Attributes:
+        silent: Score of the best label that writes nothing.
+        boundary: Of the best that separates words.
+        letter: Of the best that is part of a word.
+        silent_label: Which that is.
+        boundary_label: Which that is.
+        letter_label: Which that is; -1 if it is not known.
+    """
+
+    def __init__(self, frames: FrameLabels, alphabet: Alphabet) -> None:
+        assert frames.alternatives is not None, "nobody asked the model for them"
+        self._ids = frames.alternatives.ids
+        log_probs = frames.alternatives.log_probs.astype(float)
+        own = self._ids == frames.ids[:, None]
+        self._base = np.where(own, log_probs, -np.inf).max(axis=1, initial=-np.inf)
+        hidden = np.isinf(self._base)
+        self._base[hidden] = np.log(np.maximum(frames.probs[hidden], 1e-30))
+        self._scores = np.minimum(log_probs - self._base[:, None], 0.0)
+        missing = np.minimum(log_probs[:, -1], _MISSING)
+        self._missing = np.minimum(missing - self._base, 0.0)
+        self._n_labels = len(alphabet.kinds)
+        self._kinds = alphabet.kinds[self._ids]
+        self._own = (frames.ids, alphabet.kinds[frames.ids])
+        self.silent, self.silent_label = self._best(Kind.SILENT, BLANK)
+        space = alphabet.space
+        self.boundary, self.boundary_label = self._best(
+            Kind.BOUNDARY, -1 if space is None else space
+        )
+        if not (alphabet.kinds == Kind.BOUNDARY).any():
+            self.boundary[:] = _NEVER
+        self.letter, self.letter_label = self._best(Kind.LETTER, -1)
+
+    def __len__(self) -> int:
+        return len(self._base)
+
+    def of_labels(self, labels: Ints) -> Floats:
+        """Return the scores of some labels, shape (n_labels, n_frames)."""
+        column = np.full(self._n_labels, -1)
+        column[labels] = np.arange(len(labels))
+        found = np.repeat(self._missing[None, :], len(labels), axis=0)
+        columns = column[self._ids]
+        frame, rank = np.nonzero(columns >= 0)
+        found[columns[frame, rank], frame] = self._scores[frame, rank]
+        return found
+
+    def prob(self, frame: int, label: int) -> float:
+        """Return the model's posterior probability of a label."""
+        ranks = np.flatnonzero(self._ids[frame] == label)
+        score = self._scores[frame, ranks[0]] if len(ranks) else self._missing[frame]
+        return float(np.exp(score + self._base[frame]))
+
+    def _best(self, kind: Kind, default: int) -> tuple[Floats, Ints]:
+        """Find the best label of a kind in each frame."""
+        scores = np.where(self._kinds == kind, self._scores, -np.inf)
+        rank = scores.argmax(axis=1)
+        frame = np.arange(len(rank))
+        best = scores[frame, rank]
+        label = self._ids[frame, rank].astype(int)
+        unknown = np.isinf(best)
+        best[unknown] = self._missing[unknown]
+        label[unknown] = default
+        own, own_kind = self._own
+        mine = own_kind == kind
+        best[mine] = 0.0
+        label[mine] = own[mine]
+        return best, label
