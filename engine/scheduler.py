@@ -32,6 +32,7 @@ from dataclasses import dataclass, field
 
 from audio.samples import SAMPLE_RATE
 from engine import rehearsal
+from engine.failures import Failures
 from engine.interface import (
     FrameGrid,
     Model,
@@ -127,6 +128,8 @@ class Scheduler:
         self._traits: ModelTraits | None = None  # once the model is loaded
         self._closed = ""  # why no more windows are taken
         self._n_running = 0  # passes
+        self._failures = Failures()
+        self._ending = threading.Event()
         # Daemons: a download that hangs must not keep the process alive.
         self._threads = [threading.Thread(target=self._run, name="asr", daemon=True)]
 
@@ -184,6 +187,7 @@ class Scheduler:
         with self._changed:
             self._closed = self._closed or _SHUTTING_DOWN
             self._changed.notify_all()
+        self._ending.set()
         if self._traits is not None:
             for thread in self._threads:
                 thread.join(max(0.0, deadline - time.monotonic()))
@@ -321,17 +325,26 @@ class Scheduler:
 
     def _serve_all(self, model: Model) -> None:
         """Serve batches until the scheduler is closed or the model is lost."""
+        try:
+            self._serve_on(model)
+        except ModelLost as error:
+            self._lose(error)
+        except BaseException as error:
+            logger.exception("The model's thread broke.")
+            self._lose(ModelLost(f"its thread ended with {type(error).__name__}"))
+
+    def _serve_on(self, model: Model) -> None:
         while (batch := self._next_batch()) is not None:
             # From here on a future can no longer be cancelled, only ignored.
             live = [job for job in batch if job.future.set_running_or_notify_cancel()]
             try:
                 if live:
                     self._serve(model, live)
-            except ModelLost as error:
-                for job in live:
+            finally:
+                for job in live:  # of whom some have no answer if the model is lost
                     if not job.future.done():
                         job.future.set_exception(NotReady(_LOST))
-                self._lose(error)
+            self._ending.wait(self._failures.pause_s)
 
     def _lose(self, error: ModelLost) -> None:
         """Take no more windows: the model is gone."""
@@ -373,7 +386,6 @@ class Scheduler:
         except Exception as error:
             no_memory = isinstance(error, OutOfMemory)
             if n == 1:
-                logger.error("A window failed.")
                 self._fail_alone(batch[0], error)
                 return
             if not no_memory:
@@ -394,6 +406,10 @@ class Scheduler:
     def _fail_alone(self, job: _Job, error: Exception) -> None:
         self.watchdog.fail(error)
         self._observer.batch_failed()
+        with self._changed:
+            line = self._failures.note_failure(error, self._clock())
+        if line is not None:
+            logger.error("%s", line, exc_info=error)
         job.future.set_exception(error)
 
     def _label(self, model: Model, batch: Sequence[_Job]) -> list[FrameLabels]:
@@ -417,6 +433,7 @@ class Scheduler:
                 self._queue.spent(batch, seconds)
         with self._changed:
             self._streams.note_pass(batch, ended, seconds)
+            self._failures.note_success()
         self.watchdog.succeed()
         self._observer.batch_labelled(
             n_windows=len(batch),

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
@@ -654,6 +655,30 @@ class TestContract:
         with pytest.raises(NotReady, match="started again"):
             scheduler.submit(window())
         scheduler.close(timeout_s=10)
+
+    def test_a_thread_that_breaks_is_a_lost_model(
+        self, start_here: Start, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Nobody waits for a thread that is not there any more."""
+        model = ScriptedModel(failures=[SystemExit("gone")])
+        scheduler = start_here(model)
+
+        with pytest.raises(NotReady, match="started again"):
+            scheduler.submit(window()).result(timeout=10)
+
+        wait_for(lambda: not scheduler.ready)
+        assert "The model's thread broke." in caplog.text
+
+    def test_a_stream_does_not_make_a_broken_model_spin(self, start: Start) -> None:
+        """It asks again at once; the model gets a pause."""
+        model = ScriptedModel(failures=[ValueError("broken")] * 1000)
+        scheduler = start(model)
+        until = time.monotonic() + 0.5
+        while time.monotonic() < until:
+            job = scheduler.submit(window(), work=Work.STREAM_PARTIAL)
+            assert job.exception(timeout=10)
+
+        assert len(model.batches) < 10
 
     def test_a_cache_key_names_an_utterance_in_the_other_process_too(self) -> None:
         """As long as there is a key here, and no longer."""

@@ -47,7 +47,7 @@ class ScriptedModel:
     def __init__(
         self,
         text: str = "hello",
-        failures: Sequence[Exception | None] = (),
+        failures: Sequence[BaseException | None] = (),
         *,
         n_free: int = 0,
     ) -> None:

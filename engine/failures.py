@@ -1,0 +1,48 @@
+"""Count passes that fail in a row, so that a broken model is asked less and less often.
+
+A live stream whose window failed asks again at once: without a pause a broken model
+is asked thousands of times a second, and each time there is a line in the log.
+
+Pure: no I/O, clock, settings or threads; `now` is an argument.
+"""
+
+# After the first failure, doubled with each that follows, up to the most.
+_LEAST_PAUSE_S = 0.01
+_MOST_PAUSE_S = 1.0
+
+# At most one line in so many seconds.
+_LOG_EVERY_S = 1.0
+
+
+class Failures:
+    """The passes that failed since the last one that did not."""
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+        self._unlogged = 0
+        self._logged_at: float | None = None
+
+    def note_success(self) -> None:
+        """A pass gave results."""
+        self._in_a_row = 0
+
+    def note_failure(self, error: Exception, now: float) -> str | None:
+        """Count a window that failed by itself.
+
+        Returns:
+            What to write into the log; None if the last line is too fresh.
+        """
+        self._in_a_row += 1
+        self._unlogged += 1
+        if self._logged_at is not None and now - self._logged_at < _LOG_EVERY_S:
+            return None
+        n, self._unlogged, self._logged_at = self._unlogged, 0, now
+        windows = "A window" if n == 1 else f"{n} windows"
+        return f"{windows} failed, with {type(error).__name__}: {error}"
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds to leave the model alone before the next pass."""
+        if not self._in_a_row:
+            return 0.0
+        return float(min(_MOST_PAUSE_S, _LEAST_PAUSE_S * 2 ** (self._in_a_row - 1)))
