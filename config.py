@@ -110,12 +110,16 @@ class Settings(BaseSettings):
     model_aliases: Annotated[tuple[str, ...], NoDecode] = Field(
         (
             "whisper-1",
-            "gpt-4o-transcribe",
-            "gpt-4o-mini-transcribe",
-            "gpt-transcribe",
-            "gpt-realtime-whisper",
+            "whisper-large-v3*",
+            "gpt-4o-transcribe*",
+            "gpt-4o-mini-transcribe*",
+            "gpt-transcribe*",
+            "gpt-live-transcribe*",
+            "gpt-realtime-whisper*",
+            "nova-*",
+            "flux-*",
         ),
-        description="Names of other services' models that mean the loaded one.",
+        description="Other services' models that mean the loaded one (`*`: any).",
     )
     default_lang: str = Field(
         "eng_Latn",

@@ -2,12 +2,15 @@
 
 Each has a scheduler with a thread of its own, and what turns its frames into text. The
 first one is the default: a request that names no model, or one of the aliases, gets it.
+Aliases are patterns: stock clients send names of OpenAI's and of others' models, which
+come and go with dates and sizes at their ends.
 Every scheduler forecasts as if the machine were its own: models that share a device
 slow each other down, and learn it from their passes.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from engine.scheduler import Scheduler
 from recordings.transcriber import FileTranscriber
@@ -36,7 +39,8 @@ class Models:
 
     Args:
         served: At least one, with names that differ; the first is the default.
-        aliases: Further names of the default.
+        aliases: Patterns of further names of the default, as in file names; `*` means
+            any name that is not served.
 
     Raises:
         ValueError: Two have the same name.
@@ -58,6 +62,9 @@ class Models:
 
     def find(self, name: str | None) -> ServedModel | None:
         """Return the model that a name means; None if it means none of these."""
-        if name is None or name in self.aliases:
+        if name is None:
             return self.default
-        return self._served.get(name)
+        if name in self._served:
+            return self._served[name]
+        known = any(fnmatchcase(name, pattern) for pattern in self.aliases)
+        return self.default if known else None

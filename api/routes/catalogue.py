@@ -48,9 +48,10 @@ def add_routes(app: FastAPI) -> None:
         responses={200: answers.MODEL, **answers.MODEL_ERRORS},
     )
     async def retrieve_model(request: Request, name: ModelName) -> schemas.Model:
-        """Describe the model that is served, by its name or an alias."""
+        """Describe the model that a name means, under the name that was asked for."""
         service = service_of(request)
-        return described(service, require_model(service, name).name)
+        require_model(service, name)
+        return described(service, name)
 
     @app.get(
         "/v1/languages",

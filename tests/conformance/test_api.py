@@ -265,7 +265,7 @@ class TestPythonSDK:
         (model,) = client.models.list().data
 
         assert model.id == "omniASR_CTC_demo"
-        assert client.models.retrieve("whisper-1").id == "omniASR_CTC_demo"
+        assert client.models.retrieve("whisper-1").id == "whisper-1"
         with pytest.raises(openai.NotFoundError):
             client.models.retrieve("org/name")
 

@@ -479,17 +479,27 @@ class TestPoint8:
         [
             "omniASR_CTC_demo",
             "gpt-transcribe",
+            "gpt-transcribe-2026-07-01",
+            "gpt-live-transcribe",
+            "gpt-live-transcribe-mini",
             "gpt-4o-transcribe",
+            "gpt-4o-transcribe-diarize",
             "gpt-4o-mini-transcribe",
+            "gpt-4o-mini-transcribe-2025-12-15",
             "gpt-realtime-whisper",
             "whisper-1",
+            "whisper-large-v3",
+            "whisper-large-v3-turbo",
+            "nova-3",
+            "nova-2-general",
+            "flux-general-en",
         ],
     )
     def test_names_that_clients_send_unasked(self, client: OpenAI, name: str) -> None:
-        """They mean the loaded model."""
+        """They mean the loaded model, which is described under that name."""
         model = client.models.retrieve(name)
 
-        assert model.id == "omniASR_CTC_demo"
+        assert model.id == name
         assert model.owned_by
         assert model.created > 1_700_000_000
 

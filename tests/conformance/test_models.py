@@ -66,6 +66,41 @@ def test_a_recording_is_heard_by_the_model_that_it_names(
     assert answer.text == text
 
 
+@pytest.mark.parametrize(
+    ("aliases", "name", "text"),
+    [
+        (("Systran/*",), "Systran/faster-whisper-small", "first"),
+        (("nova-?",), "nova-3", "first"),
+        (("nova-?",), "nova-10", None),
+        (("WHISPER-*",), "whisper-1", None),
+        (("*",), "anything at all", "first"),
+        (("*",), "loud", "SECOND"),
+        ((), "whisper-1", None),
+    ],
+)
+def test_aliases_are_patterns(
+    noise: bytes, aliases: tuple[str, ...], name: str, text: str | None
+) -> None:
+    """Of names in full; a model that is served goes before them."""
+    settings = Settings(model_card="quiet", vad_enabled=False, model_aliases=aliases)
+    with app_in_thread(
+        settings,
+        lambda: ScriptedModel("first"),
+        others={"loud": lambda: Shouting("second")},
+    ) as url:
+        answer = httpx.post(
+            f"{url}/v1/audio/transcriptions",
+            files={"file": ("noise.wav", noise)},
+            data={"model": name},
+        )
+        found = httpx.get(f"{url}/v1/models/{name}")
+
+    assert answer.status_code == found.status_code == (200 if text else 404)
+    if text:
+        assert answer.json()["text"] == text
+        assert found.json()["id"] == name
+
+
 def test_without_a_name_it_is_the_default(url: str, noise: bytes) -> None:
     """As a form with nothing but a file asks."""
     answer = httpx.post(
