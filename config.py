@@ -12,6 +12,7 @@ the README; a test holds the three together.
 Longer than other modules, and its class than other classes: a field for each setting.
 """
 
+import difflib
 import ipaddress
 import re
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -526,6 +528,20 @@ def describe_errors(error: ValidationError) -> str:
         lines.append(f"  {name.upper()}={value}: {rule}")
     lines.append("They come from the environment or from .env; see .env.example.")
     return "\n".join(lines)
+
+
+def misspelt(env_file: Path = Path(".env")) -> list[str]:
+    """Say which variables of a file no setting has, though the name of one is near.
+
+    Others are left alone: Compose and other programs read the same file.
+    """
+    known = [name.upper() for name in Settings.model_fields]
+    lines = []
+    for name in dotenv_values(env_file):
+        near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.8)
+        if near and near[0] != name.upper():
+            lines.append(f"{name} in {env_file} is no setting; did you mean {near[0]}?")
+    return lines
 
 
 def _allowed(name: str) -> str | None:

@@ -31,6 +31,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 
+from api import startup
 from api.access_log import CLIENT_LEFT, AccessLog, keep_handshakes_out_of_logs
 from api.auth import ApiKeyGate
 from api.ephemeral import EphemeralKeys
@@ -61,7 +62,7 @@ from api.routes import (
 )
 from api.routes.status import VERSION
 from api.service import LoadModel, Service, load_model
-from config import Settings, describe_errors
+from config import Settings, describe_errors, misspelt
 from engine.interface import NotReady
 from network.cores import set_waiting
 from schemas import UNKNOWN_TEXT
@@ -298,25 +299,20 @@ def main() -> int:
     except ValidationError as error:
         print(describe_errors(error), file=sys.stderr)  # noqa: T201
         return 2
+    problem = startup.unknown_card(
+        settings.model_card, settings.model_dir
+    ) or startup.port_taken(settings.host, settings.port)
+    if problem is not None:
+        print(problem, file=sys.stderr)  # noqa: T201
+        return 2
     start_logging(level=settings.log_level, style=settings.log_format)
+    for line in misspelt():
+        logger.warning(line)
     # Before PyTorch is imported, which the model's thread does.
     set_waiting(os.environ, platform=sys.platform, machine=platform.machine())
     if not settings.keys():
-        logger.warning(open_to(settings.host, settings.port))
+        logger.warning(startup.open_to(settings.host, settings.port))
     return _serve(settings)
-
-
-def open_to(host: str, port: int) -> str:
-    """Say who can use a server without keys, and how to change that."""
-    if host in ("127.0.0.1", "::1", "localhost"):
-        return f"No API_KEYS are set: everybody on this machine can use port {port}."
-    whole = host in ("0.0.0.0", "::")
-    place = "this machine, on all its networks," if whole else host
-    return (
-        f"No API_KEYS are set: everybody who reaches {place} can use port {port}. "
-        "Set API_KEYS to ask for a key, or HOST=127.0.0.1 to be reached from this "
-        "machine alone."
-    )
 
 
 def _serve(settings: Settings) -> int:
@@ -345,7 +341,7 @@ def _handed_over() -> list[socket.socket]:
     refused; LiveKit's gives up for good when it is.
     Source: sd_listen_fds(3), systemd's socket activation.
     """
-    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+    if not startup.listens_already():
         return []
     n = int(os.environ.get("LISTEN_FDS", "0"))
     return [socket.socket(fileno=_FIRST_HANDED_OVER + k) for k in range(n)]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from config import Settings, describe_errors
+from config import Settings, describe_errors, misspelt
 from live.options import PROFILES
 from protocols.native.messages import Config
 
@@ -222,3 +222,19 @@ def _assignment(name: str) -> str:
     if isinstance(default, bool):
         default = str(default).lower()
     return f"{name.upper()}={'' if default is None else default}"
+
+
+class TestMisspelt:
+    def test_a_near_name_in_the_file_is_pointed_out(self, tmp_path: Path) -> None:
+        """What other programs read there is left alone."""
+        file = tmp_path / ".env"
+        file.write_text("MODELCARD=x\nMAX_UPLOAD=3\nHF_TOKEN=1\nport=1\nHOST=::\n")
+
+        lines = misspelt(file)
+
+        assert [line.split()[0] for line in lines] == ["MODELCARD", "MAX_UPLOAD"]
+        assert lines[0].endswith("did you mean MODEL_CARD?")
+
+    def test_without_a_file_there_is_nothing_to_say(self, tmp_path: Path) -> None:
+        """It need not be there."""
+        assert misspelt(tmp_path / ".env") == []

@@ -70,7 +70,7 @@ class TestStarting:
         ("variables", "status", "message"),
         [
             ({"PORT": "80a0"}, 2, "PORT='80a0': must be a whole number"),
-            ({"MODEL_CARD": "omniASR_CTC_400M"}, 1, "Did you mean omniASR_CTC_300M"),
+            ({"MODEL_CARD": "omniASR_CTC_400M"}, 2, "Did you mean omniASR_CTC_300M"),
             ({"DEVICE": "cuda:99"}, 1, "DEVICE=cuda:99, but PyTorch sees"),
         ],
     )

@@ -1,0 +1,67 @@
+"""What is looked at before the server starts, and what is said then."""
+
+import errno
+import os
+import socket
+from pathlib import Path
+
+import psutil
+
+from weights.cards import ModelUnavailable, find_card
+
+
+def unknown_card(name: str, model_dir: Path | None) -> str | None:
+    """Say that there is no such model, before PyTorch is imported to find that out."""
+    try:
+        find_card(name, model_dir=model_dir)
+    except ModelUnavailable as error:
+        return f"MODEL_CARD={name}: {error}"
+    return None
+
+
+def port_taken(host: str, port: int) -> str | None:
+    """Say that another program listens on the port, and which, if that can be known."""
+    if port == 0 or listens_already():
+        return None
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                return None  # which is told when it is tried in earnest
+            return (
+                f"PORT={port} is taken{_by_whom(port)}: stop it, or set PORT to "
+                "another number."
+            )
+    return None
+
+
+def _by_whom(port: int) -> str:
+    try:
+        for own in psutil.net_connections("tcp"):
+            if own.laddr and own.laddr.port == port and own.status == "LISTEN":
+                name = psutil.Process(own.pid).name() if own.pid else "another program"
+                return f" by {name} (process {own.pid})" if own.pid else f" by {name}"
+    except psutil.Error:
+        pass  # only root may know it, here
+    return " by another program"
+
+
+def open_to(host: str, port: int) -> str:
+    """Say who can use a server without keys, and how to change that."""
+    if host in ("127.0.0.1", "::1", "localhost"):
+        return f"No API_KEYS are set: everybody on this machine can use port {port}."
+    whole = host in ("0.0.0.0", "::")
+    place = "this machine, on all its networks," if whole else host
+    return (
+        f"No API_KEYS are set: everybody who reaches {place} can use port {port}. "
+        "Set API_KEYS to ask for a key, or HOST=127.0.0.1 to be reached from this "
+        "machine alone."
+    )
+
+
+def listens_already() -> bool:
+    """Whether a supervisor listens in our place; see sd_listen_fds(3)."""
+    return os.environ.get("LISTEN_PID") == str(os.getpid())
