@@ -299,9 +299,9 @@ def main() -> int:
     except ValidationError as error:
         print(describe_errors(error), file=sys.stderr)  # noqa: T201
         return 2
-    problem = startup.unknown_card(
-        settings.model_card, settings.model_dir
-    ) or startup.port_taken(settings.host, settings.port)
+    problem = startup.unknown_card(settings.model_card, settings.model_dir)
+    if problem is None and not _listens_already():
+        problem = startup.port_taken(settings.host, settings.port)
     if problem is not None:
         print(problem, file=sys.stderr)  # noqa: T201
         return 2
@@ -341,10 +341,15 @@ def _handed_over() -> list[socket.socket]:
     refused; LiveKit's gives up for good when it is.
     Source: sd_listen_fds(3), systemd's socket activation.
     """
-    if not startup.listens_already():
+    if not _listens_already():
         return []
     n = int(os.environ.get("LISTEN_FDS", "0"))
     return [socket.socket(fileno=_FIRST_HANDED_OVER + k) for k in range(n)]
+
+
+def _listens_already() -> bool:
+    """Whether a supervisor listens in our place."""
+    return os.environ.get("LISTEN_PID") == str(os.getpid())
 
 
 if __name__ == "__main__":

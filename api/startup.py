@@ -1,7 +1,6 @@
 """What is looked at before the server starts, and what is said then."""
 
 import errno
-import os
 import socket
 from pathlib import Path
 
@@ -21,7 +20,7 @@ def unknown_card(name: str, model_dir: Path | None) -> str | None:
 
 def port_taken(host: str, port: int) -> str | None:
     """Say that another program listens on the port, and which, if that can be known."""
-    if port == 0 or listens_already():
+    if port == 0:
         return None
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
@@ -60,8 +59,3 @@ def open_to(host: str, port: int) -> str:
         "Set API_KEYS to ask for a key, or HOST=127.0.0.1 to be reached from this "
         "machine alone."
     )
-
-
-def listens_already() -> bool:
-    """Whether a supervisor listens in our place; see sd_listen_fds(3)."""
-    return os.environ.get("LISTEN_PID") == str(os.getpid())
