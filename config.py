@@ -37,6 +37,7 @@ from live.options import (
     SPEECH_PROB,
     StreamOptions,
 )
+from text.keywords import DEFAULT_BOOST, MAX_BOOST
 
 DEMO_CARD = "omniASR_CTC_demo"
 
@@ -205,6 +206,20 @@ class Settings(BaseSettings):
         gt=0,
         le=600,
         description="Seconds without audio that end an utterance in mid-speech.",
+    )
+
+    # Keywords
+    keyword_boost: float = Field(
+        DEFAULT_BOOST,
+        ge=0,
+        le=MAX_BOOST,
+        description="How much more readily keywords are heard (0: not at all).",
+    )
+    max_keywords: int = Field(
+        500,
+        ge=0,
+        le=10_000,
+        description="Most keywords of a request or a session.",
     )
 
     # The server

@@ -5,7 +5,7 @@ a client sees (seconds, JSON). Fields that OpenAI does not have are additions;
 its SDKs keep them. Seconds are rounded to a millisecond.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,6 +18,11 @@ from text.transcript import Segment, Transcript
 
 # An object of JSON, as it was read or as it will be written.
 Json = dict[str, Any]
+
+_WARNINGS = "What was wanted and could not be done, if anything; not in OpenAI's API."
+
+# Phrases that a warning names; of more there are enough in the client's list.
+_MOST_NAMED = 20
 
 # What clients are told of an error that nobody expected.
 UNKNOWN_TEXT = "Something went wrong in the server; its log has the details."
@@ -59,6 +64,13 @@ class LogProb(BaseModel):
     logprob: float
 
 
+class AnswerWarning(BaseModel):
+    """What was wanted and could not be done: `message` is for people."""
+
+    code: Literal["keywords_left_out"]
+    message: str
+
+
 class Transcription(BaseModel):
     """`response_format=json`."""
 
@@ -68,6 +80,7 @@ class Transcription(BaseModel):
     )
     usage: DurationUsage
     logprobs: list[LogProb] | None = None
+    warnings: list[AnswerWarning] | None = Field(None, description=_WARNINGS)
 
 
 class TranscriptionSegment(BaseModel):
@@ -110,6 +123,7 @@ class TranscriptionVerbose(BaseModel):
     segments: list[TranscriptionSegment] | None = None
     words: list[TranscriptionWord] | None = None
     usage: DurationUsage
+    warnings: list[AnswerWarning] | None = Field(None, description=_WARNINGS)
 
 
 class ExpiresAfter(BaseModel):
@@ -208,6 +222,7 @@ class TextDone(BaseModel):
         None, description="With `verbose_json`: the language, where it is known."
     )
     usage: TokenUsage
+    warnings: list[AnswerWarning] | None = Field(None, description=_WARNINGS)
 
 
 class Model(BaseModel):
@@ -303,8 +318,25 @@ def language(entry: catalogue.Language) -> Language:
     )
 
 
+def keyword_warnings(left_out: Sequence[str]) -> list[AnswerWarning]:
+    """Name the keywords that the model's vocabulary cannot spell."""
+    if not left_out:
+        return []
+    named = ", ".join(repr(phrase) for phrase in left_out[:_MOST_NAMED])
+    more = len(left_out) - _MOST_NAMED
+    message = (
+        f"These keywords were left out, since the model cannot write them: {named}"
+        f"{f' and {more} more' if more > 0 else ''}."
+    )
+    return [AnswerWarning(code="keywords_left_out", message=message)]
+
+
 def transcription(
-    transcript: Transcript, *, language: str | None, logprobs: bool
+    transcript: Transcript,
+    *,
+    language: str | None,
+    logprobs: bool,
+    warnings: Sequence[AnswerWarning] = (),
 ) -> dict[str, Any]:
     """Write a transcript as `json`."""
     body = Transcription(
@@ -316,12 +348,17 @@ def transcription(
         )
         if logprobs
         else None,
+        warnings=[*warnings] or None,
     )
     return body.model_dump(exclude_none=True)
 
 
 def verbose_transcription(
-    transcript: Transcript, *, language: str, granularities: frozenset[str]
+    transcript: Transcript,
+    *,
+    language: str,
+    granularities: frozenset[str],
+    warnings: Sequence[AnswerWarning] = (),
 ) -> dict[str, Any]:
     """Write a transcript as `verbose_json`, with the asked-for times."""
     body = TranscriptionVerbose(
@@ -336,6 +373,7 @@ def verbose_transcription(
         if "segment" in granularities
         else None,
         words=words(transcript.words) if "word" in granularities else None,
+        warnings=[*warnings] or None,
     )
     return body.model_dump(exclude_none=True)
 

@@ -18,12 +18,13 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
 from audio.samples import SAMPLE_RATE, Samples
+from engine.keywords import KeywordListener
 from engine.load import Place
 from engine.observer import Drop
 from engine.scheduler import Scheduler
@@ -55,11 +56,16 @@ class LiveVad(Protocol):
     def close(self) -> None: ...
 
 
+# Begins to hear keywords in the labels of a window.
+HearKeywords = Callable[[FrameLabels, tuple[str, ...]], Future[FrameLabels]]
+
+
 @dataclass(slots=True, eq=False)
 class _InFlight:
     future: Future[FrameLabels]
     work: Work
     due: float  # on the clock
+    labelled: bool = False  # and keywords are heard in it now
 
 
 class LiveStream:
@@ -71,6 +77,7 @@ class LiveStream:
         place: That the scheduler gave it; given back in the end.
         vad: Listens for speech; None if the session does without.
         stall_s: Time without audio after which speech that is open is ended.
+        keywords: Begins to hear them in labels.
         observer: Told what goes on.
         clock: Tells the time in seconds.
     """
@@ -83,10 +90,12 @@ class LiveStream:
         place: Place,
         vad: LiveVad | None,
         stall_s: float,
+        keywords: HearKeywords,
         observer: LiveObserver = NOBODY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session = session
+        self._keywords = keywords
         self._scheduler = scheduler
         self._vad = vad
         self._place = place
@@ -207,7 +216,9 @@ class LiveStream:
         for request, own in list(self._in_flight.items()):
             if not request.wanted:
                 own.future.cancel()
-            elif own.work is not request.work and own.future.cancel():
+            elif own.labelled or own.work is request.work:
+                continue
+            elif own.future.cancel():
                 del self._in_flight[request]
                 self._submit(request, None)  # somebody waits for it now
         self._refresh()
@@ -220,7 +231,7 @@ class LiveStream:
         """
         stale = self._session.replaceable()
         own = self._in_flight.get(stale) if stale is not None else None
-        if stale is None or own is None or not own.future.cancel():
+        if stale is None or own is None or own.labelled or not own.future.cancel():
             return None
         self._session.withdraw(stale)
         self._observer.dropped(Drop.STALE_PARTIAL)
@@ -262,12 +273,21 @@ class LiveStream:
         if future.cancelled():
             return
         if (error := future.exception()) is None:
-            self._go_on(self._session.accept(request, future.result()))
+            if request.keywords and not own.labelled:
+                self._hear(request, own, future.result())
+            else:
+                self._go_on(self._session.accept(request, future.result()))
             return
         assert isinstance(error, Exception)
         if request.wanted:
             logger.error("A window of a live stream failed.", exc_info=error)
         self._go_on(self._session.fail(request, error))
+
+    def _hear(self, request: Request, own: _InFlight, frames: FrameLabels) -> None:
+        """Have keywords heard in the labels of a window before they are accepted."""
+        future = self._keywords(frames, request.keywords)
+        self._in_flight[request] = replace(own, future=future, labelled=True)
+        future.add_done_callback(partial(self._hand_over, request))
 
     # --- between the session and the reader ---
 
@@ -327,6 +347,7 @@ class StreamingTranscriber:
         listen: Makes what listens for speech in one stream; None to take everything
             for speech, so that only clients end utterances.
         stall_s: Time without audio after which speech that is open is ended.
+        keywords: Hears them; None if nobody asks for any.
         observer: Told what goes on.
         clock: Tells the time in seconds.
     """
@@ -337,12 +358,16 @@ class StreamingTranscriber:
         *,
         listen: Callable[[], LiveVad] | None,
         stall_s: float,
+        keywords: KeywordListener | None = None,
         observer: LiveObserver = NOBODY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._scheduler = scheduler
         self._listen = listen
         self._stall_s = stall_s
+        self._keywords = keywords
+        # Theirs alone: workers that decode recordings would keep partials waiting.
+        self._keyword_thread = ThreadPoolExecutor(1, thread_name_prefix="keywords")
         self._observer = observer
         self._clock = clock
 
@@ -371,6 +396,23 @@ class StreamingTranscriber:
             place=place,
             vad=self._listen() if self._listen is not None and vad else None,
             stall_s=self._stall_s,
+            keywords=self._hear,
             observer=self._observer,
             clock=self._clock,
         )
+
+    def close(self) -> None:
+        """End the thread for keywords; streams may end without them from here on."""
+        self._keyword_thread.shutdown(wait=False)
+
+    def _hear(
+        self, frames: FrameLabels, keywords: tuple[str, ...]
+    ) -> Future[FrameLabels]:
+        """Begin to hear keywords in the labels of a window."""
+        assert self._keywords is not None, "keywords need somebody to hear them"
+        try:
+            return self._keyword_thread.submit(self._keywords.hear, frames, keywords)
+        except RuntimeError:  # the server ends
+            as_they_are: Future[FrameLabels] = Future()
+            as_they_are.set_result(frames)
+            return as_they_are

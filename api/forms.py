@@ -17,6 +17,7 @@ from starlette.requests import Request
 
 from api.bodies import Pace, limited, too_large
 from api.errors import BadRequest
+from text import phrases
 
 ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
 Granularity = Literal["word", "segment"]
@@ -24,7 +25,8 @@ Granularity = Literal["word", "segment"]
 RESPONSE_FORMATS: tuple[str, ...] = get_args(ResponseFormat)
 GRANULARITIES: tuple[str, ...] = get_args(Granularity)
 
-# More parts than any client sends; a form of a million empty ones costs nobody.
+# More parts than any client sends beside keywords; a form of a million empty ones
+# costs nobody.
 _MAX_PARTS = 256
 
 
@@ -57,6 +59,9 @@ class FormFields(BaseModel):
     """Whether to send the text as it is found, as events."""
     temperature: float = Field(0, ge=0, le=1)
     """Checked and ignored: nothing is drawn at random."""
+    keywords: list[str] = Field([], alias="keywords[]", examples=[["LiveKit"]])
+    """Words and phrases that are heard more readily, each in a field of its own and
+    spelled as they are to be written. The brackets may be left out."""
     prompt: str = ""
     """Ignored, like every field that is not named here."""
 
@@ -72,6 +77,7 @@ class TranscriptionForm:
     granularities: frozenset[str]
     logprobs: bool
     stream: bool
+    keywords: tuple[str, ...]
 
     @property
     def wants_words(self) -> bool:
@@ -80,7 +86,12 @@ class TranscriptionForm:
 
 
 async def read_form(
-    request: Request, *, max_bytes: int, max_field_bytes: int, pace: Pace
+    request: Request,
+    *,
+    max_bytes: int,
+    max_field_bytes: int,
+    max_keywords: int,
+    pace: Pace,
 ) -> FormData:
     """Read a multipart form, spooling its file to disk.
 
@@ -101,7 +112,9 @@ async def read_form(
         )
     try:
         return await within.form(
-            max_files=_MAX_PARTS, max_fields=_MAX_PARTS, max_part_size=max_field_bytes
+            max_files=_MAX_PARTS,
+            max_fields=_MAX_PARTS + max_keywords,
+            max_part_size=max_field_bytes,
         )
     except (HTTPException, MultiPartException, KeyError, ValueError) as error:
         detail = getattr(error, "detail", None) or getattr(error, "message", error)
@@ -110,7 +123,7 @@ async def read_form(
         ) from error
 
 
-def parse_form(form: FormData) -> TranscriptionForm:
+def parse_form(form: FormData, *, max_keywords: int) -> TranscriptionForm:
     """Check the fields of a transcription request.
 
     Raises:
@@ -132,6 +145,7 @@ def parse_form(form: FormData) -> TranscriptionForm:
         granularities=_granularities(form),
         logprobs="logprobs" in _array(form, "include"),
         stream=_switch(form, "stream"),
+        keywords=_keywords(form, max_keywords),
     )
 
 
@@ -154,6 +168,15 @@ def _array(form: FormData, name: str) -> list[str]:
     """Return a repeated field, with or without brackets after its name."""
     values = [*form.getlist(f"{name}[]"), *form.getlist(name)]
     return [value for value in values if isinstance(value, str) and value]
+
+
+def _keywords(form: FormData, most: int) -> tuple[str, ...]:
+    values = [*form.getlist("keywords[]"), *form.getlist("keywords")]
+    try:
+        return phrases.checked(values, most=most)
+    except phrases.BadPhrases as error:
+        text = str(error)
+        raise BadRequest(f"{text[0].upper()}{text[1:]}.", param="keywords") from error
 
 
 def _only_candidate(form: FormData) -> str | None:

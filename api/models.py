@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from engine.keywords import KeywordListener
 from engine.scheduler import Scheduler
 from recordings.transcriber import FileTranscriber
 from streaming import StreamingTranscriber
@@ -26,12 +27,14 @@ class ServedModel:
         scheduler: Runs it.
         files: Transcribes recordings.
         live: Opens live streams.
+        keywords: Hears them in the model's labels.
     """
 
     name: str
     scheduler: Scheduler
     files: FileTranscriber
     live: StreamingTranscriber
+    keywords: KeywordListener
 
 
 class Models:

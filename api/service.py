@@ -26,6 +26,7 @@ from audio.decoder import DecodeLimits
 from audio.samples import SAMPLE_RATE
 from config import Settings
 from engine.interface import Model, ModelInput, ModelLost, NotReady, QueueFull
+from engine.keywords import KeywordListener
 from engine.scheduler import Scheduler
 from engine.work_queue import BatchRules, Work, batch_rules
 from recordings.cutter import SpeechProbabilities
@@ -135,9 +136,10 @@ class Service:
     def _served(self, name: str, load: LoadModel) -> ServedModel:
         """Put together what serves one model; nothing is loaded yet."""
         settings = self.settings
+        keywords = KeywordListener(boost=settings.keyword_boost)
         silence = ModelInput(np.zeros(self._rehearsal_s * SAMPLE_RATE, np.float32))
         scheduler = Scheduler(
-            lambda: self._load(name, load, scheduler),
+            lambda: self._load(name, load, scheduler, keywords),
             max_queued=settings.max_queue,
             min_streams=settings.min_streams,
             max_streams=settings.max_streams,
@@ -160,14 +162,16 @@ class Service:
             ),
             listen=self._listen if settings.vad_enabled else None,
             max_in_flight=_BATCHES_IN_FLIGHT * settings.batch_size,
+            keywords=keywords,
         )
         live = StreamingTranscriber(
             scheduler,
             listen=self._listen_live if settings.vad_enabled else None,
             stall_s=settings.stall_s,
+            keywords=keywords,
             observer=self.metrics,
         )
-        return ServedModel(name, scheduler, files, live)
+        return ServedModel(name, scheduler, files, live, keywords)
 
     def start(self, on_failure: Callable[[], None]) -> None:
         """Begin to load the models.
@@ -184,6 +188,7 @@ class Service:
         deadline = time.monotonic() + self.settings.shutdown_grace_s
         for model in self.models.all:
             model.scheduler.close(timeout_s=max(0.0, deadline - time.monotonic()))
+            model.live.close()
         self._workers.shutdown(wait=False, cancel_futures=True)
         if self._vad_batcher is not None:
             self._vad_batcher.close()
@@ -281,12 +286,19 @@ class Service:
 
     # --- in a model's thread, or told by it ---
 
-    def _load(self, name: str, load: LoadModel, scheduler: Scheduler) -> Model:
+    def _load(
+        self,
+        name: str,
+        load: LoadModel,
+        scheduler: Scheduler,
+        keywords: KeywordListener,
+    ) -> Model:
         """Load a model, and what finds speech: both import torch."""
         model = load(self.settings, lambda stage: self._enter_stage(name, stage))
         scheduler.limit_batches(
             batch_rules(model.traits.device_kind, max_windows=self.settings.batch_size)
         )
+        keywords.prepare(model.traits.vocabulary)
         if self.settings.vad_enabled:
             self._enter_stage(name, "loading voice activity detection")
             with self._vad_lock:

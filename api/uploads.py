@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from fastapi import Request
 
+import schemas
 from api.bodies import pace_of
 from api.forms import TranscriptionForm, parse_form, read_form
 from api.models import ServedModel
@@ -38,6 +39,13 @@ class Upload:
     @property
     def id(self) -> str:
         return state_of(self.request.scope).id
+
+    @property
+    def warnings(self) -> list[schemas.AnswerWarning]:
+        """What was wanted and could not be done."""
+        return schemas.keyword_warnings(
+            self.model.keywords.left_out(self.form.keywords)
+        )
 
     def note_end(self, n_samples: int, n_words: int) -> None:
         state = state_of(self.request.scope)
@@ -67,10 +75,11 @@ async def read_upload(
         request,
         max_bytes=service.settings.max_upload_bytes,
         max_field_bytes=service.settings.max_field_bytes,
+        max_keywords=service.settings.max_keywords,
         pace=pace_of(service.settings),
     )
     cleanup.push_async_callback(form_data.close)
-    form = parse_form(form_data)
+    form = parse_form(form_data, max_keywords=service.settings.max_keywords)
     model = require_model(service, form.model)
     hint = codes.resolve_language(form.language)
     return Upload(request, service, model, form, hint)

@@ -67,6 +67,8 @@ class StreamOptions:
             for speech, and only the client ends utterances.
         endpointing: Whether silence ends utterances; else only the client does.
         partials: Whether partials are made.
+        keywords: Words and phrases that are heard more readily; those of a running
+            stream may be changed at any time, from its next window on.
 
     Raises:
         ValueError: A length makes no sense.
@@ -82,6 +84,7 @@ class StreamOptions:
     vad: bool = True
     endpointing: bool = True
     partials: bool = True
+    keywords: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if min(self.hop, self.margin, self.window) < FRAME_SHIFT:

@@ -141,7 +141,7 @@ class StreamSession:
         return events
 
     def configure(self, options: StreamOptions) -> None:
-        """Listen differently from the next utterance on.
+        """Listen differently from the next utterance on; keywords: the next window.
 
         Raises:
             ValueError: VAD can not be switched in mid-stream.
@@ -160,6 +160,9 @@ class StreamSession:
         found = self._order.requests(audio, self.max_left_context)
         if self._open is not None:
             found += self._open.take_requests(audio, self.max_left_context)
+        if self._options.keywords:
+            for request in found:
+                request.expect(self._options.keywords)
         return found
 
     def replaceable(self) -> Request | None:

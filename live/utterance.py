@@ -7,11 +7,12 @@ Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from audio.samples import SAMPLE_RATE, Samples
 from audio_buffer import AudioBuffer
 from engine.interface import ModelInput
+from engine.keywords import decoding_for
 from engine.work_queue import Work
 from live.endpointing import MIN_SILENCE
 from live.events import Cause, Partial, UtteranceFailed, UtteranceFinal
@@ -56,6 +57,7 @@ class Request:
         piece: The part of a final that it is; None for a partial.
         speculative: Whether nobody waits for it yet.
         wanted: Whether its labels are still of use.
+        keywords: Heard in its labels before they are given to the session.
     """
 
     utterance: "Utterance"
@@ -63,6 +65,7 @@ class Request:
     piece: Piece | None = None
     speculative: bool = False
     wanted: bool = True
+    keywords: tuple[str, ...] = ()
 
     @property
     def work(self) -> Work:
@@ -70,6 +73,11 @@ class Request:
         if self.piece is None:
             return Work.STREAM_PARTIAL
         return Work.STREAM_SPECULATION if self.speculative else Work.STREAM_FINAL
+
+    def expect(self, keywords: tuple[str, ...]) -> None:
+        """Have keywords heard in it; call it before it is handed out."""
+        self.keywords = keywords
+        self.window = replace(self.window, decoding=decoding_for(keywords))
 
     @property
     def due_in_s(self) -> float:

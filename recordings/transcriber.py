@@ -19,6 +19,7 @@ from typing import BinaryIO, TypeVar, TypeVarTuple
 from audio.decoder import DecodeLimits
 from audio_chunker import Window
 from engine.interface import ModelInput, QueueFull
+from engine.keywords import KeywordListener, decoding_for
 from engine.scheduler import Scheduler
 from recordings.cutter import Cutter, SpeechProbabilities
 from recordings.segments import SegmentReader
@@ -56,6 +57,7 @@ class FileTranscriber:
         listen: Makes what listens for speech in one recording, in a worker
             thread; None to take everything for speech.
         max_in_flight: Most windows of one recording between decoder and text.
+        keywords: Hears them; None if nobody asks for any.
     """
 
     def __init__(
@@ -66,25 +68,31 @@ class FileTranscriber:
         limits: DecodeLimits,
         listen: Callable[[], SpeechProbabilities] | None,
         max_in_flight: int,
+        keywords: KeywordListener | None = None,
     ) -> None:
         self._scheduler = scheduler
+        self._keywords = keywords
         self._turns = Turns(workers)
         self._limits = limits
         self._listen = listen
         self._max_in_flight = max_in_flight
 
-    async def transcribe(self, source: BinaryIO) -> Transcript:
+    async def transcribe(
+        self, source: BinaryIO, *, keywords: tuple[str, ...] = ()
+    ) -> Transcript:
         """Transcribe a recording to its end; see `transcribe_stream`."""
         parts: list[SegmentPart] = []
         start = end = 0
-        async with aclosing(self.transcribe_stream(source)) as advances:
+        async with aclosing(
+            self.transcribe_stream(source, keywords=keywords)
+        ) as advances:
             async for advance in advances:
                 parts += advance.parts
                 start, end = advance.start, advance.position
         return Transcript(segments=join(parts), start=start, end=end)
 
     async def transcribe_stream(
-        self, source: BinaryIO
+        self, source: BinaryIO, *, keywords: tuple[str, ...] = ()
     ) -> AsyncGenerator[Advance, None]:
         """Transcribe a recording and say what is final as soon as it is.
 
@@ -94,6 +102,7 @@ class FileTranscriber:
 
         Args:
             source: A seekable file in any accepted container.
+            keywords: Words and phrases that are heard more readily.
 
         Raises:
             audio_decoder's errors, the last three also after some of the text;
@@ -103,14 +112,18 @@ class FileTranscriber:
         reader = SegmentReader(traits.vocabulary, traits.spike_offsets)
         cutter = Cutter(source, self._limits, self._listen)
         share = self._turns.share()
-        queue = _InFlight(self._scheduler, self._max_in_flight)
+        queue = _InFlight(self._scheduler, self._max_in_flight, keywords)
+
+        def read(window: Window, frames: FrameLabels) -> tuple[SegmentPart, ...]:
+            if self._keywords is not None:
+                frames = self._keywords.hear(frames, keywords)
+            return reader.add_window(window, frames)
+
         try:
             while not (cutter.exhausted and queue.empty):
                 if cutter.exhausted or queue.should_wait:
                     window, frames = await queue.next()
-                    parts = await wrap_future(
-                        share.submit(reader.add_window, window, frames)
-                    )
+                    parts = await wrap_future(share.submit(read, window, frames))
                     yield Advance(parts, reader.position, cutter.start)
                 else:
                     queue.add_windows(await wrap_future(share.submit(cutter.step)))
@@ -129,8 +142,11 @@ class _InFlight:
     always in its queue.
     """
 
-    def __init__(self, scheduler: Scheduler, max_in_flight: int) -> None:
+    def __init__(
+        self, scheduler: Scheduler, max_in_flight: int, keywords: tuple[str, ...]
+    ) -> None:
         self._scheduler = scheduler
+        self._decoding = decoding_for(keywords)
         self._max_in_flight = max_in_flight
         self._waiting: deque[Window] = deque()
         self._submitted: deque[tuple[Window, Future[FrameLabels]]] = deque()
@@ -171,7 +187,8 @@ class _InFlight:
             must = self._begun and not self._submitted
             try:
                 labels = self._scheduler.submit(
-                    ModelInput(self._waiting[0].samples), beyond_limit=must
+                    ModelInput(self._waiting[0].samples, decoding=self._decoding),
+                    beyond_limit=must,
                 )
             except QueueFull:
                 if not self._begun:

@@ -28,7 +28,14 @@ from text.keyword_scores import Floats, Ints, Scores
 from text.keyword_trie import Trie
 from text.phrases import Alphabet, Kind, Spelling
 
+# Nats a letter. What it is worth depends on how sure a model is of its letters; see
+# `python -m benchmarks.keywords`.
 DEFAULT_BOOST = 2.5
+MAX_BOOST = 5.0
+
+# Alternatives that the model is asked for. Eight say as much as all labels of two
+# small models; ten thousand labels have more rivals.
+N_BEST = 16
 
 # Letters of a keyword that earn nothing: in short words chance has its way.
 FREE_LETTERS = 2

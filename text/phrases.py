@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from text import ctc
 from text.ctc import Vocabulary
 
+MAX_PHRASE_LENGTH = 100
+
 # A character of these says as much as a letter and a half of an alphabet.
 _SYLLABLE = regex.compile(r"[\p{Han}\p{Hangul}\p{Hiragana}\p{Katakana}]")
 _SYLLABLE_LETTERS = 1.5
@@ -150,6 +152,33 @@ class Alphabet:
             joins_before=not ctc.pause_separates(texts[0], texts[0]),
             joins_after=not ctc.pause_separates(texts[-1], texts[-1]),
         )
+
+
+class BadPhrases(ValueError):
+    """A list of phrases that nobody can be meant to send; the message says why."""
+
+
+def checked(phrases: Iterable[object], *, most: int) -> tuple[str, ...]:
+    """Return a client's phrases as they are to be written, each once.
+
+    Raises:
+        BadPhrases: One is no text, or too long, or there are too many.
+    """
+    found: dict[str, None] = {}
+    for number, phrase in enumerate(phrases, 1):
+        if not isinstance(phrase, str):
+            raise BadPhrases(f"keyword {number} is no text")
+        written = tidy(phrase)
+        if len(written) > MAX_PHRASE_LENGTH:
+            raise BadPhrases(
+                f"keyword {number} has {len(written)} characters; "
+                f"at most {MAX_PHRASE_LENGTH} are allowed"
+            )
+        if written:
+            found[written] = None
+    if len(found) > most:
+        raise BadPhrases(f"there are {len(found)} keywords; at most {most} are allowed")
+    return tuple(found)
 
 
 def tidy(phrase: str) -> str:

@@ -99,7 +99,9 @@ class EventStream:
         job = self._job
         n_samples = end = 0
         async with aclosing(
-            job.model.files.transcribe_stream(job.form.file.file)
+            job.model.files.transcribe_stream(
+                job.form.file.file, keywords=job.form.keywords
+            )
         ) as advances:
             async for advance in advances:
                 end = advance.position
@@ -114,6 +116,7 @@ class EventStream:
                 "type": "transcript.text.done",
                 "text": text,
                 **self._summary(text, end),
+                **self._warnings(),
                 "usage": {
                     "type": "tokens",
                     "input_tokens": n_frames,
@@ -142,6 +145,11 @@ class EventStream:
         if not self._job.form.wants_words:
             return {}
         return {"words": [word.model_dump() for word in schemas.words(part.words)]}
+
+    def _warnings(self) -> dict[str, Any]:
+        """Tell what was wanted and could not be done, if anything."""
+        warnings = [warning.model_dump() for warning in self._job.warnings]
+        return {"warnings": warnings} if warnings else {}
 
     def _summary(self, text: str, end: int) -> dict[str, Any]:
         """Give the last event what `verbose_json` has besides words."""

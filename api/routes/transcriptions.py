@@ -82,7 +82,8 @@ async def _transcribe(request: Request, *, stream: bool = False) -> Response:
             events = EventStream(job, cleanup.pop_all())
             return await events.response()
         transcript = await unless_disconnected(
-            request, job.model.files.transcribe(job.form.file.file)
+            request,
+            job.model.files.transcribe(job.form.file.file, keywords=job.form.keywords),
         )
         if transcript is None:
             return Response(status_code=CLIENT_LEFT)
@@ -108,8 +109,14 @@ def _answer(job: Upload, transcript: Transcript) -> Response:
                 transcript,
                 language=language or "und",
                 granularities=form.granularities,
+                warnings=job.warnings,
             )
         )
     return JSONResponse(
-        schemas.transcription(transcript, language=language, logprobs=form.logprobs)
+        schemas.transcription(
+            transcript,
+            language=language,
+            logprobs=form.logprobs,
+            warnings=job.warnings,
+        )
     )

@@ -196,12 +196,14 @@ class TestSilence:
         assert ear.hear(SILENT, 10)[0] == FallSilent(50 * 512)
         assert ear.decided[-1] == (60 * 512, End())
 
-    @pytest.mark.parametrize("options", [{"endpointing": False}, {"vad": False}])
+    @pytest.mark.parametrize(
+        "options", [replace(OPTIONS, endpointing=False), replace(OPTIONS, vad=False)]
+    )
     def test_it_ends_none_where_only_the_client_does(
-        self, options: dict[str, bool]
+        self, options: StreamOptions
     ) -> None:
         """However long it is."""
-        ear = speaking(replace(OPTIONS, **options))
+        ear = speaking(options)
 
         assert End() not in ear.hear(SILENT, 500)
 

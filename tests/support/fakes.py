@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audio.frames import n_frames
 from audio.samples import Samples
-from engine.interface import ModelInput, ModelTraits
+from engine.interface import Decoding, ModelInput, ModelTraits
 from live.events import Cause, LiveEvent, Partial, UtteranceFinal
 from live.options import StreamOptions
-from text.ctc import FrameLabels, Vocabulary, Word
+from text.ctc import Alternatives, FrameLabels, Vocabulary, Word
 from text.transcript import Segment
 
 ALPHABET = " abcdefghijklmnopqrstuvwxyz"
@@ -38,6 +39,7 @@ class ScriptedModel:
         text: What it hears in every window that has room for it.
         failures: Raised, one a batch, instead of hearing anything; None hears.
         n_free: Batches that it runs at once, even while a test does not let it.
+        nearly: What it would hear if not for its text; as long as that.
     """
 
     traits = ModelTraits(
@@ -50,8 +52,11 @@ class ScriptedModel:
         failures: Sequence[BaseException | None] = (),
         *,
         n_free: int = 0,
+        nearly: str = "",
     ) -> None:
         self.text = text
+        self.nearly = nearly or text
+        self.asked: list[Decoding] = []  # of each window
         self.n_free = n_free
         self.failures = list(failures)
         self.batches: list[list[int]] = []  # the windows' lengths, in samples
@@ -61,23 +66,35 @@ class ScriptedModel:
 
     def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
         self.batches.append([len(window) for window in windows])
+        self.asked += [window.decoding for window in windows]
         self.running.set()
         if len(self.batches) > self.n_free:
             assert self.may_run.wait(timeout=30), "the test never let the model run"
         failure = self.failures.pop(0) if self.failures else None
         if failure is not None:
             raise failure
-        return [self._hear(len(window)) for window in windows]
+        return [self._hear(len(window), window.decoding) for window in windows]
 
-    def _hear(self, n_samples: int) -> FrameLabels:
+    def _hear(self, n_samples: int, decoding: Decoding) -> FrameLabels:
         """One frame a letter, a blank after each, blanks to the end."""
         n = n_frames(n_samples)
+        ids, others = self._labels(self.text, n), self._labels(self.nearly, n)
+        probs = np.full(n, 0.9, np.float32)
+        blank_probs = np.where(ids == 0, 0.9, 0.05).astype(np.float32)
+        further = None
+        if decoding.n_best:
+            log_probs = np.log(np.tile(np.array([0.9, 0.05], np.float32), (n, 1)))
+            # Where both are the same, something else has to be the second best.
+            others = np.where(others == ids, (ids == 0).astype(np.int32), others)
+            further = Alternatives(np.stack([ids, others], axis=1), log_probs)
+        return FrameLabels(ids, probs, blank_probs, further)
+
+    def _labels(self, text: str, n: int) -> NDArray[np.int32]:
         ids = np.zeros(n, np.int32)
-        labels = [ALPHABET.index(letter) + 1 for letter in self.text]
+        labels = [ALPHABET.index(letter) + 1 for letter in text]
         if 2 * len(labels) <= n:
             ids[: 2 * len(labels) : 2] = labels
-        probs = np.full(n, 0.9, np.float32)
-        return FrameLabels(ids, probs, np.where(ids == 0, 0.9, 0.05).astype(np.float32))
+        return ids
 
 
 @dataclass(frozen=True, slots=True)
