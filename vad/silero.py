@@ -1,19 +1,21 @@
 """Ask Silero VAD how likely each 32 ms of audio holds speech.
 
 The weights are those of the TorchScript in the `silero-vad` package; the arithmetic
-is written out here in numpy. That is little code, and gains two things: a state that
-is a plain value, so any number of streams shares one instance and one call; and all
-convolutions of a block in a few matrix products, since only the LSTM has to go frame
-by frame. The package itself is not imported, because that would set torch to one
-thread for the whole process.
+is written out here in numpy, because that is faster. The convolutions of all frames
+are a few matrix products, and only the LSTM goes frame by frame. For a frame of each
+of 16 streams the package's TorchScript takes 2.1 times as long and its ONNX network
+1.7 times; for a second of one recording, 7 and 2.7 times. A single frame of a single
+stream is faster with ONNX, by about a third (`python -m benchmarks.vad_network`).
+Blocks may have different numbers of frames, which the package's networks cannot take.
 
-Rejected: the package's safetensors, which hold an older network than its
-TorchScript and ONNX do; and ONNX, which wants one more runtime.
+The package itself is not imported, because that would set torch to one thread for the
+whole process. Rejected: its safetensors, which hold an older network than its
+TorchScript and ONNX do; and ONNX, which needs another runtime.
 
 Source: Silero Team, "Silero VAD" (https://github.com/snakers4/silero-vad), the
 16 kHz network of release 6.
-Blocking for a few milliseconds a second of audio: belongs in a worker thread.
-Instances are never changed and may be shared by threads.
+A call blocks for some milliseconds per second of audio: it belongs in a worker thread.
+Instances never change and may be shared by threads.
 """
 
 import importlib.util
@@ -35,7 +37,7 @@ Floats = NDArray[np.float32]
 
 _NETWORK = Path("data", "silero_vad.jit")  # within the package
 
-_N_CONTEXT = 64  # samples before a frame that it is looked at with
+_N_CONTEXT = 64  # samples before a frame that the network hears as well
 _N_FFT = 256
 _N_BINS = _N_FFT // 2 + 1
 _STRIDE = 128
@@ -44,13 +46,14 @@ _N_HIDDEN = 128
 
 @dataclass(frozen=True, slots=True)
 class VadStates:
-    """What the network remembers of each of `n` streams.
+    """State of the network for each of `n` streams.
 
-    In one array, since many streams are put together and taken apart for every frame.
+    It is one array, because the states of many streams are joined and split for every
+    frame.
 
     Attributes:
-        rows: Of each stream the last samples heard (64), then the output of the LSTM
-            (128) and its memory (128): shape (n, 320). Never written to.
+        rows: One row for each stream, shape (n, 320): its last samples (64), then the
+            LSTM's output (128) and cell state (128). Never written to.
     """
 
     rows: Floats
@@ -74,7 +77,7 @@ class VadStates:
 
     @classmethod
     def join(cls, states: Sequence["VadStates"]) -> "VadStates":
-        """Put the states of some streams after each other."""
+        """Join the states of several streams, in their order."""
         return cls(np.concatenate([own.rows for own in states]))
 
     def split(self) -> list["VadStates"]:
@@ -83,10 +86,10 @@ class VadStates:
 
 
 class SileroVad:
-    """The network. Loading takes milliseconds and no network access.
+    """The network. Loading takes milliseconds and needs no internet access.
 
     Raises:
-        FileNotFoundError: The package is not installed, or laid out differently.
+        FileNotFoundError: The package is not installed, or its files lie elsewhere.
     """
 
     def __init__(self) -> None:
@@ -120,17 +123,17 @@ class SileroVad:
     def probabilities(
         self, blocks: Sequence[Floats], states: VadStates
     ) -> tuple[list[Floats], VadStates]:
-        """Listen to the next frames of each stream.
+        """Compute the probabilities of the next frames of each stream.
 
         Args:
-            blocks: Samples of each stream, shape (n_frames, 512); every stream may
-                have another number of frames, but none has none. A stream of its own
-                is told apart by its state only, so blocks may be of other streams
-                in every call.
-            states: Of the same streams, as the last call returned them.
+            blocks: Samples of each stream, shape (n_frames, 512). The number of
+                frames may differ between streams; each has at least one. The streams
+                may change from call to call: only `states` carries their history.
+            states: States of the same streams in the same order, from their last call.
 
         Returns:
-            Probabilities of speech, shape (n_frames,) for each stream, and new states.
+            Probabilities of speech, shape (n_frames,) for each stream, and the states
+            after these frames.
         """
         lengths = np.array([len(block) for block in blocks])
         ends = np.cumsum(lengths)
@@ -146,11 +149,11 @@ class SileroVad:
         return own, VadStates(np.concatenate([context, hidden, cell], axis=1))
 
     def _features(self, frames: Floats) -> Floats:
-        """Describe each frame by itself.
+        """Compute the features of each frame, which depend on no other frame.
 
         Args:
-            frames: Shape (n_frames, 64 + 512 + 64), each with the samples before it
-                and with what it is taken to go on with.
+            frames: Shape (n_frames, 64 + 512 + 64): the samples before each frame,
+                the frame, and its own end, reflected.
 
         Returns:
             Shape (n_frames, 128).
@@ -182,18 +185,19 @@ class SileroVad:
         """Run the LSTM over each stream's frames in order.
 
         Args:
-            features: Of all frames, stream after stream.
-            starts: Each stream's first row in them.
+            features: Features of all frames, stream after stream.
+            starts: Each stream's first row in `features`.
             lengths: Each stream's number of rows.
-            states: Before the first.
+            states: States before the first frame.
 
         Returns:
-            Its output for all frames, and the last output and memory of each stream.
+            The LSTM's output for all frames, and each stream's last output and cell
+            state.
         """
         gates = features @ self._input + self._bias
         heard = np.empty_like(features)
-        # Streams with the most frames first, so that those with a next one are the
-        # first few.
+        # The streams with the most frames come first, so that at each step the streams
+        # that still have a frame are the first `n`.
         order = np.argsort(-lengths, kind="stable")
         hidden, cell = states.hidden[order], states.cell[order]
         starts, lengths = starts[order], lengths[order]
@@ -219,7 +223,7 @@ def _with_context(
     """Put each frame between the samples before it and its own end, reflected.
 
     Args:
-        starts: The first frame of each block among all of them.
+        starts: Index of each block's first frame among all frames.
     """
     frames = np.concatenate(blocks)
     end = _N_CONTEXT + FRAME_SAMPLES
@@ -234,7 +238,7 @@ def _with_context(
 def _windows(rows: Floats, n: int, length: int, *, step: int) -> Floats:
     """View each row as `n` windows that begin `step` items after each other.
 
-    As numpy's `as_strided`, which takes ten times as long.
+    numpy's `as_strided` does the same, but takes ten times as long.
 
     Args:
         rows: Contiguous, with room for the windows.
@@ -251,12 +255,12 @@ def _folded(basis: Floats) -> tuple[Floats, Floats]:
     """Fold the rows of a Fourier transform onto the first half of its window.
 
     Args:
-        basis: Windowed cosines, then sines, shape (2 * 129, 1, 256); of a periodic
-            window that begins with 0.
+        basis: Cosines, then sines, times a periodic window that begins with 0; shape
+            (2 * 129, 1, 256).
 
     Returns:
-        What sums, and differences, of the samples k and 256 - k are multiplied with,
-        k from 1 to 128; each of shape (128, 129).
+        The factors of the sums of the samples k and 256 - k, and those of their
+        differences, for k from 1 to 128; each of shape (128, 129).
     """
     half = basis[:, 0, 1 : _N_FFT // 2 + 1].T.copy()
     half[-1] /= 2  # the middle is its own mirror image
@@ -275,7 +279,7 @@ class _Convolution:
     def __call__(self, x: Floats) -> Floats:
         n, n_steps, n_in = x.shape
         n_out = (n_steps - 1) // self._stride + 1
-        if n_out == 1:  # most of what it sees is padding
+        if n_out == 1:  # most of its input is padding
             y: Floats = x.reshape(n, -1) @ self._kernel[n_in : (1 + n_steps) * n_in]
         else:
             padded = np.zeros((n, n_steps + 2, n_in), np.float32)
@@ -289,9 +293,9 @@ class _Convolution:
 
 
 def _sigmoid(x: Floats) -> Floats:
-    """Compute it in place."""
-    # numpy's exp is several times faster than its tanh. Beyond 60 nothing changes,
-    # and 88 would overflow.
+    """Compute the sigmoid of `x` in place."""
+    # numpy's exp is several times faster than its tanh. Beyond 60 the result does not
+    # change, and 88 would overflow.
     np.negative(x, out=x)
     np.minimum(x, 60, out=x)
     np.exp(x, out=x)
@@ -302,13 +306,13 @@ def _sigmoid(x: Floats) -> Floats:
 def keep_numpy_to_one_thread() -> None:
     """Let numpy's matrix products use one thread, in the whole process.
 
-    They are small: more threads take longer, and get into the way of PyTorch's.
+    The products are small: more threads would be slower and would slow PyTorch's down.
     """
     threadpool_limits(1, user_api="blas")
 
 
 class VadStream:
-    """Listen to one stream, cut into blocks of any length.
+    """Voice activity detection for one stream, which comes in blocks of any length.
 
     Not safe for concurrent use.
     """
@@ -326,7 +330,10 @@ class VadStream:
         return self._listen(audio[:whole])
 
     def finish(self) -> list[float]:
-        """Return the last frame's, filled up with silence; empty if there is none."""
+        """Return the last frame's probability; empty if no samples are left over.
+
+        The frame is filled up with silence.
+        """
         n_missing = -len(self._rest) % FRAME_SAMPLES
         audio = np.pad(self._rest, (0, n_missing))
         self._rest = audio[:0]
