@@ -1,15 +1,16 @@
 """Read the server's settings from the environment, then from `.env`.
 
-One frozen object, built once in `server.py` and handed down as plain arguments below
-`api`. Elsewhere the environment is read for sockets that systemd hands over
-(`server.py`) and for fairseq2's cache folder (`weights/downloads.py`). Every number has
-bounds, so a typo stops the server at start-up, with one message that names every bad
-variable, instead of misbehaving an hour later.
+`server.py` builds one frozen object; the rooms below `api` get plain arguments. Two
+other modules read the environment: `weights/downloads.py` for the cache folder, which
+fairseq2 uses as well, and `server.py` for sockets that systemd hands over and for
+variables that say how PyTorch's threads wait. Every number has bounds, so a typo stops
+the server at start, with one message that names every bad variable, instead of causing
+errors an hour later.
 
-The description of each field is the text of `.env.example` and of the table in
-the README; a test holds the three together.
+The description of each field is the text of `.env.example` and of the table in the
+README; a test compares the three.
 
-Longer than other modules, and its class than other classes: a field for each setting.
+The module and its class are longer than others: they have a field for each setting.
 """
 
 import difflib
@@ -41,7 +42,7 @@ from text.keywords import DEFAULT_BOOST, MAX_BOOST
 
 DEMO_CARD = "omniASR_CTC_demo"
 
-# Where an empty value means something: "none", rather than "not set".
+# Fields whose empty value means "none" instead of "not set".
 _EMPTY_MEANS_NONE = frozenset(
     {
         "default_lang",
@@ -54,15 +55,18 @@ _EMPTY_MEANS_NONE = frozenset(
     }
 )
 
-# Of a limit that a key has of its own.
+# Digits of a limit behind a key.
 _MOST_DIGITS = 6
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
+# Without keys a server is open, so an empty list of keys is taken for a mistake.
+_NO_KEY = "has no key; without keys, all clients may use the server"
+
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What one client may use; 0: all it wants, None: as much as others.
+    """Limits of one client; 0: no limit, None: the server's default.
 
     Attributes:
         sessions: Live streams at once.
@@ -77,7 +81,7 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key, and the limits that it has of its own."""
+    """A key, and its own limits."""
 
     key: str = field(repr=False)
     quota: Quota = Quota()
@@ -88,7 +92,7 @@ class Settings(BaseSettings):
 
     Raises:
         ValidationError: A variable has a value that is not allowed; see
-            `describe_errors` for the text meant for people.
+            `describe_errors` for a text for people.
     """
 
     model_config = SettingsConfigDict(
@@ -126,7 +130,7 @@ class Settings(BaseSettings):
     )
     default_lang: str = Field(
         "eng_Latn",
-        description="Language assumed when a request names none (empty: none).",
+        description="Language of requests that name none (empty: none).",
     )
     device: str = Field(
         "auto",
@@ -135,7 +139,7 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
         "auto",
         description=(
-            "Arithmetic; `auto`: bfloat16 where the processor has it. `int8`: CPUs."
+            "Arithmetic; `auto`: bfloat16 where the processor has it; `int8`: CPUs only."
         ),
     )
     self_check: Literal["fallback", "stop"] = Field(
@@ -146,7 +150,7 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=1024,
-        description="Threads of a forward pass on a CPU (0: as many as are quickest).",
+        description="Threads of a forward pass on a CPU (0: the fastest number).",
     )
     batch_size: int = Field(
         8,
@@ -169,13 +173,13 @@ class Settings(BaseSettings):
 
     stream_profile: Literal["captions", "agent", "quality"] = Field(
         "captions",
-        description="How live streams are listened to, unless they ask otherwise.",
+        description="Profile of live streams that choose none.",
     )
     hop_s: float | None = Field(
         None,
         ge=HOP_S.lowest,
         le=HOP_S.highest,
-        description="Seconds between hypotheses (empty: as the profile says).",
+        description="Seconds between partials (empty: the profile's).",
     )
     margin_s: float | None = Field(
         None,
@@ -226,10 +230,10 @@ class Settings(BaseSettings):
     host: str = Field("0.0.0.0", min_length=1, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port (0: any free one).")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least serious log line to print."
+        "info", description="Lowest level of log lines to print."
     )
     log_format: Literal["text", "json"] = Field(
-        "text", description="Log lines for people, or `json` for programs."
+        "text", description="`text`: log lines for people; `json`: for programs."
     )
     shutdown_grace_s: int = Field(
         30,
@@ -244,48 +248,48 @@ class Settings(BaseSettings):
         description="Seconds a WebSocket waits for a model that is still loading.",
     )
 
-    # Who may use it
+    # Access
     api_keys: SecretStr = Field(
         SecretStr(""),
-        description="Keys, as name:key,name:key; empty: everybody is let in.",
+        description="Keys, as name:key,name:key (empty: all clients are let in).",
     )
     api_keys_file: Path | None = Field(
         None,
-        description="File with more keys, a line each: name:key; read when it changes.",
+        description="File with more keys, one name:key a line; read when it changes.",
     )
     metrics: Literal["open", "key", "off"] = Field(
-        "open", description="`/metrics` for everybody, for who has a `key`, or `off`."
+        "open", description="`/metrics`: `open` to all, only with a `key`, or `off`."
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Web pages that may call from a browser (`*`: any)."
+        (), description="Origins of web pages that may use the server (`*`: any)."
     )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Names with dots that a server without keys answers to (`*`: any).",
+        description="Names with dots that a server without keys accepts (`*`: any).",
     )
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Addresses or networks whose `X-Forwarded-` headers are believed.",
+        description="Addresses or networks whose `X-Forwarded-` headers are trusted.",
     )
 
-    # Shares of single clients
+    # Quotas of single clients
     quota_sessions: int = Field(
         0,
         ge=0,
         le=100_000,
-        description="Live streams of a key, or an address, at once (0: no limit).",
+        description="Live streams at once for a key, or an address (0: no limit).",
     )
     quota_requests: int = Field(
         0,
         ge=0,
         le=1_000_000,
-        description="Requests of a key, or an address, a minute (0: no limit).",
+        description="Requests a minute for a key, or an address (0: no limit).",
     )
     quota_audio_minutes: int = Field(
         0,
         ge=0,
         le=1_000_000,
-        description="Minutes of audio of a key, or an address, an hour (0: no limit).",
+        description="Minutes of audio an hour for a key, or an address (0: no limit).",
     )
 
     # Limits
@@ -336,7 +340,7 @@ class Settings(BaseSettings):
         4,
         ge=1,
         le=100_000,
-        description="Live streams with speech that are let in whatever is forecast.",
+        description="Live streams with speech that are always let in.",
     )
     max_streams: int = Field(
         256,
@@ -348,14 +352,14 @@ class Settings(BaseSettings):
         300.0,
         ge=0.1,
         le=86_400,
-        description="Longest a client may send nothing of a request or a live stream, "
-        "or read nothing of an event stream, in seconds.",
+        description="Longest time, in seconds, in which a client sends no part of a "
+        "request or a live stream, or reads no part of an event stream.",
     )
     min_upload_kb_s: float = Field(
         1.0,
         ge=0,
         le=1_000,
-        description="Slowest a request may come after 30 s, in kB a second (0: any).",
+        description="Lowest rate of an upload after 30 s, in kB a second (0: any).",
     )
     max_session_s: float = Field(
         14_400.0,
@@ -367,7 +371,7 @@ class Settings(BaseSettings):
         32.0,
         ge=0.001,
         le=1_000,
-        description="Most that is read of a live stream before its turn comes, in MB.",
+        description="Most audio of a live stream that is read ahead, in MB.",
     )
     max_unread_mb: float = Field(
         8.0,
@@ -391,7 +395,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _drop_empty(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Take `PORT=` for unset, as `docker compose` passes variables on."""
+        """Treat `PORT=` as unset: `docker compose` passes unset variables like that."""
         return {
             name: value
             for name, value in values.items()
@@ -415,7 +419,7 @@ class Settings(BaseSettings):
     def _well_formed_keys(cls, value: SecretStr) -> SecretStr:
         text = value.get_secret_value()
         if text and not parse_keys(text):
-            raise ValueError("has no key in it, and without keys everybody is let in")
+            raise ValueError(_NO_KEY)
         return value
 
     @field_validator("api_keys_file")
@@ -448,7 +452,7 @@ class Settings(BaseSettings):
     def _names_without_ports(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
             if "/" in name or ":" in name:
-                raise ValueError(f"{name!r} must be a name alone: no scheme, no port")
+                raise ValueError(f"{name!r} must be only a name: no scheme, no port")
         return tuple(name.lower() for name in value)
 
     @field_validator("trusted_proxies")
@@ -483,7 +487,7 @@ class Settings(BaseSettings):
         """Return all API keys by name, those of the environment and of the file.
 
         Raises:
-            ValueError: The file is not what it should be any more.
+            ValueError: The file has become unreadable or has a mistake.
         """
         keys = parse_keys(self.api_keys.get_secret_value())
         if self.api_keys_file is not None:
@@ -492,7 +496,7 @@ class Settings(BaseSettings):
 
     @property
     def quota(self) -> Quota:
-        """What a client may use whose key says nothing else."""
+        """Limits of a client whose key has none of its own."""
         return Quota(
             sessions=self.quota_sessions,
             requests=self.quota_requests,
@@ -501,7 +505,7 @@ class Settings(BaseSettings):
 
     @property
     def profiles(self) -> dict[str, StreamOptions]:
-        """The profiles of live streams, with what the operator has changed in all."""
+        """The profiles of live streams, with the operator's changes to all of them."""
         lengths = ("hop", "margin", "endpoint_silence", "pre_roll")
         changes: dict[str, Any] = {
             name: round(value * SAMPLE_RATE)
@@ -534,7 +538,7 @@ class Settings(BaseSettings):
 
 
 def describe_errors(error: ValidationError) -> str:
-    """Name every bad variable, its value and what is allowed, a line each."""
+    """Name every bad variable, its value and what is allowed, one a line."""
     lines = ["These settings have values that are not allowed:"]
     for detail in error.errors():
         name = str(detail["loc"][0]) if detail["loc"] else "settings"
@@ -590,23 +594,23 @@ def read_keys(file: Path) -> dict[str, ApiKey]:
     """Read a file of keys; see `parse_keys`.
 
     Raises:
-        ValueError: It cannot be read, has no key in it, or has a bad entry.
+        ValueError: It cannot be read, has no key, or has a bad entry.
     """
     try:
         keys = parse_keys(file.read_text())
     except UnicodeDecodeError as error:
-        raise ValueError("must be a file of text") from error
+        raise ValueError("must be a text file") from error
     except OSError as error:
-        raise ValueError("must be a file that can be read") from error
+        raise ValueError("must be a readable file") from error
     if not keys:
-        raise ValueError("has no key in it, and without keys everybody is let in")
+        raise ValueError(_NO_KEY)
     return keys
 
 
 def parse_keys(text: str) -> dict[str, ApiKey]:
     """Read entries, separated by commas or lines; `#` begins a comment line.
 
-    An entry is `name:key`, and may go on with limits of its own, as in
+    An entry is `name:key`; its own limits may follow, as in
     `name:key requests=60 sessions=4 audio_minutes=120`.
 
     Raises:
@@ -624,7 +628,7 @@ def parse_keys(text: str) -> dict[str, ApiKey]:
         if not key.isascii():
             raise ValueError(f"the key of entry {number} has a letter outside ASCII")
         if name in keys:
-            raise ValueError(f"entry {number} has a name that was there before")
+            raise ValueError(f"entry {number} repeats the name of an earlier entry")
         keys[name] = ApiKey(key, _quota(number, limits))
     return keys
 
@@ -636,7 +640,7 @@ def _quota(number: int, limits: list[str]) -> Quota:
         name, _, value = limit.partition("=")
         if name not in known or not value.isdecimal() or len(value) > _MOST_DIGITS:
             raise ValueError(
-                f"entry {number} has something after its key that is none of "
+                f"entry {number} may have nothing after its key but "
                 f"{', '.join(f'{name}=NUMBER' for name in known)}"
             )
         values[name] = int(value)

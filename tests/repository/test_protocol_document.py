@@ -129,4 +129,4 @@ class TestTables:
     def test_the_other_numbers_are_right(self) -> None:
         """The longest text message, and the flushes that may wait."""
         assert f"{MAX_MESSAGE_CHARS:,} characters" in TEXT
-        assert f"While {_MAX_FLUSHES} of them wait" in TEXT
+        assert f"While {_MAX_FLUSHES} flushes wait" in TEXT
