@@ -139,7 +139,8 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
         "auto",
         description=(
-            "Arithmetic; `auto`: bfloat16 where the processor has it; `int8`: CPUs only."
+            "Arithmetic; `auto`: bfloat16 where the processor has it; "
+            "`int8`: CPUs only."
         ),
     )
     self_check: Literal["fallback", "stop"] = Field(
