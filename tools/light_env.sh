@@ -5,7 +5,12 @@
 # It is made with the first of these Pythons that is here, in .venv-light-VERSION. PyTorch
 # comes from TORCH_INDEX, an address; `pypi` for PyPI's build. If it is empty that is
 # PyTorch's index of builds for CPUs, unless there is a GPU or the index cannot be reached.
+# With LIGHT_VENV, a folder, that environment is used as it is.
 set -eu
+if [ -n "${LIGHT_VENV:-}" ]; then
+    echo "$LIGHT_VENV"
+    exit
+fi
 versions=$1
 requirements=$2
 

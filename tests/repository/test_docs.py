@@ -101,7 +101,8 @@ class TestCommands:
             process = subprocess.Popen(
                 ["bash", "-c", block.code],
                 cwd=ROOT,
-                env={**os.environ, "PORT": port, "HOST": "127.0.0.1"},
+                env=os.environ
+                | {"PORT": port, "HOST": "127.0.0.1", "LIGHT_VENV": sys.prefix},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
