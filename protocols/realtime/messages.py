@@ -14,6 +14,7 @@ Pure: no I/O, clock, settings or threads.
 
 import base64
 import json
+import re
 from dataclasses import dataclass
 
 from schemas import Json
@@ -78,6 +79,10 @@ class BadEvent(Exception):
         self.param = param
 
 
+# An escape of JSON that may be half of a character.
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
 def load(message: str) -> Json:
     """Read a message as an object with a `type`.
 
@@ -101,7 +106,21 @@ def load(message: str) -> Json:
             code="invalid_event",
             param="type",
         )
+    if _SURROGATE.search(message) and not _can_be_written(event):
+        raise BadEvent(
+            "The message has one half of a surrogate pair, which is no character.",
+            code="invalid_json",
+        )
     return event
+
+
+def _can_be_written(event: Json) -> bool:
+    """Whether what is quoted of an event can go into an answer, as UTF-8."""
+    try:
+        json.dumps(event, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _may_append(message: str) -> bool:

@@ -796,6 +796,12 @@ class TestMessages:
             ("", "invalid_json"),
             ("{", "invalid_json"),
             ("[" * 60_000, "invalid_json"),
+            (r'{"type": "\ud800"}', "invalid_json"),
+            (
+                r'{"type": "input_audio_buffer.clear", "event_id": "\uDFFF"}',
+                "invalid_json",
+            ),
+            (r'{"type": "\ud83d\ude00"}', "unknown_event"),
             ("[]", "invalid_event"),
             ("{}", "invalid_event"),
             ('{"type": 5}', "invalid_event"),
