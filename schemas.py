@@ -83,7 +83,16 @@ class Transcription(BaseModel):
     warnings: list[AnswerWarning] | None = Field(None, description=_WARNINGS)
 
 
-class TranscriptionSegment(BaseModel):
+class TranscriptionWord(BaseModel):
+    """A word, or a character of a script without spaces, and its time."""
+
+    word: str
+    start: float
+    end: float
+    confidence: float = Field(description="Between 0 and 1; not in OpenAI's API.")
+
+
+class SegmentFields(BaseModel):
     """A stretch of speech without a long pause.
 
     `seek` and `temperature` belong to Whisper's decoding, which a CTC model does
@@ -102,13 +111,12 @@ class TranscriptionSegment(BaseModel):
     no_speech_prob: float
 
 
-class TranscriptionWord(BaseModel):
-    """A word, or a character of a script without spaces, and its time."""
+class TranscriptionSegment(SegmentFields):
+    """A segment, and its words if they were asked for."""
 
-    word: str
-    start: float
-    end: float
-    confidence: float = Field(description="Between 0 and 1; not in OpenAI's API.")
+    words: list[TranscriptionWord] | None = Field(
+        None, description="If times of words were asked for; not in OpenAI's API."
+    )
 
 
 class TranscriptionVerbose(BaseModel):
@@ -366,10 +374,7 @@ def verbose_transcription(
         duration=seconds(transcript.end),
         text=transcript.text,
         usage=DurationUsage(seconds=seconds(transcript.n_samples)),
-        segments=[
-            _segment(number, segment)
-            for number, segment in enumerate(transcript.segments)
-        ]
+        segments=segments(transcript.segments, with_words="word" in granularities)
         if "segment" in granularities
         else None,
         words=words(transcript.words) if "word" in granularities else None,
@@ -390,17 +395,31 @@ def log_probs(tokens: Iterable[Token]) -> list[LogProb]:
     ]
 
 
-def _segment(number: int, segment: Segment) -> TranscriptionSegment:
-    return TranscriptionSegment(
-        id=number,
-        start=seconds(segment.start),
-        end=seconds(segment.end),
-        text=segment.text,
-        tokens=[token.id for token in segment.tokens],
-        avg_logprob=round(segment.avg_log_prob, 4),
-        compression_ratio=round(segment.compression_ratio, 3),
-        no_speech_prob=round(segment.no_speech_prob, 4),
-    )
+def segments(
+    found: Iterable[Segment], *, with_words: bool
+) -> list[TranscriptionSegment]:
+    """Write segments and their times, and those of their words if asked to."""
+    return [
+        TranscriptionSegment(
+            **segment_fields(number, segment),
+            words=words(segment.words) if with_words else None,
+        )
+        for number, segment in enumerate(found)
+    ]
+
+
+def segment_fields(number: int, segment: Segment) -> dict[str, Any]:
+    """Write all of a segment but its words."""
+    return {
+        "id": number,
+        "start": seconds(segment.start),
+        "end": seconds(segment.end),
+        "text": segment.text,
+        "tokens": [token.id for token in segment.tokens],
+        "avg_logprob": round(segment.avg_log_prob, 4),
+        "compression_ratio": round(segment.compression_ratio, 3),
+        "no_speech_prob": round(segment.no_speech_prob, 4),
+    }
 
 
 def words(found: Iterable[Word]) -> list[TranscriptionWord]:

@@ -51,6 +51,7 @@ from api.proxies import TrustedProxies
 from api.quotas import QuotaGate, Quotas
 from api.request_state import Refusal
 from api.routes import (
+    asr,
     catalogue,
     client_secrets,
     docs,
@@ -135,6 +136,7 @@ def create_app(
     docs.add_routes(app)
     catalogue.add_routes(app)
     transcriptions.add_routes(app)
+    asr.add_routes(app)
     subtitles.add_routes(app)
     live.add_routes(app)
     realtime.add_routes(app)

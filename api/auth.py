@@ -37,8 +37,9 @@ logger = logging.getLogger("omniasr")
 _REALTIME = "/v1/realtime"
 _SCHEME = b"bearer "
 
-# What clients of Azure's variety of the API send.
-_AZURE_HEADER = b"api-key"
+# What clients of Azure's variety of the API send, and those of Anthropic's and of many
+# gateways.
+_KEY_HEADERS = (b"api-key", b"x-api-key")
 
 # What browsers, which cannot set headers on a WebSocket, send as a subprotocol.
 _SUBPROTOCOL = b"openai-insecure-api-key."
@@ -195,8 +196,9 @@ def _sent_key(scope: Scope) -> bytes:
     authorization: bytes = headers.get(b"authorization", b"")
     if authorization[: len(_SCHEME)].lower() == _SCHEME:
         return authorization[len(_SCHEME) :].strip()
-    if api_key := headers.get(_AZURE_HEADER):
-        return bytes(api_key)
+    for name in _KEY_HEADERS:
+        if api_key := headers.get(name):
+            return bytes(api_key)
     for offered in headers.get(b"sec-websocket-protocol", b"").split(b","):
         protocol: bytes = offered.strip()
         if protocol.startswith(_SUBPROTOCOL):

@@ -144,8 +144,18 @@ def limited(
     And another one if it does not come.
 
     Raises:
-        BadRequest: `refusal`, if the client announces so much.
+        BadRequest: `refusal`, if the client announces so much; or the body is
+            compressed.
     """
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise BadRequest(
+            f"The body is compressed ({encoding[:40]}). Send it as it is, without the "
+            "header Content-Encoding; formats such as FLAC, MP3 and Opus make "
+            "recordings smaller.",
+            code="unsupported_content_encoding",
+            status=415,
+        )
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > max_bytes:
         raise refusal

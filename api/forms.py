@@ -1,9 +1,9 @@
-"""Read the form of a transcription request, within limits and strictly.
+"""Check the form of a transcription request, strictly.
 
 Clients differ in everything but the field names: the order of the parts, whether
 arrays have brackets, whether a length is announced, what type the file claims
-to be. Nothing is decided until the whole form is read. Fields that only other
-services use are ignored; values that we cannot honour are refused by name.
+to be. `envelopes` reads the whole of it before anything is decided here. Fields that
+only other services use are ignored; values that we cannot honour are refused by name.
 """
 
 from dataclasses import dataclass
@@ -11,11 +11,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException
-from starlette.requests import Request
 
-from api.bodies import Pace, limited, too_large
 from api.errors import BadRequest
 from text import phrases
 
@@ -24,10 +20,6 @@ Granularity = Literal["word", "segment"]
 
 RESPONSE_FORMATS: tuple[str, ...] = get_args(ResponseFormat)
 GRANULARITIES: tuple[str, ...] = get_args(Granularity)
-
-# More parts than any client sends beside keywords; a form of a million empty ones
-# costs nobody.
-_MAX_PARTS = 256
 
 
 class FormFields(BaseModel):
@@ -85,44 +77,6 @@ class TranscriptionForm:
         return self.response_format == "verbose_json" and "word" in self.granularities
 
 
-async def read_form(
-    request: Request,
-    *,
-    max_bytes: int,
-    max_field_bytes: int,
-    max_keywords: int,
-    pace: Pace,
-) -> FormData:
-    """Read a multipart form, spooling its file to disk.
-
-    The caller closes the form, which deletes the spooled file.
-
-    Raises:
-        BadRequest: It is no such form, it is too large, or it comes too slowly.
-    """
-    refusal = too_large(max_bytes)
-    within = limited(request, max_bytes, pace=pace, refusal=refusal)
-    content_type = request.headers.get("content-type", "")
-    if not content_type.lower().startswith("multipart/form-data"):
-        raise BadRequest(
-            "Send the recording as multipart/form-data, in a part named 'file' "
-            f"(curl: -F file=@audio.wav); this request is {content_type or 'untyped'}.",
-            param="file",
-            code="invalid_content_type",
-        )
-    try:
-        return await within.form(
-            max_files=_MAX_PARTS,
-            max_fields=_MAX_PARTS + max_keywords,
-            max_part_size=max_field_bytes,
-        )
-    except (HTTPException, MultiPartException, KeyError, ValueError) as error:
-        detail = getattr(error, "detail", None) or getattr(error, "message", error)
-        raise BadRequest(
-            f"The form cannot be read: {detail}", code="invalid_form"
-        ) from error
-
-
 def parse_form(form: FormData, *, max_keywords: int) -> TranscriptionForm:
     """Check the fields of a transcription request.
 
@@ -137,12 +91,19 @@ def parse_form(form: FormData, *, max_keywords: int) -> TranscriptionForm:
             param="response_format",
         )
     _check_temperature(_text(form, "temperature"))
+    granularities = _granularities(form)
+    if "word" in granularities and response_format != "verbose_json":
+        raise BadRequest(
+            "Times of words (timestamp_granularities 'word') come with "
+            f"response_format verbose_json; this request asks for {response_format}.",
+            param="timestamp_granularities",
+        )
     return TranscriptionForm(
         file=_file(form),
         model=_text(form, "model"),
         language=_text(form, "language") or _only_candidate(form),
         response_format=response_format,
-        granularities=_granularities(form),
+        granularities=granularities,
         logprobs="logprobs" in _array(form, "include"),
         stream=_switch(form, "stream"),
         keywords=_keywords(form, max_keywords),

@@ -116,6 +116,7 @@ class Service:
         self.created = int(time.time())
         self.places = Places(settings.max_requests)
         self.connections = Connections()
+        self.json_turn = asyncio.Lock()  # one recording in JSON is decoded at a time
         self.metrics = Metrics(by_key=settings.metrics == "key")
         self._rehearsal_s = rehearsal_s
         self._settled = asyncio.Event()  # set once loading has ended

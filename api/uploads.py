@@ -7,14 +7,16 @@ it back however it ends: answered, refused, or abandoned by its client.
 import asyncio
 from collections.abc import Awaitable, Iterator
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from fastapi import Request
+from starlette.datastructures import FormData
 
 import schemas
 from api.bodies import pace_of
-from api.forms import TranscriptionForm, parse_form, read_form
+from api.envelopes import read_form
+from api.forms import TranscriptionForm, parse_form
 from api.models import ServedModel
 from api.request_state import state_of
 from api.service import Service, require_model
@@ -67,22 +69,39 @@ def hold_place(request: Request, service: Service) -> Iterator[None]:
         yield
 
 
-async def read_upload(
+async def read_fields(
     request: Request, service: Service, cleanup: AsyncExitStack
-) -> Upload:
-    """Read and check the form; `cleanup` deletes what was spooled."""
+) -> FormData:
+    """Read the form; `cleanup` deletes what was spooled."""
     form_data = await read_form(
         request,
         max_bytes=service.settings.max_upload_bytes,
         max_field_bytes=service.settings.max_field_bytes,
         max_keywords=service.settings.max_keywords,
         pace=pace_of(service.settings),
+        turn=service.json_turn,
     )
     cleanup.push_async_callback(form_data.close)
-    form = parse_form(form_data, max_keywords=service.settings.max_keywords)
-    model = require_model(service, form.model)
+    return form_data
+
+
+def checked(
+    request: Request, service: Service, fields: FormData, *, model: str | None = None
+) -> Upload:
+    """Check a form.
+
+    Args:
+        model: Goes before the model that the form names.
+
+    Raises:
+        BadRequest, UnknownLanguage: Something in it cannot be honoured.
+    """
+    form = parse_form(fields, max_keywords=service.settings.max_keywords)
+    if model is not None:
+        form = replace(form, model=model)
+    served = require_model(service, form.model)
     hint = codes.resolve_language(form.language)
-    return Upload(request, service, model, form, hint)
+    return Upload(request, service, served, form, hint)
 
 
 def language_of(job: Upload, text: str) -> str | None:

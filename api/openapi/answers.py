@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 import schemas
+from api import asr
 from api.forms import FormFields
 from api.openapi.errors import ERRORS, GATE, RETRY_AFTER, Responses, errors, example
 from schemas import Json
@@ -50,11 +51,14 @@ def _asked(shown: BaseModel) -> Json:
 EVERYWHERE = errors("internal_error")
 KEYED = errors(*GATE)
 MODEL_ERRORS = errors("model_not_found", *GATE)
-_OF_OTHER_ROUTES = ("translation_not_supported", "body_too_large")
+_OF_OTHER_ROUTES = ("translation_not_supported",)
 TRANSCRIPTION_ERRORS = errors(
     *(code for code in ERRORS if code not in _OF_OTHER_ROUTES)
 )
-_JSON_ERRORS = ("invalid_value", *GATE, "body_too_large", "request_timeout")
+_JSON_ERRORS = (
+    *("invalid_value", "body_too_large", "request_timeout"),
+    *("unsupported_content_encoding", *GATE),
+)
 CLIENT_SECRET_ERRORS = errors(*_JSON_ERRORS)
 SUBTITLE_ERRORS = errors(*_JSON_ERRORS, "overloaded")
 TRANSLATION_ERRORS = errors("translation_not_supported", *GATE)
@@ -62,18 +66,52 @@ TRANSLATION_ERRORS = errors("translation_not_supported", *GATE)
 # --- transcriptions -------------------------------------------------------------
 
 _FORM = FormFields.model_json_schema()
-FORM = _body(
-    "multipart/form-data",
-    {
-        "schema": _FORM,
-        "encoding": {
-            name: {"style": "form", "explode": True}
+_FILE: Json = {"type": "string", "format": "binary"}
+_IN_JSON: Json = {
+    "type": "object",
+    "description": "The fields of the form, and the recording as base64.",
+    "properties": {
+        **{
+            name.removesuffix("[]"): field
             for name, field in _FORM["properties"].items()
-            if field["type"] == "array"
+            if name != "file"
+        },
+        "input_audio": {
+            "type": "object",
+            "properties": {
+                "data": {"type": "string", "format": "byte"},
+                "format": {"type": "string", "description": "Not looked at."},
+            },
+            "required": ["data"],
         },
     },
-    required=True,
-)
+    "required": ["input_audio"],
+}
+FORM: Json = {
+    "requestBody": {
+        "description": "A form; or JSON; or the recording alone, with the fields of "
+        "the form in the URL.",
+        "content": {
+            "multipart/form-data": {
+                "schema": _FORM,
+                "encoding": {
+                    name: {"style": "form", "explode": True}
+                    for name, field in _FORM["properties"].items()
+                    if field["type"] == "array"
+                },
+            },
+            "application/json": {
+                "schema": _IN_JSON,
+                "example": {
+                    "model": "whisper-1",
+                    "input_audio": {"data": "UklGRiQAAABXQVZF", "format": "wav"},
+                },
+            },
+            "audio/*": {"schema": _FILE},
+        },
+        "required": True,
+    }
+}
 
 _USAGE = schemas.DurationUsage(seconds=0.58)
 _JSON = schemas.Transcription(
@@ -154,6 +192,54 @@ TRANSCRIPT: Json = {
     },
 }
 
+# --- whisper-asr-webservice -----------------------------------------------------
+
+ASR_ERRORS = TRANSCRIPTION_ERRORS | errors("translation_not_supported", "invalid_value")
+ASR_FORM = _body(
+    "multipart/form-data",
+    {
+        "schema": {
+            "type": "object",
+            "properties": {"audio_file": {**_FILE, "description": "The recording."}},
+            "required": ["audio_file"],
+        }
+    },
+    required=True,
+)
+_ASR_JSON = asr.AsrTranscription(
+    text="five",
+    segments=[
+        asr.AsrSegment(
+            id=0,
+            start=0.11,
+            end=0.54,
+            text="five",
+            tokens=[10, 13, 21, 9],
+            avg_logprob=-0.0124,
+            compression_ratio=0.333,
+            no_speech_prob=0.0003,
+        )
+    ],
+    language="en",
+)
+ASR: Json = {
+    "description": "The transcript: JSON for `json`, plain text for all else.",
+    "content": {
+        "application/json": {
+            "schema": _reference(asr.AsrTranscription),
+            "example": _written(_ASR_JSON),
+        },
+        "text/plain": {
+            "schema": {"type": "string"},
+            "examples": {
+                "txt": {"value": "five\n"},
+                "tsv": {"value": "start\tend\ttext\n110\t540\tfive\n"},
+                "srt": {"value": "1\n00:00:00,110 --> 00:00:00,500\nfive\n\n"},
+            },
+        },
+    },
+}
+
 # --- keys for web pages ---------------------------------------------------------
 
 _SESSION: Json = {
@@ -217,6 +303,7 @@ SUBTITLES: Json = {
 
 # Types that are named here only, so that FastAPI does not meet them.
 REFERRED_TO: tuple[type[BaseModel], ...] = (
+    asr.AsrTranscription,
     schemas.KeyRequest,
     schemas.SubtitleRequest,
     schemas.TextDelta,

@@ -48,6 +48,12 @@ _SCHEMES = {
         "name": "api-key",
         "description": "The same, as clients of Azure send it.",
     },
+    "xApiKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "x-api-key",
+        "description": "The same, as many gateways send it.",
+    },
 }
 _REQUEST_ID = {
     "description": "What the server's log calls the request: what the client calls it, "

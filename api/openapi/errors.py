@@ -43,11 +43,22 @@ _RAISED: tuple[Exception, ...] = (
     ),
     BadRequest(
         "Send the recording as multipart/form-data, in a part named 'file' "
-        "(curl: -F file=@audio.wav); this request is application/json.",
+        "(curl: -F file=@audio.wav); this request is text/plain. JSON with the "
+        "recording as base64 in 'input_audio.data', and a recording that is the whole "
+        "body (audio/*), are taken, too.",
         param="file",
         code="invalid_content_type",
     ),
-    BadRequest("The form cannot be read: Invalid multipart data.", code="invalid_form"),
+    BadRequest(
+        "The body is compressed (gzip). Send it as it is, without the header "
+        "Content-Encoding; formats such as FLAC, MP3 and Opus make recordings smaller.",
+        code="unsupported_content_encoding",
+        status=415,
+    ),
+    BadRequest(
+        "The form cannot be read: the boundary of its content type is not in it.",
+        code="invalid_form",
+    ),
     too_large(100_000_000),
     BadRequest(
         "The body is longer than 65536 bytes.", code="body_too_large", status=413
@@ -139,6 +150,7 @@ _STATUSES = {
     "server's.",
     404: "There is no such model.",
     408: "Nothing of the request came for `MAX_IDLE_S`.",
+    415: "The body is compressed.",
     413: "The body is too large; for recordings, `MAX_UPLOAD_MB` is the limit.",
     429: "Too much came from this client; come back later.",
     500: "Something went wrong in the server.",

@@ -2,8 +2,9 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from typing import Annotated
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Path, Query, Request
 from fastapi.responses import (
     JSONResponse,
     PlainTextResponse,
@@ -20,18 +21,37 @@ from api.routes.event_stream import EventStream
 from api.service import service_of
 from api.uploads import (
     Upload,
+    checked,
     hold_place,
     language_of,
-    read_upload,
+    read_fields,
     unless_disconnected,
 )
 from text import subtitles
 from text.subtitle_files import srt, vtt
 from text.transcript import Transcript
 
+TRANSLATION_REFUSED = (
+    "omniASR models do not translate. POST /v1/audio/transcriptions writes the text in "
+    "the language that is spoken."
+)
+
+Deployment = Annotated[
+    str,
+    Path(description="A model's name or an alias of it.", examples=["whisper-1"]),
+]
+ApiVersion = Annotated[
+    str,
+    Query(
+        alias="api-version",
+        description="Clients of Azure send it; every version is the same here.",
+        examples=["2025-04-01-preview"],
+    ),
+]
+
 
 def add_routes(app: FastAPI) -> None:
-    """Add the routes below `/v1/audio`."""
+    """Add the routes below `/v1/audio`, and those of Azure."""
 
     @app.post(
         "/v1/audio/transcriptions",
@@ -57,6 +77,19 @@ def add_routes(app: FastAPI) -> None:
         return await _transcribe(request, stream=True)
 
     @app.post(
+        "/openai/deployments/{name:path}/audio/transcriptions",
+        tags=["audio"],
+        summary="Transcribe a recording, as Azure has it",
+        responses={200: answers.TRANSCRIPT, **answers.TRANSCRIPTION_ERRORS},
+        openapi_extra=answers.FORM,
+    )
+    async def azure_transcription(
+        request: Request, name: Deployment, version: ApiVersion = ""
+    ) -> Response:
+        """Do the same at Azure's URL, which has the model's name in it."""
+        return await _transcribe(request, model=name)
+
+    @app.post(
         "/v1/audio/translations",
         tags=["audio"],
         summary="Not offered",
@@ -65,19 +98,18 @@ def add_routes(app: FastAPI) -> None:
     )
     async def create_translation(request: Request) -> Response:
         """Refuse: these models write what was said, in the language it was said in."""
-        raise BadRequest(
-            "omniASR models do not translate. POST /v1/audio/transcriptions writes "
-            "the text in the language that is spoken.",
-            code="translation_not_supported",
-        )
+        raise BadRequest(TRANSLATION_REFUSED, code="translation_not_supported")
 
 
-async def _transcribe(request: Request, *, stream: bool = False) -> Response:
+async def _transcribe(
+    request: Request, *, stream: bool = False, model: str | None = None
+) -> Response:
     service = service_of(request)
     state_of(request.scope).transcription = True
     async with AsyncExitStack() as cleanup:
         cleanup.enter_context(hold_place(request, service))
-        job = await read_upload(request, service, cleanup)
+        fields = await read_fields(request, service, cleanup)
+        job = checked(request, service, fields, model=model)
         if stream or job.form.stream:
             events = EventStream(job, cleanup.pop_all())
             return await events.response()
@@ -98,10 +130,9 @@ def _answer(job: Upload, transcript: Transcript) -> Response:
     if form.response_format == "text":
         return PlainTextResponse(transcript.text + "\n")
     if form.response_format in ("srt", "vtt"):
-        cues = subtitles.cues(transcript.words, n_samples=transcript.end)
-        if form.response_format == "srt":
-            return PlainTextResponse(srt(cues))
-        return PlainTextResponse(vtt(cues), media_type="text/vtt")
+        media_type = "text/vtt" if form.response_format == "vtt" else "text/plain"
+        text = subtitles_of(transcript, form.response_format)
+        return PlainTextResponse(text, media_type=media_type)
     language = language_of(job, transcript.text)
     if form.response_format == "verbose_json":
         return JSONResponse(
@@ -120,3 +151,9 @@ def _answer(job: Upload, transcript: Transcript) -> Response:
             warnings=job.warnings,
         )
     )
+
+
+def subtitles_of(transcript: Transcript, kind: str) -> str:
+    """Write a transcript as `srt` or `vtt`; of hours, it takes seconds."""
+    cues = subtitles.cues(transcript.words, n_samples=transcript.end)
+    return srt(cues) if kind == "srt" else vtt(cues)

@@ -84,11 +84,14 @@ class TestGate:
             assert answer.headers["www-authenticate"] == "Bearer"
             assert answer.headers["x-request-id"]
 
+    @pytest.mark.parametrize("header", ["api-key", "x-api-key"])
     @pytest.mark.parametrize(("key", "status"), [("sesame-4711", 200), ("guess", 401)])
-    def test_azure_has_a_header_of_its_own(self, key: str, status: int) -> None:
-        """Its clients send no other."""
+    def test_others_have_headers_of_their_own(
+        self, header: str, key: str, status: int
+    ) -> None:
+        """Azure's clients, and those of many gateways, send no other."""
         with gated() as url:
-            answer = httpx.get(f"{url}/v1/models", headers={"api-key": key})
+            answer = httpx.get(f"{url}/v1/models", headers={header: key})
 
         assert answer.status_code == status
 
@@ -279,7 +282,7 @@ def open_socket(url: str, headers: dict[str, str], *protocols: str) -> None:
 def show_key_everywhere(url: str, key: str) -> None:
     """Send a key in every way that clients have, or might think of."""
     for path in ("/v1/realtime", PATH, "/v1/nothing"):
-        for header in ("authorization", "api-key", "cookie"):
+        for header in ("authorization", "api-key", "x-api-key", "cookie"):
             open_socket(url + path, {header: f"Bearer {key}"})
         open_socket(f"{url}{path}?api_key={key}&token={key}", {})
         own = "realtime" if path == "/v1/realtime" else "omniasr"

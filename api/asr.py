@@ -1,0 +1,87 @@
+"""Write transcripts as Whisper's own program does, for clients of another server.
+
+Its JSON differs from OpenAI's in what a word is called, and in having no duration. Its
+tables have milliseconds.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, Field
+
+import schemas
+from audio.samples import seconds
+from text.ctc import Word
+from text.transcript import Segment, Transcript
+
+Output = Literal["txt", "json", "srt", "vtt", "tsv"]
+OUTPUTS: tuple[str, ...] = get_args(Output)
+
+
+class AsrWord(BaseModel):
+    """A word as Whisper's own program writes it."""
+
+    word: str = Field(description="With the space in front of it.")
+    start: float
+    end: float
+    probability: float
+
+
+class AsrSegment(schemas.SegmentFields):
+    """A segment as Whisper's own program writes it."""
+
+    words: list[AsrWord] | None = Field(None, description="With `word_timestamps`.")
+
+
+class AsrTranscription(BaseModel):
+    """`output=json`."""
+
+    text: str
+    segments: list[AsrSegment]
+    language: str = Field(description="BCP-47 tag; `und` where it is not known.")
+
+
+def json(transcript: Transcript, *, language: str, with_words: bool) -> dict[str, Any]:
+    """Write a transcript as an object."""
+    body = AsrTranscription(
+        text=transcript.text,
+        segments=[
+            AsrSegment(
+                **schemas.segment_fields(number, segment),
+                words=_words(segment.words) if with_words else None,
+            )
+            for number, segment in enumerate(transcript.segments)
+        ],
+        language=language,
+    )
+    return body.model_dump(exclude_none=True)
+
+
+def txt(found: Iterable[Segment]) -> str:
+    """Write a line for each segment."""
+    return "".join(f"{segment.text}\n" for segment in found)
+
+
+def tsv(found: Iterable[Segment]) -> str:
+    """Write a table: a line for each segment, below one with the columns' names."""
+    rows = (
+        f"{_ms(segment.start)}\t{_ms(segment.end)}\t{segment.text}\n"
+        for segment in found
+    )
+    return "start\tend\ttext\n" + "".join(rows)
+
+
+def _words(found: Iterable[Word]) -> list[AsrWord]:
+    return [
+        AsrWord(
+            word=" " * word.space_before + word.text,
+            start=seconds(word.start),
+            end=seconds(word.end),
+            probability=round(word.confidence, 4),
+        )
+        for word in found
+    ]
+
+
+def _ms(position: int) -> int:
+    return round(1000 * seconds(position))

@@ -1,0 +1,170 @@
+"""The route of whisper-asr-webservice, which makers of subtitles send recordings to.
+
+Everything but the recording is in the URL. Answers are plain text but for JSON,
+which has what Whisper's own program writes.
+"""
+
+import asyncio
+import tempfile
+import wave
+from contextlib import AsyncExitStack
+from typing import Annotated
+
+from fastapi import FastAPI, Query, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.datastructures import FormData, UploadFile
+
+from api import asr
+from api.access_log import CLIENT_LEFT
+from api.errors import BadRequest
+from api.openapi import answers
+from api.request_state import state_of
+from api.routes.transcriptions import TRANSLATION_REFUSED, subtitles_of
+from api.service import service_of
+from api.uploads import (
+    Upload,
+    checked,
+    hold_place,
+    language_of,
+    read_fields,
+    unless_disconnected,
+)
+from audio.container import recognise
+from audio.samples import SAMPLE_RATE
+from text.transcript import Transcript
+
+PATH = "/asr"
+
+_TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
+
+_SAMPLE_BYTES = 2
+_PIECE_BYTES = 1024 * 1024
+
+# What raw samples may be mistaken for, since it has no header to be told by.
+_ELEMENTARY = ("mp3", "aac")
+
+Wanted = Annotated[
+    str,
+    Query(
+        description="What the answer is: `txt` (a line for each segment), `json`, "
+        "`srt`, `vtt` or `tsv`.",
+        examples=["srt"],
+    ),
+]
+Task = Annotated[
+    str,
+    Query(description="`transcribe`; nothing else is done.", examples=["transcribe"]),
+]
+Language = Annotated[
+    str,
+    Query(description="As in `/v1/audio/transcriptions`.", examples=["en"]),
+]
+Encode = Annotated[
+    str,
+    Query(
+        description="`false`: the recording may be bare samples, 16 kHz, 16 bits, "
+        "mono, little-endian.",
+        examples=["true"],
+    ),
+]
+WordTimestamps = Annotated[
+    str,
+    Query(description="`true`: segments in `json` have words.", examples=["false"]),
+]
+
+
+def add_routes(app: FastAPI) -> None:
+    """Add the route to the application."""
+
+    @app.post(
+        PATH,
+        tags=["audio"],
+        summary="Transcribe a recording, as whisper-asr-webservice does",
+        response_class=Response,
+        responses={200: answers.ASR, **answers.ASR_ERRORS},
+        openapi_extra=answers.ASR_FORM,
+    )
+    async def create_asr_transcription(
+        request: Request,
+        output: Wanted = "txt",
+        task: Task = "transcribe",
+        language: Language = "",
+        encode: Encode = "true",
+        word_timestamps: WordTimestamps = "false",
+    ) -> Response:
+        """Write what is said, as Whisper's own program would."""
+        if output not in asr.OUTPUTS:
+            raise BadRequest(
+                f"output {output!r} is not supported; choose one of "
+                f"{', '.join(asr.OUTPUTS)}.",
+                param="output",
+            )
+        if task != "transcribe":
+            raise BadRequest(
+                TRANSLATION_REFUSED, param="task", code="translation_not_supported"
+            )
+        with_words = _switch("word_timestamps", word_timestamps)
+        is_file = _switch("encode", encode)
+        service = service_of(request)
+        state_of(request.scope).transcription = True
+        async with AsyncExitStack() as cleanup:
+            cleanup.enter_context(hold_place(request, service))
+            file = _audio_file(await read_fields(request, service, cleanup))
+            if not is_file and recognise(file.file) in (None, *_ELEMENTARY):
+                file = await asyncio.to_thread(_as_wav, file)
+                cleanup.push_async_callback(file.close)
+            fields = FormData([("file", file), ("language", language)])
+            job = checked(request, service, fields)
+            transcript = await unless_disconnected(
+                request, job.model.files.transcribe(file.file)
+            )
+            if transcript is None:
+                return Response(status_code=CLIENT_LEFT)
+            job.note_end(transcript.n_samples, len(transcript.words))
+            return await asyncio.to_thread(
+                _answer, job, transcript, output, with_words=with_words
+            )
+
+
+def _switch(name: str, value: str) -> bool:
+    if value.lower() not in _TRUE + _FALSE:
+        raise BadRequest(f"{name} {value!r} is neither true nor false.", param=name)
+    return value.lower() in _TRUE
+
+
+def _audio_file(fields: FormData) -> UploadFile:
+    file = fields.get("audio_file") or fields.get("file")
+    if not isinstance(file, UploadFile):
+        raise BadRequest(
+            "The form has no file named 'audio_file' (curl: -F audio_file=@audio.wav).",
+            param="audio_file",
+            code="missing_required_parameter",
+        )
+    return file
+
+
+def _as_wav(samples: UploadFile) -> UploadFile:
+    """Put a header in front of bare samples; the caller closes what is returned."""
+    spooled = tempfile.SpooledTemporaryFile(max_size=_PIECE_BYTES)
+    with wave.open(spooled, "wb") as file:
+        file.setparams((1, _SAMPLE_BYTES, SAMPLE_RATE, 0, "NONE", ""))
+        samples.file.seek(0)
+        while piece := samples.file.read(_PIECE_BYTES):
+            whole = len(piece) // _SAMPLE_BYTES * _SAMPLE_BYTES
+            file.writeframesraw(piece[:whole])
+    return UploadFile(spooled, filename="samples.wav")  # type: ignore[arg-type]
+
+
+def _answer(
+    job: Upload, transcript: Transcript, output: str, *, with_words: bool
+) -> Response:
+    """Write a transcript as the program of that name does."""
+    if output in ("srt", "vtt"):
+        return PlainTextResponse(subtitles_of(transcript, output))
+    if output == "json":
+        language = language_of(job, transcript.text)
+        return JSONResponse(
+            asr.json(transcript, language=language or "und", with_words=with_words)
+        )
+    write = asr.tsv if output == "tsv" else asr.txt
+    return PlainTextResponse(write(transcript.segments))
