@@ -3,6 +3,8 @@
 Everything here turns what the core knows (sample positions, tokens) into what
 a client sees (seconds, JSON). Fields that OpenAI does not have are additions;
 its SDKs keep them. Seconds are rounded to a millisecond.
+
+Longer than other modules: a class for each shape on the wire.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,9 +22,6 @@ from text.transcript import Segment, Transcript
 Json = dict[str, Any]
 
 _WARNINGS = "What was wanted and could not be done, if anything; not in OpenAI's API."
-
-# Phrases that a warning names; of more there are enough in the client's list.
-_MOST_NAMED = 20
 
 # What clients are told of an error that nobody expected.
 UNKNOWN_TEXT = "Something went wrong in the server; its log has the details."
@@ -324,19 +323,6 @@ def language(entry: catalogue.Language) -> Language:
         script=entry.script,
         direction=entry.direction,
     )
-
-
-def keyword_warnings(left_out: Sequence[str]) -> list[AnswerWarning]:
-    """Name the keywords that the model's vocabulary cannot spell."""
-    if not left_out:
-        return []
-    named = ", ".join(repr(phrase) for phrase in left_out[:_MOST_NAMED])
-    more = len(left_out) - _MOST_NAMED
-    message = (
-        f"These keywords were left out, since the model cannot write them: {named}"
-        f"{f' and {more} more' if more > 0 else ''}."
-    )
-    return [AnswerWarning(code="keywords_left_out", message=message)]
 
 
 def transcription(

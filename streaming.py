@@ -18,16 +18,16 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
 from audio.samples import SAMPLE_RATE, Samples
-from engine.keywords import KeywordListener
 from engine.load import Place
 from engine.observer import Drop
 from engine.scheduler import Scheduler
+from engine.timer import Timer
 from engine.work_queue import Work
 from live.events import LiveEvent, Partial, TimedEvent
 from live.observer import NOBODY, Arrivals, LiveObserver, LiveReport
@@ -90,7 +90,7 @@ class LiveStream:
         place: Place,
         vad: LiveVad | None,
         stall_s: float,
-        keywords: HearKeywords,
+        keywords: HearKeywords | None = None,
         observer: LiveObserver = NOBODY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -99,7 +99,6 @@ class LiveStream:
         self._scheduler = scheduler
         self._vad = vad
         self._place = place
-        self._stall_s = stall_s
         self._observer = observer
         self._report = LiveReport(observer, age_s=self._age_s)
         self._clock = clock
@@ -110,7 +109,7 @@ class LiveStream:
         self._room = asyncio.Event()  # audio may come
         self._room.set()
         self._arrivals = Arrivals()
-        self._stall_timer: asyncio.TimerHandle | None = None
+        self._stall = Timer(stall_s, lambda: self._go_on(session.stall()))
         self._closed = False
 
     async def push_audio(self, samples: Samples) -> None:
@@ -125,7 +124,7 @@ class LiveStream:
             ValueError: After `end`.
         """
         # It is us who keep the client waiting from here on.
-        self._stop_watching()
+        self._stall.stop()
         for first in range(0, len(samples), _BLOCK):
             block = samples[first : first + _BLOCK]
             await self._room.wait()
@@ -136,7 +135,8 @@ class LiveStream:
             events = self._session.push_audio(block, heard)
             self._arrivals.note(self._session.position, self._clock())
             self._go_on(events)
-        self._watch_for_stall()
+        if self._session.speaking:
+            self._stall.start()
 
     async def flush(self) -> None:
         """Ask for the final of what came since the last one, if only an empty one."""
@@ -152,7 +152,7 @@ class LiveStream:
 
     async def end(self) -> None:
         """No more audio comes: `events` ends after the finals of what is left."""
-        self._stop_watching()
+        self._stall.stop()
         self._arrivals.ask(self._session.position, self._clock())
         self._go_on(self._session.end())
 
@@ -184,7 +184,7 @@ class LiveStream:
         if self._closed:
             return
         self._closed = True
-        self._stop_watching()
+        self._stall.stop()
         for own in list(self._in_flight.values()):
             own.future.cancel()
         self._in_flight.clear()
@@ -285,6 +285,7 @@ class LiveStream:
 
     def _hear(self, request: Request, own: _InFlight, frames: FrameLabels) -> None:
         """Have keywords heard in the labels of a window before they are accepted."""
+        assert self._keywords is not None, "keywords need somebody to hear them"
         future = self._keywords(frames, request.keywords)
         self._in_flight[request] = replace(own, future=future, labelled=True)
         future.add_done_callback(partial(self._hand_over, request))
@@ -316,20 +317,6 @@ class LiveStream:
         else:
             self._room.clear()
 
-    def _watch_for_stall(self) -> None:
-        self._stop_watching()
-        if self._session.speaking:
-            self._stall_timer = self._loop.call_later(self._stall_s, self._stalled)
-
-    def _stop_watching(self) -> None:
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
-            self._stall_timer = None
-
-    def _stalled(self) -> None:
-        self._stall_timer = None
-        self._go_on(self._session.stall())
-
 
 def _drop_partials(unread: deque[TimedEvent]) -> int:
     """Take hypotheses out of what waits to be read; return how many there were."""
@@ -347,7 +334,7 @@ class StreamingTranscriber:
         listen: Makes what listens for speech in one stream; None to take everything
             for speech, so that only clients end utterances.
         stall_s: Time without audio after which speech that is open is ended.
-        keywords: Hears them; None if nobody asks for any.
+        keywords: Begins to hear them in labels; None if nobody asks for any.
         observer: Told what goes on.
         clock: Tells the time in seconds.
     """
@@ -358,7 +345,7 @@ class StreamingTranscriber:
         *,
         listen: Callable[[], LiveVad] | None,
         stall_s: float,
-        keywords: KeywordListener | None = None,
+        keywords: HearKeywords | None = None,
         observer: LiveObserver = NOBODY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -366,8 +353,6 @@ class StreamingTranscriber:
         self._listen = listen
         self._stall_s = stall_s
         self._keywords = keywords
-        # Theirs alone: workers that decode recordings would keep partials waiting.
-        self._keyword_thread = ThreadPoolExecutor(1, thread_name_prefix="keywords")
         self._observer = observer
         self._clock = clock
 
@@ -396,23 +381,7 @@ class StreamingTranscriber:
             place=place,
             vad=self._listen() if self._listen is not None and vad else None,
             stall_s=self._stall_s,
-            keywords=self._hear,
+            keywords=self._keywords,
             observer=self._observer,
             clock=self._clock,
         )
-
-    def close(self) -> None:
-        """End the thread for keywords; streams may end without them from here on."""
-        self._keyword_thread.shutdown(wait=False)
-
-    def _hear(
-        self, frames: FrameLabels, keywords: tuple[str, ...]
-    ) -> Future[FrameLabels]:
-        """Begin to hear keywords in the labels of a window."""
-        assert self._keywords is not None, "keywords need somebody to hear them"
-        try:
-            return self._keyword_thread.submit(self._keywords.hear, frames, keywords)
-        except RuntimeError:  # the server ends
-            as_they_are: Future[FrameLabels] = Future()
-            as_they_are.set_result(frames)
-            return as_they_are

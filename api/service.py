@@ -169,7 +169,7 @@ class Service:
             scheduler,
             listen=self._listen_live if settings.vad_enabled else None,
             stall_s=settings.stall_s,
-            keywords=keywords,
+            keywords=keywords.submit,
             observer=self.metrics,
         )
         return ServedModel(name, scheduler, files, live, keywords)
@@ -189,7 +189,7 @@ class Service:
         deadline = time.monotonic() + self.settings.shutdown_grace_s
         for model in self.models.all:
             model.scheduler.close(timeout_s=max(0.0, deadline - time.monotonic()))
-            model.live.close()
+            model.keywords.close()
         self._workers.shutdown(wait=False, cancel_futures=True)
         if self._vad_batcher is not None:
             self._vad_batcher.close()
@@ -269,9 +269,7 @@ class Service:
             lambda: self.ready and self.trouble is None,
         )
         metrics.watch(
-            "omniasr_streams",
-            "Live streams that are open.",
-            lambda: self.n_streams,
+            "omniasr_streams", "Live streams that are open.", lambda: self.n_streams
         )
         metrics.watch(
             "omniasr_requests_in_progress",

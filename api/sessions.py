@@ -15,6 +15,7 @@ from api.access_log import outcome_of
 from api.request_state import state_of
 from audio.samples import SAMPLE_RATE
 from config import Settings
+from engine.keywords import KeywordListener
 from live.options import StreamOptions
 from protocols.actions import Machine
 from sockets.connections import Connections
@@ -51,6 +52,9 @@ class LiveModel(Protocol):
 
     @property
     def live(self) -> Live: ...
+
+    @property
+    def keywords(self) -> KeywordListener: ...
 
 
 class LiveService(Protocol):

@@ -13,7 +13,6 @@ from typing import TypeVar
 from fastapi import Request
 from starlette.datastructures import FormData
 
-import schemas
 from api.bodies import pace_of
 from api.envelopes import read_form
 from api.forms import TranscriptionForm, parse_form
@@ -24,6 +23,8 @@ from audio.samples import seconds
 from engine.interface import NotReady
 from languages import codes
 from languages.scripts import label_language
+from protocols.warnings import keywords_left_out
+from schemas import AnswerWarning
 
 T = TypeVar("T")
 
@@ -43,11 +44,9 @@ class Upload:
         return state_of(self.request.scope).id
 
     @property
-    def warnings(self) -> list[schemas.AnswerWarning]:
+    def warnings(self) -> tuple[AnswerWarning, ...]:
         """What was wanted and could not be done."""
-        return schemas.keyword_warnings(
-            self.model.keywords.left_out(self.form.keywords)
-        )
+        return keywords_left_out(self.model.keywords.left_out(self.form.keywords))
 
     def note_end(self, n_samples: int, n_words: int) -> None:
         state = state_of(self.request.scope)

@@ -160,16 +160,13 @@ class StreamSession:
         found = self._order.requests(audio, self.max_left_context)
         if self._open is not None:
             found += self._open.take_requests(audio, self.max_left_context)
-        if self._options.keywords:
-            for request in found:
-                request.expect(self._options.keywords)
+        for request in found:
+            request.expect(self._options.keywords)
         return found
 
     def replaceable(self) -> Request | None:
         """Return the partial on its way, if it is time for a newer one."""
-        if self._open is None:
-            return None
-        return self._open.replaceable(self._end)
+        return None if self._open is None else self._open.replaceable(self._end)
 
     def withdraw(self, request: Request) -> None:
         """Forget a partial that never reached the model."""

@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 
 from audio.samples import SAMPLE_RATE, Samples
 from audio_buffer import AudioBuffer
-from engine.interface import ModelInput
-from engine.keywords import decoding_for
+from engine.interface import Decoding, ModelInput
 from engine.work_queue import Work
 from live.endpointing import MIN_SILENCE
 from live.events import Cause, Partial, UtteranceFailed, UtteranceFinal
@@ -20,6 +19,7 @@ from live.final_pass import FinalPass, Piece
 from live.options import StreamOptions
 from live.partials import Partials
 from text.ctc import FrameLabels, Vocabulary
+from text.keywords import N_BEST
 from text.word_times import SpikeOffsets
 
 # The first partial comes so long after speech was first heard, the next ones in
@@ -76,8 +76,9 @@ class Request:
 
     def expect(self, keywords: tuple[str, ...]) -> None:
         """Have keywords heard in it; call it before it is handed out."""
-        self.keywords = keywords
-        self.window = replace(self.window, decoding=decoding_for(keywords))
+        if keywords:
+            self.keywords = keywords
+            self.window = replace(self.window, decoding=Decoding(n_best=N_BEST))
 
     @property
     def due_in_s(self) -> float:

@@ -18,13 +18,14 @@ from typing import BinaryIO, TypeVar, TypeVarTuple
 
 from audio.decoder import DecodeLimits
 from audio_chunker import Window
-from engine.interface import ModelInput, QueueFull
-from engine.keywords import KeywordListener, decoding_for
+from engine.interface import BEST_LABEL, Decoding, ModelInput, QueueFull
+from engine.keywords import KeywordListener
 from engine.scheduler import Scheduler
 from recordings.cutter import Cutter, SpeechProbabilities
 from recordings.segments import SegmentReader
 from recordings.turns import Turns
 from text.ctc import FrameLabels
+from text.keywords import N_BEST
 from text.transcript import SegmentPart, Transcript, join
 
 T = TypeVar("T")
@@ -146,7 +147,7 @@ class _InFlight:
         self, scheduler: Scheduler, max_in_flight: int, keywords: tuple[str, ...]
     ) -> None:
         self._scheduler = scheduler
-        self._decoding = decoding_for(keywords)
+        self._decoding = Decoding(n_best=N_BEST) if keywords else BEST_LABEL
         self._max_in_flight = max_in_flight
         self._waiting: deque[Window] = deque()
         self._submitted: deque[tuple[Window, Future[FrameLabels]]] = deque()

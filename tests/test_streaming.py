@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -14,6 +15,7 @@ import streaming
 from audio.samples import SAMPLE_RATE, Samples
 from engine import watchdog
 from engine.interface import ModelInput, ModelTraits
+from engine.keywords import KeywordListener
 from engine.observer import Drop
 from engine.scheduler import Scheduler
 from engine.work_queue import Work
@@ -28,7 +30,7 @@ from live.events import (
 )
 from live.observer import NOBODY, LiveObserver
 from live.options import StreamOptions
-from streaming import LiveStream, StreamingTranscriber
+from streaming import HearKeywords, LiveStream, StreamingTranscriber
 from tests.support.scheduling import started
 from tests.support.scripted_speech import VOCABULARY, Encoder, Script, write
 from tests.support.serving import wait_for
@@ -114,6 +116,7 @@ async def opened(
     stall_s: float = 60,
     vad: bool = True,
     observer: LiveObserver = NOBODY,
+    keywords: HearKeywords | None = None,
 ) -> AsyncIterator[Opened]:
     model, ear = ReadingModel(), Ear(SCRIPT)
     model.may_run.set()
@@ -122,6 +125,7 @@ async def opened(
         scheduler,
         listen=(lambda: ear) if vad else None,
         stall_s=stall_s,
+        keywords=keywords,
         observer=observer,
     )
     stream = transcriber.open(options or StreamOptions())
@@ -426,5 +430,75 @@ class TestObservation:
                 await pushing
 
                 assert dog.trouble is None
+
+        run(test)
+
+
+class TestKeywords:
+    """Heard between the model and the session, in a thread of their own."""
+
+    def test_what_they_make_of_labels_is_what_the_stream_tells(self) -> None:
+        """Of partials and finals, while the loop goes on."""
+        threads: set[str] = set()
+
+        def hear(frames: FrameLabels, keywords: tuple[str, ...]) -> FrameLabels:
+            assert keywords == ("Listen",)
+            threads.add(threading.current_thread().name)
+            first = np.flatnonzero(frames.ids)[:1].tolist()
+            return replace(frames, written=dict.fromkeys(first, "Listen"))
+
+        async def test() -> None:
+            with ThreadPoolExecutor(1, thread_name_prefix="keywords") as thread:
+
+                def submit(
+                    frames: FrameLabels, keywords: tuple[str, ...]
+                ) -> Future[FrameLabels]:
+                    return thread.submit(hear, frames, keywords)
+
+                options = StreamOptions(keywords=("Listen",))
+                half = len(SCRIPT.samples) // 2
+                async with opened(options, keywords=submit) as own:
+                    await own.stream.push_audio(SCRIPT.samples[:half])
+                    await own.until(lambda: isinstance(own.events[-1], Partial))
+                    reading = asyncio.create_task(own.read_all())
+                    await own.stream.push_audio(SCRIPT.samples[half:])
+                    await own.stream.end()
+                    await reading
+
+            finals = [e for e in own.events if isinstance(e, UtteranceFinal)]
+            assert all(final.text.startswith("Listen") for final in finals)
+            assert any(isinstance(e, Partial) for e in own.events)
+            assert all(window.decoding.n_best for window in own.model.heard)
+
+        run(test)
+        assert {name.partition("_")[0] for name in threads} == {"keywords"}
+
+    def test_after_its_end_the_thread_gives_labels_back_as_they_are(self) -> None:
+        """A final that comes while the server ends is better than none."""
+        listener = KeywordListener()
+        listener.close()
+        frames = Encoder().label(SCRIPT.samples)
+
+        assert listener.submit(frames, ("a",)).result() is frames
+
+    def test_what_goes_wrong_is_the_failure_of_its_utterance(self) -> None:
+        """And of no other stream."""
+
+        def submit(
+            frames: FrameLabels, keywords: tuple[str, ...]
+        ) -> Future[FrameLabels]:
+            broken: Future[FrameLabels] = Future()
+            broken.set_exception(RuntimeError("on purpose"))
+            return broken
+
+        async def test() -> None:
+            options = StreamOptions(keywords=("Listen",), partials=False)
+            async with opened(options, keywords=submit) as own:
+                reading = asyncio.create_task(own.read_all())
+                await own.stream.push_audio(SCRIPT.samples)
+                await own.stream.end()
+                await reading
+
+            assert any(isinstance(e, UtteranceFailed) for e in own.events)
 
         run(test)

@@ -14,7 +14,13 @@ from api.openapi import answers
 from api.request_state import state_of
 from api.routes.realtime import session_defaults
 from api.service import service_of
-from protocols.realtime.session import BadSession, SessionConfig, in_effect
+from protocols.realtime.session import (
+    BadSession,
+    Defaults,
+    Session,
+    SessionConfig,
+    in_effect,
+)
 
 PATH = "/v1/realtime/client_secrets"
 
@@ -46,6 +52,7 @@ def add_routes(app: FastAPI, keys: EphemeralKeys) -> None:
         )
         asked = bodies.parse(body or b"{}", schemas.KeyRequest)
         config = _config(asked.session)
+        session = _session(config, session_defaults(service_of(request)))
         grant = Grant(
             holder=state_of(request.scope).key_name,
             expires_at=int(time.time()) + asked.expires_after.seconds,
@@ -55,11 +62,6 @@ def add_routes(app: FastAPI, keys: EphemeralKeys) -> None:
             value = keys.make(grant)
         except GrantTooLong as error:
             raise BadRequest(str(error), param="session") from error
-        session = in_effect(
-            config,
-            session_defaults(service_of(request)),
-            f"sess_{secrets.token_hex(10)}",
-        )
         return schemas.ClientSecret(
             value=value,
             expires_at=grant.expires_at,
@@ -76,5 +78,12 @@ def _config(session: dict[str, Any]) -> SessionConfig:
         )
     try:
         return SessionConfig().updated(session)
+    except BadSession as error:
+        raise BadRequest(str(error), param=error.param) from error
+
+
+def _session(config: SessionConfig, defaults: Defaults) -> Session:
+    try:
+        return in_effect(config, defaults, f"sess_{secrets.token_hex(10)}")
     except BadSession as error:
         raise BadRequest(str(error), param=error.param) from error

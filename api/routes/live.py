@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from api.access_log import log_refusal
 from api.errors import RETRY_S, refusal_of
 from api.request_state import state_of
-from api.sessions import LiveService, carry, opened
+from api.sessions import LiveModel, LiveService, carry, opened
 from config import Settings
 from engine.interface import Overloaded
 from protocols.actions import Close, CloseCode, Send
@@ -50,7 +50,7 @@ async def _serve(socket: WebSocket, service: LiveService) -> None:
     assert model is not None, "there is always a default"
     machine = LiveProtocol(
         session_id=session_id,
-        defaults=_defaults(service.settings, model.name),
+        defaults=_defaults(service.settings, model),
         explain=lambda error: refusal_of(error)[0],
     )
     try:
@@ -66,14 +66,16 @@ async def _serve(socket: WebSocket, service: LiveService) -> None:
     await carry(socket, service, machine, stream, name=session_id)
 
 
-def _defaults(settings: Settings, model: str) -> Defaults:
+def _defaults(settings: Settings, model: LiveModel) -> Defaults:
     return Defaults(
-        model=model,
+        model=model.name,
         vad=settings.vad_enabled,
         language=settings.default_lang or None,
         chunk_duration_s=settings.chunk_duration,
         profile=settings.stream_profile,
         profiles=settings.profiles,
+        max_keywords=settings.max_keywords,
+        left_out=model.keywords.left_out,
     )
 
 

@@ -73,6 +73,8 @@ def session_defaults(service: LiveService, url_model: str | None = None) -> Defa
         known_model=lambda name: service.find_model(name) == served,
         url_model=url_model,
         profiles=_profiles(service.settings),
+        max_keywords=service.settings.max_keywords,
+        left_out=served.keywords.left_out,
     )
 
 

@@ -21,6 +21,7 @@ from live.options import (
     SPEECH_PROB,
     Bounds,
 )
+from schemas import AnswerWarning
 from text.ctc import Word
 
 Profile = Literal["captions", "agent", "quality"]
@@ -78,6 +79,7 @@ class Config(_Message):
     endpoint_silence_s: float | None = _bounded(ENDPOINT_SILENCE_S)
     pre_roll_s: float | None = _bounded(PRE_ROLL_S)
     speech_prob: float | None = _bounded(SPEECH_PROB)
+    keywords: tuple[str, ...] | None = Field(None, fail_fast=True)
 
 
 class Flush(_Message):
@@ -186,7 +188,12 @@ class WordTime(_Message):
 
 
 class Listening(_Message):
-    """How a stream is read and listened to."""
+    """How a stream is read and listened to.
+
+    Attributes:
+        keywords: If there are any.
+        warnings: What was wanted and could not be done, if anything.
+    """
 
     type: str
     sample_rate: int
@@ -204,6 +211,8 @@ class Listening(_Message):
     endpoint_silence_s: float
     pre_roll_s: float
     speech_prob: float
+    keywords: tuple[str, ...] | None = None
+    warnings: tuple[AnswerWarning, ...] | None = None
 
 
 class Ready(Listening):

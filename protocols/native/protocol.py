@@ -47,8 +47,8 @@ from protocols.native import messages as wire
 from protocols.native.setup import Defaults, Setup
 from schemas import UNKNOWN_TEXT
 
-# Configuration and control are short; only audio is long.
-MAX_MESSAGE_CHARS = 8 * 1024
+# Configuration and control are short, but for keywords; only audio is long.
+MAX_MESSAGE_CHARS = 64 * 1024
 
 _STOP_TEXTS: Mapping[Stop, str] = {
     Stop.IDLE: (

@@ -7,7 +7,7 @@ so that no client makes itself much more expensive than the others.
 No I/O, no clock.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,8 @@ from languages.catalogue import to_bcp47
 from live.options import NOMINAL_CHUNK_S, PROFILES, StreamOptions
 from protocols.actions import Configure
 from protocols.native import messages as wire
+from protocols.warnings import keywords_left_out
+from text import phrases
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class Defaults:
         vad: Whether the server tells speech from silence at all.
         language: Id of the operator's default language.
         profiles: How to listen, by the names clients use.
+        max_keywords: Most keywords of a session.
+        left_out: Tells which keywords the model cannot write.
     """
 
     model: str
@@ -37,6 +41,8 @@ class Defaults:
     chunk_duration_s: float = NOMINAL_CHUNK_S
     profile: wire.Profile = "captions"
     profiles: Mapping[str, StreamOptions] = field(default_factory=lambda: PROFILES)
+    max_keywords: int = 500
+    left_out: Callable[[Iterable[str]], tuple[str, ...]] = lambda keywords: ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +58,17 @@ class Setup:
     profile: wire.Profile
     chunk_duration: float
     options: StreamOptions
+    left_out: tuple[str, ...]  # of the keywords
 
     @classmethod
     def of(cls, wanted: Mapping[str, Any], defaults: Defaults) -> "Setup":
         """Apply what the client wants.
 
         Raises:
-            BadMessage: A language is unknown, or settings do not go together.
+            BadMessage: A language is unknown, settings do not go together, or
+                keywords are too many or too long.
         """
+        keywords = _keywords(wanted, defaults.max_keywords)
         profile: wire.Profile = wanted.get("profile", defaults.profile)
         chunk_duration = float(wanted.get("chunk_duration", defaults.chunk_duration_s))
         return cls(
@@ -75,7 +84,9 @@ class Setup:
                 wanted,
                 defaults.profiles[profile].stretched(chunk_duration),
                 vad=defaults.vad,
+                keywords=keywords,
             ),
+            left_out=defaults.left_out(keywords),
         )
 
     @property
@@ -100,11 +111,17 @@ class Setup:
             "endpoint_silence_s": seconds(options.endpoint_silence),
             "pre_roll_s": seconds(options.pre_roll),
             "speech_prob": options.speech_prob,
+            "keywords": options.keywords or None,
+            "warnings": keywords_left_out(self.left_out) or None,
         }
 
 
 def _options(
-    wanted: Mapping[str, Any], profile: StreamOptions, *, vad: bool
+    wanted: Mapping[str, Any],
+    profile: StreamOptions,
+    *,
+    vad: bool,
+    keywords: tuple[str, ...],
 ) -> StreamOptions:
     if wanted.get("endpointing") and not vad:
         raise wire.BadMessage(
@@ -120,11 +137,19 @@ def _options(
         changes["speech_prob"] = wanted["speech_prob"]
     changes["partials"] = wanted.get("interim", profile.partials)
     changes["vad"] = vad
+    changes["keywords"] = keywords
     changes["endpointing"] = vad and wanted.get("endpointing", profile.endpointing)
     try:
         return replace(profile, **changes)
     except ValueError as error:
         raise wire.BadMessage(f"config: {error}") from error
+
+
+def _keywords(wanted: Mapping[str, Any], most: int) -> tuple[str, ...]:
+    try:
+        return phrases.checked(wanted.get("keywords", ()), most=most)
+    except phrases.BadPhrases as error:
+        raise wire.BadMessage(f"config.keywords: {error}.") from error
 
 
 def _resolved(language: str | None) -> str | None:

@@ -34,12 +34,17 @@ class Format(_Part):
     rate: int | None = Field(None, exclude_if=_is_none)
 
 
+# What was wanted and could not be done; OpenAI has none.
+Warnings = tuple[schemas.AnswerWarning, ...] | None
+
+
 class Transcription(_Part):
-    """What transcribes; `delay` is there if the client asked for one."""
+    """What transcribes; `delay` and `keywords` are there if they were asked for."""
 
     model: str
     language: str | None
     delay: str | None = Field(None, exclude_if=_is_none)
+    keywords: tuple[str, ...] | None = Field(None, exclude_if=_is_none)
 
 
 class ServerVad(_Part):
@@ -74,6 +79,7 @@ class Session(_Part):
     type: Literal["transcription"] = "transcription"
     audio: Audio
     include: tuple[str, ...]
+    warnings: Warnings = Field(None, exclude_if=_is_none)
 
 
 class FlatSession(_Part):
@@ -86,6 +92,7 @@ class FlatSession(_Part):
     input_audio_noise_reduction: None = None
     turn_detection: ServerVad | None
     include: tuple[str, ...]
+    warnings: Warnings = Field(None, exclude_if=_is_none)
 
 
 # --- events ---------------------------------------------------------------------

@@ -206,8 +206,9 @@ class RealtimeProtocol:
     def _update(self, event: messages.Update) -> list[Action]:
         before = self.configured
         self._items.beta |= event.beta
-        self._config = self._config.updated(event.session)
-        self._session = in_effect(self._config, self._defaults, self._session.id)
+        config = self._config.updated(event.session)
+        self._session = in_effect(config, self._defaults, self._session.id)
+        self._config = config
         event_id = self._new_id("event")
         reply: ServerEvent = (
             events.FlatSessionUpdated(

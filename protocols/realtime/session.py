@@ -13,7 +13,7 @@ refused.
 No I/O, no clock.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -32,7 +32,9 @@ from live.options import (
 )
 from protocols.realtime import events
 from protocols.realtime.events import ServerVad
+from protocols.warnings import keywords_left_out
 from schemas import Json
+from text import phrases
 
 LOGPROBS = "item.input_audio_transcription.logprobs"
 
@@ -112,6 +114,7 @@ class Transcription(_Part):
     language: str | None = None
     languages: tuple[str, ...] | None = Field(None, fail_fast=True)
     delay: str | None = None
+    keywords: tuple[str, ...] | None = Field(None, fail_fast=True)
 
 
 class TurnDetection(_Part):
@@ -211,12 +214,16 @@ class Defaults:
         known_model: Whether a name means it.
         url_model: The model that the URL named.
         profiles: How streams are listened to; the names of `live.options.PROFILES`.
+        max_keywords: Most keywords of a session.
+        left_out: Tells which keywords the model cannot write.
     """
 
     served_model: str
     known_model: Callable[[str], bool] = lambda name: True
     url_model: str | None = None
     profiles: Mapping[str, StreamOptions] = field(default_factory=lambda: PROFILES)
+    max_keywords: int = 500
+    left_out: Callable[[Iterable[str]], tuple[str, ...]] = lambda keywords: ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +234,8 @@ class Session:
         hint: omniASR id of the language that was asked for, if it is known.
         options: How the stream is listened to.
         vad: None if only the client ends utterances.
+        keywords: None if the client has never named any.
+        left_out: Those that the model cannot write.
     """
 
     id: str
@@ -240,6 +249,8 @@ class Session:
     vad: ServerVad | None
     options: StreamOptions
     logprobs: bool
+    keywords: tuple[str, ...] | None
+    left_out: tuple[str, ...]
 
     def general_form(self) -> events.Session:
         """Write it as `session.updated` has it."""
@@ -250,7 +261,10 @@ class Session:
             turn_detection=self.vad,
         )
         return events.Session(
-            id=self.id, audio=events.Audio(input=audio_input), include=self._include()
+            id=self.id,
+            audio=events.Audio(input=audio_input),
+            include=self._include(),
+            warnings=self._warnings(),
         )
 
     def flat_form(self) -> events.FlatSession:
@@ -262,19 +276,30 @@ class Session:
             input_audio_transcription=self._transcription(),
             turn_detection=self.vad,
             include=self._include(),
+            warnings=self._warnings(),
         )
 
     def _transcription(self) -> events.Transcription:
         return events.Transcription(
-            model=self.model, language=self.language, delay=self.delay
+            model=self.model,
+            language=self.language,
+            delay=self.delay,
+            keywords=self.keywords,
         )
+
+    def _warnings(self) -> events.Warnings:
+        return keywords_left_out(self.left_out) or None
 
     def _include(self) -> tuple[str, ...]:
         return (LOGPROBS,) if self.logprobs else ()
 
 
 def in_effect(config: SessionConfig, defaults: Defaults, session_id: str) -> Session:
-    """Work out what a client gets for what it asked for."""
+    """Work out what a client gets for what it asked for.
+
+    Raises:
+        BadSession: Keywords are too many or too long.
+    """
     asked = config.input.transcription or Transcription()
     format = config.input.format or AudioFormat()
     named = asked.model or defaults.url_model
@@ -282,6 +307,7 @@ def in_effect(config: SessionConfig, defaults: Defaults, session_id: str) -> Ses
     delay = asked.delay if asked.delay in _PROFILE_OF_DELAY else None
     profile = defaults.profiles[_PROFILE_OF_DELAY[delay or "minimal"]]
     vad = _server_vad(config.input, named) if profile.vad else None
+    keywords = _keywords(asked, defaults.max_keywords)
     return Session(
         id=session_id,
         model=named if named and defaults.known_model(named) else defaults.served_model,
@@ -292,9 +318,19 @@ def in_effect(config: SessionConfig, defaults: Defaults, session_id: str) -> Ses
         encoding=_ENCODINGS[format.type],
         sample_rate=_sample_rate(format),
         vad=vad,
-        options=_options(profile, vad),
+        options=replace(_options(profile, vad), keywords=keywords),
         logprobs=LOGPROBS in (config.include or ()),
+        keywords=None if asked.keywords is None else keywords,
+        left_out=defaults.left_out(keywords),
     )
+
+
+def _keywords(asked: Transcription, most: int) -> tuple[str, ...]:
+    try:
+        return phrases.checked(asked.keywords or (), most=most)
+    except phrases.BadPhrases as error:
+        param = "session.audio.input.transcription.keywords"
+        raise BadSession(f"{param}: {error}.", param) from error
 
 
 def _sample_rate(format: AudioFormat) -> int:

@@ -30,6 +30,7 @@ from api.metrics import Metrics
 from api.middleware import RequestId
 from api.routes import live as live_route
 from engine.interface import NotReady, QueueFull
+from engine.keywords import KeywordListener
 from protocols.actions import Close, Send
 from server import Server
 from sockets import reader, session
@@ -75,7 +76,9 @@ def serving(live: ScriptedLive | None = None, **values: Any) -> Iterator[Place]:
     app.state.service = SimpleNamespace(
         settings=ours,
         connections=connections,
-        find_model=lambda name: SimpleNamespace(name="scripted", live=live),
+        find_model=lambda name: SimpleNamespace(
+            name="scripted", live=live, keywords=KeywordListener()
+        ),
     )
     live_route.add_routes(app)
     metrics = Metrics()

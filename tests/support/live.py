@@ -13,6 +13,7 @@ from live.session import StreamSession
 from live.utterance import Request
 from tests.support.scripted_speech import VOCABULARY, Encoder, Script
 from text.ctc import FrameLabels
+from text.keywords import Speller
 from text.word_times import UNMEASURED
 from vad.spans import FRAME_SAMPLES
 
@@ -31,6 +32,7 @@ class Listener:
     Attributes:
         events: All of them, in order.
         asked: All windows that were labelled.
+        keywords: Hears them, if the session wants any heard.
     """
 
     session: StreamSession
@@ -38,6 +40,7 @@ class Listener:
     events: list[LiveEvent] = field(default_factory=list)
     asked: list[Request] = field(default_factory=list)
     held_back: bool = False
+    keywords: Speller | None = None
 
     def hear(
         self, samples: Samples, probabilities: Sequence[float], blocks: Sequence[int]
@@ -73,6 +76,8 @@ class Listener:
             for request in requests:
                 self.asked.append(request)
                 frames = self.label(request.window)
+                if request.keywords and self.keywords is not None:
+                    frames = self.keywords.spell(frames, request.keywords)
                 self.events += self.session.accept(request, frames)
 
     @property

@@ -198,6 +198,18 @@ class TestClient:
             ('{"type":"config","language":"xx"}', "unsupported_language", "'xx'"),
             ('{"type":"config","profile":"fast"}', "invalid_message", "profile"),
             (" " * (MAX_MESSAGE_CHARS + 1), "message_too_long", "binary frames"),
+            ('{"type":"config","keywords":"a"}', "invalid_message", "config.keywords"),
+            ('{"type":"config","keywords":[1]}', "invalid_message", "keywords.0"),
+            (
+                json.dumps({"type": "config", "keywords": ["a", "b" * 101]}),
+                "invalid_message",
+                "keyword 2 has 101 characters; at most 100",
+            ),
+            (
+                json.dumps({"type": "config", "keywords": [*map(str, range(501))]}),
+                "invalid_message",
+                "there are 501 keywords; at most 500",
+            ),
         ],
     )
     def test_mistakes_are_named_and_change_nothing(
@@ -629,3 +641,45 @@ class TestInvariants:
             )
             assert message["confirmed_text"].startswith(confirmed)
             confirmed = message["confirmed_text"]
+
+
+class TestKeywords:
+    def test_a_list_replaces_the_one_before(self) -> None:
+        """Null and an empty one clear it; what is said otherwise leaves it alone."""
+        machine = protocol()
+        machine.greet()
+
+        updates: list[Json] = [
+            {"keywords": ["LiveKit", "a  b", "", "LiveKit"]},
+            {"words": True},
+            {"keywords": ["c"]},
+            {"keywords": []},
+            {"keywords": ["d"]},
+            {"keywords": None},
+        ]
+        lists = [receive(machine, type="config", **update) for update in updates]
+
+        named = [("LiveKit", "a b"), ("LiveKit", "a b"), ("c",), (), ("d",), ()]
+        for actions, keywords in zip(lists, named, strict=True):
+            configure = actions[0]
+            assert isinstance(configure, Configure)
+            assert configure.options.keywords == keywords
+            assert only(actions).get("keywords", []) == list(keywords)
+
+    def test_those_that_cannot_be_heard_are_named(self) -> None:
+        """In the answer; it is no error."""
+        machine = protocol(left_out=lambda keywords: tuple(keywords)[:1])
+
+        confirmed = only(receive(machine, type="config", keywords=["дом", "b"]))
+
+        (warning,) = confirmed["warnings"]
+        assert warning["code"] == "keywords_left_out"
+        assert "'дом'" in warning["message"]
+
+    def test_a_list_of_names_fits_into_a_message(self) -> None:
+        """Of as many as there may be by default."""
+        names = [f"A name of people {k}" for k in range(500)]
+
+        confirmed = only(receive(protocol(), type="config", keywords=names))
+
+        assert len(confirmed["keywords"]) == 500

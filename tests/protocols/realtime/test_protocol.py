@@ -310,7 +310,6 @@ class TestSession:
                     "noise_reduction": {"type": "near_field", "strength": 0.5},
                     "transcription": {
                         "prompt": "digits",
-                        "keywords": ["seven"],
                         "language": "xx",
                     },
                     "hum": 50,
@@ -1082,3 +1081,77 @@ def check_answers(sent: list[dict[str, Any]], asked: list[str]) -> None:
 
 def item_ids(sent: list[dict[str, Any]]) -> set[str]:
     return {event["item_id"] for event in sent if "item_id" in event}
+
+
+class TestKeywords:
+    def keywords_of(self, machine: RealtimeProtocol) -> tuple[str, ...]:
+        return machine.configured.options.keywords
+
+    def test_an_update_replaces_them_and_an_empty_list_clears_them(self) -> None:
+        """As LiveKit does in mid-session; the answer shows what is in effect."""
+        machine = protocol()
+
+        first = update_input(machine, transcription={"keywords": ["LiveKit", "a b"]})
+        kept = update_input(machine, transcription={"language": "en"})
+        assert self.keywords_of(machine) == ("LiveKit", "a b")
+        cleared = update_input(machine, transcription={"keywords": []})
+
+        assert first["transcription"]["keywords"] == ["LiveKit", "a b"]
+        assert kept["transcription"]["keywords"] == ["LiveKit", "a b"]
+        assert cleared["transcription"]["keywords"] == []
+        assert self.keywords_of(machine) == ()
+
+    def test_the_stream_is_told_of_a_change_alone(self) -> None:
+        """Not of an update that says the same."""
+        machine = protocol()
+        session = {"audio": {"input": {"transcription": {"keywords": ["a b"]}}}}
+
+        changed = send(machine, "session.update", session=session)
+        same = send(machine, "session.update", session=session)
+
+        assert [type(action) for action in changed] == [Configure, Send]
+        assert [type(action) for action in same] == [Send]
+
+    def test_without_any_nothing_is_said_of_them(self) -> None:
+        """Old clients see what they always saw."""
+        session = update(protocol(), type="transcription")
+
+        assert "keywords" not in session["audio"]["input"]["transcription"]
+        assert "warnings" not in session
+
+    def test_those_that_cannot_be_heard_are_named(self) -> None:
+        """In the answer; it is no error, which clients take for the end."""
+        defaults = Defaults(served_model="m", left_out=lambda keywords: ("дом",))
+        machine = protocol(defaults=defaults)
+
+        session = update(
+            machine, audio={"input": {"transcription": {"keywords": ["дом"]}}}
+        )
+
+        assert [own["code"] for own in session["warnings"]] == ["keywords_left_out"]
+
+    @pytest.mark.parametrize(
+        ("keywords", "named"),
+        [
+            ("LiveKit", "transcription.keywords"),
+            (["a", 1], "transcription.keywords.1"),
+            (["a" * 101], "keyword 1 has 101 characters; at most 100"),
+            ([*map(str, range(501))], "there are 501 keywords; at most 500"),
+        ],
+    )
+    def test_mistakes_are_errors_and_the_session_goes_on(
+        self, keywords: object, named: str
+    ) -> None:
+        """With what was there before."""
+        machine = protocol()
+        update_input(machine, transcription={"keywords": ["before"]})
+        session = {"audio": {"input": {"transcription": {"keywords": keywords}}}}
+
+        (error,) = events(send(machine, "session.update", session=session))
+
+        assert error["type"] == "error"
+        assert named in error["error"]["message"]
+        assert self.keywords_of(machine) == ("before",)
+        assert update_input(machine, language=None)["transcription"]["keywords"] == [
+            "before"
+        ]

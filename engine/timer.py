@@ -1,0 +1,30 @@
+"""Call something in the event loop once nothing has happened for a while."""
+
+import asyncio
+from collections.abc import Callable
+
+
+class Timer:
+    """Belongs to the event loop in which it is made.
+
+    Args:
+        after_s: Seconds from `start` to the call.
+        call: Is called once for each start.
+    """
+
+    def __init__(self, after_s: float, call: Callable[[], object]) -> None:
+        self._after_s = after_s
+        self._call = call
+        self._loop = asyncio.get_running_loop()
+        self._handle: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin to wait, from now on."""
+        self.stop()
+        self._handle = self._loop.call_later(self._after_s, self._call)
+
+    def stop(self) -> None:
+        """Wait no more."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None

@@ -1,0 +1,24 @@
+"""What answers say of what was wanted and could not be done.
+
+Pure: no I/O, clock, settings or threads.
+"""
+
+from collections.abc import Sequence
+
+from schemas import AnswerWarning
+
+# Phrases that a warning names; of more there are enough in the client's list.
+_MOST_NAMED = 20
+
+
+def keywords_left_out(phrases: Sequence[str]) -> tuple[AnswerWarning, ...]:
+    """Name the keywords that the model's vocabulary cannot write, if any."""
+    if not phrases:
+        return ()
+    named = ", ".join(repr(phrase) for phrase in phrases[:_MOST_NAMED])
+    more = len(phrases) - _MOST_NAMED
+    message = (
+        f"These keywords were left out, since the model cannot write them: {named}"
+        f"{f' and {more} more' if more > 0 else ''}."
+    )
+    return (AnswerWarning(code="keywords_left_out", message=message),)
