@@ -217,6 +217,7 @@ class TextDelta(BaseModel):
     words: list[TranscriptionWord] | None = Field(
         None, description="If times of words were asked for; not in OpenAI's API."
     )
+    logprobs: list[LogProb] | None = Field(None, description="With `include[]`.")
 
 
 class TextDone(BaseModel):
@@ -225,6 +226,13 @@ class TextDone(BaseModel):
     type: Literal["transcript.text.done"] = "transcript.text.done"
     text: str
     duration: float | None = Field(None, description="As in `verbose_json`.")
+    segments: list[TranscriptionSegment] | None = Field(
+        None, description="As in `verbose_json`."
+    )
+    words: list[TranscriptionWord] | None = Field(
+        None, description="As in `verbose_json`."
+    )
+    logprobs: list[LogProb] | None = Field(None, description="With `include[]`.")
     languages: list[DetectedLanguage] | None = Field(
         None, description="With `verbose_json`: the language, where it is known."
     )

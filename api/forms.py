@@ -45,8 +45,8 @@ class FormFields(BaseModel):
     )
     """What has times in `verbose_json`. The brackets may be left out."""
     include: list[str] = Field([], alias="include[]", examples=[["logprobs"]])
-    """With `json`: `logprobs` adds the probability of each character. The brackets may
-    be left out."""
+    """With `json` or `stream`: `logprobs` adds the probability of each character. The
+    brackets may be left out."""
     stream: bool = False
     """Whether to send the text as it is found, as events."""
     temperature: float = Field(0, ge=0, le=1)

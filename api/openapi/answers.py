@@ -157,9 +157,9 @@ _EVENTS: Json = {
     },
 }
 _IN_EVENTS = (
-    "Events are lines `data: ` with the JSON of one event, each followed by an empty "
-    "line; lines that begin with a colon are signs of life. A failure in between is an "
-    "event, too, and the last."
+    "Events are a line `event: ` with the type, a line `data: ` with the JSON, and an "
+    "empty line; lines that begin with a colon are signs of life. A failure in between "
+    "is an event, too, and the last."
 )
 
 EVENTS: Json = {

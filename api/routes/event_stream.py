@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
@@ -16,7 +16,7 @@ from api.request_state import state_of
 from api.uploads import Upload, language_of
 from audio import frames
 from audio.samples import seconds
-from text.transcript import Segment
+from text.transcript import Segment, SegmentPart, join
 
 logger = logging.getLogger("omniasr")
 
@@ -31,8 +31,10 @@ _COMMENT_EVERY_S = 10.0
 class EventStream:
     """Server-sent events of one transcription, as OpenAI sends them.
 
-    Only `data:` lines: deltas, which joined are the text of the last event, and
-    that event. A failure in mid-stream is an event too, which SDKs raise.
+    Deltas, which joined are the text of the last event, and that event. A failure in
+    mid-stream is an event too, which SDKs raise. Each has its type in an `event:` line,
+    for browsers' `EventSource` and others that go by it, and again in its data, for
+    SDKs, of which those up to 1.74 took only events with known names.
 
     Args:
         job: What to transcribe.
@@ -43,6 +45,7 @@ class EventStream:
         self._job = job
         self._cleanup = cleanup
         self._text: list[str] = []
+        self._parts: list[SegmentPart] = []  # if the last event has anything of them
         self._n_tokens = 0
         self._n_words = 0
         self._generator = self._events()
@@ -107,15 +110,22 @@ class EventStream:
                 end = advance.position
                 n_samples = end - advance.start
                 for part in advance.parts:
+                    if job.form.logprobs or self._is_verbose:
+                        self._parts.append(part)
                     yield self._delta(part.segment)
-        text = "".join(self._text)
         job.note_end(n_samples, self._n_words)
+        # Hours of words take seconds to write.
+        yield await asyncio.to_thread(self._done, n_samples, end)
+
+    def _done(self, n_samples: int, end: int) -> str:
+        text = "".join(self._text)
         n_frames = frames.n_frames(n_samples)
-        yield _event(
+        return _event(
             {
                 "type": "transcript.text.done",
                 "text": text,
                 **self._summary(text, end),
+                **self._log_probs(part.segment for part in self._parts),
                 **self._warnings(),
                 "usage": {
                     "type": "tokens",
@@ -137,8 +147,20 @@ class EventStream:
                 "delta": self._text[-1],
                 "end": seconds(part.end),
                 **self._words(part),
+                **self._log_probs([part]),
             }
         )
+
+    @property
+    def _is_verbose(self) -> bool:
+        return self._job.form.response_format == "verbose_json"
+
+    def _log_probs(self, parts: Iterable[Segment]) -> dict[str, Any]:
+        """Tell how likely each character was, if that was asked for."""
+        if not self._job.form.logprobs:
+            return {}
+        tokens = (token for part in parts for token in part.tokens)
+        return {"logprobs": [each.model_dump() for each in schemas.log_probs(tokens)]}
 
     def _words(self, part: Segment) -> dict[str, Any]:
         """Give a delta the times of its words, if they were asked for."""
@@ -152,11 +174,20 @@ class EventStream:
         return {"warnings": warnings} if warnings else {}
 
     def _summary(self, text: str, end: int) -> dict[str, Any]:
-        """Give the last event what `verbose_json` has besides words."""
-        if self._job.form.response_format != "verbose_json":
+        """Give the last event what `verbose_json` has."""
+        if not self._is_verbose:
             return {}
         language = language_of(self._job, text)
+        segments, wanted = join(self._parts), self._job.form.granularities
+        times: dict[str, Any] = {}
+        if "segment" in wanted:
+            found = schemas.segments(segments, with_words="word" in wanted)
+            times["segments"] = [each.model_dump(exclude_none=True) for each in found]
+        if "word" in wanted:
+            words = (word for segment in segments for word in segment.words)
+            times["words"] = [word.model_dump() for word in schemas.words(words)]
         return {
+            **times,
             "duration": seconds(end),
             "languages": [{"code": language}] if language else [],
         }
@@ -200,4 +231,6 @@ class _EventStreamResponse(StreamingResponse):
 
 
 def _event(body: dict[str, Any]) -> str:
-    return f"data: {json.dumps(body, ensure_ascii=False)}\n\n"
+    """Write an event; only failures have no type of their own."""
+    name = body.get("type", "error")
+    return f"event: {name}\ndata: {json.dumps(body, ensure_ascii=False)}\n\n"

@@ -346,7 +346,7 @@ class TestPoint6:
     def test_404_of_a_model(self, client: OpenAI, wav: Path) -> None:
         """It names the one that is there."""
         with pytest.raises(openai.NotFoundError) as error:
-            client.audio.transcriptions.create(model="nova-3", file=wav)
+            client.audio.transcriptions.create(model="base", file=wav)
 
         assert (error.value.code, error.value.param) == ("model_not_found", "model")
         assert "omniASR_CTC_demo" in error.value.message

@@ -12,9 +12,10 @@ try {
   const answer = await client.audio.transcriptions.create({
     file: fs.createReadStream(file), // sent in chunks, without a length
     model: "gpt-4o-mini-transcribe",
-    ...(stream
-      ? { stream }
-      : { response_format, timestamp_granularities: ["word", "segment"] }),
+    ...(stream ? { stream } : { response_format }),
+    ...(response_format === "verbose_json"
+      ? { timestamp_granularities: ["word", "segment"] }
+      : {}),
   });
   if (stream) for await (const event of answer) events.push(event);
   console.log(JSON.stringify(stream ? { events } : { answer }));

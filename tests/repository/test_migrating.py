@@ -248,7 +248,7 @@ class TestFromTheOriginal:
 
         body = httpx.post(url + PATH + "/stream", files=files).text
 
-        last = json.loads(body.strip().split("\n\n")[-1].removeprefix("data: "))
+        last = json.loads(body.strip().split("\n")[-1].removeprefix("data: "))
         assert (last["type"], last["text"]) == ("transcript.text.done", "hello")
         assert "[DONE]" not in body
 

@@ -28,12 +28,19 @@ post = partial(httpx.post, timeout=60)  # patience for busy machines
 
 
 def events_of(response: httpx.Response) -> list[dict[str, Any]]:
-    """Parse a body of `data:` lines, each followed by a blank one."""
+    """Parse a body of events, each followed by a blank line."""
     assert response.headers["content-type"].startswith("text/event-stream")
     assert response.text.endswith("\n\n")
     chunks = [chunk for chunk in response.text.split("\n\n") if chunk]
-    assert all(chunk.startswith(("data: ", ": ")) for chunk in chunks)
-    return [json.loads(c.removeprefix("data: ")) for c in chunks if c[0] == "d"]
+    events = []
+    for chunk in chunks:
+        if chunk.startswith(": "):
+            continue
+        name, data = chunk.split("\n")
+        event = json.loads(data.removeprefix("data: "))
+        assert name == f"event: {event.get('type', 'error')}"
+        events.append(event)
+    return events
 
 
 @pytest.fixture
@@ -100,6 +107,40 @@ class TestEvents:
         assert done["duration"] == plain["duration"]
         assert done["languages"] == [{"code": plain["language"]}]
 
+    @pytest.mark.parametrize("wanted", [["word"], ["segment"], ["word", "segment"]])
+    def test_the_last_event_has_all_that_the_plain_answer_has(
+        self, demo_server: ServerProcess, wav: Path, wanted: list[str]
+    ) -> None:
+        """Segments and words, as they were asked for."""
+        asked = {"response_format": "verbose_json", "timestamp_granularities[]": wanted}
+        files = {"file": ("upload", wav.read_bytes())}
+        url = demo_server.url + PATH
+
+        plain = post(url, files=files, data=asked).json()
+        streamed = post(url, files=files, data={**asked, "stream": "true"})
+
+        done = events_of(streamed)[-1]
+        for name in ("segments", "words"):
+            assert done.get(name) == plain.get(name)
+            assert (name in done) == (name.removesuffix("s") in wanted)
+
+    def test_characters_come_with_their_probabilities(self) -> None:
+        """The deltas' are those of the last event, and of the plain answer."""
+        model = ScriptedModel("hello world")
+        asked = {"include[]": "logprobs"}
+        files = {"file": ("upload", silence(100))}
+        with app_in_thread(settings(), lambda: model) as url:
+            plain = post(url + PATH, files=files, data=asked).json()
+            streamed = post(url + PATH, files=files, data={**asked, "stream": "true"})
+            without = post(url + PATH, files=files, data={"stream": "true"})
+
+        *deltas, done = events_of(streamed)
+        assert len(deltas) > 1
+        assert done["logprobs"] == plain["logprobs"]
+        found = [probs for delta in deltas for probs in delta["logprobs"]]
+        assert found == plain["logprobs"]
+        assert "logprobs" not in without.text
+
     def test_silence_has_a_last_event_all_the_same(self) -> None:
         """With an empty text."""
         with app_in_thread(settings(), lambda: ScriptedModel(text="")) as url:
@@ -130,12 +171,14 @@ class TestWhileAtWork:
             ) as answer,
         ):
             lines = answer.iter_lines()
-            first = json.loads(next(lines).removeprefix("data: "))
+            name, first_line = next(lines), next(lines)
+            first = json.loads(first_line.removeprefix("data: "))
             blocked = not model.may_run.is_set()
             model.may_run.set()
             rest = [json.loads(line[6:]) for line in lines if line.startswith("data:")]
 
         assert blocked
+        assert name == "event: transcript.text.delta"
         assert (first["type"], first["delta"]) == ("transcript.text.delta", "hello")
         assert rest[-1]["type"] == "transcript.text.done"
         assert rest[-1]["text"].startswith("hello")
