@@ -7,6 +7,10 @@ takes over its number.) Hypotheses of an utterance come only after the final of 
 one before it; `SpeechStarted` does not wait, so that an agent can stop talking at
 once.
 
+Whoever asks for it is told early what an utterance says if it is over (`EagerEnd`).
+Then it either is, and its final says the same to the character, or `SpeechResumed`
+takes that back.
+
 Positions are samples at 16 kHz since the stream began.
 Pure: no I/O, clock, settings or threads.
 """
@@ -125,7 +129,51 @@ class UtteranceFailed:
     position: int
 
 
-LiveEvent = SpeechStarted | SpeechEnded | Partial | UtteranceFinal | UtteranceFailed
+@dataclass(frozen=True, slots=True)
+class EagerEnd:
+    """The utterance may be over; this is its final then.
+
+    Attributes:
+        start: Position of the first sample that was heard for it.
+        end: One past the last.
+        segments: What was said; never empty.
+    """
+
+    utterance: int
+    start: int
+    end: int
+    segments: tuple[Segment, ...]
+
+    @property
+    def position(self) -> int:
+        return self.end
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        return tuple(word for segment in self.segments for word in segment.words)
+
+    @property
+    def text(self) -> str:
+        return ctc.text(self.words)
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechResumed:
+    """The utterance goes on, although its end was told early; known at `position`."""
+
+    utterance: int
+    position: int
+
+
+LiveEvent = (
+    SpeechStarted
+    | SpeechEnded
+    | Partial
+    | EagerEnd
+    | SpeechResumed
+    | UtteranceFinal
+    | UtteranceFailed
+)
 
 
 def join_texts(texts: Sequence[str]) -> str:

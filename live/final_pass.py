@@ -34,10 +34,11 @@ class Piece:
     frames: FrameLabels | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Speculation:
     end: int
     pieces: tuple[Piece, ...]
+    taken: bool = False  # whether what it says was asked for
 
 
 class FinalPass:
@@ -130,6 +131,29 @@ class FinalPass:
             for piece in (*self._pieces, *self._speculation.pieces)
         )
 
+    def take_supposed(self) -> tuple[Segment, ...]:
+        """Return what was said if the span ends where a speculation supposes it.
+
+        Returns:
+            Nothing unless all labels are there, or if it was returned before.
+        """
+        speculation = self._speculation
+        if speculation is None or speculation.taken:
+            return ()
+        if self._pieces or self.awaits_labels:
+            return ()
+        speculation.taken = True
+        reader, parts = self._reader.fork(), list(self._parts)
+        for piece in speculation.pieces:
+            assert piece.frames is not None
+            parts += reader.add_window(piece.window, piece.frames)
+        return self._joined(parts)
+
+    @property
+    def supposed_end(self) -> int:
+        """One past the last sample of the span, as far as that is known."""
+        return self.end if self._speculation is None else self._speculation.end
+
     def finish(self) -> list[Piece]:
         """End the span, where a speculation ended if there is one.
 
@@ -155,9 +179,10 @@ class FinalPass:
     def segments(self) -> tuple[Segment, ...]:
         """Return what was said, on the positions of the stream."""
         assert self.done, "labels are missing"
-        return tuple(
-            _moved(segment, self.start) for segment in transcript.join(self._parts)
-        )
+        return self._joined(self._parts)
+
+    def _joined(self, parts: Sequence[SegmentPart]) -> tuple[Segment, ...]:
+        return tuple(_moved(segment, self.start) for segment in transcript.join(parts))
 
     def _read(self) -> None:
         """Read what is labelled, in order."""

@@ -69,6 +69,8 @@ class StreamOptions:
         partials: Whether partials are made.
         keywords: Words and phrases that are heard more readily; those of a running
             stream may be changed at any time, from its next window on.
+        eager_silence: Silence after which the end of an utterance is told early, as
+            soon as its final is there on suspicion; None: never.
 
     Raises:
         ValueError: A length makes no sense.
@@ -85,6 +87,7 @@ class StreamOptions:
     endpointing: bool = True
     partials: bool = True
     keywords: tuple[str, ...] = ()
+    eager_silence: int | None = None
 
     def __post_init__(self) -> None:
         if min(self.hop, self.margin, self.window) < FRAME_SHIFT:

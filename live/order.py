@@ -13,7 +13,8 @@ Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
 from collections import deque
 
 from audio_buffer import AudioBuffer
-from live.events import UtteranceFailed, UtteranceFinal
+from live.events import LiveEvent, UtteranceFailed, UtteranceFinal
+from live.options import StreamOptions
 from live.utterance import Request, Utterance
 
 
@@ -60,6 +61,24 @@ class Order:
             for utterance in self._ended
             for request in utterance.take_requests(audio, max_left_context)
         ]
+
+    def tell_early(
+        self, utterance: Utterance | None, options: StreamOptions, position: int
+    ) -> list[LiveEvent]:
+        """Return that the open utterance may be over, if it is its turn.
+
+        Args:
+            utterance: The open one; None if there is none.
+            options: Say after how much silence, if at all.
+            position: Up to where it has come.
+        """
+        silence = options.eager_silence
+        if utterance is None or silence is None:
+            return []
+        if not (utterance.announced and self.all_told):
+            return []
+        end = utterance.end_early(silence, position)
+        return [] if end is None else [end]
 
     def settle(self) -> list[UtteranceFinal | UtteranceFailed]:
         """Return the outcomes whose turn has come."""

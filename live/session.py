@@ -156,17 +156,16 @@ class StreamSession:
 
     def requests(self) -> list[Request]:
         """Return the windows that are to be labelled next, finals first."""
-        audio = self._framing.audio
-        found = self._order.requests(audio, self.max_left_context)
-        if self._open is not None:
-            found += self._open.take_requests(audio, self.max_left_context)
+        audio, context = self._framing.audio, self.max_left_context
+        of_open = self._open.take_requests(audio, context) if self._open else []
+        found = [*self._order.requests(audio, context), *of_open]
         for request in found:
             request.expect(self._options.keywords)
         return found
 
     def replaceable(self) -> Request | None:
         """Return the partial on its way, if it is time for a newer one."""
-        return None if self._open is None else self._open.replaceable(self._end)
+        return self._open.replaceable(self._end) if self._open else None
 
     def withdraw(self, request: Request) -> None:
         """Forget a partial that never reached the model."""
@@ -179,7 +178,7 @@ class StreamSession:
         utterance = request.utterance
         changed = utterance.accept(request, frames)
         if request.piece is not None:
-            return [*self._order.settle()]
+            return [*self._order.settle(), *self._tell_early()]
         if not changed or utterance is not self._open:
             return []
         events = self._announce(utterance)
@@ -191,7 +190,7 @@ class StreamSession:
         """Do without the labels of a window."""
         if request.wanted:
             request.utterance.fail(request, error)
-        return [*self._order.settle()]
+        return [*self._order.settle(), *self._tell_early()]
 
     # --- frame by frame ---
 
@@ -211,7 +210,7 @@ class StreamSession:
         if self._open is not None:
             self._open.speculate(self._end)
             events += self._carry_out(self._endpointing.judge(self._open, self._end))
-        return events
+        return [*events, *self._tell_early()]
 
     def _catch_up(self) -> list[LiveEvent]:
         """Listen to the beginning of a frame: something happens in its middle."""
@@ -234,7 +233,7 @@ class StreamSession:
             case FallSilent():
                 utterance.speech_ended(decision.position)
             case GoOn():
-                utterance.speech_resumed()
+                return utterance.speech_resumed(self._end)
             case End():
                 return self._close(utterance, Cause.ENDPOINT)
             case Drop():
@@ -258,6 +257,10 @@ class StreamSession:
             return []
         utterance.announced = True
         return [SpeechStarted(number, utterance.onset)]
+
+    def _tell_early(self) -> list[LiveEvent]:
+        """Tell that the open utterance may be over, where that is wanted."""
+        return self._order.tell_early(self._open, self._options, self._end)
 
     def _close(self, utterance: Utterance, cause: Cause) -> list[LiveEvent]:
         """End the open utterance; what comes then belongs to the next one."""

@@ -14,7 +14,15 @@ from audio_buffer import AudioBuffer
 from engine.interface import Decoding, ModelInput
 from engine.work_queue import Work
 from live.endpointing import MIN_SILENCE
-from live.events import Cause, Partial, UtteranceFailed, UtteranceFinal
+from live.events import (
+    Cause,
+    EagerEnd,
+    LiveEvent,
+    Partial,
+    SpeechResumed,
+    UtteranceFailed,
+    UtteranceFinal,
+)
 from live.final_pass import FinalPass, Piece
 from live.options import StreamOptions
 from live.partials import Partials
@@ -128,6 +136,7 @@ class Utterance:
         self._options = options
         self._quiet: int | None = None  # where its speech ended, unless it goes on
         self._may_speculate = False
+        self._told_early: int | None = None  # its number, unless it is taken back
         self._partial_request: Request | None = None  # on its way
         self._finals: list[Request] = []  # on their way, or not handed out yet
         self._new: list[Request] = []
@@ -191,12 +200,24 @@ class Utterance:
             self._may_speculate = False
             self._ask(self.final.speculate(), speculative=True)
 
-    def speech_resumed(self) -> None:
-        """It is not over."""
-        self._quiet = None
-        self._may_speculate = False
+    def end_early(self, silence: int, position: int) -> EagerEnd | None:
+        """Tell what it says if it is over, once, after so much silence by now."""
+        if self._quiet is None or position - self._quiet < silence:
+            return None
+        segments = self.final.take_supposed()
+        if not segments:
+            return None
+        assert self.number is not None
+        self._told_early = self.number
+        return EagerEnd(self.number, self.start, self.final.supposed_end, segments)
+
+    def speech_resumed(self, position: int) -> list[LiveEvent]:
+        """It is not over; take back that its end was told, if it was."""
+        told, self._told_early = self._told_early, None
+        self._quiet, self._may_speculate = None, False
         self.final.drop_speculation()
         self._forget_unwanted()
+        return [] if told is None else [SpeechResumed(told, position)]
 
     def close(self, cause: Cause, position: int) -> None:
         """End it where a speculation ended, else here; decided at a position."""

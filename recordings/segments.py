@@ -8,6 +8,7 @@ that one window heard and ends with that of the other.
 Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,6 +54,13 @@ class SegmentReader:
         self._last: Word | None = None  # that was given out
         self._after_pause = False  # whether silence precedes the next
         self.position = 0  # up to where all is given out
+
+    def fork(self) -> "SegmentReader":
+        """Return a copy that goes its own way from here."""
+        other = copy.copy(self)
+        other._stitcher = copy.copy(self._stitcher)
+        other._starts, other._ends = self._starts.copy(), self._ends.copy()
+        return other
 
     def add_window(
         self, window: Window, frames: FrameLabels

@@ -22,9 +22,11 @@ from audio.samples import seconds
 from languages.scripts import label_language
 from live.events import (
     Cause,
+    EagerEnd,
     LiveEvent,
     Partial,
     SpeechEnded,
+    SpeechResumed,
     SpeechStarted,
     UtteranceFailed,
     UtteranceFinal,
@@ -209,6 +211,8 @@ class LiveProtocol:
                 return [_send(self._final(event, times))]
             case UtteranceFailed():
                 return [_send(self._failure(event))]
+            case EagerEnd() | SpeechResumed():
+                return []  # which this protocol does not ask for
             case _:
                 assert_never(event)
 

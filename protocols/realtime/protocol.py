@@ -28,9 +28,11 @@ from audio.samples import seconds
 from languages.scripts import label_language
 from live.events import (
     Cause,
+    EagerEnd,
     LiveEvent,
     Partial,
     SpeechEnded,
+    SpeechResumed,
     SpeechStarted,
     UtteranceFailed,
     UtteranceFinal,
@@ -237,6 +239,8 @@ class RealtimeProtocol:
                 return self._items.extend(event.utterance, event.committed_text)
             case UtteranceFinal() | UtteranceFailed():
                 return self._final(event)
+            case EagerEnd() | SpeechResumed():
+                return []  # which this protocol does not ask for
             case _:
                 assert_never(event)
 

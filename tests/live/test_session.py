@@ -16,7 +16,16 @@ from audio.samples import SAMPLE_RATE, Samples
 from audio_buffer import AudioBuffer
 from audio_chunker import AudioChunker
 from engine.interface import ModelInput
-from live.events import Cause, Partial, SpeechEnded, SpeechStarted, UtteranceFailed
+from live.events import (
+    Cause,
+    EagerEnd,
+    Partial,
+    SpeechEnded,
+    SpeechResumed,
+    SpeechStarted,
+    UtteranceFailed,
+    UtteranceFinal,
+)
 from live.options import PROFILES, StreamOptions
 from live.utterance import Utterance
 from recordings.segments import SegmentReader
@@ -428,6 +437,130 @@ class TestSuspicion:
 
         waited_s = n_silent * FRAME_SAMPLES / SAMPLE_RATE
         assert silence_s <= waited_s < silence_s + 0.033
+
+
+class TestEagerEnds:
+    """The end of an utterance, told as soon as its final is there on suspicion."""
+
+    OPTIONS = replace(
+        PROFILES["agent"],
+        endpoint_silence=round(1.2 * SAMPLE_RATE),
+        eager_silence=round(0.096 * SAMPLE_RATE),
+    )
+
+    def spoken_twice(self, pause_s: float) -> Script:
+        one = write(Random(4), n_words=3, longest_pause=5)
+        gap = np.zeros(round(pause_s * 50), np.int32)
+        labels = np.concatenate([one.labels, gap, one.labels])
+        shift = len(one.labels) + len(gap)
+        again = tuple((first + shift, end + shift) for first, end in one.spoken)
+        return Script(labels, one.spoken + again)
+
+    @given(randoms, st.integers(0, 40), blocks)
+    @settings(deadline=None, max_examples=30)
+    def test_what_is_not_taken_back_is_the_final(
+        self, rng: Random, silence_frames: int, blocks: list[int]
+    ) -> None:
+        """To the character; and it is told once, and taken back only then."""
+        script = write(rng, n_words=15, longest_pause=80)
+        options = replace(self.OPTIONS, eager_silence=320 * silence_frames)
+
+        told: EagerEnd | None = None
+        for event in listen_to(script, options, blocks=blocks).events:
+            if isinstance(event, EagerEnd):
+                assert told is None
+                assert event.text
+                told = event
+            elif isinstance(event, SpeechResumed):
+                assert told is not None
+                assert event.utterance == told.utterance
+                told = None
+            elif isinstance(event, UtteranceFinal) and told is not None:
+                assert event.utterance == told.utterance
+                assert (event.start, event.end) == (told.start, told.end)
+                assert event.segments == told.segments
+                told = None
+        assert told is None
+
+    @given(randoms)
+    @settings(deadline=None, max_examples=20)
+    def test_nothing_else_changes(self, rng: Random) -> None:
+        """Whoever does not ask for them is told the same."""
+        script = write(rng, n_words=12, longest_pause=60)
+
+        eager = listen_to(script, self.OPTIONS).events
+        usual = listen_to(script, replace(self.OPTIONS, eager_silence=None)).events
+
+        new = EagerEnd | SpeechResumed
+        assert [event for event in eager if not isinstance(event, new)] == usual
+
+    def test_a_pause_within_a_sentence_is_taken_back(self) -> None:
+        """Before anything else is told of what follows."""
+        heard = listen_to(self.spoken_twice(0.1), self.OPTIONS)
+
+        told = [e for e in heard.events if not isinstance(e, Partial)]
+        assert [type(event).__name__ for event in told] == [
+            "SpeechStarted",
+            "EagerEnd",
+            "SpeechResumed",
+            "EagerEnd",
+            "SpeechEnded",
+            "UtteranceFinal",
+        ]
+
+    @pytest.mark.parametrize("silence_s", [0.1, 0.3, 0.6])
+    def test_it_comes_as_soon_as_silence_has_lasted(self, silence_s: float) -> None:
+        """To the frame of voice activity detection."""
+        script = write(Random(4), n_words=3, longest_pause=5)
+        wanted = round(silence_s * SAMPLE_RATE)
+        heard = listener(replace(self.OPTIONS, eager_silence=wanted))
+
+        n_heard = 0
+        while not any(isinstance(event, EagerEnd) for event in heard.events):
+            part = script.samples[n_heard : n_heard + FRAME_SAMPLES]
+            if len(part) < FRAME_SAMPLES:
+                part = np.zeros(FRAME_SAMPLES, np.float32)
+            at = n_heard // FRAME_SAMPLES
+            heard.push_audio(part, script.probabilities[at : at + 1] or [0.0])
+            n_heard += FRAME_SAMPLES
+
+        silence = n_heard - script.spoken[-1][1] * 320
+        assert wanted <= silence < wanted + 2 * FRAME_SAMPLES
+
+    def test_a_slow_model_tells_it_when_it_is_there(self) -> None:
+        """Or never, if the utterance has ended by then."""
+        script = write(Random(4), n_words=3, longest_pause=5)
+        heard = listener(self.OPTIONS)
+        heard.hear(script.samples, script.probabilities, (512,))
+        early = [e for e in heard.events if isinstance(e, EagerEnd)]
+        assert len(early) == 1
+
+        quiet = np.zeros(2 * SAMPLE_RATE, np.float32)
+        slow = listener(self.OPTIONS)
+        slow.held_back = True
+        slow.hear(
+            np.concatenate([script.samples, quiet]),
+            script.probabilities + [0.0] * 100,
+            (512,),
+        )
+        slow.held_back = False
+        slow.pump()
+
+        assert not any(isinstance(event, EagerEnd) for event in slow.events)
+        assert slow.finals[0].text == early[0].text
+
+    def test_a_flush_ends_where_it_was_told(self) -> None:
+        """A client that asks for the final gets the one it knows."""
+        script = write(Random(4), n_words=3, longest_pause=5)
+        heard = listener(self.OPTIONS)
+        heard.hear(script.samples, script.probabilities, (512,))
+        (early,) = [e for e in heard.events if isinstance(e, EagerEnd)]
+
+        heard.flush()
+
+        (final,) = heard.finals
+        assert final.cause is Cause.FLUSH
+        assert final.segments == early.segments
 
 
 class TestClients:

@@ -13,9 +13,11 @@ from audio.encoding import Encoding
 from audio.samples import SAMPLE_RATE
 from live.events import (
     Cause,
+    EagerEnd,
     LiveEvent,
     Partial,
     SpeechEnded,
+    SpeechResumed,
     SpeechStarted,
     UtteranceFailed,
     UtteranceFinal,
@@ -600,6 +602,16 @@ class Conversation:
         self._utterance += 1
         self._committed = ""
         self.do(actions)
+
+
+class TestEagerEnds:
+    def test_they_are_not_told(self) -> None:
+        """This protocol has no word for them."""
+        machine = protocol()
+        early = EagerEnd(1, 0, 1, (Segment(words("one"), (), -0.1, 0.0),))
+
+        assert tell(machine, early) == []
+        assert tell(machine, SpeechResumed(1, 1)) == []
 
 
 class TestInvariants:

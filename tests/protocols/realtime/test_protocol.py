@@ -16,9 +16,11 @@ from audio.encoding import Encoding
 from audio.samples import SAMPLE_RATE
 from live.events import (
     Cause,
+    EagerEnd,
     LiveEvent,
     Partial,
     SpeechEnded,
+    SpeechResumed,
     SpeechStarted,
     UtteranceFailed,
     UtteranceFinal,
@@ -647,6 +649,18 @@ class TestTurns:
         completed = events(tell(machine, final(1, text)))[-1]
 
         assert completed["languages"] == [{"code": code} for code in languages]
+
+
+class TestEagerEnds:
+    def test_they_are_not_told(self) -> None:
+        """This protocol has no word for them."""
+        told = tell(
+            protocol(),
+            EagerEnd(1, 0, 1, final(1, "one").segments),
+            SpeechResumed(1, 1),
+        )
+
+        assert told == []
 
 
 class TestCommits:
