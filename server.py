@@ -31,7 +31,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 
-from api import startup
+from api import deepgram_errors, startup
 from api.access_log import CLIENT_LEFT, AccessLog, keep_handshakes_out_of_logs
 from api.auth import ApiKeyGate
 from api.ephemeral import EphemeralKeys
@@ -54,6 +54,8 @@ from api.routes import (
     asr,
     catalogue,
     client_secrets,
+    deepgram_live,
+    deepgram_recordings,
     docs,
     live,
     realtime,
@@ -140,6 +142,8 @@ def create_app(
     subtitles.add_routes(app)
     live.add_routes(app)
     realtime.add_routes(app)
+    deepgram_live.add_routes(app)
+    deepgram_recordings.add_routes(app)
     ephemeral = client_secrets.new_keys()
     client_secrets.add_routes(app, ephemeral)
     _add_middleware(app, settings, keys, ephemeral)
@@ -177,7 +181,7 @@ def _add_middleware(
         SocketGate,
         wait_until_ready=lambda: app.state.service.wait_until_ready(),
         refusal=refusal_response(NotReady("The model is still loading; try again.")),
-        patient=(realtime.PATH,),
+        patient=(realtime.PATH, *deepgram_errors.PATHS),
     )
     app.add_middleware(
         QuotaGate,

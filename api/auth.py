@@ -35,14 +35,17 @@ from api.request_state import state_of
 logger = logging.getLogger("omniasr")
 
 _REALTIME = "/v1/realtime"
-_SCHEME = b"bearer "
+# Deepgram's clients call a key a token.
+_SCHEMES = (b"bearer ", b"token ")
 
 # What clients of Azure's variety of the API send, and those of Anthropic's and of many
 # gateways.
 _KEY_HEADERS = (b"api-key", b"x-api-key")
 
-# What browsers, which cannot set headers on a WebSocket, send as a subprotocol.
+# What browsers, which cannot set headers on a WebSocket, send as a subprotocol;
+# Deepgram's SDK in them sends the key as another one, which follows.
 _SUBPROTOCOL = b"openai-insecure-api-key."
+_BEFORE_THE_KEY = (b"token", b"bearer")
 
 # Wrong keys that an address may send at once, and again in each minute.
 WRONG_KEYS = 20
@@ -194,13 +197,17 @@ def _too_many(wait_s: float) -> ASGIApp:
 def _sent_key(scope: Scope) -> bytes:
     headers = dict(scope["headers"])
     authorization: bytes = headers.get(b"authorization", b"")
-    if authorization[: len(_SCHEME)].lower() == _SCHEME:
-        return authorization[len(_SCHEME) :].strip()
+    for scheme in _SCHEMES:
+        if authorization[: len(scheme)].lower() == scheme:
+            return authorization[len(scheme) :].strip()
     for name in _KEY_HEADERS:
         if api_key := headers.get(name):
             return bytes(api_key)
-    for offered in headers.get(b"sec-websocket-protocol", b"").split(b","):
-        protocol: bytes = offered.strip()
+    offered = headers.get(b"sec-websocket-protocol", b"").split(b",")
+    protocols = [each.strip() for each in offered]
+    for protocol in protocols:
         if protocol.startswith(_SUBPROTOCOL):
-            return protocol[len(_SUBPROTOCOL) :]
+            return bytes(protocol[len(_SUBPROTOCOL) :])
+    if len(protocols) > 1 and protocols[0].lower() in _BEFORE_THE_KEY:
+        return bytes(protocols[1])
     return b""

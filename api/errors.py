@@ -1,13 +1,14 @@
 """The one table: what the parts raise, and what clients are told.
 
 Every answer with a status of 400 or more has OpenAI's error shape, since its SDKs
-show nothing of any other.
+show nothing of any other; on Deepgram's paths it has Deepgram's, for the same reason.
 """
 
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 import schemas
+from api import deepgram_errors
 from api.request_state import Refusal, state_of
 from audio import decoder
 from engine.interface import NotReady, Overloaded, QueueFull, WaitedTooLong
@@ -55,7 +56,7 @@ UNAUTHORISED_TEXT = (
 
 
 class ErrorAnswer(JSONResponse):
-    """An error in OpenAI's shape; it leaves in the scope why it is sent."""
+    """An error in the shape of its path; it leaves in the scope why it is sent."""
 
     def __init__(
         self, message: str, refusal: Refusal, headers: dict[str, str] | None
@@ -63,11 +64,19 @@ class ErrorAnswer(JSONResponse):
         super().__init__(
             error_body(message, refusal), status_code=refusal.status, headers=headers
         )
+        self._message = message
         self._refusal = refusal
+        self._extra = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         state_of(scope).refusal = self._refusal
-        await super().__call__(scope, receive, send)
+        if scope["path"] in deepgram_errors.PATHS:
+            answer = deepgram_errors.error_answer(
+                scope, self._message, self._refusal, self._extra
+            )
+            await answer(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def refusal_of(error: Exception) -> tuple[str, Refusal]:

@@ -52,7 +52,7 @@ BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 # In seconds of the model's time for each second of audio.
 RATIO_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
-PROTOCOLS = ("omniasr", "realtime")
+PROTOCOLS = ("omniasr", "realtime", "flux", "nova")
 
 # Why a recording could not be decoded.
 DECODE_ERRORS = frozenset(

@@ -6,7 +6,8 @@ A line when it opens, a line when it closes, and never what was said.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from starlette.websockets import WebSocket
@@ -77,6 +78,16 @@ def limits_of(settings: Settings) -> Limits:
         ahead_bytes=settings.max_ahead_bytes,
         unread_bytes=settings.max_unread_bytes,
     )
+
+
+def profiles_of(settings: Settings) -> Mapping[str, StreamOptions]:
+    """Return how to listen, by name, as the settings have it."""
+    return {
+        name: replace(
+            profile.stretched(settings.chunk_duration), vad=settings.vad_enabled
+        )
+        for name, profile in settings.profiles.items()
+    }
 
 
 async def opened(

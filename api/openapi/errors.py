@@ -143,7 +143,7 @@ EXAMPLES: Json = {
     for code, (message, refusal) in ERRORS.items()
 }
 
-_STATUSES = {
+STATUSES = {
     400: "The request cannot be honoured; `param` and `code` say why.",
     401: "The server asks for a key, and the request has none that it knows.",
     403: "The request comes from another web page, or is for a name that is not the "
@@ -161,7 +161,7 @@ RETRY_AFTER: Json = {
     "schema": {"type": "integer", "minimum": 1},
     "example": 5,
 }
-_HEADERS: dict[int, Json] = {
+HEADERS: dict[int, Json] = {
     401: {
         "WWW-Authenticate": {
             "description": "How to send a key.",
@@ -188,8 +188,8 @@ def errors(*codes: str) -> Responses:
         status = ERRORS[code][1].status
         answer = {
             "model": schemas.ErrorResponse,
-            "description": _STATUSES[status],
-            "headers": _HEADERS.get(status, {}),
+            "description": STATUSES[status],
+            "headers": HEADERS.get(status, {}),
             "content": {"application/json": {"examples": {}}},
         }
         content = answers.setdefault(status, answer)["content"]

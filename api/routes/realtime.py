@@ -9,8 +9,6 @@ a sign that trying is of no use.
 
 import logging
 import uuid
-from collections.abc import Mapping
-from dataclasses import replace
 
 from fastapi import FastAPI
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -19,9 +17,7 @@ import schemas
 from api.access_log import log_refusal
 from api.errors import refusal_of
 from api.request_state import state_of
-from api.sessions import LiveModel, LiveService, carry, opened
-from config import Settings
-from live.options import StreamOptions
+from api.sessions import LiveModel, LiveService, carry, opened, profiles_of
 from protocols.actions import CloseCode
 from protocols.realtime.protocol import RealtimeProtocol
 from protocols.realtime.session import Defaults, SessionConfig
@@ -72,7 +68,7 @@ def session_defaults(service: LiveService, url_model: str | None = None) -> Defa
         served_model=served.name,
         known_model=lambda name: service.find_model(name) == served,
         url_model=url_model,
-        profiles=_profiles(service.settings),
+        profiles=profiles_of(service.settings),
         max_keywords=service.settings.max_keywords,
         left_out=served.keywords.left_out,
     )
@@ -95,15 +91,6 @@ def _machine(socket: WebSocket, service: LiveService) -> RealtimeProtocol:
         describe=_describe,
         beta="realtime" in socket.headers.get("openai-beta", ""),
     )
-
-
-def _profiles(settings: Settings) -> Mapping[str, StreamOptions]:
-    return {
-        name: replace(
-            profile.stretched(settings.chunk_duration), vad=settings.vad_enabled
-        )
-        for name, profile in settings.profiles.items()
-    }
 
 
 def _describe(error: Exception) -> schemas.ErrorBody:

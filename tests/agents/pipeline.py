@@ -55,6 +55,7 @@ class Agent:
     worker: PipelineWorker
     sink: Sink
     errors: list[ErrorFrame] = field(default_factory=list)
+    failed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def hear(self, samples: Samples) -> None:
         """Speak to it at real pace."""
@@ -105,6 +106,7 @@ async def running(stt: STTService, *, local_vad: bool) -> AsyncIterator[Agent]:
     @worker.event_handler("on_pipeline_error")
     async def _failed(worker: PipelineWorker, frame: ErrorFrame) -> None:
         agent.errors.append(frame)
+        agent.failed.set()
 
     runner = WorkerRunner(handle_sigint=False)
     await runner.add_workers(worker)

@@ -17,12 +17,14 @@ PREFIX = {
     "livekit_transcriber.py": "final_transcript: ",
     "openai_sdk.py": "",
     "pipecat_echo.py": "Agent: You said: ",
+    "pipecat_flux.py": "Agent: You said: ",
     "websocket_client.py": "final: ",
 }
 ADDRESS = {
     "livekit_transcriber.py": "/v1",
     "openai_sdk.py": "/v1",
     "pipecat_echo.py": "/v1/realtime",
+    "pipecat_flux.py": "/v2/listen",
     "websocket_client.py": "/v1/audio/transcriptions",
 }
 

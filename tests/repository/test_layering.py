@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -114,9 +115,10 @@ class TestRooms:
 
         assert not above
 
-    def test_the_two_protocols_do_not_know_each_other(self) -> None:
-        """A third one is a folder beside them, and nothing else."""
-        for own, other in (("native", "realtime"), ("realtime", "native")):
+    def test_the_protocols_do_not_know_each_other(self) -> None:
+        """Another one is a folder beside them, and nothing else."""
+        names = ("native", "realtime", "deepgram")
+        for own, other in permutations(names, 2):
             for path in files_of(f"protocols/{own}"):
                 assert not any(
                     name.startswith(f"protocols.{other}") for name in imports_of(path)

@@ -16,7 +16,9 @@ FORBIDDEN = {
     r"\baudio_format": (),
     # What clients send, and what agents' frameworks call it.
     "interim": (
+        "protocols/deepgram/",
         "protocols/native/",
+        "tests/protocols/deepgram/",
         "tests/protocols/native/",
         "tests/agents/",
         "examples/",

@@ -1,0 +1,200 @@
+"""Serve Deepgram's live doors: Flux at `/v2/listen`, Nova at `/v1/listen`.
+
+What cannot be honoured is refused at the handshake, which clients take for good.
+Everything else lets them in: a socket is accepted and greeted, and then waits for the
+model, or for room, while its messages wait too. It is told to try again later only
+after longer than any client takes for a sign that trying is of no use.
+"""
+
+import logging
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Protocol, TypeVar
+
+from fastapi import FastAPI
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from api.access_log import log_refusal
+from api.deepgram_errors import (
+    LISTEN,
+    LIVE_TURNS,
+    request_id_header,
+    request_id_of,
+)
+from api.errors import error_response, refusal_of
+from api.request_state import Refusal, state_of
+from api.routes.status import VERSION
+from api.sessions import (
+    CountingMachine,
+    LiveModel,
+    LiveService,
+    carry,
+    opened,
+    profiles_of,
+)
+from live.options import StreamOptions
+from protocols.actions import CloseCode
+from protocols.deepgram import parameters
+from protocols.deepgram.flux import FluxProtocol
+from protocols.deepgram.messages import ModelInfo
+from protocols.deepgram.nova import Made, NovaProtocol
+from protocols.deepgram.parameters import BadParameter, Items
+from sockets.session import Stream
+
+logger = logging.getLogger("omniasr")
+
+Asked = TypeVar("Asked")
+
+# Offered by clients that cannot set headers, in front of their key; they take no
+# answer without it.
+SUBPROTOCOLS = ("token", "bearer")
+
+# Pipecat gives up for good after three connections in a row that last less than 5 s,
+# LiveKit after four attempts that last less than 10 s.
+_LEAST_PATIENCE_S = 11.0
+
+
+class _Machine(CountingMachine, Protocol):
+    @property
+    def options(self) -> StreamOptions: ...
+
+
+def add_routes(app: FastAPI) -> None:
+    """Add the routes to the application."""
+
+    @app.websocket(LIVE_TURNS)
+    async def flux(socket: WebSocket) -> None:
+        await _serve_flux(socket, app.state.service)
+
+    @app.websocket(LISTEN)
+    async def nova(socket: WebSocket) -> None:
+        await _serve_nova(socket, app.state.service)
+
+
+async def _serve_flux(socket: WebSocket, service: LiveService) -> None:
+    asked = await _read(socket, service, parameters.read_flux)
+    if asked is None:
+        return
+    machine = FluxProtocol(
+        asked,
+        profile=profiles_of(service.settings)["agent"],
+        request_id=request_id_of(socket.scope),
+        default_language=service.settings.default_lang or None,
+        explain=lambda error: refusal_of(error)[0],
+    )
+    await _accept(socket, "flux")
+    try:
+        await socket.send_text(machine.created().text)
+    except WebSocketDisconnect:
+        return
+    await _carry(socket, service, served_model(service, asked.model), machine)
+
+
+async def _serve_nova(socket: WebSocket, service: LiveService) -> None:
+    asked = await _read(socket, service, parameters.read_nova)
+    if asked is None:
+        return
+    request_id = request_id_of(socket.scope)
+    model = served_model(service, asked.model)
+    machine = NovaProtocol(
+        asked,
+        profile=profiles_of(service.settings)["agent"],
+        made=Made(
+            request_id=request_id,
+            model=model_info(model.name),
+            model_uuid=model_uuid(model.name),
+            created=now(),
+        ),
+    )
+    await _accept(socket, "nova")
+    if asked.ignored:
+        names = ", ".join(asked.ignored)
+        logger.info("Stream %s asks for what is ignored: %s.", request_id, names)
+    await _carry(socket, service, model, machine)
+
+
+def served_model(service: LiveService, name: str | None) -> LiveModel:
+    """Return the model that an address has named."""
+    model = service.find_model(name)
+    assert model is not None, "the name was checked"
+    return model
+
+
+def model_info(name: str) -> ModelInfo:
+    """Describe a model that is served."""
+    return ModelInfo(name=name, version=VERSION)
+
+
+def model_uuid(name: str) -> str:
+    """Return an id of a model, always the same."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"omniasr:{name}"))
+
+
+def now() -> str:
+    """Return the time of day as Deepgram writes it."""
+    written = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return written.replace("+00:00", "Z")
+
+
+async def _read(
+    socket: WebSocket,
+    service: LiveService,
+    read: Callable[..., Asked],
+) -> Asked | None:
+    """Read the address; refuse the handshake if it asks for what is not done."""
+    items: Items = socket.query_params.multi_items()
+    try:
+        return read(items, known_model=lambda name: bool(service.find_model(name)))
+    except BadParameter as error:
+        refusal = Refusal(400, code="invalid_value", param=error.name)
+        await socket.send_denial_response(error_response(str(error), refusal))
+        return None
+
+
+async def _accept(socket: WebSocket, protocol: str) -> None:
+    offered = socket.scope["subprotocols"]
+    chosen = offered[0] if offered and offered[0].lower() in SUBPROTOCOLS else None
+    headers = [
+        (name.encode(), value.encode())
+        for name, value in request_id_header(socket.scope).items()
+    ]
+    await socket.accept(subprotocol=chosen, headers=headers)
+    state_of(socket.scope).protocol = protocol
+
+
+async def _carry(
+    socket: WebSocket, service: LiveService, model: LiveModel, machine: _Machine
+) -> None:
+    try:
+        stream = await _opened(socket, service, model, machine)
+    except WebSocketDisconnect:
+        return
+    if stream is not None:
+        name = request_id_of(socket.scope)
+        await carry(socket, service, machine, stream, name=name)
+
+
+async def _opened(
+    socket: WebSocket, service: LiveService, model: LiveModel, machine: _Machine
+) -> Stream | None:
+    """Open a stream as soon as there is room; close the socket if there is none."""
+    state = state_of(socket.scope)
+    try:
+        return await opened(
+            model.live,
+            lambda: machine.options,
+            patience_s=max(_LEAST_PATIENCE_S, service.settings.socket_load_wait_s),
+            passes=lambda error: refusal_of(error)[1].status == 503,
+        )
+    except Exception as error:
+        message, refusal = refusal_of(error)
+        if refusal.status != 503:
+            state.outcome = "failed"
+            logger.error("A stream could not be opened.", exc_info=error)
+            await socket.close(CloseCode.INTERNAL_ERROR)
+            return None
+        state.refusal, state.outcome = refusal, "refused"
+        log_refusal(socket.scope, refusal, message)
+        await socket.close(CloseCode.TRY_AGAIN_LATER, message)
+        return None

@@ -1,0 +1,260 @@
+"""Serve recordings in Deepgram's shape: the body is the file, the address the rest.
+
+What a file is, its content tells; only bytes without a container are taken for what the
+address says that they are. An address in the body is refused: this server fetches
+nothing.
+"""
+
+import asyncio
+import hashlib
+import struct
+import uuid
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from io import BytesIO
+from tempfile import SpooledTemporaryFile
+from typing import BinaryIO, cast
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from starlette.datastructures import UploadFile
+
+from api import deepgram_errors
+from api.access_log import CLIENT_LEFT
+from api.bodies import limited, pace_of, read, too_large
+from api.errors import BadRequest
+from api.openapi import deepgram as described
+from api.request_state import state_of
+from api.routes.deepgram_live import model_info, model_uuid, now
+from api.service import Service, require_model, service_of
+from api.uploads import hold_place, unless_disconnected
+from audio.container import recognise
+from audio.encoding import Encoding
+from audio.samples import seconds
+from languages import codes
+from languages.scripts import label_language
+from protocols.deepgram import messages as wire
+from protocols.deepgram import parameters
+from protocols.deepgram.parameters import (
+    AudioFormat,
+    BadParameter,
+    RecordingParameters,
+)
+from protocols.deepgram.recordings import (
+    ListenMetadata,
+    ListenResponse,
+    results_of,
+)
+from text.transcript import Transcript
+
+# What of a body is looked at before it is spooled, and is kept in memory of it.
+_HEAD_BYTES = 64 * 1024
+_SPOOL_BYTES = 1024 * 1024
+
+# A body of JSON is none of a recording, so it need not be long.
+_MAX_JSON_BYTES = 64 * 1024
+
+# How WAV calls the encodings, and bytes of a sample. Source: RFC 2361, section 2.
+_WAV_FORMATS = {
+    Encoding.S16LE: 1,
+    Encoding.F32LE: 3,
+    Encoding.ALAW: 6,
+    Encoding.MULAW: 7,
+}
+_WAV_HEADER_BYTES = 44
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """A recording that has come.
+
+    Attributes:
+        file: Spooled.
+        sha256: Of what came, in hexadecimal.
+    """
+
+    file: UploadFile
+    sha256: str
+
+
+def add_routes(app: FastAPI) -> None:
+    """Add the route to the application."""
+
+    @app.post(
+        deepgram_errors.LISTEN,
+        tags=["audio"],
+        summary="Transcribe a recording, as Deepgram does",
+        responses={200: described.LISTENED, **described.LISTEN_ERRORS},
+        openapi_extra=described.RECORDING,
+    )
+    async def listen(request: Request) -> Response:
+        """Write what is said in the recording that is the body."""
+        return await _transcribe(request)
+
+
+async def _transcribe(request: Request) -> Response:
+    service = service_of(request)
+    state = state_of(request.scope)
+    state.transcription = True
+    asked = _asked(request, service)
+    model = require_model(service, asked.model)
+    hint = codes.resolve_language(asked.language)
+    async with AsyncExitStack() as cleanup:
+        cleanup.enter_context(hold_place(request, service))
+        await _refuse_forms(request, service)
+        body = await _read_body(request, service, asked.audio, cleanup)
+        transcript = await unless_disconnected(
+            request, model.files.transcribe(body.file.file)
+        )
+        if transcript is None:
+            return Response(status_code=CLIENT_LEFT)
+        state.audio_s = seconds(transcript.n_samples)
+        state.n_words = len(transcript.words)
+        metadata = _metadata(request, model.name, asked, body.sha256, transcript)
+        # Hours of words take seconds to write.
+        return await asyncio.to_thread(
+            _answer, request, service, asked, hint, metadata, transcript
+        )
+
+
+def _asked(request: Request, service: Service) -> RecordingParameters:
+    try:
+        return parameters.read_recording(
+            request.query_params.multi_items(),
+            known_model=lambda name: bool(service.find_model(name)),
+        )
+    except BadParameter as error:
+        raise BadRequest(str(error), param=error.name) from error
+
+
+async def _refuse_forms(request: Request, service: Service) -> None:
+    """Refuse bodies that are no recordings, whatever is in them."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        raise BadRequest(
+            "Send the recording itself as the body (curl: --data-binary @audio.wav), "
+            "not in a form.",
+            code="invalid_content_type",
+        )
+    if kind != "application/json":
+        return
+    body = await read(
+        request, max_bytes=_MAX_JSON_BYTES, pace=pace_of(service.settings)
+    )
+    if b'"url"' in body:
+        raise BadRequest(
+            "This server fetches no addresses; send the file itself as the body.",
+            code="remote_content_error",
+        )
+    raise BadRequest(
+        "The body is JSON; send the recording itself as the body.",
+        code="invalid_content_type",
+    )
+
+
+async def _read_body(
+    request: Request,
+    service: Service,
+    raw: AudioFormat | None,
+    cleanup: AsyncExitStack,
+) -> _Body:
+    """Spool the body; bytes without a container are given the header of a WAV file."""
+    settings = service.settings
+    within = limited(
+        request,
+        settings.max_upload_bytes,
+        pace=pace_of(settings),
+        refusal=too_large(settings.max_upload_bytes),
+    )
+    file = UploadFile(cast(BinaryIO, SpooledTemporaryFile(max_size=_SPOOL_BYTES)))
+    cleanup.push_async_callback(file.close)
+    sha256 = hashlib.sha256()
+    head = b""
+    header: bytes | None = None
+    n_bytes = 0
+    async for piece in within.stream():
+        sha256.update(piece)
+        n_bytes += len(piece)
+        if header is None:
+            head += piece
+            if len(head) < _HEAD_BYTES:
+                continue
+            header, piece = _header(raw, head), head
+            await file.write(header)
+        await file.write(piece)
+    if header is None:
+        header = _header(raw, head)
+        await file.write(header + head)
+    if header and raw is not None:
+        await file.seek(0)
+        await file.write(_wav_header(raw, n_bytes))
+    await file.seek(0)
+    return _Body(file, sha256.hexdigest())
+
+
+def _header(raw: AudioFormat | None, head: bytes) -> bytes:
+    """Return room for a header, if there is none and the address says what it is."""
+    bare = raw is not None and head and not head.startswith(b"ID3")
+    if bare and recognise(BytesIO(head)) is None:
+        return bytes(_WAV_HEADER_BYTES)
+    return b""
+
+
+def _wav_header(raw: AudioFormat, n_bytes: int) -> bytes:
+    """Write the header of a WAV file with so many bytes of samples."""
+    width = raw.encoding.n_bytes
+    n_bytes -= n_bytes % width
+    described = struct.pack(
+        "<HHIIHH",
+        _WAV_FORMATS[raw.encoding],
+        1,
+        raw.sample_rate,
+        raw.sample_rate * width,
+        width,
+        8 * width,
+    )
+    length = struct.pack("<I", 36 + n_bytes)
+    fmt = b"fmt " + struct.pack("<I", len(described)) + described
+    return b"RIFF" + length + b"WAVE" + fmt + b"data" + struct.pack("<I", n_bytes)
+
+
+def _metadata(
+    request: Request,
+    model: str,
+    asked: RecordingParameters,
+    sha256: str,
+    transcript: Transcript,
+) -> ListenMetadata:
+    return ListenMetadata(
+        request_id=deepgram_errors.request_id_of(request.scope),
+        sha256=sha256,
+        created=now(),
+        duration=seconds(transcript.n_samples),
+        models=(model_uuid(model),),
+        model_info={model_uuid(model): model_info(model)},
+        tags=asked.tags or None,
+        extra=dict(asked.extra) or None,
+        warnings=wire.warnings_of(asked.ignored),
+    )
+
+
+def _answer(
+    request: Request,
+    service: Service,
+    asked: RecordingParameters,
+    hint: str | None,
+    metadata: ListenMetadata,
+    transcript: Transcript,
+) -> Response:
+    language = label_language(
+        transcript.text, hint=hint, default=service.settings.default_lang or None
+    )
+    results = results_of(
+        transcript, asked, language=language, new_id=lambda: str(uuid.uuid4())
+    )
+    answer = ListenResponse(metadata=metadata, results=results)
+    return Response(
+        answer.model_dump_json(exclude_none=True),
+        media_type="application/json",
+        headers=deepgram_errors.request_id_header(request.scope),
+    )

@@ -1,0 +1,333 @@
+"""What is said on Deepgram's live doors: Flux, `/v2/listen`, and Nova, `/v1/listen`.
+
+The names and fields are those of Deepgram's SDKs, whose types the tests hold every
+message against; all fields of a message are always there, and none is null. Nothing is
+sent that the SDKs do not know.
+
+Of what clients send only what is no JSON object with a type, and what is longer than
+any of them sends, is a mistake; a type that nobody knows is ignored, as Deepgram's own
+clients gain new ones.
+
+Pure: no I/O, clock, settings or threads.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from audio.samples import seconds
+from schemas import Json
+from text.ctc import Word
+
+# Most characters of a text message; a list of key terms has a few thousand.
+MAX_MESSAGE_CHARS = 64 * 1024
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+    )
+
+
+# --- Flux -----------------------------------------------------------------------
+
+
+class FluxWord(_Part):
+    """A word, or a character of a script without spaces; seconds of the stream."""
+
+    word: str
+    confidence: float
+    start: float
+    end: float
+
+
+class _FluxMessage(_Part):
+    type: str
+    request_id: str
+    sequence_id: int
+
+
+class Connected(_FluxMessage):
+    """The first message, which clients wait for."""
+
+    type: Literal["Connected"] = "Connected"
+
+
+class TurnInfo(_FluxMessage):
+    """How far a turn is, and all of its text so far.
+
+    `trigger` is there at the end of a turn alone, `languages` where one is known.
+    """
+
+    type: Literal["TurnInfo"] = "TurnInfo"
+    event: Literal[
+        "StartOfTurn", "Update", "EagerEndOfTurn", "TurnResumed", "EndOfTurn"
+    ]
+    turn_index: int
+    audio_window_start: float
+    audio_window_end: float
+    transcript: str
+    words: tuple[FluxWord, ...]
+    end_of_turn_confidence: float
+    trigger: str | None = None
+    languages: tuple[str, ...] | None = None
+    languages_hinted: tuple[str, ...] | None = None
+
+
+class ThresholdsInEffect(_Part):
+    """What decides when a turn is over."""
+
+    eager_eot_threshold: float | None
+    eot_threshold: float
+    eot_timeout_ms: int
+
+
+class FluxConfigured(_FluxMessage):
+    """Answers `Configure` with all that is in effect."""
+
+    type: Literal["ConfigureSuccess"] = "ConfigureSuccess"
+    thresholds: ThresholdsInEffect
+    keyterms: tuple[str, ...]
+    language_hints: tuple[str, ...]
+    numerals: Literal[False] = False
+
+
+class FluxNotConfigured(_FluxMessage):
+    """Answers `Configure` that changes nothing; clients read one code or the other."""
+
+    type: Literal["ConfigureFailure"] = "ConfigureFailure"
+    code: str
+    error_code: str
+    description: str
+
+
+class FluxWarning(_FluxMessage):
+    """Something went wrong, and the session goes on."""
+
+    type: Literal["Warning"] = "Warning"
+    code: str
+    description: str
+
+
+class FluxError(_Part):
+    """Something went wrong that ends the session: the close follows."""
+
+    type: Literal["Error"] = "Error"
+    sequence_id: int
+    code: str
+    description: str
+
+
+# --- Nova -----------------------------------------------------------------------
+
+
+class NovaWord(_Part):
+    """A word, or a character of a script without spaces; seconds of the stream."""
+
+    word: str
+    start: float
+    end: float
+    confidence: float
+    punctuated_word: str
+
+
+class Alternative(_Part):
+    """The text; `confidence` is the mean of its words'."""
+
+    transcript: str
+    confidence: float
+    words: tuple[NovaWord, ...]
+
+
+class Channel(_Part):
+    """A channel has one alternative, also if nothing was said."""
+
+    alternatives: tuple[Alternative]
+
+
+class ModelInfo(_Part):
+    """The model that is loaded."""
+
+    name: str
+    version: str
+    arch: Literal["ctc"] = "ctc"
+
+
+class ResultsMetadata(_Part):
+    """What made the text."""
+
+    request_id: str
+    model_info: ModelInfo
+    model_uuid: str
+
+
+class Results(_Part):
+    """The text of the utterance so far, or its final."""
+
+    type: Literal["Results"] = "Results"
+    channel_index: tuple[int, int] = (0, 1)
+    start: float
+    duration: float
+    is_final: bool
+    speech_final: bool
+    from_finalize: bool
+    channel: Channel
+    metadata: ResultsMetadata
+
+
+class SpeechStarted(_Part):
+    """Speech was heard."""
+
+    type: Literal["SpeechStarted"] = "SpeechStarted"
+    channel: tuple[int, int] = (0, 1)
+    timestamp: float
+
+
+class UtteranceEnd(_Part):
+    """No word came for as long as the client asked for."""
+
+    type: Literal["UtteranceEnd"] = "UtteranceEnd"
+    channel: tuple[int, int] = (0, 1)
+    last_word_end: float
+
+
+class Warned(_Part):
+    """A parameter that was ignored; not in Deepgram's own API any more."""
+
+    parameter: str
+    type: Literal["unsupported"] = "unsupported"
+    message: str
+
+
+class Metadata(_Part):
+    """The last message; `sha256` is of the audio."""
+
+    type: Literal["Metadata"] = "Metadata"
+    transaction_key: Literal["deprecated"] = "deprecated"
+    request_id: str
+    sha256: str
+    created: str
+    duration: float
+    channels: Literal[1] = 1
+    warnings: tuple[Warned, ...] | None = None
+
+
+class NovaConfigured(_Part):
+    """Answers `Configure`; `keyterms` are there if it replaced them."""
+
+    type: Literal["ConfigureSuccess"] = "ConfigureSuccess"
+    request_id: str
+    keyterms: tuple[str, ...] | None = None
+
+
+class NovaError(_Part):
+    """Something went wrong that ends the session: the close follows."""
+
+    type: Literal["Error"] = "Error"
+    variant: str
+    description: str
+    message: str
+
+
+Message = (
+    Connected
+    | TurnInfo
+    | FluxConfigured
+    | FluxNotConfigured
+    | FluxWarning
+    | FluxError
+    | Results
+    | SpeechStarted
+    | UtteranceEnd
+    | Metadata
+    | NovaConfigured
+    | NovaError
+)
+
+
+# --- words ----------------------------------------------------------------------
+
+
+def flux_words(words: Iterable[Word]) -> tuple[FluxWord, ...]:
+    """Write words as Flux does."""
+    return tuple(
+        FluxWord(
+            word=word.text,
+            confidence=round(word.confidence, 4),
+            start=seconds(word.start),
+            end=seconds(word.end),
+        )
+        for word in words
+    )
+
+
+def alternative(text: str, words: Iterable[Word]) -> Alternative:
+    """Write a text and its words as Nova does."""
+    written = tuple(
+        NovaWord(
+            word=word.text,
+            start=seconds(word.start),
+            end=seconds(word.end),
+            confidence=round(word.confidence, 4),
+            punctuated_word=word.text,
+        )
+        for word in words
+    )
+    mean = sum(word.confidence for word in written) / len(written) if written else 0.0
+    return Alternative(transcript=text, confidence=round(mean, 4), words=written)
+
+
+def warnings_of(ignored: Iterable[str]) -> tuple[Warned, ...] | None:
+    """Say of each parameter that it was ignored; None if none was."""
+    warned = tuple(
+        Warned(parameter=name, message=f"{name} was ignored: this server has none.")
+        for name in ignored
+    )
+    return warned or None
+
+
+# --- what clients send ----------------------------------------------------------
+
+
+class BadMessage(Exception):
+    """A message that cannot be read; the text says why."""
+
+
+def read(message: str) -> Json:
+    """Read a text message as an object with a `type`.
+
+    Raises:
+        BadMessage: It is none.
+    """
+    if len(message) > MAX_MESSAGE_CHARS:
+        raise BadMessage(
+            f"The message has {len(message)} characters; a text message may have "
+            f"{MAX_MESSAGE_CHARS}. Audio is sent in binary ones."
+        )
+    try:
+        found = json.loads(message)
+    except (ValueError, RecursionError) as error:
+        raise BadMessage(f"The message is no JSON: {error}.") from error
+    if not isinstance(found, dict) or not isinstance(found.get("type"), str):
+        raise BadMessage("A message is a JSON object with a string 'type'.")
+    return found
+
+
+def strings(message: Json, name: str) -> tuple[str, ...] | None:
+    """Return a list of strings; None if the message has none.
+
+    Raises:
+        BadMessage: It is something else.
+    """
+    value = message.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise BadMessage(f"{name} must be a list of strings.")
+    return tuple(value)

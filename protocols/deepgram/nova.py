@@ -1,0 +1,307 @@
+"""Speak Deepgram's live API of Nova, `/v1/listen`: results, utterance by utterance.
+
+Messages of the client go in; what to do with a live stream and what to send to the
+client comes out. Events of the stream go in; more messages for the client come out.
+`sockets/session.py` does all this in order.
+
+Clients rely on more than the names of messages, so this holds, whatever comes in:
+
+- Each `Finalize` has one final with `from_finalize`, silence included.
+- After `SpeechStarted` an utterance has its final, if only an empty one.
+- Interim results are about one utterance, and its final about the same.
+- `UtteranceEnd` comes after the final that it speaks of, once, and not while somebody
+  speaks again.
+
+What is committed in the middle of an utterance is not final here: the final, which is
+heard whole, may still correct it.
+
+No I/O, no clock, no asyncio: ids and times of day come from outside.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from audio.samples import SAMPLE_RATE, seconds
+from live.events import (
+    Cause,
+    EagerEnd,
+    LiveEvent,
+    Partial,
+    SpeechEnded,
+    SpeechResumed,
+    SpeechStarted,
+    UtteranceFailed,
+    UtteranceFinal,
+)
+from live.options import StreamOptions
+from protocols.actions import (
+    Action,
+    Append,
+    Close,
+    CloseCode,
+    Configure,
+    End,
+    Failure,
+    Flush,
+    Send,
+    Stop,
+)
+from protocols.deepgram import messages as wire
+from protocols.deepgram.parameters import NovaParameters
+from schemas import UNKNOWN_TEXT, Json
+
+_STOP_TEXTS = {
+    Stop.IDLE: "Nothing came for longer than this server waits. Send KeepAlive.",
+    Stop.TOO_LONG: "The session is as long as this server lets one be.",
+    Stop.SHUTDOWN: "The server restarts.",
+}
+_SLOW_READER = "More waits to be read than this server keeps. Read while you send."
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What results say of what made them.
+
+    Attributes:
+        request_id: A UUID, which names the connection to its client.
+        model_uuid: A UUID of the model.
+        created: When the connection began, as ISO 8601.
+    """
+
+    request_id: str
+    model: wire.ModelInfo
+    model_uuid: str
+    created: str
+
+
+class NovaProtocol:
+    """One connection.
+
+    Args:
+        parameters: What its address asks for.
+        profile: How to listen, apart from when an utterance is over.
+        made: Written into the results.
+
+    Attributes:
+        n_words: Words in the finals so far.
+    """
+
+    def __init__(
+        self, parameters: NovaParameters, *, profile: StreamOptions, made: Made
+    ) -> None:
+        self._parameters = parameters
+        self._profile = profile
+        self._made = made
+        self._metadata = wire.ResultsMetadata(
+            request_id=made.request_id,
+            model_info=made.model,
+            model_uuid=made.model_uuid,
+        )
+        self._sha256 = hashlib.sha256()
+        self._n_bytes = 0
+        self._n_bytes_before = 0  # the last `KeepAlive`
+        self._last_word_end: int | None = None  # that `UtteranceEnd` may speak of
+        self._newest = 0  # utterance that speech was heard in
+        self._newest_final = 0
+        self._close = Close(CloseCode.NORMAL_CLOSURE)
+        self._ended = False
+        self.n_words = 0
+
+    @property
+    def options(self) -> StreamOptions:
+        """How the stream is to be listened to."""
+        silence = self._parameters.endpointing_ms * SAMPLE_RATE // 1000
+        return replace(self._profile, endpointing=True, endpoint_silence=silence)
+
+    @property
+    def configured(self) -> Configure:
+        """How audio comes and is listened to now."""
+        audio = self._parameters.audio
+        # Key terms go from `self._parameters.keyterms` into the stream here.
+        return Configure(audio.encoding, audio.sample_rate, self.options)
+
+    # --- from the client ---
+
+    def greet(self) -> list[Action]:
+        """Set up the stream; clients wait for no greeting."""
+        return [self.configured]
+
+    def receive(self, message: str | bytes) -> list[Action]:
+        """Take a message of the client, text or audio."""
+        if self._ended:
+            return []
+        if isinstance(message, bytes):
+            return self._append(message) if message else self._end()
+        try:
+            return self._obey(wire.read(message))
+        except wire.BadMessage as error:
+            self._ended = True
+            return _give_up("SchemaError", str(error), CloseCode.POLICY_VIOLATION)
+
+    def stop(self, why: Stop) -> list[Action]:
+        """Take no more audio; what was said so far is still told.
+
+        Clients come back by themselves after any code but 1000.
+        """
+        if self._ended:
+            return []
+        shutdown = why is Stop.SHUTDOWN
+        code = CloseCode.SERVICE_RESTART if shutdown else CloseCode.GOING_AWAY
+        self._close = Close(code, _STOP_TEXTS[why])
+        return self._end()
+
+    def fail(self, why: Failure) -> list[Action]:
+        """Give the session up."""
+        if why is Failure.SLOW_READER:
+            return [Close(CloseCode.POLICY_VIOLATION, _SLOW_READER)]
+        return _give_up("InternalError", UNKNOWN_TEXT, CloseCode.INTERNAL_ERROR)
+
+    def finish(self, *, latency_ms: float, audio_position: int) -> list[Action]:
+        """Sum up and close, since the stream has told all."""
+        metadata = wire.Metadata(
+            request_id=self._made.request_id,
+            sha256=self._sha256.hexdigest(),
+            created=self._made.created,
+            duration=seconds(audio_position),
+            warnings=wire.warnings_of(self._parameters.ignored),
+        )
+        return [_send(metadata), self._close]
+
+    def _append(self, audio: bytes) -> list[Action]:
+        # Of what came before: whoever speaks in these bytes was not heard yet.
+        ended = self._utterance_ended(self._position)
+        self._sha256.update(audio)
+        self._n_bytes += len(audio)
+        return [*ended, Append(audio)]
+
+    def _end(self) -> list[Action]:
+        self._ended = True
+        return [End()]
+
+    def _obey(self, message: Json) -> list[Action]:
+        match message["type"]:
+            case "KeepAlive":
+                return self._keep_alive()
+            case "Finalize":
+                return [Flush()]
+            case "CloseStream":
+                return self._end()
+            case "Configure":
+                return self._configure(message)
+        return []
+
+    def _keep_alive(self) -> list[Action]:
+        """Note that time goes by; clients send these every few seconds."""
+        paused = self._n_bytes == self._n_bytes_before
+        self._n_bytes_before = self._n_bytes
+        return self._utterance_ended() if paused else []
+
+    def _configure(self, message: Json) -> list[Action]:
+        """Replace the key terms, if a message has any; nothing else can be changed."""
+        keyterms = wire.strings(message, "keyterms")
+        before = self.configured
+        if keyterms is not None:
+            self._parameters = replace(self._parameters, keyterms=keyterms)
+        done = wire.NovaConfigured(request_id=self._made.request_id, keyterms=keyterms)
+        changed = [] if self.configured == before else [self.configured]
+        return [_send(done), *changed]
+
+    # --- from the stream ---
+
+    def tell(
+        self, event: LiveEvent, *, latency_ms: float, audio_position: int
+    ) -> list[Action]:
+        """Take what the stream tells."""
+        match event:
+            case SpeechStarted():
+                self._newest = event.utterance
+                if not self._parameters.vad_events:
+                    return []
+                return [_send(wire.SpeechStarted(timestamp=seconds(event.position)))]
+            case Partial():
+                return self._interim(event)
+            case UtteranceFinal() | UtteranceFailed():
+                stalled = event.cause is Cause.STALLED
+                position = None if stalled else audio_position
+                return [self._final(event), *self._utterance_ended(position)]
+            case SpeechEnded() | EagerEnd() | SpeechResumed():
+                return []
+            case _:
+                assert_never(event)
+
+    def _interim(self, event: Partial) -> list[Action]:
+        words = (*event.committed, *event.pending)
+        if not words:
+            return []
+        self._newest = event.utterance
+        if not self._parameters.interim_results:
+            return []
+        text = event.committed_text + event.pending_text
+        interim = wire.Results(
+            start=seconds(event.start),
+            duration=seconds(event.position - event.start),
+            is_final=False,
+            speech_final=False,
+            from_finalize=False,
+            channel=wire.Channel(alternatives=(wire.alternative(text, words),)),
+            metadata=self._metadata,
+        )
+        return [_send(interim, droppable=True)]
+
+    def _final(self, event: UtteranceFinal | UtteranceFailed) -> Send:
+        """Write a final; that of an utterance that failed is empty."""
+        if isinstance(event, UtteranceFailed):
+            said = wire.alternative("", ())
+        else:
+            said = self._note_words(event)
+        self._newest_final = event.utterance
+        finalized = event.cause is Cause.FLUSH
+        return _send(
+            wire.Results(
+                start=seconds(event.start),
+                duration=seconds(event.end - event.start),
+                is_final=True,
+                speech_final=finalized or self._parameters.marks_endpoints,
+                from_finalize=finalized,
+                channel=wire.Channel(alternatives=(said,)),
+                metadata=self._metadata,
+            )
+        )
+
+    def _note_words(self, event: UtteranceFinal) -> wire.Alternative:
+        if event.words:
+            self.n_words += len(event.words)
+            self._last_word_end = event.words[-1].end
+        return wire.alternative(event.text, event.words)
+
+    @property
+    def _position(self) -> int:
+        """Samples at 16 kHz that have come."""
+        audio = self._parameters.audio
+        n_samples = self._n_bytes // audio.encoding.n_bytes
+        return n_samples * SAMPLE_RATE // audio.sample_rate
+
+    def _utterance_ended(self, position: int | None = None) -> list[Action]:
+        """Tell that no word came for long enough, once audio has come up to here.
+
+        Without a position: once nothing comes any more.
+        """
+        last, wait_ms = self._last_word_end, self._parameters.utterance_end_ms
+        speaking = self._newest > self._newest_final
+        if last is None or wait_ms is None or speaking:
+            return []
+        silence = wait_ms * SAMPLE_RATE // 1000
+        if position is not None and position - last < silence:
+            return []
+        self._last_word_end = None
+        return [_send(wire.UtteranceEnd(last_word_end=seconds(last)))]
+
+
+def _give_up(variant: str, text: str, code: int) -> list[Action]:
+    error = wire.NovaError(variant=variant, description=text, message="")
+    return [_send(error), Close(code, variant)]
+
+
+def _send(message: wire.Message, *, droppable: bool = False) -> Send:
+    return Send(message.model_dump_json(exclude_none=True), droppable)

@@ -1,0 +1,361 @@
+"""Read what clients of Deepgram ask for in the address, and decide what to do about it.
+
+Clients send their defaults whether they matter or not, and give up for good when a
+handshake is refused. So what we do not have is ignored, as are parameters that nobody
+knows. Refused is only what would be answered wrongly in silence: audio that cannot be
+decoded, words to be hidden that would be shown, an address to be called that never is,
+and numbers that are none.
+
+`table.py` has the whole list.
+
+Pure: no I/O, clock, settings or threads.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from audio.encoding import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, Encoding
+from protocols.deepgram.table import PARAMETERS, WORTH_A_WARNING, Door, Treatment
+from protocols.deepgram.thresholds import BadThreshold, Thresholds
+
+_ENCODINGS = {
+    "linear16": Encoding.S16LE,
+    "linear32": Encoding.F32LE,
+    "mulaw": Encoding.MULAW,
+    "alaw": Encoding.ALAW,
+}
+
+# Deepgram's own names of models all mean the one that is loaded.
+_MODEL_PREFIXES = ("flux", "nova", "enhanced", "base", "whisper")
+
+# Ours ends an utterance, Deepgram's only marks a pause: no less than our `agent`
+# profile, and no more than an utterance may wait. Without any, a long pause ends it.
+_ENDPOINTING_MS = (350, 10_000)
+_NO_ENDPOINTING_MS = 1_000
+
+_MAX_UTTERANCE_END_MS = 60_000
+_UTT_SPLIT_S = 0.8
+
+# `keywords` have a weight after a colon.
+_WEIGHT = re.compile(r":-?\d+(\.\d+)?$")
+
+# What is quoted of a value that a client sent.
+_MAX_QUOTED = 100
+
+Items = Sequence[tuple[str, str]]
+
+
+class BadParameter(Exception):
+    """A parameter that cannot be honoured; the text says what to do.
+
+    Attributes:
+        name: Of the parameter.
+    """
+
+    def __init__(self, message: str, name: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFormat:
+    """How the bytes of a stream are to be read."""
+
+    encoding: Encoding
+    sample_rate: int  # Hz
+
+
+@dataclass(frozen=True, slots=True)
+class FluxParameters:
+    """What a client of `/v2/listen` asks for.
+
+    Attributes:
+        model: Its name; None for the default.
+        language_hints: As they were sent; any number.
+        keyterms: Words and phrases to expect.
+    """
+
+    audio: AudioFormat
+    thresholds: Thresholds
+    model: str | None = None
+    language_hints: tuple[str, ...] = ()
+    keyterms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NovaParameters:
+    """What a client of `/v1/listen` asks for.
+
+    Attributes:
+        model: Its name; None for the default.
+        endpointing_ms: Silence that ends an utterance.
+        marks_endpoints: Whether that is the end of speech to the client.
+        utterance_end_ms: Time without a word after which `UtteranceEnd` is sent.
+        keyterms: Words and phrases to expect.
+        ignored: Parameters that leave the text other than the client expects.
+    """
+
+    audio: AudioFormat
+    model: str | None = None
+    interim_results: bool = False
+    endpointing_ms: int = _ENDPOINTING_MS[0]
+    marks_endpoints: bool = True
+    utterance_end_ms: int | None = None
+    vad_events: bool = False
+    keyterms: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingParameters:
+    """What a client that sends a recording asks for.
+
+    Attributes:
+        audio: How to read bytes without a container; None: it says so itself.
+        model: Its name; None for the default.
+        language: As it was sent.
+        utterances: Whether to list utterances, split where words are so far apart.
+        keyterms: Words and phrases to expect.
+        ignored: Parameters that leave the text other than the client expects.
+    """
+
+    audio: AudioFormat | None = None
+    model: str | None = None
+    language: str | None = None
+    detect_language: bool = False
+    utterances: bool = False
+    utt_split_s: float = _UTT_SPLIT_S
+    paragraphs: bool = False
+    tags: tuple[str, ...] = ()
+    extra: tuple[tuple[str, str], ...] = ()
+    keyterms: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+
+def read_flux(items: Items, *, known_model: Callable[[str], bool]) -> FluxParameters:
+    """Read the query of `/v2/listen`.
+
+    Args:
+        items: Names and values, in order.
+        known_model: Whether a name means a model that is served.
+
+    Raises:
+        BadParameter: One cannot be honoured.
+    """
+    query = _Query(items, Door.FLUX, known_model)
+    numbers = {name: query.number(name) for name in _THRESHOLDS}
+    try:
+        thresholds = Thresholds().updated(numbers)
+    except BadThreshold as error:
+        raise BadParameter(str(error), str(error).partition(" ")[0]) from error
+    return FluxParameters(
+        audio=query.live_audio(),
+        model=query.model,
+        thresholds=thresholds,
+        language_hints=query.all("language_hint"),
+        keyterms=query.keyterms(),
+    )
+
+
+def read_nova(items: Items, *, known_model: Callable[[str], bool]) -> NovaParameters:
+    """Read the query of the socket `/v1/listen`; see `read_flux`."""
+    query = _Query(items, Door.NOVA, known_model)
+    endpointing_ms = query.endpointing_ms()
+    lowest, highest = _ENDPOINTING_MS
+    return NovaParameters(
+        audio=query.live_audio(),
+        model=query.model,
+        interim_results=query.switch("interim_results"),
+        endpointing_ms=min(max(endpointing_ms, lowest), highest)
+        if endpointing_ms
+        else _NO_ENDPOINTING_MS,
+        marks_endpoints=bool(endpointing_ms),
+        utterance_end_ms=query.utterance_end_ms(),
+        vad_events=query.switch("vad_events"),
+        keyterms=query.keyterms(),
+        ignored=query.ignored(),
+    )
+
+
+def read_recording(
+    items: Items, *, known_model: Callable[[str], bool]
+) -> RecordingParameters:
+    """Read the query of `POST /v1/listen`; see `read_flux`."""
+    query = _Query(items, Door.RECORDINGS, known_model)
+    split_s = query.number("utt_split")
+    if split_s is not None and not 0 < split_s <= 3600:
+        raise BadParameter(f"utt_split is {split_s:g}; it is seconds.", "utt_split")
+    return RecordingParameters(
+        audio=query.recorded_audio(),
+        model=query.model,
+        language=query.last("language"),
+        detect_language=query.switch("detect_language"),
+        utterances=query.switch("utterances"),
+        utt_split_s=_UTT_SPLIT_S if split_s is None else split_s,
+        paragraphs=query.switch("paragraphs"),
+        tags=query.all("tag"),
+        extra=tuple(_pair(each) for each in query.all("extra")),
+        keyterms=query.keyterms(),
+        ignored=query.ignored(),
+    )
+
+
+_THRESHOLDS = ("eot_threshold", "eager_eot_threshold", "eot_timeout_ms")
+
+
+class _Query:
+    """Parameters by name.
+
+    Attributes:
+        model: Its name; None for the default.
+
+    Raises:
+        BadParameter: There is one that is refused at this door.
+    """
+
+    def __init__(
+        self, items: Items, door: Door, known_model: Callable[[str], bool]
+    ) -> None:
+        self._values: dict[str, list[str]] = {}
+        for name, value in items:
+            self._values.setdefault(name, []).append(value.strip())
+        self._door = door
+        self._refuse()
+        self.model = self._model(known_model)
+
+    def _model(self, known_model: Callable[[str], bool]) -> str | None:
+        """Return the name of a model that is served; None for the default."""
+        name = self.last("model")
+        if name is None or known_model(name):
+            return name
+        if name.lower().startswith(_MODEL_PREFIXES):
+            return None
+        raise BadParameter(
+            f"The model {_quoted(name)} is not served here. Leave the parameter out, "
+            "or use any of Deepgram's names, such as nova-3 and flux-general-en: all "
+            "mean the model that is loaded.",
+            "model",
+        )
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """Return the values that are not empty."""
+        return tuple(value for value in self._values.get(name, ()) if value)
+
+    def last(self, name: str) -> str | None:
+        values = self.all(name)
+        return values[-1] if values else None
+
+    def switch(self, name: str) -> bool:
+        value = (self.last(name) or "false").lower()
+        if value not in ("true", "false"):
+            raise BadParameter(f"{name} {_quoted(value)} is no true or false.", name)
+        return value == "true"
+
+    def number(self, name: str) -> float | None:
+        value = self.last(name)
+        if value is None:
+            return None
+        try:
+            number = float(value)
+        except ValueError:
+            number = float("nan")
+        if not abs(number) < float("inf"):
+            raise BadParameter(f"{name} {_quoted(value)} is no number.", name)
+        return number
+
+    def live_audio(self) -> AudioFormat:
+        """Return how to read a stream."""
+        audio = self.recorded_audio()
+        if audio is None:
+            raise BadParameter(
+                "encoding is missing: a stream has no container here. Send "
+                f"encoding={'|'.join(_ENCODINGS)} and sample_rate.",
+                "encoding",
+            )
+        return audio
+
+    def recorded_audio(self) -> AudioFormat | None:
+        """Return how to read bytes that do not say so themselves."""
+        encoding = self.last("encoding")
+        if encoding is None:
+            return None
+        if encoding.lower() not in _ENCODINGS:
+            if self._door is Door.RECORDINGS:
+                return None  # the content tells
+            raise BadParameter(
+                f"The encoding {_quoted(encoding)} is not decoded in a stream. Use "
+                f"one of {', '.join(_ENCODINGS)}.",
+                "encoding",
+            )
+        rate = self.number("sample_rate")
+        if rate is None or not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
+            got = "missing" if rate is None else f"{rate:g}"
+            raise BadParameter(
+                f"sample_rate is {got}; with encoding it must be {MIN_SAMPLE_RATE} to "
+                f"{MAX_SAMPLE_RATE} Hz.",
+                "sample_rate",
+            )
+        return AudioFormat(_ENCODINGS[encoding.lower()], round(rate))
+
+    def endpointing_ms(self) -> int:
+        """Return the silence that marks an end; 0: none does."""
+        value = (self.last("endpointing") or "true").lower()
+        if value in ("true", "false"):
+            return _ENDPOINTING_MS[0] if value == "true" else 0
+        return self._milliseconds("endpointing", 3_600_000)
+
+    def utterance_end_ms(self) -> int | None:
+        if self.last("utterance_end_ms") in (None, "false"):
+            return None
+        return self._milliseconds("utterance_end_ms", _MAX_UTTERANCE_END_MS)
+
+    def keyterms(self) -> tuple[str, ...]:
+        """Return words and phrases to expect, without their weights."""
+        weighted = [_WEIGHT.sub("", each) for each in self.all("keywords")]
+        return (*self.all("keyterm"), *weighted)
+
+    def ignored(self) -> tuple[str, ...]:
+        """Return what was asked for and leaves the text other than expected."""
+        return tuple(
+            name
+            for name in WORTH_A_WARNING
+            if PARAMETERS[name][self._door.value] is Treatment.IGNORED
+            and any(value.lower() != "false" for value in self.all(name))
+        )
+
+    def _milliseconds(self, name: str, most: int) -> int:
+        value = self.number(name)
+        if value is None or not 0 <= value <= most:
+            got = "nothing" if value is None else f"{value:g}"
+            raise BadParameter(f"{name} is {got}; it must be 0 to {most} ms.", name)
+        return round(value)
+
+    def _refuse(self) -> None:
+        """Refuse what would be answered wrongly."""
+        for name, text in _REFUSALS.items():
+            if PARAMETERS[name][self._door.value] is not Treatment.REFUSED:
+                continue
+            values = [value.lower() for value in self.all(name)]
+            harmless = ("1",) if name == "channels" else ("false",)
+            if any(value not in harmless for value in values):
+                raise BadParameter(text, name)
+
+
+_REFUSALS = {
+    "channels": (
+        "channels must be 1: channels that are interleaved are not taken apart here. "
+        "Open a connection for each channel, or send the recording as a file."
+    ),
+    "redact": "redact is not done here: what it should hide would be shown.",
+    "callback": "callback is not done here: this server calls nobody.",
+}
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, _, value = text.partition(":")
+    return name, value
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= _MAX_QUOTED else text[:_MAX_QUOTED] + "...")

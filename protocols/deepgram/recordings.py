@@ -1,0 +1,176 @@
+"""Write the transcript of a recording as Deepgram answers `POST /v1/listen`.
+
+There is always one channel with one alternative, since clients read them by index;
+that of silence is empty. A paragraph is what a pause separates from others, and one
+sentence, as the models write no punctuation.
+
+Pure: no I/O, clock, settings or threads.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from audio.samples import SAMPLE_RATE, seconds
+from protocols.deepgram import messages as wire
+from protocols.deepgram.parameters import RecordingParameters
+from text import ctc
+from text.ctc import Word
+from text.transcript import Segment, Transcript
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+class Sentence(_Part):
+    """A sentence and its time."""
+
+    text: str
+    start: float
+    end: float
+
+
+class Paragraph(_Part):
+    """What a pause separates from the rest."""
+
+    sentences: tuple[Sentence, ...]
+    num_words: int
+    start: float
+    end: float
+
+
+class Paragraphs(_Part):
+    """The text with empty lines between its paragraphs, and these one by one."""
+
+    transcript: str
+    paragraphs: tuple[Paragraph, ...]
+
+
+class RecordedAlternative(wire.Alternative):
+    """The text; with `paragraphs` if they were asked for."""
+
+    paragraphs: Paragraphs | None = None
+
+
+class RecordedChannel(_Part):
+    """The recording, mixed down; the language if it was asked for and is known."""
+
+    alternatives: tuple[RecordedAlternative]
+    detected_language: str | None = None
+
+
+class Utterance(_Part):
+    """Words that lie closer together than was asked for."""
+
+    start: float
+    end: float
+    confidence: float
+    channel: Literal[0] = 0
+    transcript: str
+    words: tuple[wire.NovaWord, ...]
+    id: str
+
+
+class ListenResults(_Part):
+    """What was said; `utterances` if they were asked for."""
+
+    channels: tuple[RecordedChannel]
+    utterances: tuple[Utterance, ...] | None = None
+
+
+class ListenMetadata(_Part):
+    """What was heard, by which model; `sha256` is of the body."""
+
+    transaction_key: Literal["deprecated"] = "deprecated"
+    request_id: str
+    sha256: str
+    created: str
+    duration: float
+    channels: Literal[1] = 1
+    models: tuple[str, ...]
+    model_info: dict[str, wire.ModelInfo]
+    tags: tuple[str, ...] | None = None
+    extra: dict[str, str] | None = None
+    warnings: tuple[wire.Warned, ...] | None = None
+
+
+class ListenResponse(_Part):
+    """The answer to `POST /v1/listen`."""
+
+    metadata: ListenMetadata
+    results: ListenResults
+
+
+def results_of(
+    transcript: Transcript,
+    asked: RecordingParameters,
+    *,
+    language: str | None,
+    new_id: Callable[[], str],
+) -> ListenResults:
+    """Write what was said.
+
+    Args:
+        transcript: Of the recording.
+        asked: What its client wants to see.
+        language: BCP-47 tag; None if it is not known.
+        new_id: Makes a UUID.
+    """
+    alternative = RecordedAlternative(
+        **wire.alternative(transcript.text, transcript.words).model_dump(),
+        paragraphs=_paragraphs(transcript) if asked.paragraphs else None,
+    )
+    channel = RecordedChannel(
+        alternatives=(alternative,),
+        detected_language=language if asked.detect_language else None,
+    )
+    if not asked.utterances:
+        return ListenResults(channels=(channel,))
+    split = round(asked.utt_split_s * SAMPLE_RATE)
+    utterances = tuple(
+        _utterance(words, new_id()) for words in _split(transcript.words, split)
+    )
+    return ListenResults(channels=(channel,), utterances=utterances)
+
+
+def _paragraphs(transcript: Transcript) -> Paragraphs:
+    text = "\n\n".join(segment.text for segment in transcript.segments)
+    return Paragraphs(
+        transcript="\n" + text,
+        paragraphs=tuple(map(_paragraph, transcript.segments)),
+    )
+
+
+def _paragraph(segment: Segment) -> Paragraph:
+    start, end = seconds(segment.start), seconds(segment.end)
+    return Paragraph(
+        sentences=(Sentence(text=segment.text, start=start, end=end),),
+        num_words=len(segment.words),
+        start=start,
+        end=end,
+    )
+
+
+def _utterance(words: Sequence[Word], utterance_id: str) -> Utterance:
+    written = wire.alternative(ctc.text(words), words)
+    return Utterance(
+        start=written.words[0].start,
+        end=written.words[-1].end,
+        confidence=written.confidence,
+        transcript=written.transcript,
+        words=written.words,
+        id=utterance_id,
+    )
+
+
+def _split(words: Sequence[Word], pause: int) -> Iterator[Sequence[Word]]:
+    """Cut words where they are so many samples apart."""
+    first = 0
+    for k in range(1, len(words) + 1):
+        if k == len(words) or words[k].start - words[k - 1].end >= pause:
+            yield words[first:k]
+            first = k

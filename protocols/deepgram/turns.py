@@ -1,0 +1,147 @@
+"""Make turns of what a live stream tells of its utterances, as Flux counts them.
+
+An utterance in which something is said is a turn. What is told of one keeps this order:
+its start, with a word; updates; its eager end, and then nothing but that this is taken
+back, or its end. The text of that end is the eager one, and never empty.
+
+Knows what the client was told. Does not know how that is written.
+
+Pure: no I/O, clock, settings or threads.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, assert_never
+
+from live.events import (
+    Cause,
+    EagerEnd,
+    Partial,
+    UtteranceFailed,
+    UtteranceFinal,
+)
+from protocols.deepgram.thresholds import Thresholds, confidence_after
+from text.ctc import Word
+
+Kind = Literal["StartOfTurn", "Update", "EagerEndOfTurn", "TurnResumed", "EndOfTurn"]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a turn says so far; positions of the stream."""
+
+    text: str
+    words: tuple[Word, ...]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is told of a turn.
+
+    Attributes:
+        index: Of the turn, from 0.
+        confidence: That it is over.
+        trigger: What has ended it; None unless it has ended.
+    """
+
+    kind: Kind
+    index: int
+    said: Said
+    confidence: float = 0.0
+    trigger: str | None = None
+
+
+class Turns:
+    """Events of one stream in, what is told of its turns out."""
+
+    def __init__(self) -> None:
+        self._open: Said | None = None
+        self._eager: Said | None = None  # told as its end, and not taken back
+        self._n_ended = 0
+
+    def extend(self, event: Partial) -> list[Told]:
+        """Take what an utterance seems to say."""
+        said = Said(
+            event.committed_text + event.pending_text,
+            (*event.committed, *event.pending),
+            event.start,
+            event.position,
+        )
+        if not said.words:
+            return []
+        if self._open is None:
+            return self._start(said)
+        self._open = said
+        return [] if self._eager is not None else [self._told("Update", said)]
+
+    def end_early(self, event: EagerEnd, thresholds: Thresholds) -> list[Told]:
+        """Take the end that an utterance may have."""
+        threshold = thresholds.eager_eot_threshold
+        if threshold is None or self._eager is not None:
+            return []  # the client has changed its mind
+        said = Said(event.text, event.words, event.start, event.end)
+        start = self._start(said)
+        self._open = self._eager = said
+        return [*start, self._told("EagerEndOfTurn", said, confidence=threshold)]
+
+    def resume(self) -> list[Told]:
+        """Take the end back, with no fewer words than it had."""
+        eager, self._eager = self._eager, None
+        if eager is None or self._open is None:
+            return []
+        if len(self._open.words) < len(eager.words):
+            self._open = eager
+        return [self._told("TurnResumed", self._open)]
+
+    def end(
+        self, event: UtteranceFinal | UtteranceFailed, thresholds: Thresholds
+    ) -> list[Told]:
+        """End the turn with what was said; if that is not known, with what was told."""
+        said: Said | None = None
+        if isinstance(event, UtteranceFinal) and event.segments:
+            said = Said(event.text, event.words, event.start, event.end)
+        said = said or self._eager or self._open
+        if said is None:
+            return []
+        start = self._start(said)
+        trigger, confidence = _why(event, said, thresholds)
+        end = self._told("EndOfTurn", said, confidence=confidence, trigger=trigger)
+        self._open = self._eager = None
+        self._n_ended += 1
+        return [*start, end]
+
+    def _start(self, said: Said) -> list[Told]:
+        """Start a turn, unless one is open."""
+        if self._open is not None:
+            return []
+        self._open = said
+        return [self._told("StartOfTurn", said)]
+
+    def _told(
+        self,
+        kind: Kind,
+        said: Said,
+        *,
+        confidence: float = 0.0,
+        trigger: str | None = None,
+    ) -> Told:
+        return Told(kind, self._n_ended, said, confidence, trigger)
+
+
+def _why(
+    event: UtteranceFinal | UtteranceFailed, said: Said, thresholds: Thresholds
+) -> tuple[str, float]:
+    """Return what has ended a turn, and how sure it is that it is over."""
+    silence = max(0, event.position - said.words[-1].end)
+    match event.cause:
+        case Cause.ENDPOINT if not thresholds.ends_by_timeout:
+            return "model", thresholds.eot_threshold
+        case Cause.ENDPOINT | Cause.STALLED:
+            return "timeout", 1.0
+        case Cause.FLUSH:
+            return "manual", confidence_after(silence)
+        case Cause.END:
+            return "end", confidence_after(silence)
+        case _:
+            assert_never(event.cause)
