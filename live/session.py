@@ -107,18 +107,16 @@ class StreamSession:
         """Ask for the final of what came since the last one, if only an empty one."""
         self._check_open()
         events = self._catch_up()
-        if self._open is None:
-            self._open = self._since(self._first_sign())
-        return [*events, *self._close(self._open, cause)]
+        utterance = self._open or self._since(self._first_sign())
+        return [*events, *self._close(utterance, cause)]
 
     def stall(self) -> list[LiveEvent]:
         """Nothing comes any more in mid-speech: end what is open.
 
         Unless only the client ends utterances: it may be silent for any reason.
         """
-        if self._open is None or not self._endpointing.by_itself:
-            return []
-        return self.flush(Cause.STALLED)
+        may_end = self._open is not None and self._endpointing.by_itself
+        return self.flush(Cause.STALLED) if may_end else []
 
     def clear(self) -> list[LiveEvent]:
         """Forget the audio since the last final; an open utterance has none."""
@@ -177,11 +175,10 @@ class StreamSession:
             return []
         utterance = request.utterance
         changed = utterance.accept(request, frames)
-        if request.piece is not None:
-            return [*self._order.settle(), *self._tell_early()]
+        events: list[LiveEvent] = [*self._order.settle(), *self._tell_early()]
         if not changed or utterance is not self._open:
-            return []
-        events = self._announce(utterance)
+            return events
+        events += self._announce(utterance)
         if self._order.all_told:  # or the final of the one before comes first
             events.append(utterance.partial())
         return events

@@ -79,6 +79,7 @@ async def _serve_flux(socket: WebSocket, service: LiveService) -> None:
     machine = FluxProtocol(
         asked,
         profile=profiles_of(service.settings)["agent"],
+        max_keyterms=service.settings.max_keywords,
         request_id=request_id_of(socket.scope),
         default_language=service.settings.default_lang or None,
         explain=lambda error: refusal_of(error)[0],
@@ -100,6 +101,7 @@ async def _serve_nova(socket: WebSocket, service: LiveService) -> None:
     machine = NovaProtocol(
         asked,
         profile=profiles_of(service.settings)["agent"],
+        max_keyterms=service.settings.max_keywords,
         made=Made(
             request_id=request_id,
             model=model_info(model.name),
@@ -145,7 +147,11 @@ async def _read(
     """Read the address; refuse the handshake if it asks for what is not done."""
     items: Items = socket.query_params.multi_items()
     try:
-        return read(items, known_model=lambda name: bool(service.find_model(name)))
+        return read(
+            items,
+            known_model=lambda name: service.find_model(name) is not None,
+            max_keyterms=service.settings.max_keywords,
+        )
     except BadParameter as error:
         refusal = Refusal(400, code="invalid_value", param=error.name)
         await socket.send_denial_response(error_response(str(error), refusal))

@@ -23,6 +23,7 @@ from api import deepgram_errors
 from api.access_log import CLIENT_LEFT
 from api.bodies import limited, pace_of, read, too_large
 from api.errors import BadRequest
+from api.models import ServedModel
 from api.openapi import deepgram as described
 from api.request_state import state_of
 from api.routes.deepgram_live import model_info, model_uuid, now
@@ -104,13 +105,13 @@ async def _transcribe(request: Request) -> Response:
         await _refuse_forms(request, service)
         body = await _read_body(request, service, asked.audio, cleanup)
         transcript = await unless_disconnected(
-            request, model.files.transcribe(body.file.file)
+            request, model.files.transcribe(body.file.file, keywords=asked.keyterms)
         )
         if transcript is None:
             return Response(status_code=CLIENT_LEFT)
         state.audio_s = seconds(transcript.n_samples)
         state.n_words = len(transcript.words)
-        metadata = _metadata(request, model.name, asked, body.sha256, transcript)
+        metadata = _metadata(request, model, asked, body.sha256, transcript)
         # Hours of words take seconds to write.
         return await asyncio.to_thread(
             _answer, request, service, asked, hint, metadata, transcript
@@ -121,7 +122,8 @@ def _asked(request: Request, service: Service) -> RecordingParameters:
     try:
         return parameters.read_recording(
             request.query_params.multi_items(),
-            known_model=lambda name: bool(service.find_model(name)),
+            known_model=lambda name: service.find_model(name) is not None,
+            max_keyterms=service.settings.max_keywords,
         )
     except BadParameter as error:
         raise BadRequest(str(error), param=error.name) from error
@@ -220,7 +222,7 @@ def _wav_header(raw: AudioFormat, n_bytes: int) -> bytes:
 
 def _metadata(
     request: Request,
-    model: str,
+    model: ServedModel,
     asked: RecordingParameters,
     sha256: str,
     transcript: Transcript,
@@ -230,11 +232,13 @@ def _metadata(
         sha256=sha256,
         created=now(),
         duration=seconds(transcript.n_samples),
-        models=(model_uuid(model),),
-        model_info={model_uuid(model): model_info(model)},
+        models=(model_uuid(model.name),),
+        model_info={model_uuid(model.name): model_info(model.name)},
         tags=asked.tags or None,
         extra=dict(asked.extra) or None,
-        warnings=wire.warnings_of(asked.ignored),
+        warnings=wire.warnings_of(
+            asked.ignored, unheard=model.keywords.left_out(asked.keyterms)
+        ),
     )
 
 

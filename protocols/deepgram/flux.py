@@ -58,6 +58,7 @@ class FluxProtocol:
     Args:
         parameters: What its address asks for.
         profile: How to listen, apart from when a turn is over.
+        max_keyterms: Most words and phrases to expect.
         request_id: A UUID, which names the connection to its client.
         default_language: omniASR id of the language that texts are labelled with if
             their script allows it and the client asked for none.
@@ -72,12 +73,14 @@ class FluxProtocol:
         parameters: FluxParameters,
         *,
         profile: StreamOptions,
+        max_keyterms: int,
         request_id: str,
         default_language: str | None,
         explain: Callable[[Exception], str],
     ) -> None:
         self._parameters = parameters
         self._profile = profile
+        self._max_keyterms = max_keyterms
         self._request_id = request_id
         self._default_language = default_language
         self._explain = explain
@@ -96,13 +99,13 @@ class FluxProtocol:
             endpointing=True,
             endpoint_silence=thresholds.endpoint_silence,
             eager_silence=thresholds.eager_silence,
+            keywords=self._parameters.keyterms,
         )
 
     @property
     def configured(self) -> Configure:
         """How audio comes and is listened to now."""
         audio = self._parameters.audio
-        # Key terms go from `self._parameters.keyterms` into the stream here.
         return Configure(audio.encoding, audio.sample_rate, self.options)
 
     def created(self) -> Send:
@@ -202,7 +205,7 @@ class FluxProtocol:
             numbers = _numbers(message["thresholds"])
             wanted = replace(wanted, thresholds=wanted.thresholds.updated(numbers))
         if "keyterms" in message:
-            keyterms = wire.strings(message, "keyterms") or ()
+            keyterms = wire.keyterms(message, most=self._max_keyterms) or ()
             wanted = replace(wanted, keyterms=keyterms)
         if "language_hints" in message:
             hints = wire.strings(message, "language_hints") or ()

@@ -13,16 +13,21 @@ Pure: no I/O, clock, settings or threads.
 
 import json
 from collections.abc import Iterable
+from itertools import islice
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from audio.samples import seconds
 from schemas import Json
+from text import phrases
 from text.ctc import Word
 
 # Most characters of a text message; a list of key terms has a few thousand.
 MAX_MESSAGE_CHARS = 64 * 1024
+
+# Key terms that one warning names.
+_MOST_NAMED = 10
 
 
 class _Part(BaseModel):
@@ -226,6 +231,17 @@ class NovaConfigured(_Part):
     keyterms: tuple[str, ...] | None = None
 
 
+class NovaNotConfigured(_Part):
+    """Answers `Configure` that changes nothing."""
+
+    type: Literal["ConfigureFailure"] = "ConfigureFailure"
+    request_id: str
+    code: Literal["CONFIGURE_KEYTERM_LIMIT_EXCEEDED"] = (
+        "CONFIGURE_KEYTERM_LIMIT_EXCEEDED"
+    )
+    description: str
+
+
 class NovaError(_Part):
     """Something went wrong that ends the session: the close follows."""
 
@@ -247,6 +263,7 @@ Message = (
     | UtteranceEnd
     | Metadata
     | NovaConfigured
+    | NovaNotConfigured
     | NovaError
 )
 
@@ -283,13 +300,24 @@ def alternative(text: str, words: Iterable[Word]) -> Alternative:
     return Alternative(transcript=text, confidence=round(mean, 4), words=written)
 
 
-def warnings_of(ignored: Iterable[str]) -> tuple[Warned, ...] | None:
-    """Say of each parameter that it was ignored; None if none was."""
-    warned = tuple(
+def warnings_of(
+    ignored: Iterable[str], *, unheard: Iterable[str] = ()
+) -> tuple[Warned, ...] | None:
+    """Say of each parameter that it was ignored; None if there is nothing to say.
+
+    Args:
+        ignored: Names of parameters.
+        unheard: Key terms that the model has no letters for.
+    """
+    warned = [
         Warned(parameter=name, message=f"{name} was ignored: this server has none.")
         for name in ignored
-    )
-    return warned or None
+    ]
+    named = ", ".join(repr(term) for term in islice(unheard, _MOST_NAMED))
+    if named:
+        text = f"The model cannot spell some key terms, which are left out: {named}."
+        warned.append(Warned(parameter="keyterm", message=text))
+    return tuple(warned) or None
 
 
 # --- what clients send ----------------------------------------------------------
@@ -331,3 +359,18 @@ def strings(message: Json, name: str) -> tuple[str, ...] | None:
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise BadMessage(f"{name} must be a list of strings.")
     return tuple(value)
+
+
+def keyterms(message: Json, *, most: int) -> tuple[str, ...] | None:
+    """Return the words and phrases to expect; None if a message has none.
+
+    Raises:
+        BadMessage: They cannot be expected.
+    """
+    found = strings(message, "keyterms")
+    if found is None:
+        return None
+    try:
+        return phrases.checked(found, most=most)
+    except phrases.BadPhrases as error:
+        raise BadMessage(f"keyterms: {error}.") from error

@@ -81,6 +81,7 @@ class NovaProtocol:
     Args:
         parameters: What its address asks for.
         profile: How to listen, apart from when an utterance is over.
+        max_keyterms: Most words and phrases to expect.
         made: Written into the results.
 
     Attributes:
@@ -88,10 +89,16 @@ class NovaProtocol:
     """
 
     def __init__(
-        self, parameters: NovaParameters, *, profile: StreamOptions, made: Made
+        self,
+        parameters: NovaParameters,
+        *,
+        profile: StreamOptions,
+        max_keyterms: int,
+        made: Made,
     ) -> None:
         self._parameters = parameters
         self._profile = profile
+        self._max_keyterms = max_keyterms
         self._made = made
         self._metadata = wire.ResultsMetadata(
             request_id=made.request_id,
@@ -112,13 +119,17 @@ class NovaProtocol:
     def options(self) -> StreamOptions:
         """How the stream is to be listened to."""
         silence = self._parameters.endpointing_ms * SAMPLE_RATE // 1000
-        return replace(self._profile, endpointing=True, endpoint_silence=silence)
+        return replace(
+            self._profile,
+            endpointing=True,
+            endpoint_silence=silence,
+            keywords=self._parameters.keyterms,
+        )
 
     @property
     def configured(self) -> Configure:
         """How audio comes and is listened to now."""
         audio = self._parameters.audio
-        # Key terms go from `self._parameters.keyterms` into the stream here.
         return Configure(audio.encoding, audio.sample_rate, self.options)
 
     # --- from the client ---
@@ -199,7 +210,13 @@ class NovaProtocol:
 
     def _configure(self, message: Json) -> list[Action]:
         """Replace the key terms, if a message has any; nothing else can be changed."""
-        keyterms = wire.strings(message, "keyterms")
+        try:
+            keyterms = wire.keyterms(message, most=self._max_keyterms)
+        except wire.BadMessage as error:
+            failure = wire.NovaNotConfigured(
+                request_id=self._made.request_id, description=str(error)
+            )
+            return [_send(failure)]
         before = self.configured
         if keyterms is not None:
             self._parameters = replace(self._parameters, keyterms=keyterms)

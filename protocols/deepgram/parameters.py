@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from audio.encoding import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, Encoding
 from protocols.deepgram.table import PARAMETERS, WORTH_A_WARNING, Door, Treatment
 from protocols.deepgram.thresholds import BadThreshold, Thresholds
+from text import phrases
 
 _ENCODINGS = {
     "linear16": Encoding.S16LE,
@@ -133,12 +134,15 @@ class RecordingParameters:
     ignored: tuple[str, ...] = ()
 
 
-def read_flux(items: Items, *, known_model: Callable[[str], bool]) -> FluxParameters:
+def read_flux(
+    items: Items, *, known_model: Callable[[str], bool], max_keyterms: int
+) -> FluxParameters:
     """Read the query of `/v2/listen`.
 
     Args:
         items: Names and values, in order.
         known_model: Whether a name means a model that is served.
+        max_keyterms: Most of them.
 
     Raises:
         BadParameter: One cannot be honoured.
@@ -154,11 +158,13 @@ def read_flux(items: Items, *, known_model: Callable[[str], bool]) -> FluxParame
         model=query.model,
         thresholds=thresholds,
         language_hints=query.all("language_hint"),
-        keyterms=query.keyterms(),
+        keyterms=query.keyterms(max_keyterms),
     )
 
 
-def read_nova(items: Items, *, known_model: Callable[[str], bool]) -> NovaParameters:
+def read_nova(
+    items: Items, *, known_model: Callable[[str], bool], max_keyterms: int
+) -> NovaParameters:
     """Read the query of the socket `/v1/listen`; see `read_flux`."""
     query = _Query(items, Door.NOVA, known_model)
     endpointing_ms = query.endpointing_ms()
@@ -173,13 +179,13 @@ def read_nova(items: Items, *, known_model: Callable[[str], bool]) -> NovaParame
         marks_endpoints=bool(endpointing_ms),
         utterance_end_ms=query.utterance_end_ms(),
         vad_events=query.switch("vad_events"),
-        keyterms=query.keyterms(),
+        keyterms=query.keyterms(max_keyterms),
         ignored=query.ignored(),
     )
 
 
 def read_recording(
-    items: Items, *, known_model: Callable[[str], bool]
+    items: Items, *, known_model: Callable[[str], bool], max_keyterms: int
 ) -> RecordingParameters:
     """Read the query of `POST /v1/listen`; see `read_flux`."""
     query = _Query(items, Door.RECORDINGS, known_model)
@@ -196,7 +202,7 @@ def read_recording(
         paragraphs=query.switch("paragraphs"),
         tags=query.all("tag"),
         extra=tuple(_pair(each) for each in query.all("extra")),
-        keyterms=query.keyterms(),
+        keyterms=query.keyterms(max_keyterms),
         ignored=query.ignored(),
     )
 
@@ -310,10 +316,16 @@ class _Query:
             return None
         return self._milliseconds("utterance_end_ms", _MAX_UTTERANCE_END_MS)
 
-    def keyterms(self) -> tuple[str, ...]:
+    def keyterms(self, most: int) -> tuple[str, ...]:
         """Return words and phrases to expect, without their weights."""
-        weighted = [_WEIGHT.sub("", each) for each in self.all("keywords")]
-        return (*self.all("keyterm"), *weighted)
+        if PARAMETERS["keywords"][self._door.value] is Treatment.UNKNOWN:
+            weighted = []
+        else:
+            weighted = [_WEIGHT.sub("", each) for each in self.all("keywords")]
+        try:
+            return phrases.checked([*self.all("keyterm"), *weighted], most=most)
+        except phrases.BadPhrases as error:
+            raise BadParameter(f"keyterm: {error}.", "keyterm") from error
 
     def ignored(self) -> tuple[str, ...]:
         """Return what was asked for and leaves the text other than expected."""

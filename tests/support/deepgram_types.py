@@ -29,6 +29,7 @@ NOVA = _by_type(
     v1.ListenV1UtteranceEnd,
     v1.ListenV1Metadata,
     v1.ListenV1ConfigureSuccess,
+    v1.ListenV1ConfigureFailure,
     v1.ListenV1Error,
 )
 

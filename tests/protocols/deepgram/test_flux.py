@@ -41,10 +41,13 @@ KINDS = ("Configure", "ForceEndTurn", "CloseStream", "KeepAlive")
 
 
 def flux(**parameters: str) -> FluxProtocol:
-    asked = read_flux([*AUDIO, *parameters.items()], known_model=lambda name: True)
+    asked = read_flux(
+        [*AUDIO, *parameters.items()], known_model=lambda name: True, max_keyterms=9
+    )
     return FluxProtocol(
         asked,
         profile=PROFILES["agent"],
+        max_keyterms=9,
         request_id=REQUEST_ID,
         default_language="eng_Latn",
         explain=lambda error: "explained",
@@ -249,6 +252,7 @@ class TestConfigure:
         }
         assert answer["keyterms"] == ["Segou"]
         assert isinstance(configured, Configure)
+        assert configured.options.keywords == ("Segou",)
         assert configured.options.endpoint_silence == round(0.8 * SAMPLE_RATE)
         off, _ = receive(
             machine,
@@ -271,6 +275,7 @@ class TestConfigure:
             {"thresholds": {"eot_timeout_ms": 10**400}},
             {"thresholds": [1]},
             {"keyterms": "one"},
+            {"keyterms": [f"{k}" for k in range(10)]},
             {"language_hints": [1]},
         ],
     )
@@ -442,8 +447,9 @@ class TestInvariants:
 def test_vad_stays_what_the_operator_says() -> None:
     """It cannot be switched in mid-stream."""
     machine = FluxProtocol(
-        read_flux(AUDIO, known_model=lambda name: True),
+        read_flux(AUDIO, known_model=lambda name: True, max_keyterms=9),
         profile=replace(PROFILES["agent"], vad=False),
+        max_keyterms=9,
         request_id=REQUEST_ID,
         default_language=None,
         explain=str,

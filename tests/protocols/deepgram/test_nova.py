@@ -48,8 +48,10 @@ MADE = Made(
 
 
 def nova(**parameters: str) -> NovaProtocol:
-    asked = read_nova([*AUDIO, *parameters.items()], known_model=lambda name: True)
-    return NovaProtocol(asked, profile=PROFILES["agent"], made=MADE)
+    asked = read_nova(
+        [*AUDIO, *parameters.items()], known_model=lambda name: True, max_keyterms=9
+    )
+    return NovaProtocol(asked, profile=PROFILES["agent"], max_keyterms=9, made=MADE)
 
 
 def receive(machine: NovaProtocol, **message: Any) -> list[Any]:
@@ -263,6 +265,9 @@ class TestClients:
         (done,) = sent(receive(nova(), type="Configure", keyterms=["Segou"]))
         (nothing,) = sent(receive(nova(), type="Configure"))
 
+        (failure,) = sent(receive(nova(), type="Configure", keyterms=["x" * 101]))
+
+        assert failure["code"] == "CONFIGURE_KEYTERM_LIMIT_EXCEEDED"
         assert done["keyterms"] == ["Segou"]
         assert "keyterms" not in nothing
 
