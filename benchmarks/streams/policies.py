@@ -28,13 +28,15 @@ from typing import Protocol
 import numpy as np
 
 from audio.samples import SAMPLE_RATE, Samples
-from benchmarks.streams.traces import Endpoint, Message
+from benchmarks.streams.traces import EarlyEnd, Endpoint, Message
 from engine.interface import ModelInput
 from engine.work_queue import Work
 from live.events import (
+    EagerEnd,
     LiveEvent,
     Partial,
     SpeechEnded,
+    SpeechResumed,
     UtteranceFailed,
     UtteranceFinal,
 )
@@ -63,7 +65,7 @@ class Asked:
     key: object = None
 
 
-Said = Message | Endpoint
+Said = Message | Endpoint | EarlyEnd
 
 # Makes words of labels and the position of the first sample.
 Read = Callable[[FrameLabels, int], tuple[Word, ...]]
@@ -146,6 +148,10 @@ def _said(events: Sequence[LiveEvent]) -> list[Said]:
             )
         elif isinstance(event, SpeechEnded):
             said.append(Endpoint(0.0, event.position))
+        elif isinstance(event, EagerEnd):
+            said.append(EarlyEnd(0.0, event.utterance, event.text))
+        elif isinstance(event, SpeechResumed):
+            said.append(EarlyEnd(0.0, event.utterance, None))
         elif isinstance(event, UtteranceFailed):
             raise event.error
     return said

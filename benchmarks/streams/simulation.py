@@ -26,7 +26,7 @@ import torch
 from audio.samples import SAMPLE_RATE
 from benchmarks.corpus.suites import Stream
 from benchmarks.streams.policies import Asked, Policy, Said
-from benchmarks.streams.traces import Endpoint, Message, Trace, seconds
+from benchmarks.streams.traces import EarlyEnd, Endpoint, Message, Trace, seconds
 from engine.interface import ModelInput
 from engine.work_queue import Job, Work, WorkQueue, batch_rules
 from text.ctc import FrameLabels
@@ -92,6 +92,7 @@ class Simulation:
         self._frames: Sequence[FrameLabels] = ()
         self._messages: list[Message] = []
         self._endpoints: list[Endpoint] = []
+        self._early_ends: list[EarlyEnd] = []
         self._flushes: list[float] = []
         self._encoded = self._n_windows = 0
         self._commits = deque(
@@ -124,6 +125,7 @@ class Simulation:
             messages=tuple(self._messages),
             endpoints=tuple(self._endpoints),
             flushes_s=tuple(self._flushes),
+            early_ends=tuple(self._early_ends),
             encoded=self._encoded,
             n_windows=self._n_windows,
             compute_s=self._meter.total_s,
@@ -206,5 +208,7 @@ class Simulation:
         for one in said:
             if isinstance(one, Message):
                 self._messages.append(replace(one, at_s=at_s))
-            else:
+            elif isinstance(one, Endpoint):
                 self._endpoints.append(replace(one, at_s=at_s))
+            else:
+                self._early_ends.append(replace(one, at_s=at_s))

@@ -63,11 +63,27 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class EarlyEnd:
+    """The server said what an utterance says if it is over, or took that back.
+
+    Attributes:
+        at_s: When it said so.
+        utterance: Number of the utterance within its stream.
+        text: What it says; None where it was taken back.
+    """
+
+    at_s: float
+    utterance: int
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
     """Everything that came of one stream.
 
     Attributes:
         flushes_s: When the client asked for a final.
+        early_ends: What was said of ends that may come; not kept in files.
         encoded: Samples that the model was given.
         n_windows: Windows that it was given.
         compute_s: Seconds that everything together computed.
@@ -76,6 +92,7 @@ class Trace:
     messages: tuple[Message, ...]
     endpoints: tuple[Endpoint, ...] = ()
     flushes_s: tuple[float, ...] = ()
+    early_ends: tuple[EarlyEnd, ...] = ()
     encoded: int = 0
     n_windows: int = 0
     compute_s: float = 0.0

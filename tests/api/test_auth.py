@@ -122,7 +122,7 @@ class TestGate:
                 assert httpx.get(url + path).status_code == 401, path
             for path in ("/docs", "/redoc", "/web/live.js", "/openapi.json"):
                 assert httpx.get(url + path).status_code != 401, path
-            for path in (PATH, "/v1/realtime", "/v2/listen", "/"):
+            for path in (PATH, "/v1/realtime", "/v1/listen", "/v2/listen", "/"):
                 assert socket_status(url, path) == (403 if path == "/" else 401)
             right = {"authorization": "Bearer sesame-4711"}
             status = httpx.get(url + "/metrics", headers=right).status_code
@@ -147,6 +147,11 @@ class TestGate:
         [
             (["omniasr", "openai-insecure-api-key.sesame-4711"], 403),
             (["omniasr", "openai-insecure-api-key.guess"], 401),
+            (["token", "sesame-4711"], 403),
+            (["bearer", "sesame-4711", "x-deepgram-session-id", "1"], 403),
+            (["token", "guess"], 401),
+            (["token"], 401),
+            (["sesame-4711", "token"], 401),
             (["omniasr"], 401),
         ],
     )
@@ -281,9 +286,11 @@ def open_socket(url: str, headers: dict[str, str], *protocols: str) -> None:
 
 def show_key_everywhere(url: str, key: str) -> None:
     """Send a key in every way that clients have, or might think of."""
-    for path in ("/v1/realtime", PATH, "/v1/nothing"):
+    for path in ("/v1/realtime", PATH, "/v1/nothing", "/v1/listen", "/v2/listen"):
         for header in ("authorization", "api-key", "x-api-key", "cookie"):
             open_socket(url + path, {header: f"Bearer {key}"})
+        open_socket(url + path, {"authorization": f"Token {key}"})
+        open_socket(url + path, {}, "token", key)
         open_socket(f"{url}{path}?api_key={key}&token={key}", {})
         own = "realtime" if path == "/v1/realtime" else "omniasr"
         open_socket(url + path, {}, own, f"openai-insecure-api-key.{key}")

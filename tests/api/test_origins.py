@@ -35,7 +35,8 @@ def socket_status(url: str, path: str, **headers: str) -> int:
 
     answer = asyncio.run(handshake())
     if answer.body:
-        assert json.loads(answer.body)["error"]["code"]
+        body = json.loads(answer.body)
+        assert body["err_code"] if "listen" in path else body["error"]["code"]
     return answer.status_code
 
 

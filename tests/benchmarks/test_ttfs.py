@@ -11,18 +11,22 @@ from benchmarks.common.documents import RESULTS
 from tests.support.serving import ROOT, ServerProcess
 
 
-def test_it_reports_both_ways(
+def test_it_reports_all_ways(
     demo_server: ServerProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With the 0.2 s in it that nobody can be faster than."""
     ttfs.main(["--url", demo_server.url, "--utterances", "3"])
 
     lines = capsys.readouterr().out.splitlines()
-    for line, way in zip(lines[1:], ("HTTP", "realtime"), strict=False):
-        name, p50, *_, n = line.split()
-        assert name == way
-        assert int(p50) > 1000 * ttfs.STOP_S
-        assert n == "3"
+    p50 = {}
+    for line in lines[1:5]:
+        way, *figures = re.split(r" {2,}", line)
+        p50[way] = int(figures[0])
+        if way != ttfs.EARLY:  # it may come too late on a busy machine
+            assert figures[-1] == "3"
+    assert list(p50) == ["HTTP", "realtime", ttfs.EARLY, "Flux, end"]
+    assert min(p50["HTTP"], p50["realtime"]) > 1000 * ttfs.STOP_S
+    assert p50["Flux, end"] > 350  # ms of silence that end a turn
 
 
 def test_the_clock_starts_at_the_end_of_the_last_word() -> None:
