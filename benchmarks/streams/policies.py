@@ -44,6 +44,7 @@ from live.session import StreamSession
 from live.utterance import Request
 from text import ctc
 from text.ctc import FrameLabels, Vocabulary, Word
+from text.keywords import Speller
 from vad.spans import SpeechEnd, SpeechEvent, SpeechSpans, SpeechStart
 
 _END_SILENCE = SAMPLE_RATE // 2
@@ -95,10 +96,16 @@ class Policy(Protocol):
 
 
 class SessionPolicy:
-    """This server's own: the session that serves live streams."""
+    """This server's own: the session that serves live streams.
 
-    def __init__(self, session: StreamSession) -> None:
+    Args:
+        session: Fresh.
+        keywords: Hears them, if the session wants any heard.
+    """
+
+    def __init__(self, session: StreamSession, keywords: Speller | None = None) -> None:
         self._session = session
+        self._keywords = keywords
         self._again: list[Request] = []  # to be asked for in another way
 
     def push_audio(
@@ -118,6 +125,8 @@ class SessionPolicy:
 
     def accept(self, asked: Asked, frames: FrameLabels) -> list[Said]:
         assert isinstance(asked.key, Request)
+        if self._keywords is not None and asked.key.keywords:
+            frames = self._keywords.spell(frames, asked.key.keywords)
         return _said(self._session.accept(asked.key, frames))
 
     def gives_up(self, asked: Asked) -> bool:
