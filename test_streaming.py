@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     rest.add_argument("--file", type=Path, required=True, help="any audio or video")
     rest.add_argument("--format", choices=FORMATS, default="text")
     _add_language(rest)
+    _add_keywords(rest)
     _add_server(rest)
 
     live = commands.add_parser("websocket", help="stream, and show captions")
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     live.add_argument("--fast", action="store_true", help="do not wait as if speaking")
     live.add_argument("--profile", choices=PROFILES)
     _add_language(live)
+    _add_keywords(live)
     _add_server(live)
 
     bench = commands.add_parser("bench", help="measure many streams at once")
@@ -78,6 +80,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_language(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--language", help="ISO 639, BCP-47 or omniASR id")
+
+
+def _add_keywords(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--keyword",
+        action="append",
+        default=[],
+        dest="keywords",
+        metavar="PHRASE",
+        help="a word or phrase to hear more readily; may be given again",
+    )
 
 
 def _add_server(parser: argparse.ArgumentParser) -> None:

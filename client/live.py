@@ -96,7 +96,11 @@ def run(options: argparse.Namespace) -> None:
 
 async def _run(options: argparse.Namespace) -> None:
     async with session(options.host, options.port, options.key) as socket:
-        wanted = {"language": options.language, "profile": options.profile}
+        wanted = {
+            "language": options.language,
+            "profile": options.profile,
+            "keywords": options.keywords,
+        }
         wanted = {name: value for name, value in wanted.items() if value}
         if wanted:
             await send(socket, "config", **wanted)
@@ -163,6 +167,8 @@ def stopped_by_user(microphone: Microphone) -> Iterator[None]:
 async def _show(socket: ClientConnection, times: _Times) -> None:
     captions = Captions()
     while not (message := await receive(socket))["is_final"]:
+        for warning in message.get("warnings", ()):
+            print(f"warning: {warning['message']}", file=sys.stderr)
         if message["type"] == "error":
             print(f"error: {message['message']}", file=sys.stderr)
         elif message["type"] == "transcript":

@@ -18,6 +18,9 @@ from tqdm import tqdm
 
 from client.errors import CommandError
 
+# Of a form; a list is sent as a part for each.
+Fields = dict[str, str | list[str]]
+
 FORMATS = ("text", "json", "verbose_json", "srt", "vtt")
 
 # A server that is busy with a long recording still sends a comment every 10 s.
@@ -34,7 +37,9 @@ def run(options: argparse.Namespace) -> None:
         raise CommandError(f"there is no file {options.file}")
     url = f"http://{options.host}:{options.port}/v1/audio/transcriptions"
     headers = {"authorization": f"Bearer {options.key}"} if options.key else {}
-    fields = {"language": options.language} if options.language else {}
+    fields: Fields = {"language": options.language} if options.language else {}
+    if options.keywords:
+        fields["keywords[]"] = options.keywords
     timeout = httpx.Timeout(_SILENCE_S, read=None if options.format != "text" else 60)
     try:
         with httpx.Client(headers=headers, timeout=timeout) as client:
@@ -52,9 +57,7 @@ def run(options: argparse.Namespace) -> None:
         raise CommandError(f"the connection failed: {error}") from error
 
 
-def _print_whole(
-    client: httpx.Client, url: str, file: Path, fields: dict[str, str]
-) -> None:
+def _print_whole(client: httpx.Client, url: str, file: Path, fields: Fields) -> None:
     with file.open("rb") as content:
         answer = client.post(url, files={"file": (file.name, content)}, data=fields)
     _check(answer)
@@ -63,9 +66,7 @@ def _print_whole(
         sys.stdout.write("\n")
 
 
-def _print_stream(
-    client: httpx.Client, url: str, file: Path, fields: dict[str, str]
-) -> None:
+def _print_stream(client: httpx.Client, url: str, file: Path, fields: Fields) -> None:
     """Print text as it comes; then the length of the audio and the time it took."""
     began = time.monotonic()
     duration_s = _duration_s(file)
@@ -89,6 +90,8 @@ def _print_stream(
             answer.read()
             _check(answer)
         for event in _events(answer):
+            for warning in event.get("warnings", ()):
+                print(f"warning: {warning['message']}", file=sys.stderr)
             if event["type"] == "transcript.text.delta":
                 _show(event["delta"], bar)
                 bar.update(max(0.0, event["end"] - bar.n))

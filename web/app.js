@@ -1,8 +1,9 @@
 /*
- * Put the page together: its two views, the language, the server's status.
+ * Put the page together: its two views, the language, keywords, the server's status.
  */
 
 import { FileView } from './files.js';
+import { KeywordField } from './keywords.js';
 import { LanguagePicker } from './languages.js';
 import { LiveView } from './live.js';
 import { watchStatus } from './status.js';
@@ -36,5 +37,13 @@ function setLanguage(language) {
   file.setLanguage(language);
 }
 
+const field = new KeywordField((keywords) => setKeywords(keywords));
+
+function setKeywords(keywords) {
+  live.setKeywords(keywords);
+  file.setKeywords(keywords);
+}
+
 setLanguage(picker.language);
+setKeywords(field.keywords);
 watchStatus();

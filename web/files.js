@@ -8,6 +8,7 @@
 import * as api from './api.js';
 import { hand } from './export.js';
 import { withKey } from './key.js';
+import { warn } from './keywords.js';
 import { tell, untell } from './notices.js';
 import { Player } from './player.js';
 import { clock, spaced } from './text.js';
@@ -23,6 +24,7 @@ const actions = document.getElementById('file-actions');
 export class FileView {
   #player = new Player();
   #language = null;
+  #keywords = [];
   #file = null;
   #request = null;
   #limits = null;
@@ -43,6 +45,11 @@ export class FileView {
   setLanguage(language) {
     this.#language = language;
     this.#player.setLanguage(language);
+  }
+
+  /** Of the next recording. */
+  setKeywords(keywords) {
+    this.#keywords = keywords;
   }
 
   #listenForDrops(onFile) {
@@ -124,6 +131,7 @@ export class FileView {
     form.append('response_format', 'verbose_json');
     form.append('timestamp_granularities[]', 'word');
     if (this.#language) form.append('language', this.#language.id);
+    for (const keyword of this.#keywords) form.append('keywords[]', keyword);
     form.append('file', file);
     return new Promise((resolve, reject) => {
       const request = new XMLHttpRequest();
@@ -157,7 +165,10 @@ export class FileView {
     if (event.type === 'transcript.text.delta') {
       this.#player.add(spaced(event.words, event.delta));
       this.#advance(event.end);
-    } else this.#player.finish({ duration: event.duration, language: event.languages[0]?.code ?? null });
+    } else {
+      warn(event.warnings);
+      this.#player.finish({ duration: event.duration, language: event.languages[0]?.code ?? null });
+    }
   }
 
   #advance(seconds) {

@@ -7,6 +7,7 @@ import * as api from './api.js';
 import { Captions } from './captions.js';
 import { hand } from './export.js';
 import { askForKey, withKey } from './key.js';
+import { warn } from './keywords.js';
 import { LevelMeter } from './level.js';
 import { Microphone, MicrophoneError } from './microphone.js';
 import { tell, untell } from './notices.js';
@@ -55,6 +56,7 @@ export class LiveView {
   #microphone = null;
   #stream = null;
   #language = null;
+  #keywords = [];
   #listened = 0; // seconds of earlier sessions
   #heard = 0; // seconds of this one
   #offset = 0; // seconds of what is shown at which this one began
@@ -77,6 +79,11 @@ export class LiveView {
     this.#language = language;
     this.#captions.setLanguage(language);
     this.#stream?.setLanguage(language?.tag ?? null);
+  }
+
+  setKeywords(keywords) {
+    this.#keywords = keywords;
+    this.#stream?.setKeywords(keywords);
   }
 
   #press() {
@@ -188,7 +195,11 @@ export class LiveView {
 
   #open() {
     this.#offset = this.#listened;
-    const options = { sampleRate: this.#microphone.sampleRate, language: this.#language?.tag ?? null };
+    const options = {
+      sampleRate: this.#microphone.sampleRate,
+      language: this.#language?.tag ?? null,
+      keywords: this.#keywords,
+    };
     return new LiveStream(options, {
       open: () => this.#connected(),
       partial: (text) => {
@@ -199,6 +210,7 @@ export class LiveView {
         this.#captions.final(shifted(utterance, this.#offset));
         this.#changed();
       },
+      warned: warn,
       lost: (seconds) => this.#missed(seconds),
       failed: (message) => {
         this.#captions.giveUp();

@@ -48,11 +48,12 @@ export class LiveStream {
   #heardAt = 0;
 
   /**
-   * @param {object} options `sampleRate`, and `language` (a tag, or null).
+   * @param {object} options `sampleRate`, `language` (a tag, or null) and `keywords`.
    * @param {object} listener Functions that are told:
    *   open(): text may come;
    *   partial({confirmed, pending, language});
    *   final({text, words, start, end, language}): times in seconds of listening;
+   *   warned(warnings): what was wanted and cannot be done;
    *   lost(seconds): audio that nobody will hear;
    *   failed(message): an utterance has no text;
    *   waiting({why, message, pauseMs, streams}): why: busy (with so many streams),
@@ -101,6 +102,11 @@ export class LiveStream {
     if (this.#pumping) this.#send({ type: 'config', language });
   }
 
+  setKeywords(keywords) {
+    this.#options.keywords = keywords;
+    if (this.#pumping) this.#send({ type: 'config', keywords });
+  }
+
   /** Do not wait any longer for the next try. */
   retryNow = () => {
     if (this.#retry === null) return;
@@ -130,12 +136,13 @@ export class LiveStream {
   }
 
   #configure() {
-    const { sampleRate, language } = this.#options;
+    const { sampleRate, language, keywords } = this.#options;
     this.#send({
       type: 'config',
       encoding: 's16le',
       sample_rate: sampleRate,
       language,
+      keywords,
       profile: 'captions',
       words: true,
     });
@@ -151,6 +158,7 @@ export class LiveStream {
     this.#heardAt = performance.now();
     if (message.type === 'ready') this.#begin();
     else if (message.type === 'error') this.#complain(message);
+    else if (message.type === 'configured') this.#listener.warned(message.warnings);
     else if (message.is_final) this.#finish();
     else if (message.type === 'transcript') this.#hear(message);
   }

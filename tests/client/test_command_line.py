@@ -359,3 +359,49 @@ class TestCaptions:
         line = out.getvalue().removeprefix("\r\x1b[K")
         assert line.endswith("last]")
         assert 30 < sum(2 if ord(c) > 255 else 1 for c in line) <= 40
+
+
+class TestKeywords:
+    WORDS = "ZERO ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT NINE".split()
+
+    def keywords(self) -> list[str]:
+        return [part for word in self.WORDS for part in ("--keyword", word)]
+
+    def test_a_recording_is_written_with_them(
+        self, demo_server: ServerProcess, wav: Path
+    ) -> None:
+        """As they were typed; what cannot be written is a warning."""
+        port = port_of(demo_server)
+        done = run(
+            "rest",
+            "--file",
+            str(wav),
+            "--port",
+            port,
+            *self.keywords(),
+            "--keyword",
+            "ж",
+        )
+
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.isupper()
+        assert is_right(done.stdout.lower())
+        assert "warning: " in done.stderr
+        assert "'ж'" in done.stderr
+
+    def test_a_stream_is_written_with_them(self, demo_server: ServerProcess) -> None:
+        """Likewise."""
+        done = run(
+            "websocket",
+            "--fast",
+            "--port",
+            port_of(demo_server),
+            *self.keywords(),
+            "--keyword",
+            "ж",
+        )
+
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.lower().split() == " ".join(UTTERANCES).split()
+        assert done.stdout.isupper()
+        assert "'ж'" in done.stderr
