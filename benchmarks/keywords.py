@@ -296,11 +296,15 @@ def _judged(said: Words, now: Words) -> tuple[set[int], int]:
 
 
 def measure_lists(
-    model: ASRModel, corpus: Corpus, boosts: Sequence[float]
+    model: ASRModel,
+    corpus: Corpus,
+    boosts: Sequence[float],
+    *,
+    conditions: Sequence[str] = CONDITIONS,
 ) -> Iterator[Row]:
-    """Measure all lists of a corpus, under all conditions and with all boosts."""
+    """Measure all lists of a corpus, under some conditions and with some boosts."""
     vocabulary = model.vocabulary
-    for condition in CONDITIONS:
+    for condition in conditions:
         clips = [
             _disturbed(clip.samples, condition, k)
             for k, clip in enumerate(corpus.clips)
@@ -423,7 +427,10 @@ def table(rows: Sequence[Row]) -> str:
     boosts = {row["boost"] for row in own if "boost" in row}
     boost = DEFAULT_BOOST if DEFAULT_BOOST in boosts else min(boosts, default=0)
     head = ["", "keywords"]
-    head += [f"{condition}: WER, recall, broken" for condition in CONDITIONS]
+    conditions = [
+        name for name in CONDITIONS if any(name == r["condition"] for r in own)
+    ]
+    head += [f"{condition}: WER, recall, broken" for condition in conditions]
     head.append("ms per audio s")
     body = []
     for corpus in dict.fromkeys(row["set"] for row in own):
@@ -436,7 +443,7 @@ def table(rows: Sequence[Row]) -> str:
             found = {r["condition"]: r for r in of_corpus if r["list"] == name}
             first = next(iter(found.values()))
             cells = [f"{corpus}, {name}", str(first.get("n_keywords", ""))]
-            cells += [_figures(found[condition]) for condition in CONDITIONS]
+            cells += [_figures(found[condition]) for condition in conditions]
             takes = [row.get("ms_per_s", 0.0) for row in found.values()]
             cells.append(f"{max(takes):.2f}" if max(takes) else "")
             body.append(cells)
@@ -459,8 +466,6 @@ def boost_table(rows: Sequence[Row]) -> str:
     for corpus, name, condition in dict.fromkeys(
         (row["set"], row["list"], row["condition"]) for row in own
     ):
-        if condition not in (CONDITIONS[0], CONDITIONS[-1]):
-            continue
         key = (corpus, name, condition)
         cells = [", ".join(key)]
         for boost in boosts:
@@ -510,6 +515,7 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--recordings", type=Path, nargs="+", default=[], help="manifests")
     add("--keywords", type=Path, help="the list, a line each; with --recordings")
     add("--speech-dir", type=Path, help="recordings of digits (default: the tests')")
+    add("--condition", nargs="+", default=CONDITIONS, choices=CONDITIONS)
     add("--boost", type=float, nargs="+", default=[DEFAULT_BOOST])
     add("--card", default="omniASR_CTC_demo", help="the model (default: %(default)s)")
     add("--model-dir", type=Path, help="folder of further cards")
@@ -530,7 +536,9 @@ def measured(chosen: argparse.Namespace, model: ASRModel) -> Iterator[Row]:
     keywords: Words = ()
     for corpus in corpora(chosen, speller):
         keywords = keywords or corpus.lists["all"]
-        yield from measure_lists(model, corpus, chosen.boost)
+        yield from measure_lists(
+            model, corpus, chosen.boost, conditions=chosen.condition
+        )
     seconds = 2 if chosen.quick else _NOISE_S
     yield from measure_noise(model, keywords, chosen.boost, seconds=seconds)
     if chosen.streams:

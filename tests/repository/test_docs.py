@@ -216,7 +216,7 @@ class TestWhereAChangeGoes:
         "Per-key limits",
         "A second model",
         "A cache in the encoder",
-        "Keyword search",
+        "What keywords may cost, or how they are spelled",
         "A codec",
     )
 
