@@ -1,14 +1,14 @@
-"""Learn what the model takes for a second of audio, from all passes that it runs.
+"""Learn how long the model takes for a second of audio, from all passes that it runs.
 
 A pass may be slow for reasons of its own: it was the first, another program had the
-processor, memory was short. Nothing makes a pass quicker than the machine is. So what
-a second of audio costs is read off the quick passes, the lower quartile of many; one
-slow pass says nothing. A batch costs less by the second than a window alone, on some
-devices much less, and a busy model works in batches. So passes are kept apart by how
-much audio they hold, and the cheapest size counts.
+processor, memory was short. No pass is faster than the machine allows. So the cost of
+a second of audio is taken from the fast passes, the lower quartile of many; a single
+slow pass does not count. In a batch, a second costs less than in a window alone, on
+some devices much less, and a busy model works in batches. So passes are grouped by how
+much audio they hold, and the cheapest group counts.
 
-Old passes give way to newer ones. Where no new ones come, as on an idle server, what
-is known grows stale; whoever owns the model can have it rehearse then.
+Newer passes replace old ones. On an idle server no new ones come, and the costs become
+out of date; the owner of the model can then let it rehearse.
 
 Pure: no I/O, clock, settings or threads; `now` is an argument. Not safe for concurrent
 use.
@@ -21,15 +21,16 @@ from statistics import median
 
 _QUANTILE = 0.25
 
-# Passes that are remembered of each size, and how many of them at least, however old.
+# For each group: the most passes that are kept, the least that are kept however old
+# they are, and the age in seconds up to which others are kept.
 _MOST = 32
 _LEAST = 8
 _KEPT_S = 60.0
 
-# Fewer passes in all decide nothing.
+# With fewer passes in total, the cost is unknown.
 _ENOUGH = 3
 
-# A size of which no pass is younger says nothing while there are others.
+# A group whose newest pass is older does not count while there are other groups.
 _STALE_S = 600.0
 
 
@@ -40,13 +41,13 @@ class _Pass:
 
 
 class Costs:
-    """Passes in, seconds of the model for a second of audio out."""
+    """Takes passes; gives the model's seconds for a second of audio."""
 
     def __init__(self) -> None:
         self._by_size: dict[int, deque[_Pass]] = {}  # by the bits of its seconds
 
     def note_pass(self, now: float, audio_s: float, seconds: float) -> None:
-        """Take what a pass that ended now took for its audio; without any, nothing."""
+        """Note how long a pass that ended now took; a pass without audio is ignored."""
         if audio_s <= 0:
             return
         passes = self._by_size.setdefault(int(audio_s).bit_length(), deque())
@@ -65,18 +66,18 @@ class Costs:
 
     @property
     def low(self) -> float | None:
-        """What a second of audio costs if nothing comes between; None if unknown."""
+        """The cost of a second of audio without disturbances; None if unknown."""
         if sum(map(len, self._by_size.values())) < _ENOUGH:
             return None
         return min((_quantile(costs) for costs in self._fresh()), default=None)
 
     @property
     def usual(self) -> float | None:
-        """What it mostly costs where it costs most; None if unknown."""
+        """The median cost in the group where it is highest; None if unknown."""
         return max((median(costs) for costs in self._fresh()), default=None)
 
     def _fresh(self) -> Iterator[list[float]]:
-        """Give the costs of each size that was seen of late."""
+        """Give the costs of each group that has recent passes."""
         newest = self.newest
         for passes in self._by_size.values():
             if newest is not None and passes[-1].ended >= newest - _STALE_S:

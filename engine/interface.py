@@ -1,14 +1,14 @@
 """The contract between the server and its models, and how work is refused.
 
-Whatever answers to `Model` can be served: a network in this process, one in another
-process, a fake. The server hands over windows and gets frames; it reads what it needs
-to know of the model from `ModelTraits`, and tells errors apart by their type.
+The server can serve anything that implements `Model`: a network in this process, one
+in another process, a fake. The server hands over windows and gets frames. `ModelTraits`
+has all that it needs to know about the model; it tells errors apart by their type.
 
-A recording's window stands for itself: it is normalised over its own samples, as
-upstream does with a clip, and the model keeps nothing of it. Windows of a live
-utterance overlap almost wholly. They share one normalisation, so that a hypothesis
-does not change with the loudness of what comes next, and a key: under it the model may
-keep what the next window of the same utterance can use.
+A recording's window stands alone: it is normalised over its own samples, as upstream
+does with a clip, and the model keeps nothing of it. The windows of a live utterance
+overlap almost completely. They share one normalisation, so that a hypothesis does not
+change with the loudness of the audio after it. They also share a key, under which the
+model may keep what the next window of the same utterance can use.
 
 Pure: no I/O, clock, settings or threads.
 """
@@ -22,15 +22,15 @@ from audio.samples import SAMPLE_RATE, Samples
 from text.ctc import FrameLabels, Vocabulary
 from text.word_times import UNMEASURED, SpikeOffsets
 
-# --- what a model is given ---
+# --- input of a model ---
 
 
 @dataclass(frozen=True, slots=True)
 class Normalisation:
-    """What is subtracted from samples, and what they are then divided by.
+    """How samples are normalised: minus `mean`, divided by `std`.
 
     Attributes:
-        mean: Mean of the samples that speech was measured on.
+        mean: Mean of the samples on which speech was measured.
         std: Their standard deviation, above 0.
     """
 
@@ -39,10 +39,10 @@ class Normalisation:
 
 
 class CacheKey:
-    """Names one live utterance to the model, for as long as it exists.
+    """Identifies one live utterance to the model, for as long as the key exists.
 
-    It holds nothing. The model keeps what it likes under it, by a weak reference, and
-    forgets that with the key.
+    It holds nothing. The model keeps data under it by a weak reference, and drops them
+    when the key is gone.
     """
 
     __slots__ = ("__weakref__",)
@@ -50,11 +50,11 @@ class CacheKey:
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """What is wanted of each frame beside its most likely label: nothing by default.
+    """What to return for each frame beside its most likely label; by default nothing.
 
     Attributes:
-        n_best: How many of the best labels, with their log probabilities.
-        labels: Labels whose log probabilities are wanted, however unlikely they are;
+        n_best: Number of best labels to return, with their log probabilities.
+        labels: Labels whose log probabilities to return, however unlikely they are;
             not together with `n_best`.
 
     Raises:
@@ -66,7 +66,7 @@ class Decoding:
 
     def __post_init__(self) -> None:
         if self.n_best < 0:
-            raise ValueError(f"n_best is {self.n_best}; it is 0 or more.")
+            raise ValueError(f"n_best is {self.n_best}; it must be 0 or more.")
         if self.n_best and self.labels:
             raise ValueError("A window asks for n_best or for labels, not for both.")
 
@@ -84,9 +84,9 @@ class ModelInput:
         position: Position of the first sample in its stream; a multiple of the
             model's frame shift if there is a cache key.
         normalisation: None to normalise over exactly these samples.
-        cache_key: The same for all windows of a live utterance. What the model keeps
-            under it is used, and brought up to date, if there is a normalisation.
-        decoding: What is wanted of each frame.
+        cache_key: The same for all windows of a live utterance. If there is a
+            normalisation, the model uses and updates what it keeps under the key.
+        decoding: What to return for each frame.
     """
 
     samples: Samples
@@ -99,16 +99,16 @@ class ModelInput:
         return len(self.samples)
 
 
-# --- what a model says of itself, and does ---
+# --- the model ---
 
 
 @dataclass(frozen=True, slots=True)
 class FrameGrid:
-    """Which samples the frames of a window see.
+    """Which samples of a window belong to each frame.
 
     Attributes:
         shift: Samples from one frame to the next.
-        length: Samples that a frame sees by itself.
+        length: Samples of one frame.
     """
 
     shift: int = FRAME_SHIFT
@@ -117,17 +117,17 @@ class FrameGrid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelTraits:
-    """What the server needs to know of a model.
+    """What the server needs to know about a model.
 
     Attributes:
         vocabulary: The text of each label.
-        grid: Times of words are counted on it; the server knows one grid.
+        grid: The frames, which give words their times; the server supports one grid.
         max_window: Samples of the longest window that the model takes.
-        device: Where it runs, as PyTorch names it: `cpu`, `cuda:0`, `mps`.
-        dtype: What it computes in: `float32`, `bfloat16`, `float16`, `int8`.
+        device: Its device, as PyTorch names it: `cpu`, `cuda:0`, `mps`.
+        dtype: Its data type: `float32`, `bfloat16`, `float16`, `int8`.
         spike_offsets: How far its labels lie inside the sound of a word.
-        max_batches: Batches that it takes at the same time, from as many threads;
-            1 if it belongs to one thread.
+        max_batches: Number of batches that it takes at the same time, each from a
+            thread of its own; 1 if it belongs to one thread.
         summary: One line for the log.
     """
 
@@ -147,37 +147,37 @@ class ModelTraits:
 
 
 class Model(Protocol):
-    """What can be served."""
+    """A model that the server can serve."""
 
     @property
     def traits(self) -> ModelTraits:
-        """What the server needs to know; always the same."""
+        """What the server needs to know about it; never changes."""
         ...
 
     def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
-        """Label the frames of some windows of any lengths, which do not see each other.
+        """Label the frames of windows of any lengths, each independent of the others.
 
         Returns:
-            One for each window, in the same order, with what its decoding asks for;
-            without frames for a window that is shorter than one.
+            Labels for each window, in the same order, with what its decoding asks for;
+            no frames for a window that is shorter than one frame.
 
         Raises:
             OutOfMemory: A smaller batch may fit.
             WindowTooLong: A window is longer than the model takes.
-            ModelLost: No batch will ever be answered again.
+            ModelLost: The model will never answer again.
         """
         ...
 
 
-# --- how a model fails ---
+# --- errors of a model ---
 
 
 class ModelError(Exception):
-    """A model cannot do what it was asked to do."""
+    """A model failed to label windows."""
 
 
 class OutOfMemory(ModelError):
-    """There is no memory for a batch; a smaller one may fit."""
+    """There is not enough memory for a batch; a smaller one may fit."""
 
 
 class WindowTooLong(ModelError):
@@ -196,21 +196,21 @@ class WindowTooLong(ModelError):
 
 
 class ModelLost(ModelError):
-    """The model is gone, for instance with its process, and will not come back."""
+    """The model is gone for good, for instance because its process ended."""
 
 
-# --- how work is refused ---
+# --- refusals ---
 
-# How long a stream that is refused should stay away: streams come and go.
+# When a refused stream should try again: streams come and go.
 _STREAM_RETRY_S = 5
 
 
 class QueueFull(Exception):
-    """There is as much work as there may be.
+    """The queue has as much work as its limit allows.
 
     Args:
-        full: What there is so much of, for the message.
-        retry_after_s: When there may be room.
+        full: Which work has reached its limit, for the message.
+        retry_after_s: Seconds after which there may be room.
     """
 
     def __init__(self, full: str, *, retry_after_s: int) -> None:
@@ -219,19 +219,19 @@ class QueueFull(Exception):
 
 
 class Overloaded(Exception):
-    """With one more stream, finals of those that are already here would be late.
+    """With one more stream, finals of the running streams would be late.
 
     The message fits into the reason of a WebSocket's close, which has 123 bytes.
 
     Args:
-        n_streams: Those that are here.
-        n_speaking: Those of them in which somebody has spoken of late.
-        at_limit: Whether there are as many as there may be.
-        settles: Whether it may be otherwise within seconds, because streams that
-            have just come may turn out to be silent.
+        n_streams: Number of running streams.
+        n_speaking: Number of running streams that had speech recently.
+        at_limit: Whether `n_streams` has reached its limit.
+        settles: Whether there may be room within seconds, because streams that have
+            just come may turn out to be silent.
 
     Attributes:
-        retry_after_s: When there may be room.
+        retry_after_s: Seconds after which there may be room.
     """
 
     def __init__(
@@ -256,7 +256,7 @@ class Overloaded(Exception):
 
 
 class WaitedTooLong(Exception):
-    """A window's turn did not come in time."""
+    """A window waited for its turn longer than allowed."""
 
 
 class NotReady(Exception):

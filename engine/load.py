@@ -1,19 +1,21 @@
-"""Weigh what streams ask for against the time that the model has.
+"""Compare what streams need with the time that the model has.
 
 Partials limit themselves: each stream has at most one on its way, and when its turn
-comes it has the newest audio. So where there is not enough time for all of them they
-get rarer, for every stream alike, and no stream has to be told. What is decided here
-is little. While streams ask for more than there is time for, partials look less far
-back, so that each costs less and they come more often; a stream that is alone keeps
-all of its context. Finals never change.
+comes it has the newest audio. So if there is not enough time for all of them, they
+become rarer, for every stream alike, and no stream has to be told. Two things are
+decided here.
 
-And one more stream is let in as long as the finals of those who are here would be in
-time, with a partial every two seconds for each that speaks. What finals take is
-measured, so a silent stream counts for nothing. A stream that has just come, or just
-begun to speak, has not shown it yet and counts with a forecast, made of what a second
-of audio costs (`engine/costs.py`): a crowd that comes at once is not let in whole. The
-forecast may be wrong where little is known, and there is little harm in letting a few
-in. So up to some number of streams that speak, it is not asked at all.
+While streams need more than the model's time, partials look less far back, so that
+each costs less and they come more often. A single stream keeps all of its context.
+Finals never change.
+
+A new stream is let in as long as the finals of the running streams would be in time,
+with a partial every two seconds for each that speaks. The time of finals is measured,
+so a silent stream counts for nothing. A stream that has just come, or just begun to
+speak, has no measurements yet. It counts with a forecast, based on the cost of a second
+of audio (`engine/costs.py`), so that a crowd that comes at once is not let in whole.
+The forecast may be wrong when little was measured, and letting a few streams in does
+little harm. So up to a number of streams that speak, the forecast does not count.
 
 Pure: no I/O, clock, settings or threads; `now` is an argument, so that a benchmark can
 run it in simulated time. Not safe for concurrent use.
@@ -28,22 +30,23 @@ from engine.costs import Costs
 from engine.interface import Overloaded
 from engine.work_queue import Job, Work
 
-# What partials look back at most while there is more to do than time. Two seconds of
-# context are as good as eight to an encoder that hears both ways (Qwen3-ASR-causal),
-# and all that the bundled model needs.
+# The longest left context of partials under overload. Two seconds of context are as
+# good as eight for an encoder that hears both ways (Qwen3-ASR-causal), and all that the
+# bundled model needs.
 SHORT_CONTEXT = 2 * SAMPLE_RATE
 
-# What partials cost then, in proportion: from 0.6 in a monologue to 0.85 where people
-# say a few words at a time, which are the whole of the context (`benchmarks.capacity`).
+# Cost of such a partial, relative to one with its whole context: from 0.6 in a
+# monologue to 0.85 where people say a few words at a time, so that these words are the
+# whole context (`benchmarks.capacity`).
 _COST_OF_SHORT = 0.85
 
-# Share of the time that streams take when it gets tight, and that is forecast when no
-# more are let in.
+# Share of the model's time that streams may take. Above it, partials look less far
+# back; a stream with which the forecast would exceed it is not let in.
 _TIGHT = 0.85
 _FULL = 0.9
 
-# Over which the time that streams take is averaged, and for which it must have been
-# less before partials look back as far as they like.
+# Seconds over which the streams' share of the time is averaged, and for which it must
+# be below the limit before partials get their whole context again.
 _SMOOTHING_S = 3.0
 _CALM_S = 5.0
 
@@ -52,20 +55,20 @@ _CALM_S = 5.0
 _IN_FINALS = 1.2
 _IN_RAREST_PARTIALS = 2.5
 
-# A stream speaks if it has asked for a window so short a time ago; after longer breaks,
-# as in a conversation, people go on.
+# A stream counts as speaking for so many seconds after it asked for a window. It may
+# speak again for so many seconds: conversations have longer breaks.
 _SPEAKS_S = 2.0
 _MAY_GO_ON_S = 10.0
 
-# So long a stream that has come may be about to speak, and one that has begun to has
-# not shown what its finals take.
+# For so many seconds a new stream may be about to begin to speak, and the finals of a
+# stream that has begun are not yet measured.
 _MAY_BEGIN_S = 2.0
 _SHOWS_S = 5.0
 
-# Recordings are at work if one had a pass so short a time ago.
+# Recordings count as active for so many seconds after a pass of one.
 _RECENT_S = 5.0
 
-# Seconds of the model for a second of audio until a pass has been measured: a slow
+# The model's seconds for a second of audio, before a pass was measured: those of a slow
 # processor with the 300M model.
 _UNKNOWN = 0.2
 
@@ -79,7 +82,7 @@ class Place:
     Attributes:
         since: When it was let in, in seconds.
         began: When it first asked for a window; None if it has not.
-        asked: When it last did.
+        asked: When it last asked for one.
     """
 
     since: float
@@ -87,35 +90,35 @@ class Place:
     asked: float = field(default=_LONG_AGO, init=False)
 
     def ask(self, now: float) -> None:
-        """Note that it asks for a window."""
+        """Note that the stream asks for a window."""
         self.began = now if self.began is None else self.began
         self.asked = now
 
     def speaks(self, now: float) -> bool:
-        """Whether somebody speaks right now."""
+        """Whether the stream has speech now."""
         return now - self.asked < _SPEAKS_S
 
     def may_speak(self, now: float) -> bool:
-        """Whether somebody has spoken of late, or may be about to."""
+        """Whether the stream had speech recently, or may be about to have some."""
         return now - self.asked < _MAY_GO_ON_S or self.may_begin(now)
 
     def may_begin(self, now: float) -> bool:
-        """Whether it is so new that it has had little time to speak."""
+        """Whether the stream is too new to count as silent."""
         return self.began is None and now - self.since < _MAY_BEGIN_S
 
     def has_shown(self, now: float) -> bool:
-        """Whether it has spoken for long enough to know what it takes."""
+        """Whether it has spoken for long enough to measure what it needs."""
         return self.began is not None and now - self.began >= _SHOWS_S
 
 
 class _Share:
-    """A share of the time, averaged over the last seconds."""
+    """A share of the model's time, averaged over the last seconds."""
 
     def __init__(self) -> None:
         self._at, self._value = 0.0, 0.0
 
     def note(self, now: float, seconds: float) -> None:
-        """Note that so many seconds were taken, up to now."""
+        """Note that work took `seconds` of the model's time and ended now."""
         self._value = self.value(now) + seconds / _SMOOTHING_S
         self._at = now
 
@@ -125,11 +128,12 @@ class _Share:
 
 
 class StreamLoad:
-    """Told of streams, windows and passes; tells what there is time for.
+    """Observes streams, windows and passes; decides what there is time for.
 
     Args:
-        min_streams: Streams that are let in whatever is forecast.
-        max_streams: Most streams there are at once.
+        min_streams: Number of speaking streams that are let in whatever the forecast
+            says.
+        max_streams: Most streams at once.
         file_share: Share of the model's time that recordings get while they wait.
     """
 
@@ -141,11 +145,11 @@ class StreamLoad:
         self._file_share = file_share
         self._places: dict[Place, None] = {}
         self._costs = Costs()
-        self._partials = _Share()  # with all the context that they want
+        self._partials = _Share()  # with their whole context
         self._finals = _Share()
         self._tight = False
         self._tight_at = _LONG_AGO
-        self._file_pass = _LONG_AGO  # when a recording last had one
+        self._file_pass = _LONG_AGO  # when a recording last had a pass
 
     @property
     def n_streams(self) -> int:
@@ -158,11 +162,11 @@ class StreamLoad:
         return _LONG_AGO if self._costs.newest is None else self._costs.newest
 
     def n_speaking(self, now: float) -> int:
-        """Number of streams in which somebody speaks."""
+        """Number of streams that have speech now."""
         return sum(place.speaks(now) for place in self._places)
 
     def is_tight(self, now: float) -> bool:
-        """Whether streams ask for more than there is time for."""
+        """Whether streams need more than the model's time."""
         if self.n_speaking(now) < 2:
             self._tight = False
             return False
@@ -195,11 +199,11 @@ class StreamLoad:
         return new
 
     def leave(self, place: Place) -> None:
-        """Forget a stream, if it is here."""
+        """Forget a stream; does nothing if it has left already."""
         self._places.pop(place, None)
 
     def note_pass(self, batch: Sequence[Job], now: float, seconds: float) -> None:
-        """Note that a pass has ended, and what it took."""
+        """Note that a pass has ended, and how long it took."""
         n_samples = sum(job.n_samples for job in batch)
         if not n_samples:
             return
@@ -215,7 +219,7 @@ class StreamLoad:
             self._file_pass = now
 
     def note_rehearsal(self, audio_s: float, now: float, seconds: float) -> None:
-        """Note that a pass over silence has ended, and what it took."""
+        """Note that a pass over silence has ended, and how long it took."""
         self._costs.note_pass(now, audio_s, seconds)
 
     def expected_s(self, jobs: Iterable[Job]) -> float:
@@ -224,9 +228,9 @@ class StreamLoad:
         return audio_s * (_UNKNOWN if self._costs.usual is None else self._costs.usual)
 
     def _fit(self, speaking: Iterable[Place], now: float) -> bool:
-        """Whether there is time for streams that speak, at the least that they get."""
+        """Whether there is time for the finals and the rarest partials of streams."""
         if (cost := self._costs.low) is None:
-            return True  # nobody is refused for what is unknown
+            return True  # an unknown cost refuses no stream
         audio = sum(
             _IN_RAREST_PARTIALS + (0.0 if place.has_shown(now) else _IN_FINALS)
             for place in speaking

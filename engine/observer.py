@@ -1,8 +1,8 @@
-"""Tell an observer what goes on at the model.
+"""Tell an observer what happens at the model.
 
-The scheduler calls an `Observer`; by default it does nothing. What is counted, and how
-it is shown, is decided at the edge (`api/metrics.py`), so that nothing here depends on
-it. `live/observer.py` has what streams tell besides.
+The scheduler calls an `Observer`; the default one does nothing. The edge
+(`api/metrics.py`) decides what to count and how to show it, so the engine does not
+depend on it. `live/observer.py` has the events of streams.
 
 Methods are called from the event loop and from the model's thread, some of them while
 locks are held: they return at once and raise nothing.
@@ -14,25 +14,25 @@ from engine.work_queue import Work
 
 
 class Drop(Enum):
-    """What is left out when there is more of it than time."""
+    """What is left out for lack of time."""
 
-    STALE_PARTIAL = "stale_partial"  # a window gave way to one with newer audio
-    UNREAD_PARTIAL = "unread_partial"  # a hypothesis nobody had read gave way
-    UNSENT_MESSAGE = "unsent_message"  # the client had not read what came before
+    STALE_PARTIAL = "stale_partial"  # a window was replaced by one with newer audio
+    UNREAD_PARTIAL = "unread_partial"  # an unread partial was replaced by a newer one
+    UNSENT_MESSAGE = "unsent_message"  # the client had not read the messages before it
     LATE_WINDOW = "late_window"  # its turn did not come within the longest wait
 
 
 class Observer:
-    """Does nothing with what it is told."""
+    """Ignores all events; subclasses override the methods that they need."""
 
     def window_waited(self, work: Work, seconds: float) -> None:
         """A window's turn at the model has come."""
 
     def batch_labelled(self, *, n_windows: int, audio_s: float, seconds: float) -> None:
-        """A forward pass took some time for windows that hold some audio."""
+        """A forward pass over a batch ended; it took `seconds`."""
 
     def batch_failed(self) -> None:
-        """A forward pass raised an error, and not for want of memory to halve."""
+        """A forward pass raised an error that halving the batch does not solve."""
 
     def dropped(self, what: Drop, n: int = 1) -> None:
         """Something was left out."""

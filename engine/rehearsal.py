@@ -1,7 +1,7 @@
-"""Have the model hear silence, to learn what a pass costs before somebody speaks.
+"""Let the model hear silence, to measure what a pass costs before any stream speaks.
 
 A pass of the rehearsal is as large as passes get on the device: a busy model works in
-batches, and what a second of audio costs then is what counts.
+batches, and what counts is the cost of a second of audio in a batch.
 
 Pure: no I/O, clock, settings or threads; `clock` is an argument.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from engine.interface import Model, ModelInput
 from engine.work_queue import BatchRules
 
-# So many passes at least, and more while they take little time.
+# The least and the most passes; between the two, passes go on for so many seconds.
 LEAST = 3
 _MOST = 8
 _ENOUGH_S = 0.5
@@ -30,7 +30,7 @@ def rehearse(
 ) -> Iterator[float]:
     """Run passes over windows; give the seconds that each takes, once it has ended.
 
-    The very first is not counted: it also allocates, and the like.
+    The first pass is not counted: it also allocates memory.
     """
     model.label_frames(windows)
     began = ended = clock()

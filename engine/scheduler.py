@@ -1,24 +1,22 @@
 """Give every window its turn at the model.
 
-One thread, named `asr`, loads the model and is the only one that ever calls it, so the
-event loop never runs torch and the model needs no lock. A model that takes several
-batches at the same time gets as many threads. Whose turn it is, and which windows
-share a pass, is decided by `engine/work_queue.py`; here are the threads, the lock and
-the futures.
+One thread, named `asr`, loads the model and is the only one that calls it, so the event
+loop never runs torch and the model needs no lock. A model that takes several batches at
+the same time gets as many threads. `engine/work_queue.py` decides whose turn it is and
+which windows share a pass; this module has the threads, the lock and the futures.
 
-A full queue is refused at once: the caller learns it in time to try elsewhere,
-and nobody waits for an answer that no one is waiting for any more. Cancelling a
-waiter takes its window out of the queue; a forward pass that has begun is
-finished, and its result dropped. If memory runs out, the batch is halved until it
-fits, so that only a window which is too much by itself fails; after any other error
-each window of the batch is tried alone. Once the model is lost, nothing is taken any
-more.
+When the queue is full, a window is refused at once: the caller can try elsewhere in
+time, and the model never works for callers that have given up. Cancelling a future
+takes its window out of the queue; a forward pass that has begun is finished, and its
+result dropped. If memory runs out, the batch is halved until it fits, so that only a
+window that does not fit by itself fails; after any other error each window of the
+batch is tried alone. Once the model is lost, the scheduler takes no more windows.
 
-Streams are let in while there is time for them, and told what to do without when there
-is not: `engine/load.py` decides it from the times measured here.
+`engine/load.py` decides, from the times measured here, whether another stream is let
+in, and how much context partials have.
 
-Longer than other classes: everything here shares one lock, and who holds it when is
-easier to see in one place.
+The class is longer than others: all of it shares one lock, and it is easier to see in
+one place when the lock is held.
 """
 
 import logging
@@ -53,7 +51,7 @@ from text.ctc import FrameLabels
 
 logger = logging.getLogger(__name__)
 
-# After so long without a pass, what one would take now is not known.
+# After so many seconds without a pass, its cost has to be measured again.
 _IDLE_S = 60.0
 
 _SHUTTING_DOWN = "The server is shutting down."
@@ -72,22 +70,22 @@ class Scheduler:
     Args:
         load: Builds the model; called once, in the model's thread.
         max_queued: Most windows of files that wait.
-        min_streams: Streams that are let in whatever is forecast.
-        max_streams: Most streams there are; each has at most one final and one
-            partial that wait.
+        min_streams: Speaking streams that are let in whatever the forecast says.
+        max_streams: Most streams at once; each has at most one waiting final and one
+            waiting partial.
         rules: What one forward pass may hold; see `limit_batches`.
         file_share: Share of the model's time that files get while they wait.
         max_wait_s: Longest that a window waits for its pass, in seconds.
-        rehearsed: A window that the model is given before all others, as many at a
-            time as a pass may hold, to learn what it costs.
-        on_loaded: Told, in the model's thread, how loading ended: None or the
-            exception.
-        on_lost: Told, in the model's thread, that the model is gone.
-        observer: Told what goes on.
+        rehearsed: A window that the model gets before all others, as many times in a
+            pass as it may hold, to measure the cost of a pass.
+        on_loaded: Called in the model's thread when loading has ended, with None or
+            the exception.
+        on_lost: Called in the model's thread when the model is gone.
+        observer: Gets the events of the engine.
         clock: Tells the time in seconds.
 
     Attributes:
-        watchdog: Tells whether results come; streams tell it what they wait for.
+        watchdog: Knows whether results come; streams tell it what they wait for.
     """
 
     def __init__(
@@ -135,15 +133,15 @@ class Scheduler:
 
     @property
     def ready(self) -> bool:
-        """Whether windows are taken."""
+        """Whether the scheduler takes windows."""
         return self._traits is not None and not self._closed
 
     @property
     def traits(self) -> ModelTraits:
-        """What the model says of itself, once it is loaded.
+        """The traits of the model, once it is loaded.
 
         Raises:
-            NotReady: It is not.
+            NotReady: The model is not loaded.
         """
         if self._traits is None:
             raise NotReady("The model is still loading.")
@@ -165,7 +163,7 @@ class Scheduler:
 
     @property
     def is_tight(self) -> bool:
-        """Whether streams ask for more than there is time for."""
+        """Whether streams need more than the model's time."""
         with self._changed:
             return self._streams.is_tight(self._clock())
 
@@ -220,7 +218,7 @@ class Scheduler:
             return self._streams.admit(now)
 
     def leave(self, place: Place) -> None:
-        """Let a stream go; again does no harm."""
+        """Let a stream go; a second call does no harm."""
         with self._changed:
             self._streams.leave(place)
 
@@ -239,22 +237,22 @@ class Scheduler:
 
         Args:
             window: What to label.
-            work: What it is wanted for, which says who goes first.
-            due_in_s: When it is wanted; among windows of one kind the first that is
-                due goes first. None: at once.
-            place: Of the stream that asks.
+            work: Kind of work; decides which windows go first.
+            due_in_s: Seconds until the labels are needed; among windows of one kind
+                the earliest goes first. None: needed at once.
+            place: Place of the stream that asks.
             beyond_limit: Take it even if too many wait. For the later windows
                 of a recording whose first was taken, one at a time, so that hours
                 of work are not lost; such recordings are limited elsewhere.
 
         Returns:
-            What the labels come in, or WaitedTooLong, or what the model raised.
+            A future of the labels; it fails with WaitedTooLong or the model's error.
 
         Raises:
             QueueFull: Too many windows wait.
-            NotReady: There is no model to ask.
+            NotReady: The model is not loaded, or is gone.
         """
-        # What is due in time does not wait too long, whatever else there is to do.
+        # A window that is due within the longest wait never waits longer than that.
         due_in_s = min(due_in_s or 0.0, self._max_wait_s / 2)
         job = _Job(n_samples=len(window), work=work, due_in_s=due_in_s, window=window)
         with self._changed:
@@ -286,7 +284,7 @@ class Scheduler:
         self._changed.notify()
 
     def _forget(self, job: _Job | None) -> None:
-        """Make room that nobody waits in."""
+        """Take a cancelled window out of the queue."""
         if job is not None and job.future.cancelled():
             with self._changed:
                 self._queue.cancel(job)
@@ -341,7 +339,7 @@ class Scheduler:
                 if live:
                     self._serve(model, live)
             finally:
-                for job in live:  # of whom some have no answer if the model is lost
+                for job in live:  # without an answer yet if the model is lost
                     if not job.future.done():
                         job.future.set_exception(NotReady(_LOST))
             self._ending.wait(self._failures.pause_s)
@@ -356,7 +354,7 @@ class Scheduler:
             self._on_lost(error)
 
     def _next_batch(self) -> list[_Job] | None:
-        """Wait for work; None once closed and nothing is left."""
+        """Wait for work; None once the scheduler is closed and no window is left."""
         with self._changed:
             while not len(self._queue):
                 if self._closed:
@@ -373,10 +371,9 @@ class Scheduler:
         return batch
 
     def _serve(self, model: Model, batch: Sequence[_Job]) -> None:
-        """Answer everybody in a batch, with frames or an error.
+        """Answer every window of a batch, with frames or an error.
 
-        What one window does to a pass is not for the others to pay: after an error
-        each is tried alone.
+        One window's error must not fail the others: after an error each is tried alone.
         """
         n = len(batch)
         try:
@@ -394,7 +391,7 @@ class Scheduler:
             for job, frames in zip(batch, labelled, strict=True):
                 job.future.set_result(frames)
             return
-        # Not in the handler: the error there holds on to what the pass had allocated.
+        # Not in the handler: there the error keeps alive what the pass had allocated.
         if no_memory:
             logger.warning("No memory for a batch of %d windows; halving it.", n)
         else:
@@ -413,7 +410,7 @@ class Scheduler:
         job.future.set_exception(error)
 
     def _label(self, model: Model, batch: Sequence[_Job]) -> list[FrameLabels]:
-        """Run one pass and measure it; passes at the same time share their seconds."""
+        """Run one pass and measure it; simultaneous passes share their seconds."""
         began = self._clock()
         with self._changed:
             self._n_running += 1
@@ -443,7 +440,7 @@ class Scheduler:
         return labelled
 
     def _rehearse(self, model: Model) -> None:
-        """Learn what a pass costs, before there is any other."""
+        """Measure what a pass costs, before the first window comes."""
         if self._rehearsed is None:
             return
         windows = rehearsal.whole_pass(self._rehearsed, self._queue.rules)
@@ -453,7 +450,7 @@ class Scheduler:
                 self._streams.note_rehearsal(audio_s, self._clock(), seconds)
 
     def _rehearse_again(self, now: float) -> None:
-        """Learn it anew if the model was idle, and is."""
+        """Measure it again if the model was idle, and still is."""
         if self._traits is None or self._rehearsed is None or len(self._queue):
             return
         windows = rehearsal.whole_pass(self._rehearsed, self._queue.rules)

@@ -1,15 +1,15 @@
-"""Notice that the model, or what listens before it, gives no more results.
+"""Notice that the model, or voice activity detection, gives no more results.
 
-Whoever owes a result says so, and says when it is there. If one is owed and none at
-all has come for 20 seconds, something is stuck; a model that raises an error three
-times in a row is broken. Either is trouble, told to whoever asks, until a result
-comes.
+Streams and recordings say when they expect a result, and when they have it. If one is
+expected and none at all has come for 20 seconds, something is stuck; a model that
+raises an error three times in a row is broken. Both are reported as trouble until a
+result comes.
 
-A pass that was expected to take long is waited for in proportion: eight windows of
-40 s, on a slow processor, are no sign of trouble. Silence is none either: as long as
-no speech is heard nothing is owed.
+A pass that is expected to take long gets proportionally more time: eight windows of
+40 s, on a slow processor, are no sign of trouble. Neither is silence: without speech no
+result is expected.
 
-Safe to be used from several threads.
+Safe to use from several threads.
 """
 
 import threading
@@ -17,13 +17,13 @@ import time
 from collections.abc import Callable
 
 _PATIENCE_S = 20.0
-# Times as long as expected that a pass may take.
+# How many times as long as expected a pass may take.
 _SLACK = 4.0
 _MAX_FAILED = 3
 
 
 class Watchdog:
-    """Told what is owed and what comes; tells whether there is trouble.
+    """Takes note of expected results and of results; knows whether there is trouble.
 
     Args:
         clock: Tells the time in seconds.
@@ -39,11 +39,11 @@ class Watchdog:
         self._error = ""
 
     def expect(self) -> Callable[[], None]:
-        """Note that a result is owed.
+        """Note that a result is expected.
 
         Returns:
-            What to call when it is there, or is not wanted any more; again does no
-            harm.
+            A function to call when the result is there, or is no longer needed; a
+            second call does no harm.
         """
         key = object()
         with self._lock:
@@ -75,7 +75,7 @@ class Watchdog:
 
     @property
     def trouble(self) -> str | None:
-        """What is wrong, in a sentence; None if nothing is."""
+        """What is wrong, in a sentence; None if all is well."""
         with self._lock:
             if self._n_failed >= _MAX_FAILED:
                 return (

@@ -14,14 +14,14 @@ from audio.frames import MAX_WINDOW_SAMPLES
 from audio.samples import Samples
 from audio_chunker import AudioChunker, Window
 
-# Blocks of a second that one visit to a worker thread decodes or cuts: long enough
-# that visits cost nothing, and an utterance needs only one; short enough that results
-# do not wait behind them.
+# Blocks of a second that one turn in a worker thread decodes or cuts. Enough that the
+# turns themselves cost nothing and an utterance needs only one; few enough that results
+# do not wait long for a thread.
 _BLOCKS_A_STEP = 16
 
 
 class SpeechProbabilities(Protocol):
-    """Listens to one recording; see `vad.silero.VadStream`."""
+    """Finds speech in one recording; see `vad.silero.VadStream`."""
 
     def push_audio(self, samples: Samples) -> list[float]: ...
 
@@ -31,12 +31,12 @@ class SpeechProbabilities(Protocol):
 class Cutter:
     """A recording's windows, some seconds of it at a time.
 
-    A recording that the model takes in one window is that window if anybody speaks
-    in it, so it is listened to only until somebody does; somebody waits for it, and
-    listening takes about as long as decoding. Whether it is one is known when
-    it ends or goes on, so what was decoded waits until then.
+    If a recording fits into one window of the model and has speech in it, it becomes
+    that window whole. So voice activity detection can stop at the first speech, which
+    saves about as much time as decoding takes. Only the end of the recording, or audio
+    beyond one window, shows which case it is; decoded audio waits until then.
 
-    For worker threads: any one, one at a time.
+    For worker threads: any thread, but only one at a time.
     """
 
     def __init__(
@@ -58,16 +58,16 @@ class Cutter:
 
     @property
     def start(self) -> int:
-        """Sample position of the first sample, by the file's clock."""
+        """Position of the first sample on the file's clock."""
         return self._origin.position
 
     @property
     def end(self) -> int:
-        """One past the last that was decoded."""
+        """One past the last decoded sample."""
         return self.start + self._n_samples
 
     def step(self) -> list[Window]:
-        """Decode on; return the windows that this completes, often none."""
+        """Decode some more; return the windows that this completes, often none."""
         with self._lock:
             if self._listen is not None and self._ear is None:
                 self._ear = self._listen()
@@ -81,13 +81,13 @@ class Cutter:
             return []
 
     def close(self) -> None:
-        """Wait for a step that has begun, then free everything."""
+        """Wait for the running step to end, then free everything."""
         with self._lock:
             self.exhausted = True
             self._blocks.close()
 
     def _next(self) -> tuple[Window, ...]:
-        """Decode a block, or cut one that is decoded."""
+        """Decode a block, or cut one that was decoded."""
         if self.exhausted:  # closed while this step waited for its turn
             return ()
         if not self._decoded and (self._may_be_one_window or not self._ahead):

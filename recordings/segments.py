@@ -1,9 +1,9 @@
-"""Read words and segments off a recording's windows, as soon as they are final.
+"""Make words and segments from a recording's windows, as soon as they are final.
 
 The stitcher says which letters were spoken; the times of their sound come from each
-window's own samples. The last word is kept back until the word after it, silence or
-the end of the recording shows where it ends. A word on a seam begins with the sound
-that one window heard and ends with that of the other.
+window's own samples. The last word is kept back until the next word, silence or the end
+of the recording shows where it ends. A word on a seam takes its start from one window
+and its end from the other.
 
 Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
 """
@@ -34,26 +34,26 @@ class _Heard:
 
 
 class SegmentReader:
-    """Windows and their labels in, parts out.
+    """Takes windows and their labels; gives parts of segments.
 
     Args:
-        vocabulary: Of the model.
-        offsets: What is known of the model's word times.
+        vocabulary: Vocabulary of the model.
+        offsets: How far the model's labels lie inside the sound of words.
     """
 
     def __init__(self, vocabulary: Vocabulary, offsets: SpikeOffsets) -> None:
         self._vocabulary = vocabulary
         self._offsets = offsets
         self._stitcher = Stitcher(vocabulary)
-        # Where the sound of words begins and ends, by their first and last frame.
+        # Where the sound of words begins and ends, for their first and last frames.
         self._starts: dict[int, int] = {}
         self._ends: dict[int, int] = {}
-        self._open: list[Token] = []  # of the word that is kept back
+        self._open: list[Token] = []  # those of the word that is kept back
         self._blank_probs: NDArray[np.float32] = np.empty(0, np.float32)
-        self._first_frame = 0  # of `_blank_probs`
-        self._last: Word | None = None  # that was given out
-        self._after_pause = False  # whether silence precedes the next
-        self.position = 0  # up to where all is given out
+        self._first_frame = 0  # frame of the first item of `_blank_probs`
+        self._last: Word | None = None  # the last one that was returned
+        self._after_pause = False  # whether silence precedes the next word
+        self.position = 0  # everything before it was returned
 
     def fork(self) -> "SegmentReader":
         """Return a copy that goes its own way from here."""
@@ -65,7 +65,7 @@ class SegmentReader:
     def add_window(
         self, window: Window, frames: FrameLabels
     ) -> tuple[SegmentPart, ...]:
-        """Take the next window and its labels; return what became final."""
+        """Take the next window and its labels; return the parts that became final."""
         stitched = self._stitcher.add_window(window, frames)
         self._time_words(window, frames, stitched.cut)
         self._keep_blank_probs(stitched)
@@ -86,15 +86,15 @@ class SegmentReader:
         return parts
 
     def _time_words(self, window: Window, frames: FrameLabels, cut: int | None) -> None:
-        """Note where the sound of words begins and ends, as this window has it."""
+        """Note where the sound of words begins and ends in this window."""
         tokens = ctc.tokens(frames, self._vocabulary)
         spelled = ctc.words(tokens, position=window.position)
         sounding = word_times.widen(
             spelled, window.samples, position=window.position, offsets=self._offsets
         )
         first = window.position // FRAME_SHIFT if cut is None else cut
-        # On its own side of the cut a window knows better; on the other its word is
-        # good enough where the other window has none that begins or ends there.
+        # On its own side of the cut a window is more exact. On the other side its times
+        # count only where the other window has no word that begins or ends there.
         for frames_of, sound in zip(spelled, sounding, strict=True):
             start, end = _first_frame(frames_of), _last_frame(frames_of)
             if start >= first or start not in self._starts:
@@ -145,7 +145,7 @@ class SegmentReader:
             elif not runs:
                 runs.append((True, [], []))
             continues, words, tokens = runs[-1]
-            if words or continues:  # a space before a segment belongs to nobody
+            if words or continues:  # a space before a segment belongs to no segment
                 tokens += own.space
             words.append(word)
             tokens += own.letters
@@ -166,7 +166,7 @@ class SegmentReader:
         )
 
     def _forget(self) -> None:
-        """Drop what only words that were given out need."""
+        """Drop what only returned words need."""
         first = self.position // FRAME_SHIFT
         if self._open:
             first = self._open[0].first_frame

@@ -1,15 +1,15 @@
-"""Join what the model said about windows into what was said in a recording.
+"""Join the labels of windows into the tokens of a recording.
 
-Where silence separates two windows, each owns its frames and nothing has to be
-decided. Where they overlap, both have labelled the same frames, each of them badly
-near its own edge. One decode owns each frame: up to the cut the earlier, from the
-cut on the later one. The labels are spliced before they are collapsed to tokens, so
-no text is ever compared, and a word that was really said twice stays.
+Where silence separates two windows, each owns its frames and there is nothing to
+decide. Where they overlap, both have labels for the same frames, and each is bad near
+its own edge. One window owns each frame: before the cut the earlier one, from the cut
+on the later one. The labels are spliced before they are collapsed to tokens, so texts
+are never compared, and a word that was said twice stays twice.
 
-A cut lies a margin away from both edges, where both decodes are blank. A letter may
-be spotted a frame or two earlier in one decode than in the other; a cut between the
-two would double or lose it. So the blanks must go on for longer than that on both
-sides, or the letters next to them be the same in both.
+A cut lies a margin away from both edges, where both windows have blanks. A letter may
+appear a frame or two earlier in one window than in the other; a cut between the two
+would double or lose it. So either the blanks go on for longer than that on both sides,
+or the letters next to them are the same in both windows.
 
 Source: the frames of a CTC model as the unit to splice, as in NeMo's buffered
 inference; cutting inside blank runs only, as in segmentation by CTC (Kürzinger et
@@ -27,30 +27,30 @@ from audio_chunker import OVERLAP, Window
 from text import ctc
 from text.ctc import BLANK, FrameLabels, Token, Vocabulary
 
-# A decode is not trusted this near to an edge that cuts through sound. The models
-# look 1.28 s to each side through their positional convolution, most of it nearer.
+# Labels are not trusted this near to an edge that cuts through sound. The models hear
+# 1.28 s to each side through their positional convolution, most of it nearer.
 MARGIN_FRAMES = OVERLAP // FRAME_SHIFT // 4
 
-# Letters move by so many frames at most between two decodes of the same sound.
+# Letters move by at most so many frames between two windows with the same sound.
 _JITTER = 3
 
-# In the middle of a run of so many blanks, no letter is near enough to move across.
+# In the middle of a run of so many blanks, no letter is near enough to cross the cut.
 _WIDE_RUN = 4 * _JITTER
 
 
 @dataclass(frozen=True, slots=True)
 class Stitched:
-    """What one more window made final.
+    """What became final with one more window.
 
     Frames are counted from the beginning of the recording: frame k covers the
     samples from 320 k to 320 k + 400.
 
     Attributes:
-        tokens: In order.
-        first_frame: The first that became final.
-        blank_probs: Posterior probability of blank of each frame that did.
-        cut: Where the window took over from the one before; None if silence
-            separates them.
+        tokens: The final tokens, in order.
+        first_frame: The first frame that became final.
+        blank_probs: Posterior probability of blank for each of these frames.
+        cut: First frame of this window that counts; None if silence separates it from
+            the window before.
         before_pause: Whether silence follows, and with it a word boundary.
     """
 
@@ -62,16 +62,16 @@ class Stitched:
 
     @property
     def end_frame(self) -> int:
-        """One past the last frame that became final."""
+        """One past the last of these frames."""
         return self.first_frame + len(self.blank_probs)
 
 
 class Stitcher:
-    """Windows and their labels in, tokens out, in order and once each.
+    """Takes windows and their labels; gives tokens in order, each once.
 
     Args:
-        vocabulary: Of the model.
-        margin_frames: Nearest that a cut may be to an edge.
+        vocabulary: Vocabulary of the model.
+        margin_frames: Least distance of a cut from an edge.
     """
 
     def __init__(
@@ -80,12 +80,12 @@ class Stitcher:
         self._vocabulary = vocabulary
         self._margin = margin_frames
         self._next = 0  # the first frame that is not final
-        # What the last window has in common with the next, from `_tail_first` on.
+        # What the last window may share with the next, from `_tail_first` on.
         self._tail: FrameLabels | None = None
         self._tail_first = 0
 
     def add_window(self, window: Window, frames: FrameLabels) -> Stitched:
-        """Take the next window's labels; return what can no longer change."""
+        """Take the next window's labels; return what has become final."""
         begin = window.position // FRAME_SHIFT
         cut = None
         if self._tail is None:
@@ -116,9 +116,9 @@ class Stitcher:
             self._tail = frames.part(self._tail_first - first, len(frames.ids))
 
     def _n_final(self, window: Window, frames: FrameLabels) -> int:
-        """Count the frames before any cut that the next window may bring.
+        """Count the frames that lie before any cut with the next window.
 
-        A letter's frames stay together.
+        The frames of a letter stay together.
         """
         ids = frames.ids
         if not window.shared_after:
@@ -130,7 +130,7 @@ class Stitcher:
         return n
 
     def _choose_cut(self, left: FrameLabels, right: FrameLabels, begin: int) -> int:
-        """Find the frame from which on the later decode is the better one."""
+        """Find the first frame at which the later window is better."""
         first = max(begin, self._tail_first)
         end = min(self._tail_first + len(left.ids), begin + len(right.ids))
         earlier = left.part(first - self._tail_first, end - self._tail_first)
@@ -140,7 +140,7 @@ class Stitcher:
 
 
 def _cut(left: FrameLabels, right: FrameLabels, low: int, high: int) -> int:
-    """Choose the cut among the frames `low` to `high` of two decodes of the same."""
+    """Choose the cut among the frames `low` to `high`, which both windows have."""
     middle = (low + high) // 2
     blank = (left.ids == BLANK) & (right.ids == BLANK)
     steps = np.flatnonzero(np.diff(blank, prepend=False, append=False))
@@ -161,13 +161,13 @@ def _cut(left: FrameLabels, right: FrameLabels, low: int, high: int) -> int:
         )
         return (start + end) // 2
     same = np.flatnonzero((left.ids == right.ids)[low:high])
-    if len(same):  # inside a letter: its frames are joined again
+    if len(same):  # the cut is inside a letter: its frames are joined again
         return low + int(same[np.argmin(np.abs(same + low - middle))])
     return low + int(np.argmax((left.blank_probs * right.blank_probs)[low:high]))
 
 
 class _Agreement:
-    """Whether two decodes have the same letters at about the same frames."""
+    """Whether two windows have the same letters at about the same frames."""
 
     def __init__(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> None:
         self._ids = (left, right)

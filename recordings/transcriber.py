@@ -1,10 +1,11 @@
 """Transcribe a recording of any length.
 
-Worker threads decode it, listen for speech and cut windows; the scheduler labels them;
-worker threads read words and times off the frames, in order. Several windows are on
-their way at once, and no more: the recording is only read on when one of them is done,
-so its length costs time and no memory. Any number may run at once: the scheduler
-decides whose turn it is at the model, and `recordings/turns.py` at the threads.
+Worker threads decode it, find speech and cut windows; the scheduler labels them; worker
+threads then make words and times from the frames, in order. Only a few windows are on
+their way at once: more of the recording is read when one of them is done, so a longer
+recording takes more time, but no more memory. Any number of recordings may run at once:
+the scheduler decides whose turn it is at the model, `recordings/turns.py` whose turn it
+is at the threads.
 """
 
 import asyncio
@@ -37,10 +38,11 @@ class Advance:
     """How far the transcription of a recording has come.
 
     Attributes:
-        parts: What became final since the last one; may be empty.
-        position: Sample position up to which all is final; of the last one, where
-            the recording ends.
-        start: Where it begins: not at 0 if the file's clock does not.
+        parts: Parts that became final since the last advance; may be empty.
+        position: Sample position up to which all is final; in the last advance, the
+            end of the recording.
+        start: Position of the recording's first sample; not 0 if the file's clock does
+            not begin at 0.
     """
 
     parts: tuple[SegmentPart, ...]
@@ -52,10 +54,10 @@ class FileTranscriber:
     """Transcribe recordings.
 
     Args:
-        scheduler: Where windows are sent.
-        workers: Runs the decoding and the like, which block.
-        limits: What a recording may be.
-        listen: Makes what listens for speech in one recording, in a worker
+        scheduler: Labels the windows.
+        workers: Runs blocking work, such as decoding.
+        limits: Limits of a recording.
+        listen: Makes the voice activity detection of one recording, in a worker
             thread; None to take everything for speech.
         max_in_flight: Most windows of one recording between decoder and text.
         keywords: Hears them; None if nobody asks for any.
@@ -95,19 +97,19 @@ class FileTranscriber:
     async def transcribe_stream(
         self, source: BinaryIO, *, keywords: tuple[str, ...] = ()
     ) -> AsyncGenerator[Advance, None]:
-        """Transcribe a recording and say what is final as soon as it is.
+        """Transcribe a recording, and yield its parts as soon as they are final.
 
-        Cancelling and closing are safe: windows that wait leave the queue, and once
-        that is done nobody reads `source` any more. Close it (`aclosing`) if it is
-        not read to its end.
+        Cancelling and closing are safe: waiting windows leave the queue, and after that
+        `source` is not read any more. Close the generator (`aclosing`) if it does not
+        run to its end.
 
         Args:
             source: A seekable file in any accepted container.
             keywords: Words and phrases that are heard more readily.
 
         Raises:
-            audio_decoder's errors, the last three also after some of the text;
-                QueueFull, for the first window only; NotReady.
+            The errors of `audio/decoder.py`, the last three also after some of the
+                text; QueueFull, for the first window only; NotReady.
         """
         traits = self._scheduler.traits
         reader = SegmentReader(traits.vocabulary, traits.spike_offsets)
@@ -131,16 +133,16 @@ class FileTranscriber:
             yield Advance((), cutter.end, cutter.start)
         finally:
             queue.cancel()
-            # Not in the pool of workers: all of them may be busy, or gone.
+            # Not in the workers' threads: all of them may be busy, or gone.
             await asyncio.shield(asyncio.to_thread(cutter.close))
 
 
 class _InFlight:
-    """The windows of one recording that are cut and not labelled yet, in order.
+    """The windows of one recording that are cut but not labelled yet, in order.
 
-    The scheduler may refuse the first, and then the recording is refused. Later
-    ones wait here until it has room; so as not to wait for ever, one of them is
-    always in its queue.
+    If the scheduler refuses the first window, the recording is refused. Later windows
+    wait here until the scheduler has room; one of them is always in its queue, so that
+    they do not wait for ever.
     """
 
     def __init__(
@@ -159,7 +161,7 @@ class _InFlight:
 
     @property
     def should_wait(self) -> bool:
-        """Whether to see to the oldest before more is cut."""
+        """Whether to wait for the oldest window before more are cut."""
         return bool(self._submitted) and (
             bool(self._waiting)
             or len(self._submitted) >= self._max_in_flight
@@ -172,7 +174,7 @@ class _InFlight:
         self._submit()
 
     async def next(self) -> tuple[Window, FrameLabels]:
-        """Wait for the oldest. Cancelling is safe; the window is lost."""
+        """Wait for the oldest window. Cancelling is safe; the window is lost."""
         window, labels = self._submitted.popleft()
         frames = await wrap_future(labels)
         self._submit()

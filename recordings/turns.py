@@ -1,11 +1,11 @@
-"""Share worker threads among recordings: who has used them least goes first.
+"""Share worker threads among recordings: the one that has used them least goes first.
 
-A short recording needs a turn or three. In order of arrival each would come after one
-of every long recording that is there. By the time that each has used, the short one
-passes them all. Every fourth turn goes to whoever has waited longest, so that a stream
-of short ones does not stop the long ones.
+A short recording needs one to three turns. In order of arrival, each of these would
+come after a turn of every long recording. In order of the time used, the short
+recording overtakes them all. Every fourth turn goes to the recording that has waited
+longest, so that a series of short recordings does not stop the long ones.
 
-Safe to be used from several threads.
+Safe to use from several threads.
 """
 
 import threading
@@ -29,10 +29,10 @@ class _Waiting:
 
 
 class Turns:
-    """Decide whose call a free thread makes.
+    """Decide which recording's call a free thread makes.
 
     Args:
-        pool: The threads. Others may use it, too, and wait in its own order.
+        pool: The threads. Calls from elsewhere use it, too, in the pool's own order.
         clock: Tells the time in seconds.
     """
 
@@ -46,11 +46,11 @@ class Turns:
         self._n_turns = 0
 
     def share(self) -> "Share":
-        """Begin to count what one recording uses."""
+        """Begin to count how long one recording uses the threads."""
         return Share(self)
 
     def submit(self, share: "Share", call: Callable[[], T]) -> Future[T]:
-        """Have a call made when its turn has come; see `Share.submit`."""
+        """Make a call in a thread when its turn has come; see `Share.submit`."""
         waiting = _Waiting(share, call)
         with self._lock:
             self._waiting.append(waiting)
@@ -63,7 +63,7 @@ class Turns:
         return waiting.future
 
     def _take_turn(self) -> None:
-        """Make one of the calls that wait, in a thread of the pool."""
+        """Make one of the waiting calls, in a thread of the pool."""
         chosen = self._take()
         if chosen is None or not chosen.future.set_running_or_notify_cancel():
             return
@@ -92,16 +92,16 @@ class Turns:
             return wanted
 
     def _note_end(self, turn: Future[None]) -> None:
-        """Tell somebody who waits that a turn will not come: the pool is closed."""
+        """Fail a waiting call whose turn will not come: the pool is closed."""
         if turn.cancelled() and (left := self._take()) is not None:
             left.future.cancel()
 
 
 class Share:
-    """What one recording uses of the threads.
+    """One recording's use of the threads.
 
     Attributes:
-        used_s: Seconds of them so far.
+        used_s: Seconds of the threads that it has used so far.
     """
 
     def __init__(self, turns: Turns) -> None:
@@ -109,7 +109,7 @@ class Share:
         self.used_s = 0.0
 
     def submit(self, call: Callable[[*Ts], T], *args: *Ts) -> Future[T]:
-        """Have a call made in one of the threads. Cancelling is safe.
+        """Make a call in one of the threads. Cancelling is safe.
 
         Raises:
             RuntimeError: The pool is closed.
