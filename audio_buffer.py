@@ -2,11 +2,11 @@
 
 A position is a sample count since the stream began. It never restarts, so a
 timestamp stays valid after old audio is discarded. A full buffer refuses input
-instead of forgetting audio that somebody still wants: the caller discards first, or
+instead of dropping audio that is still needed: the caller first discards old audio, or
 stops reading.
 
-The memory is allocated once. Samples are written where the oldest discarded ones
-were, so appending costs the same in the first second and in the second hour.
+The memory is allocated once. New samples replace the oldest discarded ones, so
+appending costs the same in the first second and in the second hour.
 
 Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
 """
@@ -53,7 +53,7 @@ class AudioBuffer:
         """Copy samples behind the newest.
 
         Raises:
-            BufferFull: More than there is room for; nothing is taken.
+            BufferFull: There is not enough room; no sample is taken.
         """
         n = len(samples)
         if self._end - self._start + n > self.capacity:
@@ -70,11 +70,11 @@ class AudioBuffer:
     def view(self, start: int, end: int) -> Samples:
         """Return the samples from `start` to `end`, read-only.
 
-        No copy unless they lie around the ring's end, so what is returned is valid
-        until the next `append` after their positions were discarded.
+        They are copied only if they cross the end of the ring. Otherwise the array
+        stays valid until the first `append` after its positions were discarded.
 
         Raises:
-            ValueError: Not all of them are held.
+            ValueError: Not all of these samples are held.
         """
         if not self._start <= start <= end <= self._end:
             raise ValueError(
@@ -91,10 +91,10 @@ class AudioBuffer:
         return view
 
     def discard_before(self, position: int) -> None:
-        """Give up what lies before a position; positions of the past are ignored.
+        """Discard all samples before a position; an older position changes nothing.
 
         Raises:
-            ValueError: The position lies in the future.
+            ValueError: The position is after the newest sample.
         """
         if position > self._end:
             raise ValueError(f"{position} lies beyond the end, {self._end}.")

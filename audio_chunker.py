@@ -1,24 +1,24 @@
 """Cut long audio into windows that the model takes, without cutting a word.
 
-A recording of up to one window is that window, exactly as given, so its text is
-what upstream's pipeline writes. Only longer ones are cut, by these rules in turn:
+A recording of up to one window is that window, exactly as given, so its text is that
+of upstream's pipeline. Longer ones are cut, by these rules in turn:
 
-1. A pause of 2 s or more ends a window. Most of the silence is left out, and so
-   is everything else in which nobody speaks, however long: it costs no inference.
-2. A window that would grow beyond the limit ends in the longest pause of its
-   second half, if one is long enough to lie between words for certain.
-3. Otherwise two windows share four seconds, best around a shorter pause, and
-   `recordings/stitcher.py` finds where one decode takes over from the other. Without
-   voice activity detection all seams are of this kind.
+1. A pause of 2 s or more ends a window. Most of the silence is left out, and so is any
+   other audio without speech, however long: the model never hears it.
+2. A window that would become longer than the limit ends in the longest pause of its
+   second half, if that pause is long enough to lie between words for certain.
+3. Otherwise two windows share four seconds, if possible around a shorter pause, and
+   `recordings/stitcher.py` finds the cut between the two. Without voice activity
+   detection all seams are of this kind.
 
-Windows are cut as the audio comes: what is held is one window, what voice activity
-detection has not decided yet, and the newest block. Where they are cut depends on
-sample positions and probabilities, never on how the stream came in blocks.
+Windows are cut as the audio comes. The chunker holds one window, the audio on which
+voice activity detection has not decided yet, and the newest block. The cuts depend on
+sample positions and probabilities, never on the sizes of blocks.
 
-Rejected: to cut at the quietest place (a plosive's closure is as quiet as a pause);
+Rejected: cutting at the quietest place (a plosive's closure is as quiet as a pause);
 short windows of constant length (each seam is a risk, and the models were trained
-on context of this length); to leave out all silence (a pause of a second belongs
-to the sentence, and VAD may be wrong about a soft word in it).
+on context of this length); leaving out all silence (a pause of a second belongs to the
+sentence, and VAD may miss a soft word in it).
 Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
 """
 
@@ -36,17 +36,17 @@ from vad.spans import SpeechEvent, SpeechStart, faint_spans
 # Silence that ends a window wherever it is.
 LONG_PAUSE = 2 * SAMPLE_RATE
 
-# Silence that is certain to lie between two words. Within a word, closures and
+# Silence that certainly lies between two words. Within a word, closures and
 # hesitations last a third of that.
 WORD_PAUSE = SAMPLE_RATE // 2
 
-# What is kept of silence around speech: VAD hears soft sounds late and lets go of
-# them early, and the model was trained on clips that begin and end quietly.
+# Silence that is kept around speech: VAD notices soft sounds late and loses them
+# early, and the model was trained on clips that begin and end quietly.
 PADDING = SAMPLE_RATE // 2
 
-# What two windows share where no pause separates them: two margins, in which a
-# decode suffers from not knowing what comes before or after, and as much between
-# them to find a good place in.
+# Audio that two windows share if no pause separates them: two margins, in which labels
+# are bad because the model does not hear what comes before or after, and as much again
+# between them, to find a good cut.
 OVERLAP = 4 * SAMPLE_RATE
 
 
@@ -55,12 +55,12 @@ class Window:
     """One stretch of a recording, for the model.
 
     Attributes:
-        position: Of its first sample, a multiple of 320, so that the frames of
-            windows that overlap coincide.
-        samples: At most 40 s.
-        shared_before: How many of the first samples are the last of the window
-            before; 0 if silence separates the two.
-        shared_after: How many of the last are the first of the next.
+        position: Position of its first sample, a multiple of 320, so that the frames
+            of overlapping windows coincide.
+        samples: The audio, at most 40 s.
+        shared_before: How many of its first samples are also in the window before; 0
+            if silence separates the two.
+        shared_after: How many of its last samples are also in the next window.
     """
 
     position: int
@@ -88,11 +88,11 @@ class _Gap:
 
 
 class AudioChunker:
-    """Audio in, windows out.
+    """Takes audio and gives windows.
 
     Args:
-        vad_enabled: Whether probabilities of speech are given. If not, everything
-            is taken for speech.
+        vad_enabled: Whether the caller gives probabilities of speech. If not, all
+            audio counts as speech.
         speaking: Whether the audio is known to begin with speech, so that it is a
             window even if all probabilities are low.
         max_window: Most samples of a window; a multiple of 320.
@@ -117,20 +117,20 @@ class AudioChunker:
         self._max_window = max_window
         self._overlap = overlap
         self._held = _Held()
-        # Inference costs little, a soft word that is left out much.
+        # A needless window costs little, a lost soft word much.
         self._vad = faint_spans(speaking=speaking) if vad_enabled else None
-        # Spans of speech that are not yet behind us; the last may still go on.
+        # Spans of speech that are not in windows yet; the last may still go on.
         self._spans: deque[list[int]] = deque()
         if speaking or not vad_enabled:
             self._spans.append([0, _OPEN])
-        self._done = 0  # everything before is in windows, or silence
-        self._start: int | None = None  # of the next window, once it is known
-        self._shared = 0  # what it shares with the last
+        self._done = 0  # all audio before it is in windows, or is silence
+        self._start: int | None = None  # start of the next window, once it is known
+        self._shared = 0  # what it shares with the last window
         self._ended = False
 
     @property
     def speech_found(self) -> bool:
-        """Whether anybody speaks in what is held."""
+        """Whether there is speech in the audio that is held."""
         return bool(self._spans)
 
     def push_audio(
@@ -139,9 +139,10 @@ class AudioChunker:
         """Take the next samples; return the windows that they complete.
 
         Args:
-            samples: Any number; not copied, so they must not change.
-            probabilities: Of speech, for the 512-sample frames that end within
-                `samples`; nothing without VAD.
+            samples: Any number of samples; they are not copied, so they must not
+                change.
+            probabilities: Probabilities of speech for the 512-sample frames that end
+                within `samples`; none without VAD.
 
         Raises:
             ValueError: After `finish`.
@@ -157,7 +158,7 @@ class AudioChunker:
         """End the recording; return the windows that are left.
 
         Args:
-            probabilities: Of the last frame, if samples remained for one.
+            probabilities: The probability of the last frame, if samples were left.
         """
         self._ended = True
         end = self._held.end
@@ -169,7 +170,7 @@ class AudioChunker:
         return tuple(self._windows())
 
     def fork(self) -> "AudioChunker":
-        """Return a copy that goes its own way from here; blocks are shared."""
+        """Return an independent copy; it shares the blocks, which do not change."""
         other = copy.copy(self)
         other._held = self._held.fork()
         other._vad = copy.copy(self._vad)
@@ -185,13 +186,13 @@ class AudioChunker:
 
     @property
     def _decided(self) -> int:
-        """Up to where it is known whether somebody speaks."""
+        """The position up to which speech and silence are decided."""
         end = self._held.end
         return end if self._vad is None else min(end, self._vad.decided)
 
     def _windows(self) -> Iterator[Window]:
         if self._held.end <= self._max_window:
-            # It may be all of the recording.
+            # It may be the whole recording.
             if self._ended and self._spans and self._held.end:
                 self._spans.clear()
                 yield Window(0, self._held.view(0, self._held.end))
@@ -200,7 +201,7 @@ class AudioChunker:
             yield window
 
     def _find_start(self) -> bool:
-        """Find where the next window starts, and forget the silence before it."""
+        """Find where the next window starts, and discard the silence before it."""
         while self._spans and self._spans[0][1] <= (self._start or self._done):
             self._spans.popleft()
         if self._start is None:
@@ -213,7 +214,7 @@ class AudioChunker:
         return True
 
     def _next(self) -> Window | None:
-        """Cut the next window, if enough is known of what follows."""
+        """Cut the next window, if enough audio after it is decided."""
         assert self._start is not None
         limit = self._start + self._max_window
         known = min(limit, self._decided)
@@ -227,7 +228,7 @@ class AudioChunker:
         return self._cut_in(_Gap(self._spans[-1][1], self._held.end))
 
     def _gaps(self, until: int) -> Iterator[_Gap]:
-        """Yield the silences after the next window's start, clipped at `until`."""
+        """Yield the pauses after the next window's start, clipped at `until`."""
         ends = [span[1] for span in self._spans]
         starts = [span[0] for span in self._spans][1:]
         for start, end in zip(ends, [*starts, until], strict=True):
@@ -235,7 +236,7 @@ class AudioChunker:
                 yield _Gap(start, min(end, until))
 
     def _cut_before(self, limit: int) -> Window:
-        """End a window of which more is to come at the best place."""
+        """Cut a window whose speech goes on at the best place."""
         earliest = limit - self._max_window // 2
         gaps = [gap for gap in self._gaps(limit) if gap.middle >= earliest]
         certain = [gap for gap in gaps if gap.length >= WORD_PAUSE]
@@ -247,7 +248,7 @@ class AudioChunker:
         return self._cut_around(best.middle if best else latest)
 
     def _cut_in(self, gap: _Gap) -> Window:
-        """End the window in a silence and leave the rest of it out."""
+        """End the window in a pause, and leave out the rest of the pause."""
         end = gap.start + min(PADDING, gap.length // 2)
         if gap.end == self._held.end and self._ended:
             end = min(gap.end, gap.start + PADDING)
@@ -260,7 +261,7 @@ class AudioChunker:
         return window
 
     def _cut_around(self, middle: int) -> Window:
-        """End the window after a place, and begin the next before it."""
+        """End the window after `middle`, and begin the next before it."""
         start = _floor(middle - self._overlap // 2)
         window = self._window(start + self._overlap, shared_after=self._overlap)
         self._start, self._shared, self._done = start, self._overlap, start
@@ -300,12 +301,12 @@ class _Held:
             self.end += len(samples)
 
     def discard_before(self, position: int) -> None:
-        """Forget whole blocks, so that up to one more block is held."""
+        """Discard whole blocks; part of a block before the position may stay."""
         while self._blocks and self.start + len(self._blocks[0]) <= position:
             self.start += len(self._blocks.popleft())
 
     def view(self, start: int, end: int) -> Samples:
-        """Copy what lies between two positions that are held."""
+        """Copy the samples between two positions that are held."""
         assert self.start <= start <= end <= self.end
         parts = []
         position = self.start

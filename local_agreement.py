@@ -1,24 +1,24 @@
 """Commit tokens once successive hypotheses of the same audio agree on them.
 
-A hypothesis is what the model said of a window, label by label, on frames that are
-counted from the beginning of the stream. Windows of one utterance coincide frame for
-frame, so two hypotheses agree on a token if they have the same label at about the
-same frame. Text is never compared, so what was really said twice stays, and it makes
-no difference whether a script has spaces.
+A hypothesis is the model's labels for a window, on frames that are counted from the
+beginning of the stream. The windows of an utterance share one grid of frames, so two
+hypotheses agree on a token if they have the same label at about the same frame. Texts
+are never compared, so a word that was said twice stays twice, and it makes no
+difference whether a script has spaces.
 
 The right edge of a window is not trusted: the model has not heard what follows. So a
 token is committed only if it lies a margin before the edge, and the hypotheses agree
-on it and on all tokens before it. The cut between what is committed and what may
-change lies in a run of blanks of both hypotheses, so that no letter can move across
-it. Where people speak without such runs, a narrower one is accepted after a while,
-and in the end the most blank frame there is: speech goes on, and so must the text.
+on it and on all tokens before it. The cut between committed and pending tokens lies in
+a run of blanks of both hypotheses, so that no letter can move across it. If speech has
+no such runs, a shorter run is accepted after a while, and in the end the frame that is
+most likely blank: speech goes on, and so must the text.
 
-A committed token is never taken back. Whatever a later hypothesis says about frames
-before the cut is ignored, except that a token which moved across it by a frame or
-two is recognised: it is neither doubled nor lost. For that the tokens of a hypothesis
-are aligned with those that were committed last, by dynamic programming: the order of
-both is kept, as few committed tokens as possible are left out, then as few of the
-hypothesis, and then they are moved least.
+A committed token is never taken back. A later hypothesis cannot change frames before
+the cut, but a token that moves across the cut by a frame or two is recognised: it is
+neither doubled nor lost. For that, the tokens of a hypothesis are aligned with the last
+committed ones, by dynamic programming. An alignment keeps the order of both; the best
+one leaves out the fewest committed tokens, then the fewest of the hypothesis, and then
+moves tokens least.
 
 Source: LocalAgreement-2, Liu et al. 2020 (arXiv:2005.11185); for Whisper, Macháček
 et al. 2023 (arXiv:2307.14743), there on words of text. Cutting only in blank runs as
@@ -39,23 +39,23 @@ from audio.samples import SAMPLE_RATE
 from text import ctc
 from text.ctc import BLANK, FrameLabels, Token, Vocabulary
 
-# Two decodes of the same sound put a label so many frames apart at most.
+# Two hypotheses have the label of the same sound at most so many frames apart.
 JITTER = 3
 
-# Committed tokens that are looked for in the next hypotheses. Four are too few: of
-# equal letters at equal distances they do not tell which is which.
+# Committed tokens that are searched for in the next hypotheses. Four are too few: they
+# cannot tell equal letters at equal distances apart.
 _N_KNOWN = 8
 
-# What an alignment costs in which a hypothesis lacks a committed token, or has one
-# that was not committed: more than all that tokens could move.
+# Cost of a committed token that the hypothesis lacks, and of one of the hypothesis that
+# was not committed: more than all moves of tokens could cost.
 _LEAVE_OUT = 1_000_000
 _SKIP = 1_000
 
-# Blanks that a cut has on each side, in all hypotheses that are compared.
+# Blanks on each side of a cut, in all compared hypotheses.
 _CUT_BLANKS = 2
 
-# Uncommitted audio beyond which one blank of the newest hypothesis will do, and
-# beyond which any frame will.
+# Frames of uncommitted audio beyond which one blank of the newest hypothesis is enough
+# for a cut, and beyond which any frame is.
 _NARROW_AFTER = 3 * SAMPLE_RATE // FRAME_SHIFT
 _FORCE_AFTER = 6 * SAMPLE_RATE // FRAME_SHIFT
 
@@ -66,7 +66,7 @@ class WindowLabels:
 
     Attributes:
         first_frame: Its first frame, counted from the beginning of the stream.
-        frames: What the model said.
+        frames: The model's labels.
     """
 
     first_frame: int
@@ -77,17 +77,18 @@ class WindowLabels:
         return self.first_frame + len(self.frames.ids)
 
     def tokens(self, vocabulary: Vocabulary) -> tuple[Token, ...]:
-        """Return its tokens, on the frames of the stream."""
+        """Return its tokens, with frames counted from the beginning of the stream."""
         return ctc.tokens(self.frames, vocabulary, first_frame=self.first_frame)
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What one more hypothesis brought.
+    """The tokens after one more hypothesis.
 
     Attributes:
-        committed: New since the last one; append these.
-        pending: What follows and may change; replaces what was pending before.
+        committed: Tokens that became committed with it; append these.
+        pending: The tokens after them, which may change; replaces the last pending
+            ones.
     """
 
     committed: tuple[Token, ...]
@@ -101,13 +102,13 @@ class _Read:
 
 
 class LocalAgreement:
-    """Hypotheses in, committed and pending tokens out.
+    """Takes hypotheses; gives committed and pending tokens.
 
     Args:
-        vocabulary: Of the model.
-        margin_frames: Frames before the right edge in which nothing is committed.
-        start_frame: Where the utterance begins.
-        n: Successive hypotheses that must agree.
+        vocabulary: Vocabulary of the model.
+        margin_frames: Frames before the right edge in which no token is committed.
+        start_frame: First frame of the utterance.
+        n: Number of successive hypotheses that must agree.
     """
 
     def __init__(
@@ -124,8 +125,8 @@ class LocalAgreement:
         self._margin = margin_frames
         self._cut = start_frame
         self._last: deque[Token] = deque(maxlen=_N_KNOWN)  # committed
-        self._forgotten = False  # whether more was committed than that
-        # Those before the newest, with their tokens.
+        self._forgotten = False  # whether older tokens were committed as well
+        # The hypotheses before the newest, with their tokens.
         self._before: deque[_Read] = deque(maxlen=n - 1)
         self._n = n
 
@@ -137,8 +138,8 @@ class LocalAgreement:
     def add_hypothesis(self, hypothesis: WindowLabels) -> Agreement:
         """Take the next hypothesis.
 
-        Its window must begin at or before `cut_frame` and end no earlier than the
-        one before.
+        Its window must begin at or before `cut_frame`, and end no earlier than the
+        window before.
         """
         tokens = hypothesis.tokens(self._vocabulary)
         tail = self._own(tokens)
@@ -154,27 +155,27 @@ class LocalAgreement:
         return Agreement(committed, tuple(tail[len(committed) :]))
 
     def skip_to(self, frame: int) -> None:
-        """Give up on everything before a frame: nobody has time to label it."""
+        """Skip all frames before a frame, because there is no time to label them."""
         if frame > self._cut:
             self._cut = frame
             self._before.clear()
 
     def _own(self, tokens: Sequence[Token]) -> list[Token]:
-        """Return those tokens of a hypothesis that are not committed yet."""
+        """Return the tokens of a hypothesis that are not committed yet."""
         first, newest_found = self._first_new(tokens)
-        # One that crossed the cut is new if it is clear what it follows.
+        # A token that crossed the cut is new if it is clear which token it follows.
         start = self._cut - (JITTER if newest_found else 0)
         return [token for token in tokens[first:] if token.first_frame >= start]
 
     def _first_new(self, tokens: Sequence[Token]) -> tuple[int, bool]:
-        """Align the tokens of a hypothesis with those that were committed last.
+        """Align the tokens of a hypothesis with the last committed ones.
 
-        Of the hypothesis, what lies before the first committed token may be left out
-        for nothing only if more was committed than is remembered.
+        Tokens of the hypothesis before the first remembered one cost nothing only if
+        older tokens were committed as well.
 
         Returns:
-            The index of the first token that is new, and whether the hypothesis has
-            the newest committed token.
+            The index of the first new token, and whether the hypothesis has the newest
+            committed token.
         """
         if not self._last:
             return 0, True
@@ -189,7 +190,7 @@ class LocalAgreement:
         return start + n_known, found[n_known]
 
     def _limit(self, hypothesis: WindowLabels, tail: Sequence[Token]) -> int:
-        """Return the frame from which on nothing may be committed."""
+        """Return the first frame that may not be committed."""
         limit = hypothesis.end_frame - self._margin
         if len(self._before) < self._n - 1:
             return self._cut
@@ -204,7 +205,7 @@ class LocalAgreement:
         return limit
 
     def _choose_cut(self, hypothesis: WindowLabels, limit: int) -> int | None:
-        """Choose the frame to commit up to, at most `limit`; None for none."""
+        """Choose the frame up to which to commit, at most `limit`; None for none."""
         waiting = hypothesis.end_frame - self._cut
         every = [hypothesis, *(earlier.labels for earlier in self._before)]
         first = self._cut + 1
@@ -226,9 +227,9 @@ class LocalAgreement:
         return None
 
     def _most_blank(self, hypothesis: WindowLabels, end: int) -> int:
-        """Return the frame from the middle of the uncommitted on that is most blank.
+        """Return the most blank frame in the second half of the uncommitted ones.
 
-        Not inside of a label's run.
+        It does not lie inside a label's run.
         """
         first = (self._cut + end) // 2 + 1
         begin = hypothesis.first_frame
@@ -241,7 +242,7 @@ class LocalAgreement:
 
 
 def _blank(hypothesis: WindowLabels, start: int, end: int) -> NDArray[np.bool_]:
-    """Whether frames are blank; frames that were not heard are not."""
+    """Whether frames are blank; frames outside the window are not."""
     found = np.zeros(end - start, bool)
     first = max(start, hypothesis.first_frame)
     last = min(end, hypothesis.end_frame)
@@ -253,7 +254,7 @@ def _blank(hypothesis: WindowLabels, start: int, end: int) -> NDArray[np.bool_]:
 
 
 def _last_inside_run(blank: NDArray[np.bool_], n_around: int) -> int | None:
-    """Return the last index with so many blanks before it and from it on."""
+    """Return the last index with `n_around` blanks before it and from it on."""
     width = max(1, 2 * n_around)
     if len(blank) < width:
         return None
@@ -263,7 +264,7 @@ def _last_inside_run(blank: NDArray[np.bool_], n_around: int) -> int | None:
 
 
 def _common_prefix(left: Sequence[Token], right: Sequence[Token]) -> int:
-    """Count the tokens from the first on that are the same in both."""
+    """Count the first tokens that are the same in both."""
     n = 0
     for a, b in zip(left, right, strict=False):
         if not _same(a, b):
@@ -279,12 +280,13 @@ def _align(
 
     Args:
         old: The committed token.
-        tokens: Of a hypothesis.
-        before: What it costs to align all committed tokens before `old` with the
-            first 0, 1, 2... of `tokens`.
+        tokens: The tokens of a hypothesis.
+        before: Costs of aligning all committed tokens before `old` with the first
+            0, 1, 2... of `tokens`.
 
     Returns:
-        The same with `old`, and whether `old` is among those tokens.
+        The same costs including `old`, and for each whether `old` is among those
+        tokens.
     """
     costs: list[int] = []
     found: list[bool] = []
@@ -305,5 +307,5 @@ def _first_frame(token: Token) -> int:
 
 
 def _same(left: Token, right: Token) -> bool:
-    """Whether two hypotheses mean the same token."""
+    """Whether tokens of two hypotheses are the same."""
     return left.id == right.id and abs(left.first_frame - right.first_frame) <= JITTER

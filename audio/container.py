@@ -1,16 +1,15 @@
 """Tell what kind of audio file an upload is, from its first bytes alone.
 
-File names and MIME types are whatever the client felt like sending, so they are
-never looked at. The answer is the name of one libavformat demuxer, and only the
-demuxers below can be the answer. That is a matter of safety as much as of
-convenience: libavformat left to itself also recognises playlists and scripts
-(HLS, DASH, ffconcat, SDP) that make the server open other files and addresses.
+File names and MIME types are never used: clients send anything in them. The answer is
+the name of one libavformat demuxer, one of those below. This also keeps the server
+safe: libavformat by itself recognises playlists and scripts as well (HLS, DASH,
+ffconcat, SDP), which make it open other files and URLs.
 
 Rejected: libavformat's own probing restricted by `format_whitelist`. It scores
-text and binary guesses of every demuxer before the list is consulted, changes
-from release to release, and cannot tell the user "this is a text file".
+text and binary guesses of every demuxer before it uses the list, changes from release
+to release, and cannot tell the user "this is a text file".
 
-Knows nothing of decoding. Reads at most the tag and 64 KiB after it.
+Knows nothing about decoding. Reads at most the tag and 64 KiB after it.
 """
 
 from typing import Protocol
@@ -20,7 +19,7 @@ ACCEPTED_FORMATS = (
     "AIFF, CAF and AMR"
 )
 
-# As far as libavformat's mp3 demuxer looks for the first frame itself.
+# Bytes in which libavformat's mp3 demuxer looks for the first frame, too.
 _SEARCH_BYTES = 64 * 1024
 
 _W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
@@ -47,24 +46,24 @@ _KBITS = {
     (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _MPEG1_RATES = (44_100, 48_000, 32_000)
-# Frames that must follow one another before a sync word counts as one. Two bytes
-# of sync occur by chance every few kilobytes of arbitrary data; three in a row,
-# each where the one before it says, do not.
+# Frames that must follow one another before a sync word counts. Two bytes of sync
+# occur by chance every few kilobytes of arbitrary data; three frames in a row, each at
+# the place that the one before gives, do not.
 _CHAINED_FRAMES = 3
 
 
 class Readable(Protocol):
-    """The part of a binary file that is needed here."""
+    """The methods of a binary file that are needed here."""
 
     def read(self, size: int, /) -> bytes: ...
     def seek(self, offset: int, /) -> int: ...
 
 
 def recognise(file: Readable) -> str | None:
-    """Name the libavformat demuxer for `file`, or None if none may have it.
+    """Name the libavformat demuxer for `file`; None if the format is not accepted.
 
     Args:
-        file: Its position is moved.
+        file: The file; its position changes.
     """
     tag_bytes = _id3_bytes(file)
     file.seek(tag_bytes)
@@ -84,7 +83,7 @@ def recognise(file: Readable) -> str | None:
 
 
 def looks_like_text(file: Readable) -> bool:
-    """Say whether the beginning of `file` reads as UTF-8 text."""
+    """Whether the beginning of `file` is UTF-8 text."""
     file.seek(0)
     head = file.read(1024)
     if len(head) == 1024:
@@ -97,7 +96,7 @@ def looks_like_text(file: Readable) -> bool:
 
 
 def _id3_bytes(file: Readable) -> int:
-    """Length of the ID3v2 tags in front of the audio (cover art can be large)."""
+    """Count the bytes of ID3v2 tags before the audio (cover art can be large)."""
     offset = 0
     while True:
         file.seek(offset)
@@ -115,7 +114,7 @@ def _elementary_stream(head: bytes) -> str | None:
     """Find raw MPEG audio or ADTS, which start with frames instead of a header."""
     position = head.find(b"\xff")
     while position >= 0:
-        # Files cut out of longer ones begin amid a frame, others with padding.
+        # Files cut out of longer ones begin inside a frame, others with padding.
         name = _chain(head, position)
         if name is not None:
             return name
@@ -124,7 +123,7 @@ def _elementary_stream(head: bytes) -> str | None:
 
 
 def _chain(head: bytes, start: int) -> str | None:
-    """Follow frames from `start`; name their kind if enough are of one kind."""
+    """Follow frames from `start`; name their kind if enough have the same kind."""
     name: str | None = None
     position = start
     for _ in range(_CHAINED_FRAMES):
@@ -140,7 +139,7 @@ def _chain(head: bytes, start: int) -> str | None:
 
 
 def _frame(header: bytes) -> tuple[str, int] | None:
-    """Read one frame header: which demuxer, and how many bytes to the next."""
+    """Read one frame header; return the demuxer and the bytes to the next header."""
     if len(header) < 7 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
         return None
     if header[1] & 0xF6 == 0xF0:

@@ -1,28 +1,28 @@
 """Turn an uploaded file into mono 16 kHz samples, a block at a time.
 
-libav does the work through PyAV, which brings its own libraries in the wheel. The
-upload is read through a seekable file object and never by path, so an MP4 with
-its index at the end works, and hours of audio cost no more memory than seconds (but
-for that index, 12 MB an hour).
+libav decodes, through PyAV, whose wheel contains its own libraries. The upload is read
+through a seekable file object and never by path, so an MP4 with its index at the end
+works, and hours of audio need no more memory than seconds (except for that index,
+12 MB an hour).
 
-Sample position is file time. Containers with a clock (MP4, Matroska, Ogg) are
-followed: where it runs ahead of the samples, at the beginning or after lost
-packets, silence is put in; where it runs back, audio is kept contiguous. All
-durations are counted from samples, since headers lie; a file that states more than is
-allowed has its packets added up first, so that hours are not decoded for nothing. What
-encoders put in front is taken off where the file says so, which ADTS cannot (64 ms at
-16 kHz, usually).
+Sample position is file time. If a container has a clock (MP4, Matroska, Ogg), positions
+follow it: where the clock is ahead of the samples, at the beginning or after lost
+packets, silence is inserted; where it runs back, audio stays contiguous. All durations
+are counted from samples, because headers may be wrong. If a file states more than is
+allowed, its packets are added up first, so that hours are not decoded in vain. Padding
+that encoders put in front is removed if the file states it; ADTS cannot state it
+(usually 64 ms at 16 kHz).
 
-Nothing but the upload is ever opened: the container is recognised here and one
-demuxer is named, demuxers and decoders are on lists, no protocol is allowed, and
-libav's request to open anything else is refused.
+Only the upload is ever opened: the container is recognised here, libav gets the name
+of one demuxer, demuxers and decoders are on lists, no protocol is allowed, and libav's
+requests to open other files are refused.
 
-A damaged packet is skipped; its time is kept where there is a clock. A file that
-ends too early gives what is there, as in every player. That it was cut is not
-reported: MP3, ADTS and recorded WebM state no length, so it would often be missed.
+A damaged packet is skipped; its time is kept if there is a clock. A file that ends too
+early gives all audio that it has, as in every player. The missing end is not reported:
+MP3, ADTS and recorded WebM state no length, so it would often go unnoticed.
 
-Rejected: soundfile (no MP4, WebM, AAC); the ffmpeg program (to be installed, and a
-process to be limited and killed for each request).
+Rejected: soundfile (no MP4, WebM, AAC); the ffmpeg program (it has to be installed, and
+each request would need a process that has to be limited and killed).
 """
 
 import ctypes
@@ -69,34 +69,33 @@ __all__ = (
     "decode_stream",
 )
 
-# Opus sends so little for silence. Files that state no length, such as those that
-# browsers record, are measured if they are large enough to be too long all the same.
+# Fewest bytes of a second of audio: Opus needs no more for silence. A file that states
+# no length, such as a browser's recording, is measured only if it has enough bytes to
+# be too long.
 _LEAST_BYTES_A_S = 250
 _PACKETS_A_TURN = 1000
 _NOTHING: Samples = np.zeros(0, np.float32)
 
-# Undecodable packets in a row (20 s of Opus) after which the rest is given up.
+# Undecodable packets in a row (20 s of Opus) after which decoding stops.
 MAX_BAD_PACKETS = 1000
 
-# What a header says is allocated before it is found to be untrue: a WAV of 100 bytes
-# could have 4 GB for its title. Four hours of MP4 index are 20 MB.
+# libav allocates what a header asks for before it notices that the header is wrong: a
+# WAV of 100 bytes could take 4 GB for its title. Four hours of MP4 index are 20 MB.
 _MAX_ALLOCATION_BYTES = 64 * 1024 * 1024
 # In an MP4 each stream may cost one such index. Cameras and broadcasters write a
 # dozen or two. (Other containers have none; Matroska counts every attached font.)
 _MAX_MOV_STREAMS = 32
 
-# WAV tells all in its header. libav would read 5 MB on to be sure, and then cut what
-# it has into packets of 4 kB: for a spoken sentence that takes four times as long as
-# everything else.
+# A WAV header is complete. libav would still read 5 MB more, and then cut them into
+# packets of 4 kB: for a spoken sentence that takes four times as long as all the rest.
 _WAV_OPTIONS = {"probesize": "4096", "max_size": "16384"}
 
-# No codec makes frames a tenth as long; ALAC and others take the length from a
-# header, and would allocate it.
+# The frames of all codecs are at most a tenth as long; ALAC and others take the length
+# from a header, and would allocate it.
 _MAX_FRAME_SAMPLES = 1 << 20
 
-# Containers whose timestamps were written by someone. In all others libav counts
-# packets: from an arbitrary beginning (MP3: the encoder delay), and wrongly once the
-# sample rate changes.
+# Containers with timestamps of their own. In all others libav counts packets: from an
+# arbitrary beginning (MP3: the encoder delay), and wrongly once the rate changes.
 _CLOCKED = frozenset(("mov", "matroska", "ogg"))
 
 _DECODERS = frozenset(
@@ -113,27 +112,27 @@ _DECODERS = frozenset(
 
 logger = logging.getLogger(__name__)
 
-# PyAV drops libav's messages unless told otherwise. They would quote the upload.
+# PyAV drops libav's messages by default; they would quote the upload.
 av.logging.set_level(None)
-# PyAV has no call for this one, but its modules are linked with the library that
-# has. It is for the whole process, and nothing else in it uses PyAV's libraries.
+# PyAV has no call for this limit, but its modules are linked with the library that has
+# it. The limit holds for the whole process, where only PyAV uses this library.
 ctypes.CDLL(av.logging.__file__).av_max_alloc(ctypes.c_size_t(_MAX_ALLOCATION_BYTES))
 
 
 class UnsupportedAudio(Exception):
-    """Not a container or codec that is accepted."""
+    """The container or the codec is not accepted."""
 
 
 class EmptyAudio(Exception):
-    """No bytes, or a well-formed file without a single sample."""
+    """The file has no bytes, or is well-formed but has no samples."""
 
 
 class CorruptAudio(Exception):
-    """A known container of which nothing could be decoded."""
+    """The container is known, but nothing in it could be decoded."""
 
 
 class NoAudioStream(Exception):
-    """A known container, but with pictures or subtitles only."""
+    """The container is known, but has only pictures or subtitles."""
 
 
 @dataclass(slots=True)
@@ -146,18 +145,16 @@ def decode_stream(
 ) -> Generator[Samples, None, None]:
     """Decode `source` from its beginning in blocks of at most `BLOCK_SAMPLES`.
 
-    Blocks may be empty, so that no step takes long.
-
-    Nothing is read before the first block is asked for. Blocking: belongs in a
-    worker thread, any one, one at a time. Closing the generator frees everything
-    libav holds. `source` stays open, its position undefined. The yielded arrays
-    belong to the caller.
+    Blocks may be empty, so that no step takes long. Reading begins when the first block
+    is requested. The generator blocks: it belongs in a worker thread, in any, but in
+    one at a time. Closing it frees everything that libav holds. `source` stays open,
+    its position undefined. The yielded arrays belong to the caller.
 
     Args:
-        source: Seekable. What it raises is raised here, unchanged.
-        limits: What the file may ask for.
-        origin: Where to note, before the first block, when the file's clock begins;
-            None to be given silence up to then.
+        source: A seekable file. Its errors are raised here unchanged.
+        limits: Limits of the recording.
+        origin: Gets the position at which the file's clock begins, before the first
+            block. None: the time before it becomes silence.
 
     Raises:
         UnsupportedAudio, EmptyAudio, CorruptAudio, NoAudioStream, AudioTooLong,
@@ -198,10 +195,10 @@ _CORRUPT = (
 
 
 class _Upload:
-    """What libav may do with the caller's file: read it and seek in it.
+    """The caller's file as libav sees it: libav may only read it and seek in it.
 
-    It has no name (PyAV would hand libav the path), and it keeps errors to itself,
-    since libav would swallow some and report others as bad audio.
+    It has no name, because PyAV would give libav the path. It stores errors, because
+    libav would drop some and report others as bad audio.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -212,7 +209,7 @@ class _Upload:
         self.size = file.tell()
 
     def raise_error(self) -> None:
-        """Raise what the caller's file raised, if it did."""
+        """Raise the error that the caller's file raised, if there was one."""
         if self._error is not None:
             raise self._error
 
@@ -238,7 +235,7 @@ class _Upload:
 
 
 def _recognise(upload: _Upload) -> str:
-    """Name the demuxer, or say why there is none."""
+    """Name the demuxer, or raise the reason why there is none."""
     if not upload.size:
         raise EmptyAudio(_NO_BYTES)
     demuxer = recognise(upload)
@@ -257,7 +254,7 @@ def _recognise(upload: _Upload) -> str:
 
 
 def _open(upload: _Upload, demuxer: str) -> InputContainer:
-    """Open the container, with every way out of it closed."""
+    """Open the container so that libav can open no other file."""
     upload.seek(0)
     return av.open(
         upload,
@@ -287,7 +284,7 @@ def _begin(
 def _may_be_too_long(
     container: InputContainer, stream: AudioStream, size: int, limits: DecodeLimits
 ) -> bool:
-    """Say whether a file states, or leaves open, that it is longer than allowed."""
+    """Whether a file, by its header, is or may be longer than allowed."""
     stated_s = None
     if stream.duration is not None and stream.time_base is not None:
         stated_s = float(stream.duration * stream.time_base)
@@ -301,18 +298,18 @@ def _may_be_too_long(
 def _measured(
     container: InputContainer, stream: AudioStream, limits: DecodeLimits
 ) -> Iterator[Samples]:
-    """Add up a file's packets, a tenth of the work of decoding them or less.
+    """Add up the durations of packets, at least ten times as fast as decoding them.
 
-    Headers lie, in both directions, but a packet is as long as it says.
+    Headers may state too much or too little; packets state their true duration.
 
     Yields:
-        Nothing, now and then, so that others get their turn.
+        Empty blocks from time to time, so that other recordings get their turn.
 
     Raises:
-        AudioTooLong: There is no need to decode any.
+        AudioTooLong: The file is too long; it need not be decoded.
     """
     ticks_a_s = 1 / stream.time_base if stream.time_base else 0
-    # What encoders put in front is in the packets, too.
+    # The packets include the padding that encoders put in front.
     most = (limits.max_seconds + 2 * CODEC_PADDING_S) * ticks_a_s
     total = 0
     try:
@@ -323,7 +320,7 @@ def _measured(
                 raise too_long(limits)
             if number % _PACKETS_A_TURN == 0:
                 yield _NOTHING
-    except av.FFmpegError:  # decoding will say what is wrong, if it matters
+    except av.FFmpegError:  # decoding reports it if it matters
         return
 
 
@@ -332,7 +329,7 @@ def _refuse(*_: Any) -> NoReturn:
 
 
 def _audio_stream(container: InputContainer) -> AudioStream:
-    """Choose the default audio stream, or the first; drop all others unread."""
+    """Choose the default audio stream, or the first; discard all others unread."""
     streams = container.streams.audio
     if not streams:
         raise NoAudioStream(
@@ -358,13 +355,13 @@ def _audio_stream(container: InputContainer) -> AudioStream:
 def _frames(
     container: InputContainer, stream: AudioStream, damage: _Damage
 ) -> Iterator[AudioFrame]:
-    """Decode packet by packet, skipping what is damaged and counting it."""
+    """Decode packet by packet; skip and count damaged packets."""
     packets = container.demux(stream)
     n_bad = 0
     while n_bad <= MAX_BAD_PACKETS:
         try:
             packet = next(packets, None)
-        except av.FFmpegError:  # lost its place in the file: the end, as for ffmpeg
+        except av.FFmpegError:  # libav lost its place: the end, as in ffmpeg
             damage.packets += 1
             return
         if packet is None:

@@ -1,4 +1,4 @@
-"""How clients of live streams write samples.
+"""The encodings of samples in live streams.
 
 Pure: no I/O, clock, settings or threads.
 """
@@ -10,7 +10,7 @@ MAX_SAMPLE_RATE = 48_000  # browsers and sound cards
 
 
 class Encoding(StrEnum):
-    """How a sample is written."""
+    """How a sample is encoded."""
 
     S16LE = "s16le"  # 16-bit signed integer, little endian
     F32LE = "f32le"  # 32-bit float, little endian, full scale 1

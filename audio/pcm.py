@@ -1,16 +1,15 @@
 """Turn the raw bytes of a live stream into mono 16 kHz samples, as they come.
 
-A stream says once what its bytes are; nothing is guessed from their values. Where
-the client or the network cuts the bytes does not matter: a sample cut in two waits
-for its rest, and the resampler keeps its state from one piece to the next, so that
-every cut gives the same samples, bit by bit.
+The client declares the encoding; nothing is guessed from values. It does not matter
+where the client or the network cuts the bytes: the first part of a sample waits for its
+rest, and the resampler keeps its state from one piece to the next, so that every cut
+gives the same samples, bit by bit.
 
 G.711 is expanded by a table of its 256 codes, which libav's decoder fills once.
-The resampler is that of recordings; see `audio/resampler.py`. It holds back up to 4 ms
-until more comes or the stream ends, and a whole stream shorter than that gives no
-samples.
+Recordings have the same resampler; see `audio/resampler.py`. It holds back up to 4 ms
+until more audio comes or the stream ends; a stream shorter than that gives no samples.
 
-Knows nothing of sockets and messages.
+Knows nothing about sockets and messages.
 """
 
 import av
@@ -29,15 +28,15 @@ _NO_SAMPLES = np.zeros(0, np.float32)
 class PcmDecoder:
     """Decode one stream of mono audio.
 
-    Not safe for concurrent use. What one call is given costs time and memory in
-    proportion, so who must not be held up passes long frames in pieces.
+    Not safe for concurrent use. A call takes time and memory in proportion to its
+    bytes, so a caller that must not block for long passes long messages in pieces.
 
     Args:
-        encoding: How its samples are written.
-        sample_rate: MIN_SAMPLE_RATE to MAX_SAMPLE_RATE.
+        encoding: Encoding of the samples.
+        sample_rate: Rate in Hz, from MIN_SAMPLE_RATE to MAX_SAMPLE_RATE.
 
     Raises:
-        ValueError: The rate is outside of these.
+        ValueError: The rate is out of these bounds.
     """
 
     def __init__(self, encoding: Encoding, sample_rate: int) -> None:
@@ -48,13 +47,13 @@ class PcmDecoder:
             )
         self._encoding = encoding
         self._sample_rate = sample_rate
-        self._partial = b""  # the beginning of a sample that is cut
-        self._resampler: Resampler | None = None  # made for the first frame
+        self._partial = b""  # the first bytes of an incomplete sample
+        self._resampler: Resampler | None = None  # made with the first frame
 
     def push_bytes(self, data: bytes | memoryview) -> Samples:
-        """Decode the next bytes; what they complete is returned, often a bit less.
+        """Decode the next bytes; return the samples that are complete.
 
-        Values that are no numbers become 0, and all are clipped to [-1, 1].
+        NaN becomes 0, and all samples are clipped to [-1, 1].
         """
         joined = b"".join((self._partial, data)) if self._partial else data
         n_whole = len(joined) - len(joined) % self._encoding.n_bytes
@@ -69,9 +68,9 @@ class PcmDecoder:
         return _joined(self._resampler.resample(frame))
 
     def finish(self) -> Samples:
-        """Return what the resampler holds back; half a sample is dropped.
+        """Return what the resampler holds back; an incomplete sample is dropped.
 
-        The decoder is of no use afterwards.
+        The decoder cannot be used afterwards.
         """
         self._partial = b""
         return (
@@ -92,7 +91,7 @@ def _expand(whole: bytes | memoryview, encoding: Encoding) -> Samples:
 
 
 def _joined(frames: list[AudioFrame]) -> Samples:
-    """Join what the resampler returns; its filter overshoots at full scale."""
+    """Join and clip the resampler's frames, because its filter overshoots."""
     if not frames:
         return _NO_SAMPLES
     parts = [np.asarray(frame.to_ndarray(), np.float32).reshape(-1) for frame in frames]
@@ -101,7 +100,7 @@ def _joined(frames: list[AudioFrame]) -> Samples:
 
 
 def _table(codec: str) -> Samples:
-    """Return what each of the 256 codes means."""
+    """Return the value of each of the 256 codes."""
     context = av.CodecContext.create(codec, "r")
     assert isinstance(context, AudioCodecContext)
     context.layout = "mono"

@@ -1,14 +1,14 @@
-"""Change the sample rate of audio frames, in the thread that asks for it.
+"""Change the sample rate of audio frames, in the calling thread.
 
-libswresample does the work, behind a graph of libavfilter, with a filter twice as long
-as its usual one: 7.5 kHz passes at -1 dB and 8.5 kHz is gone (-90 dB; the usual one has
--3 and -26). PyAV's wheel has no soxr.
+libswresample does the work, in a graph of libavfilter, with a filter twice as long as
+its default: 7.5 kHz is attenuated by 1 dB and 8.5 kHz by 90 dB (the default: 3 and
+26 dB). PyAV's wheel has no soxr.
 
-Rejected: PyAV's `AudioResampler`, which makes the same graph but does not let its
-threads be counted. libavfilter starts one a core for every graph, though no filter here
+Rejected: PyAV's `AudioResampler`, which makes the same graph but cannot limit its
+threads. libavfilter starts one thread per core for every graph, though no filter here
 can use a second: 256 streams on 32 cores would have had thousands.
 
-Knows nothing of time: frames lose their timestamps. Not safe for concurrent use.
+Knows nothing about time: frames lose their timestamps. Not safe for concurrent use.
 """
 
 import errno
@@ -20,17 +20,17 @@ from av.filter import Graph
 
 from audio.samples import SAMPLE_RATE
 
-# The format that comes out. Interleaved: PyAV reads past the end of 8 and more planes.
+# The output format. Interleaved, because PyAV reads past the end of 8 or more planes.
 _FORMAT = "flt"
 
 _FILTER = {"filter_size": "64"}
 
 
 class Resampler:
-    """Turn frames of one form into 16 kHz, interleaved floats in the same layout.
+    """Turn frames of one format into 16 kHz, interleaved floats in the same layout.
 
     Args:
-        like: A frame of the form that all of them have.
+        like: A frame with the format of all frames.
     """
 
     def __init__(self, like: AudioFrame) -> None:
@@ -38,10 +38,10 @@ class Resampler:
         self._graph = None if form == (_FORMAT, SAMPLE_RATE) else _graph(like)
 
     def resample(self, frame: AudioFrame | None) -> list[AudioFrame]:
-        """Return what a frame completes, or, after the last, what was held back.
+        """Return the output that a frame completes; after the last, the rest.
 
         Args:
-            frame: None if no more come.
+            frame: The next frame; None after the last.
         """
         if self._graph is None:
             return [] if frame is None else [frame]

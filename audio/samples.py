@@ -1,4 +1,4 @@
-"""What audio is inside this program: one rate, one type.
+"""The form of all audio inside the server: one rate, one type.
 
 Bytes become `Samples` once, at the edge; nothing downstream guesses.
 """

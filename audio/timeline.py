@@ -1,16 +1,16 @@
-"""Lay decoded frames of any rate and layout out as mono 16 kHz in file time.
+"""Turn decoded frames of any rate and layout into mono 16 kHz samples in file time.
 
-Sample position is file time. Where a file's clock runs ahead of its samples, at
-the beginning or after lost packets, silence is put in; where it runs back, audio
-is kept contiguous. What comes out is counted, silence included, and the count is
-what limits hold against: headers lie. A clock that begins late (pieces of a live
-broadcast may begin at five hours) can be noted instead, and costs nothing then.
+Sample position is file time. Where a file's clock is ahead of its samples, at the
+beginning or after lost packets, silence is inserted; where it runs back, audio stays
+contiguous. Limits apply to the number of output samples, silence included, because
+headers may be wrong. A clock that begins late (a piece of a live broadcast may begin at
+five hours) can be noted instead of filled with silence.
 
 Channels are averaged after resampling, with numpy. Rejected: libswresample's own
-downmix, which for float adds equal channels up (+3 dB), drops or turns down what
-it takes for a side channel, and refuses what it cannot name.
+downmix, which for float adds up equal channels (+3 dB), drops or attenuates what it
+takes for a side channel, and refuses layouts without a name.
 
-Knows nothing of files and containers. Not safe for concurrent use.
+Knows nothing about files and containers. Not safe for concurrent use.
 """
 
 from collections.abc import Iterator
@@ -24,35 +24,36 @@ from audio.samples import SAMPLE_RATE, Samples
 
 BLOCK_SAMPLES = SAMPLE_RATE  # 64 kB; larger gains no speed
 
-# A clock ahead by less is not a gap. Matroska rounds to 1 ms, browsers jitter by a
-# few; lost network packets are 20 ms each. Words keep their times to 50 ms.
+# A clock that is ahead by less is not a gap. Matroska rounds to 1 ms, and browsers
+# jitter by a few ms; a lost network packet is 20 ms. Word times stay exact to 50 ms.
 GAP_SAMPLES = SAMPLE_RATE // 20
 
-# Encoders add the rest of a frame, and what they need before the first: AAC and MP3
-# at 8 kHz a fifth of a second. A recording of exactly the limit is to pass in them.
+# Tolerance above the limit. Encoders fill up the last frame and add a delay before the
+# first: AAC and MP3 at 8 kHz a fifth of a second. With them, a recording of exactly the
+# limit has to pass.
 CODEC_PADDING_S = 0.5
 
-# Where a clock may begin, so that the model's frames lie on one grid for all files.
+# A clock begins at a multiple of this, so that all files have the same grid of frames.
 ORIGIN_STEP = SAMPLE_RATE // 50
 
 
 class AudioTooLong(Exception):
-    """More samples, inserted silence included, than `max_seconds`."""
+    """The recording, inserted silence included, is longer than `max_seconds`."""
 
 
 class TooManyChannels(Exception):
-    """More channels than `max_channels`."""
+    """The file has more channels than `max_channels`."""
 
 
 class UnsupportedSampleRate(Exception):
-    """A sample rate outside `min_sample_rate` to `max_sample_rate`."""
+    """The sample rate is not from `min_sample_rate` to `max_sample_rate`."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeLimits:
-    """What a file may ask for; each `max_*` is still allowed.
+    """Limits of a recording; each `max_*` is still allowed.
 
-    `max_seconds` are those of the recording; what codecs add is not counted.
+    `max_seconds` limits the recording itself; padding of codecs does not count.
     """
 
     max_seconds: float
@@ -63,19 +64,19 @@ class DecodeLimits:
 
 @dataclass(slots=True)
 class Origin:
-    """Where a file's clock stands at its first sample, a multiple of 320 samples."""
+    """The file's clock at its first sample, a multiple of 320 samples."""
 
     position: int = 0
 
 
 class Timeline:
-    """Frames in, blocks out, so that sample position is file time.
+    """Takes frames and gives blocks, so that sample position is file time.
 
-    Without a clock (`clocked` false) timestamps are not looked at. With an `origin`
-    a late beginning is noted there, and file time is counted from it.
+    Without a clock (`clocked` false) timestamps are ignored. With an `origin`, a late
+    beginning is noted there, and file time is counted from it.
 
-    A change of rate or layout and a gap both end one resampler and begin another;
-    positions are counted from what came out, so rounding does not add up.
+    A change of rate or layout, and a gap, end one resampler and begin another;
+    positions are counted from output samples, so rounding errors do not add up.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Timeline:
         self._resampler: Resampler | None = None
         self._input: tuple[str, str, int] | None = None
         self._heard: list[int] = []
-        self._position = 0.0  # of the next input sample, in output samples
+        self._position = 0.0  # position of the next input sample, in output samples
         self._pending: list[Samples] = []
         self._n_pending = 0
         self.n_samples = 0  # yielded and pending
@@ -115,13 +116,13 @@ class Timeline:
             yield from self._append(self._mono(resampled))
 
     def finish(self) -> Iterator[Samples]:
-        """Give out the rest."""
+        """Return the remaining samples."""
         yield from self._flush()
         if self._n_pending:
             yield self._take()
 
     def _gap(self, frame: AudioFrame) -> int:
-        """Samples by which the file's clock is ahead, 0 if that is no gap."""
+        """Samples by which the file's clock is ahead; 0 if there is no gap."""
         time_s = frame.time
         if time_s is None or not self._clocked:
             return 0
@@ -161,7 +162,7 @@ class Timeline:
         return mixed
 
     def _silence(self, n_samples: int) -> Iterator[Samples]:
-        self._check_length(n_samples)  # before any of it is made
+        self._check_length(n_samples)  # before any silence is made
         while n_samples > 0:
             n = min(n_samples, BLOCK_SAMPLES)
             yield from self._append(np.zeros(n, np.float32))
@@ -183,7 +184,7 @@ class Timeline:
     def _take(self) -> Samples:
         joined = np.concatenate(self._pending)
         self._pending, self._n_pending = [], 0
-        # A float file may hold anything, and lossy codecs overshoot.
+        # A float file may hold any value, and lossy codecs overshoot.
         np.nan_to_num(joined, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
         return np.clip(joined, -1.0, 1.0, out=joined)
 
@@ -195,14 +196,14 @@ class Timeline:
 def too_long(limits: DecodeLimits) -> AudioTooLong:
     """Describe a recording over the limit."""
     return AudioTooLong(
-        f"The recording is longer than {limits.max_seconds:g} seconds, the most "
-        "accepted here (silence that its timestamps call for is counted). Send it in "
+        f"The recording is longer than {limits.max_seconds:g} seconds, the longest "
+        "accepted (including silence where its timestamps have gaps). Send it in "
         "parts."
     )
 
 
 def _heard(frame: AudioFrame) -> list[int]:
-    """Channels to average: all but the subwoofer."""
+    """Return the channels to average: all but the subwoofer."""
     channels = frame.layout.channels
     heard = [i for i, channel in enumerate(channels) if channel.name != "LFE"]
     return heard or list(range(len(channels)))

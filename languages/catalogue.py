@@ -4,7 +4,7 @@ They are rows of assets/languages.tsv, read once when this module is imported.
 tools/build_languages.py writes that file, and a test compares it with omnilingual-asr's
 own list, so serving needs neither that package nor a database of names.
 
-Reads its table, and no other file; everything here is immutable.
+Reads only its table; everything here is immutable.
 """
 
 from collections import defaultdict

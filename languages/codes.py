@@ -1,12 +1,12 @@
-"""Translate between the language codes of the world and omniASR's language ids.
+"""Translate between language codes and omniASR's language ids.
 
-An id is what omnilingual-asr calls a language: `eng_Latn`, `cmn_Hant`. Clients send
+An id is omnilingual-asr's name of a language: `eng_Latn`, `cmn_Hant`. Clients send
 anything from `en` to `zh-TW`; `resolve_language` finds the id, and
-`catalogue.to_bcp47` goes back.
+`catalogue.to_bcp47` turns it back into a tag.
 
-Of langcodes only the stateless tag parser and the CLDR tables are used.
-`langcodes.Language` keeps every tag it has ever seen in two dictionaries without a
-bound, and our tags come from strangers.
+Only the stateless tag parser and the CLDR tables of langcodes are used.
+`langcodes.Language` keeps every tag that it has seen in two unbounded dictionaries, and
+our tags come from unknown clients.
 
 Pure: no settings, clock, threads or logging; everything here is immutable.
 """
@@ -26,17 +26,17 @@ from langcodes.tag_parser import LanguageTagError, parse_tag
 from languages.catalogue import BY_ID, BY_LANGUAGE, BY_SPELLING, Language
 from languages.search import MAX_NEAR, MAX_TAG, near_matches
 
-# What clients send for "no language": older LiveKit agents the empty string, people
-# `auto` and `multi`; ISO 639-2 has `und` (undetermined) and `mul` (multiple).
+# What clients send for "no language": older LiveKit agents send the empty string,
+# people `auto` and `multi`; ISO 639-2 has `und` (undetermined) and `mul` (multiple).
 UNSET = frozenset({"", "auto", "und", "mul", "multi"})
 
 
 class UnknownLanguage(ValueError):
-    """A code that means no language of the catalogue.
+    """The code means no language of the catalogue.
 
     Attributes:
-        code: The code as it was given.
-        near: What may have been meant, best first; often empty.
+        code: The code that the client sent.
+        near: Entries that the client may have meant, best first; often empty.
     """
 
     def __init__(self, code: str, near: tuple[Language, ...]) -> None:
@@ -57,7 +57,7 @@ class UnknownLanguage(ValueError):
 # script, `pa-PK`, is ISO 639-3 `pnb`.
 _MORE_MEMBERS = {"no": ("nob",), "pa": ("pnb",)}
 
-# To suggest, never to substitute: who asks for Nynorsk would get text in Bokmål.
+# For suggestions only: a client that asks for Nynorsk must not get text in Bokmål.
 _RELATIVES = {"nno": ("nob_Latn",)}
 
 # Script codes that name a style of another.
@@ -71,21 +71,21 @@ def resolve_language(code: str | None) -> str | None:
     bibliographic ones and retired ones) or a BCP 47 tag, in any case, with `-` or
     `_`. None, the empty string, `auto`, `und`, `mul` and `multi` mean no language.
 
-    Ids and the tags of `to_bcp47` are taken literally. For anything else the
-    candidates are the language itself, the code CLDR replaces it by, its
-    macrolanguage and, if it is a macrolanguage, its main member. Taken is
+    Ids and the tags of `to_bcp47` are taken literally. For other codes the candidates
+    are the language itself, the code by which CLDR replaces it, its macrolanguage and,
+    if it is a macrolanguage, its main member. The choice is
 
-    1. the candidate listed in the script that is asked for, or if none is, in the
-       one CLDR expects in the region, else for the language (`zh-TW`, `uz`);
-    2. the candidate listed just once, even if another script is asked for:
-       `ko-Kore` is `kor_Hang`; `sr-Latn` is `srp_Cyrl`, for want of Serbian in
+    1. the candidate in the requested script; if the code names no script, in the one
+       that CLDR expects in the region, or else for the language (`zh-TW`, `uz`);
+    2. a candidate with a single entry, even if the code names another script:
+       `ko-Kore` is `kor_Hang`; `sr-Latn` is `srp_Cyrl`, because there is no Serbian in
        Latin;
-    3. if no script is asked for, the one in Latin (`rmy`).
+    3. if the code names no script, the candidate in Latin (`rmy`).
 
-    Region and variants play no other part.
+    Region and variants have no other effect.
 
     Raises:
-        UnknownLanguage: Nothing fits, or several entries do equally (`lld`).
+        UnknownLanguage: No entry fits, or several fit equally (`lld`).
     """
     if code is None:
         return None
@@ -137,9 +137,9 @@ def _parse(wanted: str) -> _Tag | None:
 
 
 def _candidates(language: str) -> Iterator[str]:
-    """Yield the codes to look for in its place, best first, perhaps repeated.
+    """Yield the codes to search for instead, best first, perhaps repeated.
 
-    Both lengths of each code come: CLDR's tables use the short one, ids the long.
+    Each code comes in both lengths: CLDR's tables use the short one, ids the long.
     """
     replaced = LANGUAGE_REPLACEMENTS.get(language, language).split("-")[0]
     for code in (language, replaced):
@@ -177,7 +177,7 @@ def _choose(candidates: tuple[str, ...], tag: _Tag) -> Language | None:
 
 
 def _only(entries: list[Language]) -> Language | None:
-    """Return the single entry, or the single one that is no dialect."""
+    """Return the only entry, or the only one that is not a dialect; else None."""
     if len(entries) == 1:
         return entries[0]
     standard = [entry for entry in entries if entry.id.count("_") == 1]
@@ -185,21 +185,21 @@ def _only(entries: list[Language]) -> Language | None:
 
 
 def _expected_scripts(candidates: tuple[str, ...], region: str | None) -> list[str]:
-    """Return the scripts CLDR adds to the language in its region, and to it alone."""
+    """Return the scripts that CLDR expects: in the region, and for the language."""
     in_region = [f"{code}-{region}" for code in candidates] if region else []
     likely = (LIKELY_SUBTAGS.get(tag) for tag in (*in_region, *candidates))
     return [tag.split("-")[1] for tag in likely if tag is not None]
 
 
 def _alternatives(candidates: tuple[str, ...], wanted: str) -> tuple[Language, ...]:
-    """Return what to suggest for a well-formed code."""
+    """Return suggestions for a well-formed code."""
     for code in candidates:
         if code in BY_LANGUAGE:
             return tuple(BY_LANGUAGE[code][:MAX_NEAR])
         if code in _RELATIVES:
             return tuple(BY_ID[language_id] for language_id in _RELATIVES[code])
     if any(code in _ISO_639_2 for code in candidates):
-        return ()  # no typing error: the language exists and is not supported
+        return ()  # not a typing error: the language exists but is not supported
     return near_matches(wanted)
 
 

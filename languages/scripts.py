@@ -1,10 +1,10 @@
-"""Tell which script a text is in, and which language it may honestly be labelled with.
+"""Tell which script a text is in, and which language its label may name.
 
-Scripts are told apart by the Unicode Script property through `regex`: one compiled
-pass over the text in a small, long-kept package that follows each Unicode release
-and that fairseq2 brings along through tiktoken anyway. fontTools.unicodedata (30 MB
-installed) and unicodedataplus (last release in March 2025) were the alternatives;
-they answer one character at a time.
+`regex` tells scripts apart by the Unicode Script property, in one compiled pass over
+the text. It is a small, well-kept package that follows each Unicode release, and
+fairseq2 installs it through tiktoken anyway. fontTools.unicodedata (30 MB installed)
+and unicodedataplus (last release in March 2025) were the alternatives; they answer one
+character at a time.
 
 Pure: no I/O, settings, clock, threads or logging; everything here is immutable.
 """
@@ -15,26 +15,26 @@ import regex
 
 from languages.catalogue import LANGUAGES, SCRIPT_NAMES, to_bcp47
 
-# Enough to tell the script of any transcript, and under 5 ms on the event loop.
+# Enough to find the script of any transcript, and under 5 ms on the event loop.
 SCRIPT_SAMPLE = 4_000  # characters
 
-# Japanese writes Han and kana; speech is never without particles and endings, which
-# are kana. Less than this is Chinese that mentions a Japanese name.
+# Share of kana in Japanese, which writes Han and kana: speech always has particles and
+# endings, which are kana. With less, it is Chinese that mentions a Japanese name.
 MIN_KANA_RATIO = 0.1
 
-# How text in a script of the ids appears to the Unicode Script property, if not
-# under the same code. Simplified and traditional Han are one Unicode script, so
-# nothing here can tell `zh-Hans` from `zh-Hant`.
+# The Unicode scripts of an id's script, if they have another code. Simplified and
+# traditional Han are one Unicode script, so this module cannot tell `zh-Hans` from
+# `zh-Hant`.
 _APPEARS_AS = {"Hans": ("Hani",), "Hant": ("Hani",), "Jpan": ("Jpan", "Hani")}
 
 
 def infer_language(text: str, *, hint: str | None, default: str | None) -> str | None:
-    """Return the id to label a transcript with, or None if nothing supports one.
+    """Return the id that labels a transcript; None if the language is unknown.
 
-    CTC models do not say which language they heard, and one script serves up to
-    1398 languages, so this labels only what is known: the client's explicit
-    `hint`; else the operator's `default` if the text is in its script; else the
-    only language listed in the text's script. It never guesses among several.
+    CTC models do not say which language they heard, and up to 1398 languages share a
+    script. So the label is the client's explicit `hint`; else the operator's `default`
+    if the text is in its script; else the only language with the text's script. It is
+    never a guess among several.
 
     Args:
         text: The transcript; only its first SCRIPT_SAMPLE characters count.
@@ -53,13 +53,13 @@ def infer_language(text: str, *, hint: str | None, default: str | None) -> str |
 
 
 def label_language(text: str, *, hint: str | None, default: str | None) -> str | None:
-    """Return the BCP 47 tag of the language of `infer_language`; None for none."""
+    """Return the BCP 47 tag of the result of `infer_language`; None for None."""
     language_id = infer_language(text, hint=hint, default=default)
     return to_bcp47(language_id) if language_id else None
 
 
 def text_script(text: str) -> str | None:
-    """Return the ISO 15924 code of the script most of the text is in.
+    """Return the ISO 15924 code of the script of most of the text.
 
     Source: Unicode Standard Annex 24. Digits, punctuation and other characters
     common to all scripts do not count. Han by itself is `Hani`; Han with kana, and

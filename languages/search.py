@@ -1,4 +1,4 @@
-"""Search the catalogue: by code or name, and for what a mistyped code may mean.
+"""Search the catalogue by code or name, and find what a mistyped code may mean.
 
 Pure: no I/O, settings, clock, threads or logging; everything here is immutable.
 """
@@ -10,16 +10,16 @@ from typing import NamedTuple
 
 from languages.catalogue import BY_ID, LANGUAGES, Language
 
-# Longest code that is looked at; a longer one is unknown. RFC 5646 section 4.4.1
-# asks for 35 characters, our longest id has 17 and our longest name 39. The bound
-# also holds the recursion of the parser and the price of a near match.
+# Longest code that is searched for; a longer one is unknown. RFC 5646 section 4.4.1
+# requires 35 characters, our longest id has 17 and our longest name 39. The bound also
+# limits the recursion of the parser and the cost of a near match.
 MAX_TAG = 64
 MAX_NEAR = 5
 MIN_SIMILARITY = 0.6  # what difflib.get_close_matches calls close
 
 
 def near_matches(wanted: str) -> tuple[Language, ...]:
-    """Return what a mistyped code or a language's name may mean, best first."""
+    """Return the entries that a mistyped code or a name may mean, best first."""
     folded = _fold(wanted[:MAX_TAG])
     named = [entry for _, entry in _search(folded, worst=NAMED)] if folded else []
     scores = _similarities(folded)
@@ -51,7 +51,7 @@ def _similarities(folded: str) -> dict[str, float]:
     return scores
 
 
-# How well an entry fits a query; less is better.
+# How well an entry fits a query; a lower number is better.
 EXACT_CODE, EXACT_NAME, NAME_START, NAMED, CODE_START, NAME_PART = range(6)
 
 
@@ -85,17 +85,17 @@ def _search(folded: str, *, worst: int) -> list[tuple[int, Language]]:
 
 
 def _search_order(found: tuple[int, Language]) -> tuple[int, bool, int]:
-    """Put what is likelier meant first.
+    """Sort the more likely entry first.
 
-    Whether it is the first word of a name or a later one counts less than how many
-    speak the language: "arab" is rather Standard Arabic than Arabela.
+    The number of speakers counts more than whether the query begins the first or a
+    later word of the name: "arab" more likely means Standard Arabic than Arabela.
     """
     rank, entry = found
     return NAME_START if rank == NAMED else rank, _is_rare(entry), rank
 
 
 def _is_rare(entry: Language) -> bool:
-    """Languages with many speakers have codes of two letters."""
+    """Whether a language has few speakers: then its code has three letters."""
     return len(entry.tag.partition("-")[0]) > 2
 
 
@@ -113,14 +113,14 @@ def _search_rank(folded: str, item: _Searchable) -> int:
     return NAME_PART if any(folded in name for name in item.names) else NAME_PART + 1
 
 
-# Apostrophes of all kinds, as names like K'iche' have them, and the one letter of
-# our names that Unicode does not decompose.
+# Apostrophes of all kinds, as in K'iche', and the one letter of our names that Unicode
+# does not decompose.
 _APOSTROPHES = "'`\u2018\u2019\u02bb\u02bc\ua78c"
 _FOLDED_AWAY = str.maketrans({"_": "-", "ə": "e"} | dict.fromkeys(_APOSTROPHES))
 
 
 def _fold(text: str) -> str:
-    """Reduce a name or a code to what people type to find it."""
+    """Reduce a name or a code to the letters that people type to find it."""
     decomposed = unicodedata.normalize("NFKD", text.casefold())
     kept = (char for char in decomposed if not unicodedata.combining(char))
     return " ".join("".join(kept).translate(_FOLDED_AWAY).split())
@@ -136,7 +136,7 @@ def _make_searchable(entry: Language) -> _Searchable:
 
 
 def _index_by_folded() -> dict[str, list[Language]]:
-    """Index all spellings a mistyped code or name could have been meant for."""
+    """Index the entries by all spellings that a mistyped code or name may mean."""
     index = defaultdict(list)
     for item in _SEARCHABLE:
         plain_name = item.names[0].split(" (")[0]

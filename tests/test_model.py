@@ -217,7 +217,7 @@ class TestMemory:
         """With what it needs, what there is, and what to change."""
         monkeypatch.setattr(loading, "free_memory", lambda device: 300 << 20)
 
-        with pytest.raises(ModelUnavailable, match="too little memory") as error:
+        with pytest.raises(ModelUnavailable, match="not enough memory") as error:
             load(make_card())
 
         for part in ("my_digits", "0.4 GiB", "0.3 GiB are free", "MODEL_CARD"):

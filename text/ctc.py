@@ -1,14 +1,13 @@
-"""Turn the frames of a CTC model into tokens and words that know their time.
+"""Turn the frames of a CTC model into tokens and words with their times.
 
-A CTC model says one label per 20 ms frame, mostly blank; runs of the same label
-are one token. A run sits inside the sound of its letter, so its frames are the
-alignment, and everything that needs a time (word times, stitching, streaming)
-starts from them. Text alone would have thrown them away, which is why the model
-hands over frames and this module, not the tokenizer, writes the text.
+A CTC model gives one label per 20 ms frame, mostly blank; a run of the same label is
+one token. A run lies inside the sound of its letter, so its frames are the alignment:
+word times, stitching and streaming start from them. Text alone would lose them. So the
+model returns frames, and this module writes the text instead of the tokenizer.
 
-Times here are sample positions in the stream the window was cut from. A run
-says where a letter was recognised, not where its sound begins and ends:
-`text/word_times.py` widens words to their sound.
+Times here are sample positions in the stream of the window. A run shows where a letter
+was recognised, not where its sound begins and ends: `text/word_times.py` widens words
+to their sound.
 
 Source: Graves et al. 2006, "Connectionist Temporal Classification" (best path).
 Pure: no I/O, clock, settings or threads.
@@ -25,13 +24,13 @@ from numpy.typing import NDArray
 
 from audio.frames import FRAME_LENGTH, FRAME_SHIFT
 
-BLANK = 0  # fairseq2's CTC loss and every omniASR card put it first
+BLANK = 0  # it comes first in fairseq2's CTC loss and in every omniASR card
 
 # Probabilities are clipped here before a logarithm is taken.
 _TINY = 1e-10
 
-# Scripts that are written without spaces between words. Extensions, so that
-# marks which several scripts share, such as the long-vowel mark of Kana, count.
+# Scripts without spaces between words. Script extensions, so that marks that several
+# scripts share, such as the long-vowel mark of Kana, count as well.
 _UNSPACED = regex.compile(
     "".join(
         rf"[\p{{scx={script}}}--\p{{scx=Latin}}]|"
@@ -64,8 +63,8 @@ class Alternatives:
     """Several labels of each frame.
 
     Attributes:
-        ids: int32, shape (n_frames, k); the best first, or in the order in which they
-            were asked for.
+        ids: Labels, int32, shape (n_frames, k); the best first, or in the order of the
+            request.
         log_probs: Natural logarithms of their posterior probabilities, float32,
             shape (n_frames, k).
     """
@@ -76,7 +75,7 @@ class Alternatives:
 
 @dataclass(frozen=True, slots=True)
 class FrameLabels:
-    """What the model said about one window, frame by frame.
+    """The model's labels of one window, frame by frame.
 
     Attributes:
         ids: Most likely label of each frame, int32, shape (n_frames,).
@@ -121,9 +120,9 @@ class Token:
     """One run of frames with the same label.
 
     Attributes:
-        text: What it adds to the transcript; a space for a word boundary.
-        first_frame: Index of the run's first frame, within its window or whatever
-            its frames are counted from.
+        text: The text that it adds to the transcript; a space for a word boundary.
+        first_frame: Index of the run's first frame, in its window or from where its
+            frames are counted.
         last_frame: Index of its last frame, inclusive.
         prob: Highest posterior probability within the run.
     """
@@ -187,9 +186,9 @@ def tokens(
     """Collapse runs of equal labels and leave out blanks and control symbols.
 
     Args:
-        frames: Of one window, or a part of it.
-        vocabulary: Of the model.
-        first_frame: The number that the first of them has; tokens count from it.
+        frames: Frames of a window, or of a part of it.
+        vocabulary: Vocabulary of the model.
+        first_frame: Number of the first of these frames; tokens count from it.
     """
     ids = frames.ids
     if len(ids) == 0:
@@ -235,7 +234,7 @@ def _as_written(
 
 
 def moved(tokens: Iterable[Token], n_frames: int) -> tuple[Token, ...]:
-    """Count the frames of tokens from `n_frames` earlier."""
+    """Return tokens whose frames are counted from `n_frames` earlier."""
     return tuple(
         replace(
             token,
@@ -270,7 +269,7 @@ def words(tokens: Sequence[Token], *, position: int = 0) -> tuple[Word, ...]:
 
 
 def text(words: Iterable[Word]) -> str:
-    """Join words, with single spaces where the model heard a word boundary."""
+    """Join words, with single spaces at the model's word boundaries."""
     parts: list[str] = []
     for word in words:
         if word.space_before and parts:
@@ -299,12 +298,12 @@ def word(group: Sequence[Token], *, position: int, space_before: bool) -> Word:
 def groups(tokens: Sequence[Token]) -> Iterable[list[Token]]:
     """Split tokens into words and spaces, in order.
 
-    A character of an unspaced script is a word of its own, together with the
-    marks that combine with it (an extended grapheme cluster, UAX #29). What
-    stands next to it, digits or Latin letters, is not split.
+    Each character of an unspaced script is a word, together with the marks that combine
+    with it (an extended grapheme cluster, UAX #29). Digits or Latin letters next to it
+    are not split.
 
-    Whether a word ends depends on no more than the token after it, so tokens may
-    come in parts: a part begins with the last group of the one before.
+    Whether a word ends depends only on the token after it, so tokens may come in parts:
+    a part begins with the last group of the part before.
     """
     whole = raw_text(tokens)
     cluster_starts = {match.start() for match in _CLUSTER.finditer(whole)}
@@ -321,20 +320,20 @@ def groups(tokens: Sequence[Token]) -> Iterable[list[Token]]:
 
 
 def pause_separates(left: str, right: str) -> bool:
-    """Whether a pause between two words stands for a space in writing.
+    """Whether a pause between two words becomes a space.
 
-    Not between two characters of an unspaced script.
+    It does not between two characters of an unspaced script.
     """
     return not (_UNSPACED.match(left[-1]) and _UNSPACED.match(right[0]))
 
 
 def _splits(left: Token, right: Token) -> bool:
-    """Whether a word ends between two tokens that are not one cluster."""
+    """Whether a word ends between two tokens that form no cluster."""
     if left.text.isspace() or right.text.isspace():
         return left.text.isspace() != right.text.isspace()
     before, after = left.text[-1], right.text[0]
-    # Vowel signs and closing punctuation stay with what precedes them, opening
-    # punctuation with what follows.
+    # Vowel signs and closing punctuation stay with the character before them, opening
+    # punctuation with the one after it.
     if category(after)[0] == "M" or category(after) in _CLOSING:
         return False
     if category(before) in _OPENING:

@@ -10,7 +10,7 @@ from text.subtitles import Cue
 
 
 def srt(cues: Sequence[Cue]) -> str:
-    """Write cues as SubRip, which has no escapes and no header."""
+    """Write cues as SubRip, a format without escapes and header."""
     return "".join(
         f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{cue.text}\n\n"
         for number, (cue, (start, end)) in enumerate(
@@ -28,7 +28,7 @@ def vtt(cues: Sequence[Cue]) -> str:
 
 
 def _times_ms(cues: Iterable[Cue]) -> Iterator[tuple[int, int]]:
-    """Round times so that every cue lasts 1 ms at least and none overlap."""
+    """Round times so that every cue lasts at least 1 ms and no two overlap."""
     earliest = 0
     for cue in cues:
         start = max(_milliseconds(cue.start), earliest)
@@ -41,7 +41,7 @@ def _milliseconds(position: int) -> int:
 
 
 def _clock(time_ms: int, point: str) -> str:
-    """Write a time as 00:00:00.000, with as many hours as it takes."""
+    """Write a time as 00:00:00.000, with more digits for many hours."""
     seconds, ms = divmod(time_ms, 1000)
     minutes, s = divmod(seconds, 60)
     hours, m = divmod(minutes, 60)

@@ -1,25 +1,25 @@
-"""Cut words into subtitles a person would keep, and write them as SRT and WebVTT.
+"""Divide words into subtitles that read well.
 
-A cue is what a screen shows at once: at most two lines of 42 columns, for at most
-7 s, never two at a time. Pauses that separate segments always separate cues. In
-between, every place where a cue may end has a price (lowest at the end of a
-sentence, highest inside a word; a pause makes any place cheaper), and every cue
-has one for being nearly empty or too brief, or for where its lines break. The
-cheapest division, lines and cues together, is found by dynamic programming. A cue
-holds at most 84 columns, so few are tried from each word, and the whole is linear
-in the number of words.
+A cue is the text on the screen at one time: at most two lines of 42 columns, for at
+most 7 s, never two cues at once. Pauses that separate segments always separate cues.
+In between, every place where a cue may end has a price: lowest at the end of a
+sentence, highest inside a word; a pause makes any place cheaper. A cue also has a price
+if it is nearly empty or too short, and for the place where its lines break. Dynamic
+programming finds the cheapest division into lines and cues together. A cue holds at
+most 84 columns, so only a few cues are tried from each word, and the time is linear in
+the number of words.
 
-Lines are measured in columns, as on a terminal: East Asian wide characters take
-two, marks that combine none. Cues keep the order of speech also from right to
-left; players turn it around.
+Lines are measured in columns, as on a terminal: East Asian wide characters take two,
+combining marks none. Cues keep the order of speech in right-to-left scripts as well;
+players reverse it.
 
-What was rejected: a greedy division leaves a word or two for the last cue of most
-long sentences. Dictionaries of scripts without spaces exist for few of their languages:
-Thai or Japanese may break between any two characters that typesetters would let
-apart, best at a space or a pause.
+Rejected: a greedy division, which leaves a word or two for the last cue of most long
+sentences; and dictionaries for scripts without spaces, which exist for few languages.
+Thai or Japanese may break between any two characters that typesetters would separate,
+preferably at a space or a pause.
 
-Source: limits and manners after Netflix's Timed Text Style Guide; the division is
-that of Knuth and Plass 1981, "Breaking Paragraphs into Lines", with other prices.
+Source: limits and rules after Netflix's Timed Text Style Guide; the division is that of
+Knuth and Plass 1981, "Breaking Paragraphs into Lines", with other prices.
 Pure: no I/O, clock, settings or threads.
 """
 
@@ -39,38 +39,38 @@ from text.transcript import SEGMENT_PAUSE
 MAX_COLUMNS = 42
 MAX_DURATION = 7 * SAMPLE_RATE
 
-# Less cannot be taken in, however short the text.
+# Nobody can read a cue in less time, however short it is.
 MIN_DURATION = SAMPLE_RATE
-# Adults read 17 Latin letters a second; Chinese at 9 characters, two columns
-# each, is much the same. A cue stays that long if the next one lets it; where
-# fast speech is divided does not slow it down.
+# Adults read 17 Latin letters a second; 9 Chinese characters, of two columns each, are
+# about the same. A cue stays for its reading time if the next one comes late enough;
+# this does not influence where fast speech is divided.
 READING_COLUMNS_PER_S = 17
-# How long a text stays after its last word, for the eye to finish.
+# How long a text stays after its last word, so that readers can finish.
 _LINGER = SAMPLE_RATE // 2
-# Without two dark frames in between, a change of text goes unseen.
+# Without two dark frames in between, readers miss the change of text.
 _MIN_GAP = SAMPLE_RATE * 8 // 100
 # A shorter gap than this flickers; the cue before it stays until the next.
 _MAX_FLICKER = SAMPLE_RATE // 2
 
-# What it costs to part two words. Only differences between them matter, and what
-# they are worth against the prices of cues: an end of sentence is worth a cue
-# that is nearly empty, but not one that shows for less than 0.8 s.
+# Prices of separating two words. They count relative to each other and to the prices
+# of cues: the end of a sentence is worth a cue that is nearly empty, but not a cue that
+# shows for less than 0.8 s.
 _PRICE_SENTENCE = -4.0
 _PRICE_CLAUSE = 1.0
 _PRICE_SPACE = 4.0
-_PRICE_NO_SPACE = 20.0  # where Thai has a space, a phrase ends
+_PRICE_NO_SPACE = 20.0  # a space in Thai ends a phrase
 _PRICE_IN_WORD = 40.0
-_DISCOUNT_PAUSE = 4.0  # for one as long as those between segments
+_DISCOUNT_PAUSE = 4.0  # for a pause as long as those between segments
 
-# What a cue costs.
-_PRICE_EMPTY = 3.0  # times the square of the share that is left empty
-_PRICE_BRIEF_PER_S = 20.0  # that it can show less than MIN_DURATION
+# Prices of a cue.
+_PRICE_EMPTY = 3.0  # times the square of the empty share
+_PRICE_BRIEF_PER_S = 20.0  # for less than MIN_DURATION on the screen
 
-# What two lines cost, besides the break: the square of the difference in columns
-# as a share of MAX_COLUMNS, and this if the upper one is longer.
+# Price of two lines, besides that of the break: the square of their difference in
+# columns as a share of MAX_COLUMNS; and this price if the upper line is longer.
 _PRICE_UNEVEN = 8.0
 _PRICE_TOP_HEAVY = 0.5
-_LINE_SHARE = 0.5  # of a price: a new line disturbs less than a new cue
+_LINE_SHARE = 0.5  # share of a price: a new line disturbs less than a new cue
 
 _NEVER = 1 << 62  # a position after any recording
 
@@ -86,8 +86,8 @@ _FULL_STOP = regex.compile(rf"[.…]{_CLOSERS}")
 _INITIAL = regex.compile(rf"(?<!\p{{L}}\p{{M}}*)\p{{L}}\.{_CLOSERS}")
 _LOWER_CASE = regex.compile(r"\P{L}*\p{Ll}")
 
-# What may not begin a line (UAX #14, with the Thai and Lao vowels and signs that
-# follow their consonant) and what may not end one.
+# Characters that may not begin a line (UAX #14, with the Thai and Lao vowels and signs
+# that follow their consonant), and those that may not end one.
 _NO_START = regex.compile(
     r"[\p{M}\p{LB=NS}\p{LB=CJ}\p{LB=CL}\p{LB=CP}\p{LB=EX}\p{LB=IS}ะาำๅๆฯະາຳໆຯ]"
 )
@@ -96,7 +96,7 @@ _NO_END = regex.compile(r"[\p{LB=OP}\p{Logical_Order_Exception}]\Z")
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """What is on the screen at once.
+    """The text on the screen at one time.
 
     Attributes:
         start: Sample position where it appears.
@@ -115,7 +115,7 @@ class Cue:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """What no line may break: a word, or as much of one as fits into a line."""
+    """An unbreakable part of a line: a word, or as much of it as fits into a line."""
 
     text: str
     start: int
@@ -129,12 +129,12 @@ def cues(words: Sequence[Word], *, n_samples: int | None = None) -> tuple[Cue, .
     """Divide words into subtitles.
 
     Args:
-        words: In order of their starts.
-        n_samples: Where the recording ends, past which no cue should stay.
+        words: Words in the order of their starts.
+        n_samples: End of the recording; no cue should stay longer.
 
     Returns:
-        Cues in order, none of which overlap. A word that lasts too long leaves the
-        screen early; one too long for a line is broken between graphemes.
+        Cues in order, without overlap. A word that lasts too long leaves the screen
+        early; one too long for a line is broken between graphemes.
     """
     drafts: list[Cue] = []
     stretches = _stretches(_pieces(words))
@@ -149,7 +149,7 @@ def _pieces(words: Iterable[Word]) -> list[_Piece]:
 
 
 def _units(words: Iterable[Word]) -> Iterator[list[Word]]:
-    """Join words that typesetters would not let apart, while they fit into a line."""
+    """Join words that typesetters would not separate, while they fit into a line."""
     unit: list[Word] = []
     for word in words:
         joined = [*unit, word]
@@ -179,7 +179,7 @@ def _fitting(unit: Sequence[Word]) -> Iterator[_Piece]:
     n_parts = -(-ends[-1] // MAX_COLUMNS) or 1
     longest = -(-ends[-1] // n_parts)
     first, done = 0, 0
-    # Time passes evenly over the columns, which is all that is known.
+    # The times inside a word are unknown, so they are spread over its columns.
     start, length = unit[0].start, max(unit[-1].end - unit[0].start, 0)
     while first < len(clusters):
         last = max(first + 1, bisect_right(ends, done + longest))
@@ -210,7 +210,7 @@ def _stretches(pieces: Iterable[_Piece]) -> list[list[_Piece]]:
 
 
 class _Stretch:
-    """Pieces without a long pause, and what it costs to divide them.
+    """Pieces without a long pause between them, and the prices of dividing them.
 
     Piece `i` covers the columns `left[i]` to `right[i]` of one endless line, and
     `prices[i]` is for a break before it, so a question about pieces `i` to `j`
@@ -241,14 +241,14 @@ class _Stretch:
         """Return where cues begin, and the end of the last, as piece indexes."""
         n = len(self._pieces)
         costs = [0.0] + [float("inf")] * n  # of the cheapest division of pieces[:j]
-        begins = [0] * (n + 1)  # of that division's last cue
+        begins = [0] * (n + 1)  # where that division's last cue begins
         for i in range(n):
             latest = self._starts[i] + MAX_DURATION
             for j in range(i + 1, self._furthest_end(i) + 1):
                 if j > i + 1 and self._pieces[j - 1].end > latest:
                     break
                 cost = costs[i] + self._cue_price(i, j)
-                # Lines take long to choose and never make a cue cheaper.
+                # Choosing lines takes long and never makes a cue cheaper.
                 if cost < costs[j]:
                     cost += _LINE_SHARE * max(self._middle(i, j)[0], 0.0)
                 if cost < costs[j]:
@@ -259,14 +259,14 @@ class _Stretch:
         return breaks[::-1]
 
     def _furthest_end(self, i: int) -> int:
-        """Return where the cue of most columns ends that begins with piece `i`."""
+        """Return where the longest cue ends that begins with piece `i`."""
         end = self._line_end(i)
         return self._line_end(end) if end < len(self._pieces) else end
 
     def _line_end(self, i: int) -> int:
         """Return where the longest line ends that begins with piece `i`.
 
-        Pieces of no column are counted, lest there be no end of them.
+        Pieces without columns count as well, so that a line always ends.
         """
         end = bisect_right(self._right, self._left[i] + MAX_COLUMNS)
         return max(i + 1, min(end, i + MAX_COLUMNS))
@@ -287,9 +287,9 @@ class _Stretch:
         return (self._text(i, k), self._text(k, j)) if k < j else (self._text(i, j),)
 
     def _middle(self, i: int, j: int) -> tuple[float, int]:
-        """Return the price of the best line break and where it is.
+        """Return the price of the best line break and its place.
 
-        What fits into one line is not broken, and costs nothing.
+        Text that fits into one line is not broken, and costs nothing.
         """
         left, right = self._left[i], self._right[j - 1]
         if right - left <= MAX_COLUMNS:
@@ -313,7 +313,7 @@ class _Stretch:
 
 
 def _break_price(left: _Piece, right: _Piece) -> float:
-    """What it costs to show two neighbours in different cues or lines."""
+    """Return the price of showing two neighbours in different cues or lines."""
     if right.in_word:
         return _PRICE_IN_WORD
     if _ends_sentence(left.text, right.text):
@@ -327,9 +327,9 @@ def _break_price(left: _Piece, right: _Piece) -> float:
 
 
 def _ends_sentence(text: str, following: str) -> bool:
-    """Whether a sentence ends with `text`; titles such as "Dr." pass for one.
+    """Whether a sentence ends with `text`; titles such as "Dr." count as an end, too.
 
-    Source: UAX #29, rule SB8, for what a small letter that follows means.
+    Source: UAX #29, rule SB8, for the meaning of a small letter that follows.
     """
     if _INITIAL.search(text):
         return False
@@ -339,11 +339,11 @@ def _ends_sentence(text: str, following: str) -> bool:
 
 
 def _timed(drafts: Sequence[Cue], end: int) -> Iterator[Cue]:
-    """Let cues stay as long as they should and as the next one lets them.
+    """Let cues stay for their reading time, as far as the next cue allows.
 
     Args:
         drafts: Cues that last as long as their sound.
-        end: Where the last of them must have ended.
+        end: Latest end of the last cue.
     """
     earliest = 0
     starts = [*(draft.start for draft in drafts), end]

@@ -1,4 +1,4 @@
-"""Gather words into segments and write them as the formats people ask for.
+"""Collect words into segments and transcripts.
 
 Pure: no I/O, clock, settings or threads. Times are sample positions; the edge
 turns them into seconds.
@@ -24,8 +24,8 @@ class Segment:
         tokens: The model's labels, in order, spaces between words among them; their
             frames are counted from the beginning of the recording.
         avg_log_prob: Mean logarithm of the tokens' probabilities.
-        no_speech_prob: The lowest posterior probability of blank within the
-            segment. That nothing was said at all cannot be more likely.
+        no_speech_prob: The lowest posterior probability of blank within the segment,
+            an upper bound of the probability that there is no speech in it.
     """
 
     words: tuple[Word, ...]
@@ -47,7 +47,7 @@ class Segment:
 
     @property
     def compression_ratio(self) -> float:
-        """Length of the text over that of its zlib compression.
+        """Length of the text, divided by the length of its zlib compression.
 
         Source: Whisper's measure of repetitive output; above about 2.4 the text
         repeats itself.
@@ -58,11 +58,11 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What was said in a recording.
+    """The transcript of a recording.
 
     Attributes:
-        start: Sample position where it begins, by its file's clock.
-        end: One past its last sample.
+        start: Position of the recording's first sample on its file's clock.
+        end: One past the recording's last sample.
     """
 
     segments: tuple[Segment, ...]
@@ -87,7 +87,7 @@ class SegmentPart:
     """Words that are final: a segment, or the next part of one.
 
     Attributes:
-        continues: Whether it goes on with the segment of the part before.
+        continues: Whether it continues the segment of the part before.
     """
 
     segment: Segment
@@ -95,7 +95,7 @@ class SegmentPart:
 
 
 def starts_segment(last: Word | None, word: Word) -> bool:
-    """Whether a long pause lies between two words, or nothing before the word."""
+    """Whether a word comes after a long pause, or is the first."""
     return last is None or word.start - last.end >= SEGMENT_PAUSE
 
 

@@ -1,23 +1,23 @@
-"""Widen words from the frames that spelled them to the sound they were spoken in.
+"""Widen words from the frames that spelled them to their sound.
 
-A CTC model says a letter somewhere inside its sound, in one frame or two, so a
-word's frames begin after its sound and stop well before it ends. Between the
-last frame of one word and the first of the next lies a gap: the rest of the one
-sound, perhaps a pause, the beginning of the other. This module puts the two
-edges into each gap, the pair that scores best on two kinds of evidence:
+A CTC model emits a letter somewhere inside its sound, in one frame or two, so a word's
+frames begin after its sound begins and stop well before it ends. Between the last frame
+of one word and the first of the next lies a gap: the rest of one sound, perhaps a
+pause, and the beginning of the other sound. This module places the two edges in each
+gap. It chooses the pair with the best score on two kinds of evidence:
 
 * How far the model's frames usually lie inside the sound. That differs between
-  models, so a card may say it (`SpikeOffsets`); it decides where nothing can be
-  heard, in noise or in speech without a pause.
-* Whether anything sounds: the level in each of four bands above its noise floor,
-  so that a low hum does not hide a hiss. A frame that stands out speaks for a
-  word. A quiet frame speaks for the pause only as far as the word would have
-  stood out: in noise the soft end of a word is quiet too.
+  models, so a card may state it (`SpikeOffsets`). It decides where the level shows
+  nothing, in noise or in speech without a pause.
+* The level in each of four bands above its noise floor; with several bands, a low hum
+  does not hide a hiss. A loud frame is evidence for a word. A quiet frame is evidence
+  for a pause only as far as the word would have been louder: in noise, the soft end of
+  a word is quiet too.
 
-What was rejected: to believe quiet frames whatever the noise lost the soft ends
-of words (at 10 dB, worse than the offsets alone); one band was deaf to hissing
-sounds in a hum; the model's probability of blank is 1 to three digits in the
-rest of a word as in a pause, and tells nothing.
+Rejected: trusting quiet frames whatever the noise, which lost the soft ends of words
+(at 10 dB, worse than the offsets alone); a single band, which missed hissing sounds in
+a hum; the model's probability of blank, which is 1 to three digits both in the rest of
+a word and in a pause.
 
 Source: two-state segmentation by accumulated log-likelihood ratios (Page 1954,
 "Continuous Inspection Schemes"), with a normal prior on the edges. The ratios
@@ -37,34 +37,35 @@ from text.ctc import Word
 
 Floats = NDArray[np.float64]
 
-# Levels are measured, and edges placed, in steps of 10 ms: fine beside the
-# errors that remain, long enough for the lowest band.
+# Levels are measured, and edges placed, in steps of 10 ms: fine compared with the
+# remaining errors, and long enough for the lowest band.
 HOP = SAMPLE_RATE // 100
 
-# 200 to 800 Hz, two octaves and the rest, as bins of the spectrum of one hop
-# (100 Hz each). Below lie rumble and the strongest of a hum, above 3.2 kHz only
-# hissing sounds. A narrower lowest band would rise above its floor by chance.
+# 200 to 800 Hz, two octaves and the rest, as bins of the spectrum of one hop (100 Hz
+# each). Below 200 Hz lie rumble and the strongest part of a hum, above 3.2 kHz only
+# hissing sounds. A narrower lowest band would exceed its floor by chance.
 _BAND_BINS = (2, 8, 16, 32, HOP // 2 + 1)
 
-# Nothing so far below the loudest frame is a word, be the pauses digital zeros.
+# A frame so far below the loudest one is not part of a word, even if the pauses are
+# digital zeros.
 _DYNAMIC_RANGE_DB = 60.0
 
-# The floor is what a tenth of the frames stay below. Fluent speech hardly pauses
-# longer, and a pause between two words fills as much of most gaps; the very
-# lowest frames would be the noise at its rarest.
+# A tenth of the frames lie below the noise floor. Fluent speech has hardly more pauses,
+# and a pause between two words fills as much of most gaps; the very lowest frames would
+# be exceptions of the noise.
 _FLOOR_SHARE = 0.1
 
-# Steady noise measured over so short a time rises this far above its floor.
+# Steady noise, measured over such a short time, exceeds its floor by so much.
 _MARGIN_DB = 4.0
-# A frame is certain to be sound, or not, this far from the margin.
+# So far above or below the margin, a frame is certainly sound, or not.
 _SLOPE_DB = 6.0
 
-# Words are taken to span this range from their loudest to their softest sound.
+# Assumed range of a word from its loudest to its softest sound.
 _WORD_RANGE_DB = 35.0
 
-# Weight of a frame: its neighbours hear the same sound and are no new evidence.
-# Together with the spread it bounds how far a sound that goes on, such as that
-# of a word the model did not hear, can pull an edge: 320 ms past the offset.
+# Weight of a frame: its neighbours have the same sound and are no new evidence.
+# Together with the spread it limits how far a continuing sound, such as a word that the
+# model missed, can move an edge: 320 ms beyond the offset.
 _FRAME_WEIGHT = 0.5
 
 # Standard deviation of the offsets. The demo model's is 60 ms; it is wider here
@@ -78,8 +79,8 @@ _TINY = 1e-12  # added to powers before a logarithm is taken
 class SpikeOffsets:
     """How far a model's frames lie inside the sound of a word, in samples.
 
-    The defaults, for models nobody has measured, are half a letter at the pace
-    of read speech, about 13 letters a second.
+    The defaults, for models without measurements, are half a letter at the pace of read
+    speech, about 13 letters a second.
 
     Attributes:
         start: From the beginning of the sound to the first frame.
@@ -102,15 +103,15 @@ def widen(
 ) -> tuple[Word, ...]:
     """Give the words of one window the times of their sound.
 
-    Every word still contains its frames, words neither overlap nor leave the
-    window, and nothing but their times changes. Frames of 400 samples every 320
-    may themselves overlap; two words then meet in the middle of that.
+    Every word still contains its frames, words neither overlap nor leave the window,
+    and only their times change. The frames of two words may overlap, since they have
+    400 samples every 320; the words then meet in the middle of the overlap.
 
     Args:
         words: All words of the window, in order, as `text.ctc.words` returns them.
-        samples: The window; finite.
-        position: Sample position of its first sample.
-        offsets: What is known of the model.
+        samples: Samples of the window; finite.
+        position: Position of the window's first sample.
+        offsets: How far the model's frames lie inside the sound.
 
     Raises:
         ValueError: A word lies outside the window.
@@ -142,16 +143,16 @@ def part(
     *,
     earliest: int,
 ) -> tuple[Word, ...]:
-    """Give words the times of their sound, as far as these do not overlap.
+    """Give words the times of their sound, without overlap.
 
-    Where two sounds do, their words meet in the middle. Each word contains its frames,
-    as far as those do not overlap themselves.
+    If two sounds overlap, their words meet in the middle. Each word contains its
+    frames, unless the frames of two words overlap.
 
     Args:
-        words: In order, with the times of their frames.
-        starts: Where the sound of each begins.
+        words: Words in order, with the times of their frames.
+        starts: Where the sound of each word begins.
         ends: Where it ends, at or after the end of the word's frames.
-        earliest: Where the first may begin.
+        earliest: Earliest start of the first word.
     """
     found: list[Word] = []
     for k, word in enumerate(words):
@@ -164,7 +165,7 @@ def part(
 
 
 def _meeting(left: int, right: int, end: int, start: int) -> int:
-    """Return where two words meet, given their frames' and their sounds' edges."""
+    """Return where two words meet, by the edges of their frames and their sounds."""
     if left >= right:
         return (left + right) // 2
     return min(max((end + start) // 2, left), right)
@@ -173,8 +174,8 @@ def _meeting(left: int, right: int, end: int, start: int) -> int:
 def band_levels(samples: Samples) -> Floats:
     """Measure the level in four bands every 10 ms.
 
-    Neighbouring frames are averaged (1 : 2 : 1), which steadies noise by some
-    2 dB and makes sound seem to begin and end one frame too wide at most.
+    Neighbouring frames are averaged (1 : 2 : 1). This reduces the variation of noise by
+    some 2 dB, and widens sounds by at most one frame on each side.
 
     Returns:
         Decibels, shape (n_samples // HOP, 4).
@@ -201,20 +202,20 @@ def _floor(levels: Floats) -> Floats:
 
 
 def _quantile(levels: Floats) -> Floats:
-    """Return the level of each band that `_FLOOR_SHARE` of the frames stay below."""
+    """Return the level of each band below which `_FLOOR_SHARE` of the frames lie."""
     k = int(_FLOOR_SHARE * (len(levels) - 1))
     lowest: Floats = np.partition(levels, k, axis=0)[k]
     return lowest
 
 
 class _Gap:
-    """What can be heard in the frames between two words."""
+    """The evidence in the frames between two words."""
 
     def __init__(self, first: int, last: int, levels: Floats, floor: Floats) -> None:
-        """Weigh the frames `first` up to `last`, exclusive, of which there is one.
+        """Weigh the frames `first` to `last`, exclusive; there is at least one.
 
-        Where noise grew in mid-window, the whole gap stands out against the floor
-        of the window; the gap's own floor then shows its quietest stretch.
+        If noise grew within the window, the whole gap is above the window's floor; the
+        gap's own floor then shows its quietest stretch.
         """
         inside = levels[first:last]
         self._levels = levels
@@ -228,8 +229,8 @@ class _Gap:
     def evidence(self, span: tuple[int, int]) -> Floats:
         """Sum the evidence that all frames up to each edge belong to a word.
 
-        Its headroom, how much of a word's range the noise leaves to be heard, is
-        cubed: what is softest about words is their edges, and those drown first.
+        The headroom, the audible share of a word's range, is cubed: the edges of words
+        are their softest parts, and noise hides them first.
         """
         own = self._levels[span[0] // HOP : max(span[1] // HOP, span[0] // HOP + 1)]
         peak = (own - self._floor).max() - _MARGIN_DB
@@ -253,9 +254,9 @@ def _between(
     floor: Floats,
     offsets: SpikeOffsets,
 ) -> tuple[int, int]:
-    """Return the end of one word and the start of the next, one frame apart or more.
+    """Return the end of one word and the start of the next, at least a frame apart.
 
-    That least distance lets words without a pause part where it is quietest.
+    This distance separates words without a pause at the quietest place.
     """
     gap = _gap(left[1], right[0], levels, floor)
     if gap is None:
@@ -296,7 +297,7 @@ def _gap(start: int, end: int, levels: Floats, floor: Floats) -> _Gap | None:
 
 
 def _running_sum(values: Floats) -> Floats:
-    """Sum what lies before each edge; one more than values."""
+    """Return the sum of the values before each edge: one more than values."""
     sums = np.zeros(len(values) + 1)
     np.cumsum(values, out=sums[1:])
     return sums

@@ -1,12 +1,12 @@
-"""Listen for speech in many live streams at once, in one worker thread.
+"""Find speech in many live streams at once, in one worker thread.
 
-A frame of one stream takes the network as long as ten frames of ten: most of that is
-the cost of calling numpy. So frames wait 16 to 48 ms for those of other streams, and
-all that wait go through it in one call. With one stream open nobody waits. Answers
-go back to the event loop in one call, too.
+A frame of one stream takes as long as one frame of each of ten streams in one call:
+most of the cost is that of calling numpy. So frames wait 16 to 48 ms for those of other
+streams, and all waiting frames go through the network in one call. If only one stream
+is open, its frames do not wait. The answers go back to the event loop in one call, too.
 
-Each stream has a state of its own, and its frames keep their order. A stream that
-sends a minute at once is listened to a second at a time, between the others.
+Each stream has its own state, and its frames keep their order. If a stream sends a
+minute at once, its audio is taken a second at a time, between the other streams.
 """
 
 import asyncio
@@ -24,19 +24,19 @@ from vad.spans import FRAME_SAMPLES
 
 Floats = NDArray[np.float32]
 
-# Half a frame: nobody notices. With many streams a frame and a half, which makes calls
-# fewer and longer: what they cost is mostly the call.
+# Half a frame, too short to notice. With many streams a frame and a half, so that there
+# are fewer and larger calls: most of the cost is that of the call.
 _MIN_GATHER_S = 0.016
 _MAX_GATHER_S = 0.048
 _GATHER_S_A_STREAM = 0.0015
 
-_MAX_FRAMES = 32  # of one stream in one call: a second
+_MAX_FRAMES = 32  # frames of one stream in one call: a second
 
 
 @dataclass(slots=True, eq=False)
 class _Request:
     stream: "LiveVad"
-    frames: Floats  # those that are not listened to yet
+    frames: Floats  # frames that wait for the network
     future: asyncio.Future[list[float]]
     found: list[float] = field(default_factory=list)
 
@@ -58,7 +58,7 @@ class VadBatcher:
         self._thread.start()
 
     def open(self) -> "LiveVad":
-        """Begin to listen to a stream.
+        """Open a stream.
 
         Raises:
             ValueError: After `close`.
@@ -70,7 +70,7 @@ class VadBatcher:
         return LiveVad(self)
 
     def close(self) -> None:
-        """Listen to what waits, then end the thread."""
+        """Answer what waits, then end the thread."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -83,7 +83,7 @@ class VadBatcher:
             if self._closed:
                 raise ValueError("Voice activity detection has been closed.")
             self._waiting.append(request)
-            # In between, the thread would wake up for nothing.
+            # Between the first and the last stream, the thread would wake up in vain.
             if len(self._waiting) == 1 or len(self._waiting) >= self._n_open:
                 self._changed.notify()
 
@@ -99,7 +99,7 @@ class VadBatcher:
             self._serve(batch)
 
     def _take_batch(self) -> list[_Request]:
-        """Wait for frames, and a little for those of others; empty once closed."""
+        """Wait for frames, then briefly for other streams'; empty once closed."""
         with self._changed:
             while not self._waiting:
                 if self._closed:
@@ -109,7 +109,7 @@ class VadBatcher:
                 lambda: self._closed or len(self._waiting) >= self._n_open,
                 timeout=self._gather_s(),
             )
-            # At most one of each stream, whose state the next one needs.
+            # At most one of each stream: the next one needs the state after it.
             first: dict[LiveVad, _Request] = {}
             rest = []
             for request in self._waiting:
@@ -140,14 +140,14 @@ class VadBatcher:
 
 
 class LiveVad:
-    """One stream, cut into blocks of any length.
+    """One stream, which comes in blocks of any length.
 
-    One `add` at a time, in one event loop. Close it.
+    One call of `push_audio` at a time, in one event loop. It has to be closed.
     """
 
     def __init__(self, batcher: VadBatcher) -> None:
         self._batcher = batcher
-        self._held: list[Samples] = []  # of a frame that is not complete
+        self._held: list[Samples] = []  # samples of an incomplete frame
         self._n_held = 0
         self._pending: asyncio.Future[list[float]] | None = None
         self._closed = False
@@ -156,8 +156,8 @@ class LiveVad:
     async def push_audio(self, samples: Samples) -> list[float]:
         """Return the probabilities of the frames that `samples` completes.
 
-        What completes none is not copied until then, so it must not change.
-        Cancelling is safe: the samples count as heard, their answer is lost.
+        Samples are copied only when their frame is complete, so they must not change.
+        Cancelling is safe: the samples are used, their probabilities are lost.
 
         Raises:
             ValueError: After `close`.
@@ -166,7 +166,7 @@ class LiveVad:
         if self._closed:
             raise ValueError("This stream has been closed.")
         if self._pending is not None and not self._pending.done():
-            raise RuntimeError("A stream is listened to one block at a time.")
+            raise RuntimeError("A stream takes one block at a time.")
         self._held.append(samples)
         self._n_held += len(samples)
         n_frames, n_rest = divmod(self._n_held, FRAME_SAMPLES)
@@ -181,7 +181,7 @@ class LiveVad:
         return await self._pending
 
     def close(self) -> None:
-        """Forget the stream; an answer that is waited for never comes."""
+        """Forget the stream; a pending answer never comes."""
         if not self._closed:
             self._closed = True
             self._batcher._leave(self)
@@ -190,7 +190,7 @@ class LiveVad:
 
 
 def _deliver(done: Sequence[_Request], error: Exception | None = None) -> None:
-    """Answer requests, with one visit to their event loop."""
+    """Answer requests, with one call into their event loop."""
 
     def settle(requests: Sequence[_Request]) -> None:
         for request in requests:
@@ -205,5 +205,5 @@ def _deliver(done: Sequence[_Request], error: Exception | None = None) -> None:
     for request in done:
         by_loop.setdefault(request.future.get_loop(), []).append(request)
     for loop, requests in by_loop.items():
-        with suppress(RuntimeError):  # it has ended, and those who waited with it
+        with suppress(RuntimeError):  # the loop has ended, with its tasks
             loop.call_soon_threadsafe(settle, requests)

@@ -1,12 +1,12 @@
-"""Tell speech from silence, given how likely each 32 ms holds speech.
+"""Tell speech from silence by the probability of speech in each 32 ms.
 
 `SpeechSpans` turns probabilities into the positions where speech starts and ends.
-Two thresholds keep it from flickering: speech begins at the higher one and lasts
-until all frames have stayed below the lower one for a while. What is shorter than
-`min_speech` is a click, what is shorter than `min_silence` a gap within speech.
+Two thresholds prevent flicker: speech begins at the higher one and lasts until all
+frames have stayed below the lower one for a while. Speech shorter than `min_speech` is
+a click; silence shorter than `min_silence` is a gap within speech.
 
-Both decisions need to hear what comes next, so an event lies before the newest
-frame. `decided` says up to where no more events can come.
+Both decisions need the audio that follows, so an event lies before the newest frame.
+No more events can come before `decided`.
 
 `vad/silero.py` computes the probabilities.
 Source: the hysteresis of Silero VAD's `get_speech_timestamps`, except that any
@@ -25,8 +25,8 @@ FRAME_SAMPLES = 512  # what the network was trained on at 16 kHz: 32 ms
 START_PROB = 0.5
 STAY_PROB = 0.35
 
-# Some people's soft words never get more than this, in some recordings. So does what
-# is no speech; whoever acts on it had better ask the model.
+# Some people's soft words never get a higher probability, in some recordings. Noise may
+# get as much; so the model has to confirm that there is speech.
 FAINT_PROB = 0.2
 
 
@@ -50,7 +50,7 @@ SpeechEvent = SpeechStart | SpeechEnd
 def faint_spans(
     prob: float = FAINT_PROB, *, speaking: bool = False, position: int = 0
 ) -> "SpeechSpans":
-    """Follow also what only may be speech: a single frame begins it."""
+    """Make spans that also follow possible speech: a single frame begins it."""
     return SpeechSpans(
         min_speech=FRAME_SAMPLES,
         start_prob=prob,
@@ -69,16 +69,16 @@ class SpeechSpans:
     Args:
         min_speech: Samples that speech must last to count.
         min_silence: Samples of silence that end it.
-        pre_roll: Samples by which starts are put earlier, but not before the last
-            end: soft beginnings are heard late.
-        hangover: Samples by which ends are put later; at most `min_silence`.
+        pre_roll: Samples by which starts are moved earlier, but not before the last
+            end: soft beginnings are noticed late.
+        hangover: Samples by which ends are moved later; at most `min_silence`.
         start_prob: Probability at which speech may begin.
         stay_prob: Probability below which a frame is silent; at most `start_prob`.
         speaking: Whether it begins in the middle of speech.
-        position: Of the first frame.
+        position: Position of the first frame.
 
     Raises:
-        ValueError: Options that contradict each other.
+        ValueError: The options contradict each other.
     """
 
     def __init__(
@@ -141,9 +141,9 @@ class SpeechSpans:
         )
 
     def finish(self, end: int) -> tuple[SpeechEvent, ...]:
-        """End the stream at a position; speech that goes on ends there.
+        """End the stream at a position; speech that has begun ends there.
 
-        Speech that began, but was too short so far, is not reported.
+        Speech that is too short by then is not reported.
         """
         self._finished = True
         quiet, self._turn, self._heard = self._turn, None, end

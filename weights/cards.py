@@ -1,14 +1,13 @@
 """Find a model's card and fetch the files it names.
 
-A card is a few lines of YAML, as fairseq2 has them: what the model is, and where
-its files are. There are those of the released models, that of the bundled one, and
-those in a folder of the operator's own. A checkpoint on disk therefore goes through
-exactly the code that fetches a released one. Where fairseq2 is installed, a name
-that is in none of these is looked up in its asset store.
+A card is a few lines of YAML in fairseq2's format: what the model is, and where its
+files are. There are cards of the released models, of the bundled one, and those in the
+operator's own folder. So a checkpoint on disk goes through the same code as a released
+one. If fairseq2 is installed, other names are looked up in its asset store.
 
-What can go wrong here goes wrong on the first day, on a stranger's machine: no
-network, a half-copied file, a card of another family. Each of these ends in one
-`ModelUnavailable` that says what was tried and what to do.
+Errors here happen on the first day, on a new user's machine: no network, a half-copied
+file, a card of another family. Each of them ends in one `ModelUnavailable` that says
+what was tried and what to do.
 """
 
 import difflib
@@ -31,10 +30,10 @@ ASSETS = Path(__file__).parent.parent / "assets"
 CTC_FAMILY = "wav2vec2_asr"
 DEMO_HINT = "To try the server without a download: MODEL_CARD=omniASR_CTC_demo"
 
-# A letter does not sound longer; a larger offset is in another unit.
+# No letter lasts longer; a larger offset must be in another unit.
 _MAX_SPIKE_OFFSET_MS = 500
 
-# What a card may inherit from, and from that, and so on.
+# Most cards in a chain of bases.
 _MOST_BASES = 8
 
 Progress = Callable[[str], None]
@@ -49,9 +48,9 @@ class Card:
     """One card.
 
     Attributes:
-        fields: What it says, what it inherits included.
-        folder: Where paths in it begin; None if they have to be absolute.
-        source: Where it stands, for messages.
+        fields: Its fields, including inherited ones.
+        folder: Folder of relative paths in it; None if paths have to be absolute.
+        source: Where the card is, for messages.
     """
 
     name: str
@@ -63,7 +62,7 @@ class Card:
         """Return a field that is text.
 
         Raises:
-            ModelUnavailable: It is missing, or something else.
+            ModelUnavailable: It is missing, or is not text.
         """
         value = self.fields.get(field)
         if isinstance(value, str):
@@ -73,10 +72,10 @@ class Card:
 
 
 def download(card_name: str, *, model_dir: Path | None) -> tuple[Path, Path]:
-    """Fetch a model's checkpoint and tokenizer; return where they lie.
+    """Fetch a model's checkpoint and tokenizer; return their paths.
 
     Raises:
-        ModelUnavailable: There is no such card, or no way to its files.
+        ModelUnavailable: There is no such card, or its files cannot be fetched.
     """
     card = find_card(card_name, model_dir=model_dir)
     return fetch(card, lambda stage: None, model_dir=model_dir)
@@ -88,7 +87,7 @@ def fetch(
     """Return a model's checkpoint and its tokenizer, as files on disk.
 
     Raises:
-        ModelUnavailable: One is not there, or could not be fetched.
+        ModelUnavailable: A file is missing, or could not be fetched.
     """
     tokenizer = card
     if "tokenizer" not in card.fields:
@@ -104,17 +103,17 @@ def fetch(
 
 
 def _fetch_field(card: Card, field: str, progress: Progress) -> Path:
-    """Return the file a card's field names, downloading it where it is a URL."""
+    """Return the file that a card's field names; download it if it is a URL."""
     place = card.text(field)
     match urlsplit(place).scheme:
         case "http" | "https":
             return _downloaded(card, field, place, progress)
         case "file":
             path = Path(url2pathname(urlsplit(place).path))
-        case scheme if len(scheme) > 1:  # one letter is a drive of Windows
+        case scheme if len(scheme) > 1:  # a single letter is a drive of Windows
             raise ModelUnavailable(
-                f"The {field} of the card {card.name} is {place}; fetched are "
-                "addresses that begin with https, http or file, and paths."
+                f"The {field} of the card {card.name} is {place}; it must be a path, "
+                "or a URL that begins with https, http or file."
             )
         case _:
             path = Path(place).expanduser()
@@ -147,10 +146,10 @@ def _downloaded(card: Card, field: str, url: str, progress: Progress) -> Path:
 
 
 def architecture_of(card: Card) -> Architecture:
-    """Read what network a card describes.
+    """Return the architecture that a card describes.
 
     Raises:
-        ModelUnavailable: None that this server computes.
+        ModelUnavailable: The server cannot compute this network.
     """
     try:
         return from_card(
@@ -165,10 +164,10 @@ def architecture_of(card: Card) -> Architecture:
 
 
 def spike_offsets(card: Card) -> SpikeOffsets:
-    """Read how far the model's frames lie inside words, if the card says it.
+    """Read how far the model's frames lie inside words, if the card states it.
 
     Raises:
-        ModelUnavailable: It says something else.
+        ModelUnavailable: The field is not of the expected form.
     """
     value = card.fields.get("spike_offsets_ms")
     if value is None:
@@ -179,7 +178,7 @@ def spike_offsets(card: Card) -> SpikeOffsets:
                 samples_per_ms = SAMPLE_RATE // 1000
                 return SpikeOffsets(start * samples_per_ms, end * samples_per_ms)
     raise ModelUnavailable(
-        f"The card {card.name} has spike_offsets_ms: {value}; it takes a start "
+        f"The card {card.name} has spike_offsets_ms: {value}; it needs a start "
         f"and an end, whole milliseconds from 0 to {_MAX_SPIKE_OFFSET_MS}."
     )
 
@@ -191,7 +190,7 @@ def find_card(name: str, *, model_dir: Path | None) -> Card:
     """Return the card of a CTC model.
 
     Raises:
-        ModelUnavailable: There is none of that name, or it is of another family.
+        ModelUnavailable: There is no card with this name, or it is of another family.
     """
     card = _lookup(name, model_dir)
     if card is None:
@@ -213,14 +212,14 @@ def find_card(name: str, *, model_dir: Path | None) -> Card:
 
 
 def known_models(model_dir: Path | None) -> tuple[str, ...]:
-    """List the names of all CTC models that have a card here."""
+    """List the names of all CTC models in the server's and the operator's cards."""
     cards = _read_cards(model_dir)
     names = (n for n, c in cards.items() if c.fields.get("model_family") == CTC_FAMILY)
     return tuple(sorted(names))
 
 
 def _lookup(name: str, model_dir: Path | None) -> Card | None:
-    """Return a card of ours, or one that only fairseq2 has."""
+    """Return the server's or the operator's card, or else one of fairseq2's."""
     cards = _read_cards(model_dir)
     if name in cards:
         return _with_bases(cards[name], cards)
@@ -236,7 +235,7 @@ def _lookup(name: str, model_dir: Path | None) -> Card | None:
 
 
 def _with_bases(card: Card, cards: Mapping[str, Card]) -> Card:
-    """Fill in what a card inherits from the one that its `base` names."""
+    """Add the fields that a card inherits from its `base`."""
     fields = dict(card.fields)
     for _ in range(_MOST_BASES):
         base = fields.pop("base", None)
@@ -247,14 +246,14 @@ def _with_bases(card: Card, cards: Mapping[str, Card]) -> Card:
                 f"The card {card.name} has the base {base}, which has no card."
             )
         fields = {**cards[str(base)].fields, **fields}
-    raise ModelUnavailable(f"The card {card.name} has a base that leads in a circle.")
+    raise ModelUnavailable(f"The bases of the card {card.name} form a circle.")
 
 
 def _read_cards(model_dir: Path | None) -> dict[str, Card]:
-    """Read all cards, ours and those in the operator's folder.
+    """Read all cards: the server's, and those in the operator's folder.
 
     Raises:
-        ModelUnavailable: One cannot be read, or two have the same name.
+        ModelUnavailable: A card cannot be read, or two have the same name.
     """
     cards: dict[str, Card] = {}
     for folder in (ASSETS, model_dir):

@@ -1,9 +1,9 @@
 """Read a network's tensors from a checkpoint.
 
-Released checkpoints are fairseq2's, one file of named tensors. Read here as well:
-the older names of fairseq, the folder that fairseq2 writes when it trains on one
-device, and tensors under a key `model`, as training writes them. The file is
-mapped, not read: a tensor takes memory once it is used, and gives it back after.
+Released checkpoints are fairseq2's: one file of named tensors. Also accepted are the
+older names of fairseq, the folder that fairseq2 writes when it trains on one device,
+and tensors under a key `model`, as training writes them. The file is mapped, not read:
+a tensor takes memory only while it is used.
 
 Only tensors are unpickled, never code.
 """
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from network.architecture import Architecture
 
-# How fairseq named what fairseq2 has in the same order.
+# fairseq's names of the parts that fairseq2 has in the same order.
 _FAIRSEQ: Final = "w2v_encoder.w2v_model."
 _FAIRSEQ_NAMES: Final = (
     (
@@ -54,21 +54,21 @@ _FAIRSEQ_NAMES: Final = (
     (r"^w2v_encoder\.proj\.", "final_proj."),
 )
 
-# What hides frames while a network is trained.
+# Tensors that mask frames in training.
 _TRAINING_ONLY: Final = ("masker.", f"{_FAIRSEQ}mask_emb")
 
 _SHARD: Final = Path("pp_00", "tp_00", "sdp_00.pt")
 
 
 class BadCheckpoint(Exception):
-    """The file holds no such network; the message says what is wrong with it."""
+    """The file does not hold the expected network; the message says why."""
 
 
 def read(path: Path, architecture: Architecture) -> dict[str, Tensor]:
     """Read the tensors of a network, by the names of `Architecture.shapes`.
 
     Raises:
-        BadCheckpoint: It is damaged, or another network's.
+        BadCheckpoint: It is damaged, or holds another network.
     """
     state = _renamed(_load(_file_of(path)))
     shapes = architecture.shapes()
@@ -95,15 +95,15 @@ def _file_of(path: Path) -> Path:
     files = list(path.glob("pp_*/tp_*/sdp_*.pt"))
     if files != [path / _SHARD]:
         raise BadCheckpoint(
-            f"A folder is read if its one file is {_SHARD}; this one has {len(files)} "
-            "such files. Save the model unsharded."
+            f"A folder must have one file {_SHARD}; this one has {len(files)} such "
+            "files. Save the model unsharded."
         )
     return files[0]
 
 
 def _load(path: Path) -> Mapping[str, Any]:
     try:
-        # Files older than PyTorch 1.6 are no archives and cannot be mapped.
+        # Files of PyTorch before 1.6 are not archives and cannot be mapped.
         state = torch.load(
             path,
             map_location="cpu",
@@ -113,11 +113,13 @@ def _load(path: Path) -> Mapping[str, Any]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
-        raise BadCheckpoint(f"It is damaged, or no checkpoint: {error}") from error
+        raise BadCheckpoint(f"It is damaged, or not a checkpoint: {error}") from error
     if isinstance(state, Mapping) and isinstance(state.get("model"), Mapping):
         state = state["model"]
     if not isinstance(state, Mapping):
-        raise BadCheckpoint(f"It holds {type(state).__name__}, and no named tensors.")
+        raise BadCheckpoint(
+            f"It holds {type(state).__name__} instead of named tensors."
+        )
     return state
 
 

@@ -1,4 +1,4 @@
-"""Choose where a model runs and what it computes in; tell when memory is out there."""
+"""Choose a model's device and data type; recognise errors of a full memory."""
 
 import torch
 
@@ -14,10 +14,10 @@ _DTYPES = {
 
 
 def choose_device(wanted: str) -> torch.device:
-    """Pick CUDA, then MPS, then the CPU, or the device that is wanted.
+    """Choose CUDA, then MPS, then the CPU; or the wanted device.
 
     Raises:
-        ModelUnavailable: The wanted device is not there.
+        ModelUnavailable: The machine does not have the wanted device.
     """
     if wanted == "auto":
         if torch.cuda.is_available():
@@ -44,10 +44,10 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
-    """Pick bfloat16 where the processor computes it natively, else float32.
+    """Choose bfloat16 if the processor computes it natively, else float32.
 
-    Without hardware support bfloat16 is slower than float32. int8 is never picked:
-    nobody has shown what it costs in accuracy on real speech.
+    Without hardware support bfloat16 is slower than float32. int8 is never chosen: its
+    cost in accuracy on real speech has not been measured.
     """
     if wanted != "auto":
         return _DTYPES[wanted]
@@ -59,7 +59,7 @@ def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error of PyTorch says that memory ran out, on whatever device.
+    """Whether an error of PyTorch means that memory ran out, on any device.
 
     Only CUDA has an exception for it; elsewhere it is a `RuntimeError` that says so.
     """

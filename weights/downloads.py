@@ -1,13 +1,13 @@
 """Fetch a file once, and keep it.
 
-Weights are gigabytes over other people's networks. What has arrived is kept when a
-connection breaks and fetched no second time, if the server's file is still the
-same; the whole file appears under its name in one step, so nobody reads a part.
+Weights are gigabytes, and connections break. The bytes that have arrived are kept, and
+are not fetched again if the remote file is still the same. The complete file gets its
+name in one step, so that no reader sees a part of it.
 
-Files lie where fairseq2 keeps its own, in a folder named after their address, so a
-model that either has fetched serves both.
+Files lie where fairseq2 keeps its own, in a folder named after their URL, so both use
+a model that either has fetched.
 
-Blocking: belongs into a thread of its own.
+Functions block: they belong in a thread of their own.
 """
 
 import hashlib
@@ -21,10 +21,10 @@ import httpx
 from filelock import FileLock
 from tqdm import tqdm
 
-# A server that accepts a connection and then says nothing is given up after this.
+# Seconds after which a server that accepts a connection but sends nothing has failed.
 _TIMEOUT_S = 60.0
 
-# Some hosts turn away what does not call itself a browser.
+# Some hosts refuse clients that do not claim to be a browser.
 _HEADERS = {"user-agent": "Mozilla/5.0 (compatible; omniasr-server)"}
 
 
@@ -52,7 +52,7 @@ def cached_bytes() -> int:
 
 
 def place_of(url: str) -> Path:
-    """Return where the file of an address is kept, fetched or placed by hand."""
+    """Return the folder that keeps the file of a URL, fetched or placed by hand."""
     folder = hashlib.sha1(url.encode()).hexdigest()[:24]
     return cache_dir() / folder / unquote(Path(urlsplit(url).path).name)
 
@@ -63,15 +63,15 @@ def fetch(
     sha256: str | None = None,
     on_start: Callable[[], None] = lambda: None,
 ) -> Path:
-    """Return the file of an address, fetching it where it is not there yet.
+    """Return the file of a URL; fetch it if it is not there yet.
 
     Args:
-        url: HTTP or HTTPS.
-        sha256: What the file's hash has to be, in hexadecimal; None if unknown.
-        on_start: Called if it has to be fetched, before it is.
+        url: A URL with HTTP or HTTPS.
+        sha256: The expected hash of the file, in hexadecimal; None if unknown.
+        on_start: Called before the file is fetched, if it has to be.
 
     Raises:
-        DownloadFailed: Whatever the reason.
+        DownloadFailed: The file could not be fetched, for any reason.
     """
     place = place_of(url)
     try:
@@ -80,7 +80,7 @@ def fetch(
         on_start()
         place.parent.parent.mkdir(parents=True, exist_ok=True)
         partial = place.parent.with_suffix(".partial")
-        # Somebody else may be fetching it; his file will do.
+        # Another process may have fetched it meanwhile; its file is as good.
         with FileLock(partial.with_suffix(".lock")):
             if found := _kept(place.parent):
                 return found
@@ -95,13 +95,13 @@ def fetch(
 
 
 def _kept(folder: Path) -> Path | None:
-    """Return the file in a folder that a download, or somebody's hand, has filled."""
+    """Return the complete file in a folder, downloaded or placed by hand."""
     files = [path for path in folder.glob("*") if path.is_file()]
     return files[0] if len(files) == 1 else None
 
 
 def _fetch_all(url: str, path: Path) -> None:
-    """Fetch a file, going on where a connection broke, as long as that helps."""
+    """Fetch a file; after a break continue there, as long as each try brings bytes."""
     with httpx.Client(
         timeout=_TIMEOUT_S, follow_redirects=True, headers=_HEADERS
     ) as client:
@@ -116,14 +116,14 @@ def _fetch_all(url: str, path: Path) -> None:
 
 
 def _fetch_rest(client: httpx.Client, url: str, path: Path) -> None:
-    """Fetch what is missing of a file, or all of it if the server's has changed."""
+    """Fetch the missing part of a file, or all of it if the remote file has changed."""
     headers = {}
     if _size(path) and (validator := _read(_validator(path))):
         headers = {"range": f"bytes={_size(path)}-", "if-range": validator}
     with client.stream("GET", url, headers=headers) as response:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
             path.unlink()
-            raise DownloadFailed("the file kept so far was not the server's; try again")
+            raise DownloadFailed("the kept part was of another file; try again")
         response.raise_for_status()
         resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
         start = _size(path) if resumed else 0
@@ -176,14 +176,14 @@ def _verify(path: Path, sha256: str | None) -> None:
 
 
 def _validator(path: Path) -> Path:
-    """Where the server's name for this state of its file is kept."""
+    """Return the file that keeps the remote file's version (its ETag)."""
     return path.with_name(f"{path.name}.validator")
 
 
 def _validator_of(response: httpx.Response) -> str:
-    """Return what tells this state of the file from a later one; empty if nothing."""
+    """Return the version of the remote file; empty if it has none."""
     tag: str = response.headers.get("etag", "")
-    if tag and not tag.startswith("W/"):  # a weak tag says nothing about bytes
+    if tag and not tag.startswith("W/"):  # a weak tag does not identify bytes
         return tag
     modified: str = response.headers.get("last-modified", "")
     return modified

@@ -1,8 +1,8 @@
 """Ask fairseq2 for cards that only its asset store knows. Optional.
 
-The server itself needs nothing of fairseq2. Where it is installed, its store may
-hold more cards: those of other packages, and those in the folders it is configured
-with. The tests and the tools use fairseq2 as the reference, and start it here.
+The server does not need fairseq2. If it is installed, its store may hold more cards:
+those of other packages, and those in the folders that it is configured with. The tests
+and the tools use fairseq2 as the reference, and start it here.
 
 Importing fairseq2 takes seconds and loads a shared library by name, so it happens
 inside functions, after `preload_libsndfile`.
@@ -28,11 +28,11 @@ _start_lock = threading.Lock()
 
 
 class UnreadableCard(Exception):
-    """fairseq2's store has the card and cannot read it; the message says why."""
+    """fairseq2's store has the card but cannot read it; the message says why."""
 
 
 def is_installed() -> bool:
-    """Whether there is a fairseq2 to ask."""
+    """Whether fairseq2 is installed."""
     return importlib.util.find_spec("fairseq2") is not None
 
 
@@ -41,8 +41,8 @@ class Found:
     """A card of fairseq2's store.
 
     Attributes:
-        fields: What it says, what it inherits included.
-        folder: Where paths in it begin, if it is a file's.
+        fields: Its fields, including inherited ones.
+        folder: Folder of relative paths in it, if the card comes from a file.
     """
 
     fields: Mapping[str, object]
@@ -50,10 +50,10 @@ class Found:
 
 
 def find(name: str) -> Found | None:
-    """Return a card of fairseq2's store, if there is one of that name.
+    """Return the card of this name from fairseq2's store, if there is one.
 
     Raises:
-        UnreadableCard: There is one, with an error in it.
+        UnreadableCard: The card has an error.
     """
     start()
     from fairseq2.assets import (
@@ -103,11 +103,11 @@ def start(*folders: Path) -> None:
 
 
 def preload_libsndfile() -> None:
-    """Put soundfile's own libsndfile where fairseq2 looks for the system's.
+    """Let fairseq2 find soundfile's own libsndfile instead of the system's.
 
-    fairseq2n loads the library by its bare name. On Linux a library of that
-    SONAME which is already loaded satisfies it. On macOS it searches the folder
-    above the site packages, so a link there does.
+    fairseq2n loads the library by its bare name. On Linux, a library with this SONAME
+    that is already loaded is enough. On macOS it searches the folder above the site
+    packages, so a link there is enough.
     """
     import soundfile
 

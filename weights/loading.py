@@ -1,8 +1,8 @@
 """Build the network that a card describes, with its weights and its vocabulary.
 
-A full disk, a half-copied checkpoint, a model too large for the machine: each
-ends in one `ModelUnavailable` that names the card and the file, before the
-system starts to kill processes for memory.
+A full disk, a half-copied checkpoint, a model too large for the machine: each ends in
+one `ModelUnavailable` that names the card and the file. A model that is too large is
+refused before the system kills processes to free memory.
 """
 
 from collections.abc import Callable
@@ -27,14 +27,14 @@ _WORKING_MEMORY_BYTES = 400 << 20
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A network, and what the card says of its labels.
+    """A network, and the card's data about its labels.
 
     Attributes:
-        reference: Computes one wave, normalised, shape (n_samples,), with the same
-            weights in float32 on the CPU, a layer at a time; returns logits, shape
-            (n_frames, n_labels).
+        reference: Computes the logits, shape (n_frames, n_labels), of a normalised
+            wave, shape (n_samples,), with the same weights in float32 on the CPU, one
+            layer at a time.
         vocabulary: The text of each label.
-        spike_offsets: How far inside the sound of a word they are said.
+        spike_offsets: How far the labels lie inside the sound of a word.
     """
 
     network: Wav2Vec2
@@ -56,10 +56,10 @@ def load(
     Args:
         card_name: Name of an asset card.
         model_dir: Folder with further cards, or None.
-        progress: Told the stage that begins, in a few words.
+        progress: Called with the name of each stage when it begins.
 
     Raises:
-        ModelUnavailable: For every reason that a user can do something about.
+        ModelUnavailable: For every reason that the operator can remove.
     """
     card = cards.find_card(card_name, model_dir=model_dir)
     offsets = cards.spike_offsets(card)
@@ -123,7 +123,7 @@ def _read(name: str, path: Path, architecture: Architecture) -> dict[str, Tensor
 def _check_memory(
     name: str, architecture: Architecture, device: torch.device, dtype: torch.dtype
 ) -> None:
-    """Refuse a model that cannot fit before the system starts to kill for it."""
+    """Refuse a model that cannot fit, before the system kills processes for memory."""
     other = torch.float32 if dtype == torch.int8 else dtype
     needed = _WORKING_MEMORY_BYTES + sum(
         prod(shape) * (dtype if len(shape) == 2 else other).itemsize
@@ -138,7 +138,7 @@ def _check_memory(
 
 def _memory_advice(name: str, device: torch.device) -> str:
     return (
-        f"There is too little memory on {device} for {name}. Choose a smaller model "
+        f"There is not enough memory on {device} for {name}. Choose a smaller model "
         "(MODEL_CARD), a smaller DTYPE, or another DEVICE."
     )
 
@@ -150,7 +150,7 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     free = int(psutil.virtual_memory().available)
-    # In a container the machine's own figure promises too much.
+    # In a container the machine's own figure is too high.
     group = Path("/sys/fs/cgroup")
     try:
         limit = int((group / "memory.max").read_text())
@@ -165,13 +165,13 @@ def free_memory(device: torch.device) -> int:
 
 
 def read_vocabulary(path: Path) -> Vocabulary:
-    """Ask a tokenizer for the text of every label by itself.
+    """Return the tokenizer's text for every single label.
 
-    Control symbols decode to nothing and characters to themselves, so the texts of
-    a sequence, joined, are the text of the sequence.
+    Control symbols decode to an empty text and characters to themselves, so the texts
+    of a sequence, joined, are the text of the sequence.
 
     Raises:
-        ModelUnavailable: The file is no tokenizer.
+        ModelUnavailable: The file is not a tokenizer.
     """
     from sentencepiece import SentencePieceProcessor
 

@@ -89,7 +89,7 @@ class TestFields:
         ("text", "complaint"),
         [
             ("name: mine\nbase: nobody\n", "the base nobody, which has no card"),
-            ("name: mine\nbase: mine\n", "leads in a circle"),
+            ("name: mine\nbase: mine\n", "form a circle"),
             ("model_arch: 300m\n", "an entry without a name"),
             ("- 1\n- 2\n", "an entry without a name"),
             ("name: mine\n---\nname: mine\n", "mine exists in both"),
@@ -126,7 +126,7 @@ class TestFiles:
         [
             ("tokenizer: t", "has no checkpoint"),
             ("checkpoint: 7\ntokenizer: t", "an odd value, 7, for checkpoint"),
-            ("checkpoint: hg://a/b\ntokenizer: t", "is hg://a/b; fetched are"),
+            ("checkpoint: hg://a/b\ntokenizer: t", "is hg://a/b; it must be"),
             ("checkpoint: cards.yaml", "has no tokenizer_ref"),
             ("checkpoint: cards.yaml\ntokenizer_ref: nobodys", "nobodys, which has no"),
             ("checkpoint: cards.yaml\ntokenizer: t", "tokenizer .* missing: .*t"),
