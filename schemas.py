@@ -1,4 +1,4 @@
-"""The types on the wire: what clients read, in OpenAI's shapes.
+"""The types on the wire, in OpenAI's shapes.
 
 Everything here turns what the core knows (sample positions, tokens) into what
 a client sees (seconds, JSON). Fields that OpenAI does not have are additions;
@@ -18,7 +18,7 @@ from languages import catalogue
 from text.ctc import Token, Word
 from text.transcript import Segment, Transcript
 
-# An object of JSON, as it was read or as it will be written.
+# A JSON object, as it was read or will be written.
 Json = dict[str, Any]
 
 _WARNINGS = "What was wanted and could not be done, if anything; not in OpenAI's API."
@@ -28,7 +28,7 @@ UNKNOWN_TEXT = "Something went wrong in the server; its log has the details."
 
 
 class ErrorBody(BaseModel):
-    """What went wrong: `message` is for people, `code` for programs."""
+    """An error: `message` is for people, `code` for programs."""
 
     message: str
     type: str
@@ -75,7 +75,7 @@ class Transcription(BaseModel):
 
     text: str
     languages: list[DetectedLanguage] = Field(
-        description="The language, where it is known; empty where it is not."
+        description="The language, if it is known; else empty."
     )
     usage: DurationUsage
     logprobs: list[LogProb] | None = None
@@ -94,8 +94,8 @@ class TranscriptionWord(BaseModel):
 class SegmentFields(BaseModel):
     """A stretch of speech without a long pause.
 
-    `seek` and `temperature` belong to Whisper's decoding, which a CTC model does
-    not have; they are 0 for clients that expect them.
+    `seek` and `temperature` belong to Whisper's decoding; CTC models have no such
+    thing, so both are 0, for clients that expect them.
     """
 
     id: int
@@ -122,9 +122,9 @@ class TranscriptionVerbose(BaseModel):
     """`response_format=verbose_json`."""
 
     task: Literal["transcribe"] = "transcribe"
-    language: str = Field(description="BCP-47 tag; `und` where it is not known.")
+    language: str = Field(description="BCP-47 tag; `und` if it is unknown.")
     duration: float = Field(
-        description="Where the recording ends, in seconds of its file's clock."
+        description="End of the recording, in seconds of its file's clock."
     )
     text: str
     segments: list[TranscriptionSegment] | None = None
@@ -134,7 +134,7 @@ class TranscriptionVerbose(BaseModel):
 
 
 class ExpiresAfter(BaseModel):
-    """How long a key is good for: the limits are OpenAI's."""
+    """How long a key is valid; the limits are OpenAI's."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -143,22 +143,22 @@ class ExpiresAfter(BaseModel):
 
 
 class KeyRequest(BaseModel):
-    """What a key is to be good for."""
+    """A request for a key."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     expires_after: ExpiresAfter = ExpiresAfter()
     session: dict[str, Any] = Field(
-        {}, description="What sessions begin with, as in `session.update`."
+        {}, description="The sessions' first configuration, as in `session.update`."
     )
 
 
 class ClientSecret(BaseModel):
     """A key that opens Realtime sessions for some minutes."""
 
-    value: str = Field(description="Sent in place of an API key.")
+    value: str = Field(description="The key; clients send it instead of an API key.")
     expires_at: int = Field(description="Unix time.")
-    session: dict[str, Any] = Field(description="What sessions begin with.")
+    session: dict[str, Any] = Field(description="The sessions' first configuration.")
 
 
 # SubRip has two digits for hours.
@@ -171,7 +171,8 @@ SubtitleSeconds = Annotated[float, Field(ge=0, lt=_MAX_SUBTITLE_S, allow_inf_nan
 class SubtitleWord:
     """A word, or a character of a script without spaces, and its time.
 
-    A dataclass, because hours of them come at once and models take much memory.
+    A dataclass, because a request may have hours of words, and pydantic's models need
+    much memory.
     """
 
     word: Annotated[str, Field(min_length=1, max_length=1000)]
@@ -184,18 +185,18 @@ class SubtitleWord:
 
 
 class SubtitleRequest(BaseModel):
-    """What subtitles are made of."""
+    """The words of subtitles, and their format."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
-    # Of a million mistakes the first is told; all would take a gigabyte a megabyte.
+    # Only the first mistake is reported: a million of them would take a gigabyte.
     words: list[SubtitleWord] = Field(
-        description="In the order of their starts, as `verbose_json` has them.",
+        description="Words sorted by `start`, as in `verbose_json`.",
         fail_fast=True,
     )
     format: Literal["srt", "vtt"]
     duration: SubtitleSeconds | None = Field(
-        None, description="Where the recording ends: no subtitle stays longer."
+        None, description="End of the recording; no subtitle lasts longer."
     )
 
 
@@ -212,10 +213,10 @@ class TextDelta(BaseModel):
     """An event: a piece of the text."""
 
     type: Literal["transcript.text.delta"] = "transcript.text.delta"
-    delta: str = Field(description="To be added to what came before.")
-    end: float = Field(description="Where it ends, in seconds; not in OpenAI's API.")
+    delta: str = Field(description="Text to append to the text so far.")
+    end: float = Field(description="End of this text, in seconds; not in OpenAI's API.")
     words: list[TranscriptionWord] | None = Field(
-        None, description="If times of words were asked for; not in OpenAI's API."
+        None, description="With times of words; not in OpenAI's API."
     )
     logprobs: list[LogProb] | None = Field(None, description="With `include[]`.")
 
@@ -234,14 +235,14 @@ class TextDone(BaseModel):
     )
     logprobs: list[LogProb] | None = Field(None, description="With `include[]`.")
     languages: list[DetectedLanguage] | None = Field(
-        None, description="With `verbose_json`: the language, where it is known."
+        None, description="With `verbose_json`: the language, if it is known."
     )
     usage: TokenUsage
     warnings: list[AnswerWarning] | None = Field(None, description=_WARNINGS)
 
 
 class Model(BaseModel):
-    """A model that can be asked for."""
+    """A model that requests may name."""
 
     id: str
     object: Literal["model"] = "model"
@@ -250,7 +251,7 @@ class Model(BaseModel):
 
 
 class ModelList(BaseModel):
-    """All models that can be asked for."""
+    """All models that requests may name."""
 
     object: Literal["list"] = "list"
     data: list[Model]
@@ -267,14 +268,14 @@ class Language(BaseModel):
 
 
 class LanguageList(BaseModel):
-    """Languages, by id or by how well they match what was asked for."""
+    """Languages, sorted by id, or by how well they match the query."""
 
     object: Literal["list"] = "list"
     data: list[Language]
 
 
 class Health(BaseModel):
-    """What the process is doing."""
+    """The state of the process."""
 
     status: Literal["ok"] = "ok"
     ready: bool
@@ -285,33 +286,33 @@ class Health(BaseModel):
     streams: int = Field(description="Live streams that are open.")
     queued: int = Field(description="Windows that wait for the model.")
     overload_level: int = Field(
-        description="1 while live streams ask for more partials than there is time "
-        "for, so that all of them get fewer; else 0."
+        description="1 while live streams need more than the model's time, so that all "
+        "of them get fewer partials; else 0."
     )
     uptime_s: float
 
 
 class Readiness(BaseModel):
-    """Whether requests are served yet, and what loading is doing."""
+    """Whether requests are served, and the progress of loading."""
 
     ready: bool
     stage: str
     elapsed_s: float
     downloaded_bytes: int | None = None
     reason: str | None = Field(
-        None, description="Why no work should come although the model is loaded."
+        None, description="Why no work should be sent although the model is loaded."
     )
 
 
 class UploadLimits(BaseModel):
-    """How much of a recording this server takes."""
+    """The server's limits of a recording."""
 
     max_upload_bytes: int
     max_audio_s: int
 
 
 class About(BaseModel):
-    """What this server is and where to go from here."""
+    """A description of this server, with its addresses."""
 
     name: str
     version: str
@@ -362,7 +363,7 @@ def verbose_transcription(
     granularities: frozenset[str],
     warnings: Sequence[AnswerWarning] = (),
 ) -> dict[str, Any]:
-    """Write a transcript as `verbose_json`, with the asked-for times."""
+    """Write a transcript as `verbose_json`, with the requested times."""
     body = TranscriptionVerbose(
         language=language,
         duration=seconds(transcript.end),
@@ -378,7 +379,7 @@ def verbose_transcription(
 
 
 def log_probs(tokens: Iterable[Token]) -> list[LogProb]:
-    """Write how likely each token was."""
+    """Write the log probability of each token."""
     return [
         LogProb(
             token=token.text,

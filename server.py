@@ -1,11 +1,11 @@
 """Serve omniASR over HTTP, in the shape of OpenAI's API.
 
-This is the edge: it owns the process, wires the parts together, and turns what
-they raise into answers. The event loop only ever moves bytes; decoding runs in
-worker threads and the model in its own.
+This is the edge: it owns the process, connects the parts, and turns their exceptions
+into answers. The event loop only moves bytes; decoding runs in worker threads and the
+model in its own thread.
 
-The server listens at once. While the model loads, `/health` and `/ready` tell
-how far it is, and transcriptions are refused with a time to come back.
+The server listens at once. While the model loads, `/health` and `/ready` show the
+progress, and transcriptions are refused with a time to try again.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ from schemas import UNKNOWN_TEXT
 
 logger = logging.getLogger("omniasr")
 
-# Where systemd puts the sockets that it hands over.
+# The first descriptor of the sockets that systemd hands over.
 _FIRST_HANDED_OVER = 3
 
 # Voice clients keep idle connections for two minutes and send on them again.
@@ -93,13 +93,13 @@ def create_app(
     rehearsal_s: int = _REHEARSAL_S,
     on_load_failure: Callable[[], None] = lambda: None,
 ) -> FastAPI:
-    """Wire the server together.
+    """Build the application.
 
     Args:
-        settings: What the operator chose.
+        settings: The operator's settings.
         load: Builds the model that the settings name.
-        others: Build further models, which are served under these names.
-        rehearsal_s: Seconds of silence that the model is given before it serves.
+        others: Functions that build further models, by the names of these models.
+        rehearsal_s: Seconds of silence that the model hears before it serves.
         on_load_failure: Called in the event loop if the model cannot be served.
     """
 
@@ -164,7 +164,7 @@ def _add_error_handlers(app: FastAPI) -> None:
         )
 
     async def left(request: Request, error: Exception) -> Response:
-        return Response(status_code=CLIENT_LEFT)  # which nobody reads
+        return Response(status_code=CLIENT_LEFT)  # which no route reads
 
     kinds: list[type[Exception]] = [BadRequest, *REFUSALS]
     for kind in kinds:
@@ -176,7 +176,7 @@ def _add_error_handlers(app: FastAPI) -> None:
 def _add_middleware(
     app: FastAPI, settings: Settings, keys: KeyRing, ephemeral: EphemeralKeys
 ) -> None:
-    """Wrap the routes; what is added last is met first."""
+    """Wrap the routes; a request meets the last added layer first."""
     app.add_middleware(
         SocketGate,
         wait_until_ready=lambda: app.state.service.wait_until_ready(),
@@ -217,7 +217,7 @@ def _add_middleware(
 
 
 class JsonLines(logging.Formatter):
-    """Each record as a JSON object, with what is known of it beside its text."""
+    """Format each record as a JSON object, with its further fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -235,10 +235,10 @@ class JsonLines(logging.Formatter):
 
 
 def start_logging(*, level: str, style: str) -> None:
-    """Print log lines to stderr, those of the libraries as well.
+    """Print log lines to stderr, including those of libraries.
 
     Args:
-        level: The least serious that are printed.
+        level: Lowest level that is printed.
         style: `text` or `json`.
     """
     handler = logging.StreamHandler(sys.stderr)
@@ -255,9 +255,9 @@ def start_logging(*, level: str, style: str) -> None:
 
 
 class Server(uvicorn.Server):
-    """Serve the application; at shutdown, let live streams come to their end first.
+    """Serve the application; at shutdown, end the live streams first.
 
-    uvicorn itself would close all WebSockets before the application hears of it.
+    uvicorn by itself would close all WebSockets before it tells the application.
     """
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
@@ -268,16 +268,16 @@ class Server(uvicorn.Server):
                 port=settings.port,
                 log_level=settings.log_level,
                 log_config=None,
-                access_log=False,  # ours says more
+                access_log=False,  # our log has more
                 proxy_headers=False,  # TrustedProxies reads more of them
                 timeout_keep_alive=_KEEP_ALIVE_S,
                 timeout_graceful_shutdown=settings.shutdown_grace_s,
                 ws_max_size=settings.max_frame_bytes,
                 http=HttpConnection,
                 # A client that sends a long file before it reads answers no ping;
-                # MAX_IDLE_S finds those that are gone.
+                # MAX_IDLE_S ends sessions of clients that are gone.
                 ws_ping_timeout=None,
-                # Audio does not get smaller, and inflating holds up everybody.
+                # Compression does not make audio smaller, and delays all clients.
                 ws_per_message_deflate=False,
             )
         )
@@ -286,7 +286,7 @@ class Server(uvicorn.Server):
         self._grace_s = settings.shutdown_grace_s
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take no more connections, end the streams, then what uvicorn does."""
+        """Take no more connections, end the streams, then shut uvicorn down."""
         began = time.monotonic()
         for listener in self.servers:
             listener.close()
@@ -331,8 +331,8 @@ def _serve(settings: Settings) -> int:
 
     app = create_app(settings, on_load_failure=give_up)
     server = Server(app, settings)
-    # uvicorn stops gracefully and then raises the signal again for whoever was
-    # there first. That is us, and being told to stop is no failure.
+    # uvicorn stops gracefully and then raises the signal again for the handler
+    # before its own. That is ours, and a request to stop is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     signal.signal(signal.SIGHUP, lambda *_: app.state.keys.ask_to_reload())
@@ -341,10 +341,10 @@ def _serve(settings: Settings) -> int:
 
 
 def _handed_over() -> list[socket.socket]:
-    """Return the sockets that a supervisor listens on in our place.
+    """Return the sockets on which a supervisor listens for us.
 
-    While one process stops and another starts, they stay open, so no client is
-    refused; LiveKit's gives up for good when it is.
+    They stay open while one process stops and another starts, so no client is refused;
+    LiveKit's client would give up after a refusal.
     Source: sd_listen_fds(3), systemd's socket activation.
     """
     if not _listens_already():
@@ -360,7 +360,7 @@ def _listens_already() -> bool:
 
 if __name__ == "__main__":
     exit_status = main()
-    # A download that hangs in the model's thread must not hold up the exit.
+    # A download that hangs in the model's thread must not delay the exit.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(exit_status)

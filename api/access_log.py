@@ -1,11 +1,11 @@
 """Keep the access log: one line for each request and each live session, at its end.
 
-A line says who it was for (an id that the client knows too), how much audio, how many
-words, how long it took and how it ended; never what was said, or what a file was
-called. What only the route knows, it writes into the request's state; the
-middleware here adds the rest, prints the line and has it counted.
+A line has the id (which the client knows, too), the length of the audio, the number of
+words, the time it took and how it ended; never what was said, or the name of a file.
+The route writes into the request's state what only it knows; the middleware here adds
+the rest, prints the line and counts it.
 
-Lines are text for people, or JSON, an object a line, for programs that collect them.
+Lines are text for people, or JSON, one object a line, for programs that collect them.
 """
 
 import logging
@@ -25,7 +25,7 @@ from protocols.actions import CloseCode
 logger = logging.getLogger("omniasr")
 
 
-# What the server closes sockets with; other codes are its clients'.
+# Codes with which the server closes sockets; clients send the others.
 _OF_CLOSE_CODES: dict[int, Outcome] = {
     CloseCode.NORMAL_CLOSURE: "completed",
     CloseCode.GOING_AWAY: "closed",
@@ -35,13 +35,13 @@ _OF_CLOSE_CODES: dict[int, Outcome] = {
     CloseCode.TRY_AGAIN_LATER: "refused",
 }
 
-# What the framework closes before it is open: no route has the path.
+# The framework's code for a socket whose path has no route.
 NO_SUCH_SOCKET = Refusal(403, code="not_found")
 
-# The status of an answer that nobody reads.
+# The status if the client left before the answer.
 CLIENT_LEFT = 499
 
-# The libraries that carry WebSockets: they write down addresses and headers.
+# The libraries of WebSockets: they log addresses and headers.
 _SOCKET_LIBRARIES = tuple(
     os.path.join(folder, "")
     for name in ("websockets", "uvicorn.protocols.websockets")
@@ -49,10 +49,10 @@ _SOCKET_LIBRARIES = tuple(
     for folder in found.submodule_search_locations or ()
 )
 
-# What uvicorn calls an error although it sends our answer to the handshake.
+# uvicorn logs this error although it sends our answer to the handshake.
 _REFUSED_BY_US = "ASGI callable returned without completing handshake."
 
-# Asked every few seconds by whoever watches over the server.
+# Paths that monitoring requests every few seconds.
 _PROBES = frozenset({"/health", "/ready", "/metrics"})
 
 
@@ -69,19 +69,19 @@ class Counts(Protocol):
 
 
 def outcome_of(close_code: int) -> Outcome:
-    """Say in a word how a socket was closed."""
+    """Return how a session ended, by its close code."""
     return _OF_CLOSE_CODES.get(close_code, "abandoned")
 
 
 class AccessLog:
-    """Write a line about every request when it is over, and have it counted.
+    """Write and count a line about every request when it is over.
 
-    It stands inside `RequestId`. Who refuses something, leaves the `Refusal` in the
-    scope. Sockets that were let in have their lines written by their routes, which
-    know when they open; here they are only counted.
+    It stands inside `RequestId`. A part that refuses a request leaves the `Refusal` in
+    the scope. For accepted sockets the routes write the lines, because they know when a
+    session opens; here they are only counted.
 
     Args:
-        counts: Told how requests and sessions end.
+        counts: Counts how requests and sessions end.
     """
 
     def __init__(self, app: ASGIApp, *, counts: Callable[[], Counts]) -> None:
@@ -125,7 +125,7 @@ class AccessLog:
 
 @dataclass(slots=True)
 class _Answer:
-    """What was sent, as far as the access log cares."""
+    """The parts of an answer that the access log needs."""
 
     status: int | None = None
     finished: bool = False
@@ -135,7 +135,7 @@ class _Answer:
         if message["type"] == "websocket.accept":
             self.accepted = True
         elif message["type"] == "websocket.close" and not self.accepted:
-            self.status, self.finished = 403, True  # which the web server makes of it
+            self.status, self.finished = 403, True  # the web server answers so
         elif message["type"].endswith("http.response.start"):
             self.status = message["status"]
         elif message["type"].endswith("http.response.body"):
@@ -158,17 +158,17 @@ def _code(scope: Scope) -> str | None:
 
 
 def _route(scope: Scope) -> str:
-    """Return the route's own path: what a client asks for may be anything."""
+    """Return the route's path; a client's path may be any text."""
     if (found := scope.get("route")) is not None:
         return str(found.path)
-    for route in scope["app"].routes:  # it was refused on its way there
+    for route in scope["app"].routes:  # it was refused before its route
         if route.matches(scope)[0] is not Match.NONE:
             return str(route.path)
     return "an unknown path"
 
 
 def log_refusal(scope: Scope, refusal: Refusal, message: str) -> None:
-    """Write a line about a socket that was let in only to be told why not."""
+    """Write a line about a socket that was accepted only to send its refusal."""
     logger.info(
         "Request %s: WebSocket %s, refused (%s): %s",
         *(state_of(scope).id, _route(scope), refusal.code, message),
@@ -176,9 +176,9 @@ def log_refusal(scope: Scope, refusal: Refusal, message: str) -> None:
 
 
 def keep_handshakes_out_of_logs() -> None:
-    """Have the libraries say nothing of how sockets are opened, at any level.
+    """Keep the libraries' lines about opening sockets out of the log, at any level.
 
-    Addresses and headers may have keys in them. The access log says what matters.
+    Addresses and headers may have keys in them. The access log has what matters.
     """
     for name in ("uvicorn.error", "websockets.server"):
         logging.getLogger(name).addFilter(_is_no_handshake)

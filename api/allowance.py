@@ -1,13 +1,13 @@
-"""Count what a client may use: budgets that refill steadily (token buckets).
+"""Budgets of clients that refill steadily (token buckets).
 
-A budget may be spent below zero, since the length of a recording is known only once it
-is decoded; a debt is paid off before anything else is let in. Budgets of clients that
-are not heard of for longest are forgotten, so that no number of addresses takes more
-memory than the bound.
+A budget may become negative, since the length of a recording is known only once it is
+decoded; the debt has to refill before the client gets anything else. The budgets of
+clients that have been away longest are forgotten, so that any number of addresses takes
+no more memory than the bound.
 
-Rejected: libraries of limits. `limits` and `pyrate-limiter` read the clock themselves,
-refuse what costs more than is left instead of charging it, and keep an entry for each
-address, or each request, until a thread of theirs removes it.
+Rejected: libraries for limits. `limits` and `pyrate-limiter` read the clock themselves,
+refuse a request that costs more than is left instead of charging it, and keep an entry
+for each address, or each request, until their own thread removes it.
 
 Pure: no I/O, clock, settings or threads.
 """
@@ -23,9 +23,9 @@ class Allowance:
     """A budget of one client.
 
     Args:
-        amount: What it may have at once, and what it gets back in each period.
+        amount: Size of the full budget, which refills in each period.
         period_s: Seconds until an empty budget is full.
-        now: Seconds, of any clock that goes forward.
+        now: Seconds of any monotonic clock.
     """
 
     def __init__(self, amount: float, period_s: float, *, now: float) -> None:
@@ -35,29 +35,29 @@ class Allowance:
         self._at = now
 
     def left(self, now: float) -> float:
-        """Return what is left; below zero if more was spent."""
+        """Return the rest of the budget; negative if more was spent."""
         self._left = min(self._amount, self._left + (now - self._at) * self._per_s)
         self._at = now
         return self._left
 
     def wait_s(self, now: float, *, need: float) -> float:
-        """Return how long it takes until so much is left; 0 if it is."""
+        """Return the seconds until `need` is left; 0 if it is already."""
         missing = min(need, self._amount) - self.left(now)
-        # What a rounding error would let somebody wait for is there.
+        # No client has to wait for a rounding error.
         return missing / self._per_s if missing > 1e-9 else 0.0
 
     def spend(self, amount: float, now: float) -> None:
-        """Take from the budget, also what is not there."""
+        """Take from the budget, even below zero."""
         self._left = self.left(now) - amount
 
 
 class Recent(Generic[T]):
-    """What is known of the clients that were heard of last.
+    """Entries of the most recent clients.
 
     Args:
-        make: Makes what is known of a client that is new.
-        most: How many are known; beyond, the one not asked for longest is forgotten.
-        in_use: Whether something must not be forgotten.
+        make: Makes the entry of a new client.
+        most: Most entries; beyond, the one that was not used for longest is removed.
+        in_use: Whether an entry must not be removed.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Recent(Generic[T]):
         return len(self._known)
 
     def of(self, client: str) -> T:
-        """Return what is known of a client."""
+        """Return a client's entry; make one if there is none."""
         known = self._known.get(client)
         if known is None:
             self._make_room()
@@ -85,13 +85,13 @@ class Recent(Generic[T]):
         return known
 
     def get(self, client: str) -> T | None:
-        """Return what is known of a client, if anything is."""
+        """Return a client's entry, if there is one."""
         return self._known.get(client)
 
     def _make_room(self) -> None:
-        """Forget the oldest; those in use become the newest instead.
+        """Remove the oldest entry; entries in use become the newest instead.
 
-        Connections are bounded, so that few are in use.
+        The number of connections is limited, so few entries are in use.
         """
         for _ in range(len(self._known) - self._most + 1):
             client, known = next(iter(self._known.items()))

@@ -1,13 +1,13 @@
-"""Let in who has a key, where keys are set, and slow down who guesses.
+"""Let in clients with a key, if keys are set, and slow down guesses.
 
-Keys are compared in constant time and appear in no log, no error and no
-`repr`; what is logged is the name that goes with the key. An ephemeral key opens
-Realtime sessions alone, in the name of the key that it was made with.
+Keys are compared in constant time and appear in no log, no error and no `repr`; the log
+has the name of the key. An ephemeral key opens only Realtime sessions, in the name of
+the key that made it.
 
-An address that sends many wrong keys is answered late, and with 429, whatever it sends
+An address that sends many wrong keys gets late answers with 429, whatever it sends
 next: otherwise it would learn which guess was right. Only keys that were right from
-there before go on working, so that nobody is locked out by a neighbour behind the same
-address.
+this address before still work, so that an attacker does not lock out clients behind the
+same address.
 """
 
 import asyncio
@@ -47,24 +47,24 @@ _KEY_HEADERS = (b"api-key", b"x-api-key")
 _SUBPROTOCOL = b"openai-insecure-api-key."
 _BEFORE_THE_KEY = (b"token", b"bearer")
 
-# Wrong keys that an address may send at once, and again in each minute.
+# Wrong keys that an address may send at once; they refill within a minute.
 WRONG_KEYS = 20
 _PERIOD_S = 60.0
 
-# The answer to a guess that is one too many comes so late, unless that many wait.
+# Delay of the answer to a guess beyond that, and the most answers that are delayed.
 _DELAY_S = 1.0
 _MAX_DELAYED = 64
 
-# Addresses that are known for wrong keys, and for right ones.
+# Most addresses with wrong keys, and with right ones, that are remembered.
 _MAX_ADDRESSES = 4_096
 _MAX_RIGHT = 16_384
 
 
 class Guesses:
-    """Know who guesses.
+    """Knows which addresses guess keys.
 
     Args:
-        clock: Seconds that go forward.
+        clock: A monotonic clock, in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -73,15 +73,15 @@ class Guesses:
         self._right = Recent(bool, most=_MAX_RIGHT)
 
     def note_right(self, address: str, name: str) -> None:
-        """A key was right."""
+        """Note that an address sent a right key."""
         self._right.of(_pair(address, name))
 
     def note_wrong(self, address: str) -> None:
-        """A key was wrong."""
+        """Note that an address sent a wrong key."""
         allowance, now = self._wrong.of(address), self._clock()
         allowance.spend(1.0, now)
         if allowance.left(now) < 1.0:
-            allowance.spend(WRONG_KEYS, now)  # which takes a minute to come back
+            allowance.spend(WRONG_KEYS, now)  # this budget needs a minute to refill
             logger.warning(
                 "Many wrong keys came from %s: new clients there are refused for a "
                 "minute. If it is a proxy, add it to TRUSTED_PROXIES.",
@@ -89,11 +89,11 @@ class Guesses:
             )
 
     def wait_s(self, address: str, name: str | None) -> float:
-        """Return how long an address has to wait until it may send a key.
+        """Return the seconds until an address may send a key.
 
         Args:
-            address: Where it comes from.
-            name: Of the key that it sent, if that was right.
+            address: The client's address.
+            name: Name of the key that it sent, if that was right.
         """
         if name is not None and self._right.get(_pair(address, name)) is not None:
             return 0.0
@@ -109,14 +109,14 @@ def _pair(address: str, name: str) -> str:
 
 
 class ApiKeyGate:
-    """Ask for a key on every path that is not open.
+    """Require a key on every path that is not open.
 
     Args:
-        keys: None of them: everybody is let in.
-        ephemeral: Knows the ephemeral keys.
-        metrics_open: Whether the metrics are for everybody.
-        guesses: Knows who guesses.
-        sleep: Waits for so many seconds.
+        keys: The keys; if there are none, all clients are let in.
+        ephemeral: Reads ephemeral keys.
+        metrics_open: Whether the metrics need no key.
+        guesses: Knows which addresses guess.
+        sleep: Waits for a number of seconds.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class ApiKeyGate:
             await self._delay()
             await _too_many(wait_s)(scope, receive, send)
         elif name is None:
-            if sent:  # without any it is no guess
+            if sent:  # a request without a key is no guess
                 self._guesses.note_wrong(address)
             await _UNAUTHORISED(scope, receive, send)
         else:
@@ -163,12 +163,12 @@ class ApiKeyGate:
             await self._app(scope, receive, send)
 
     def _grant_of(self, scope: Scope, sent: bytes) -> Grant | None:
-        """Return what an ephemeral key opens; None if it is none, or not for here."""
+        """Return the grant of an ephemeral key; None if it is not valid here."""
         if scope["type"] != "websocket" or scope["path"] != _REALTIME:
             return None
         grant = self._ephemeral.read(sent, now=time.time())
         if grant is not None and self._keys and grant.holder not in self._keys:
-            return None  # the key that it was made with is not valid any more
+            return None  # the key that made it is not valid any more
         return grant
 
     async def _delay(self) -> None:

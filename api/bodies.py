@@ -1,4 +1,4 @@
-"""Read bodies that are JSON, within limits; refuse by name what is wrong in them."""
+"""Read JSON bodies within limits; errors name the wrong field."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -13,31 +13,30 @@ from config import Settings
 
 Model = TypeVar("Model", bound=BaseModel)
 
-# How long a body may come as slowly as it likes: a phone that looks for its network.
+# Seconds in which a body may come at any rate: a phone may be searching for a network.
 GRACE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How slowly a body may come.
+    """The slowest rate of a body.
 
-    Its least rate holds for the whole of it: what came early may be waited for later,
-    and a byte now and then buys no more than its share of a second.
+    The rate is an average over the whole body: bytes that came early give time later,
+    and a byte now and then gives only its share of a second.
 
     Attributes:
-        idle_s: Longest that nothing of it may come.
-        bytes_a_s: Least of it that has to come in a second on average, after
-            `GRACE_S`; 0 for any.
+        idle_s: Longest time, in seconds, without any byte of the body.
+        bytes_a_s: Lowest average rate after `GRACE_S`, in bytes a second; 0 for any.
     """
 
     idle_s: float
     bytes_a_s: float
 
     def patience_s(self, n_bytes: int, took_s: float) -> float:
-        """Return how much longer to wait.
+        """Return for how many more seconds to wait.
 
         Args:
-            n_bytes: What came of the body so far.
+            n_bytes: Bytes of the body so far.
             took_s: Seconds since it began.
         """
         if not self.bytes_a_s:
@@ -47,7 +46,7 @@ class Pace:
 
 
 def pace_of(settings: Settings) -> Pace:
-    """Return what the operator chose."""
+    """Return the rate in the operator's settings."""
     return Pace(settings.max_idle_s, settings.min_upload_kb_s * 1000)
 
 
@@ -56,7 +55,7 @@ async def read(request: Request, *, max_bytes: int, pace: Pace) -> bytes:
 
     Raises:
         BadRequest: It is longer than `max_bytes`, or comes too slowly.
-        ClientDisconnect: It never came to its end.
+        ClientDisconnect: The client left before the end of the body.
     """
     refusal = BadRequest(
         f"The body is longer than {max_bytes} bytes.", code="body_too_large", status=413
@@ -66,16 +65,16 @@ async def read(request: Request, *, max_bytes: int, pace: Pace) -> bytes:
 
 
 def parse(body: bytes, model: type[Model]) -> Model:
-    """Read a body as what a model describes.
+    """Parse a body with a pydantic model.
 
     Raises:
-        BadRequest: Names the first field at fault, with the numbers of items on the
-            way to it: `words.3.end`.
+        BadRequest: Names the first wrong field, with the indexes of items on the way to
+            it: `words.3.end`.
     """
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        # What was sent is not looked at: it would be made anew for each mistake.
+        # Without the input, which pydantic would copy for each mistake.
         detail = error.errors(
             include_url=False, include_context=False, include_input=False
         )[0]
@@ -91,11 +90,11 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 class BodyLimit:
     """Count a request's body while it arrives, and stop it at a limit.
 
-    Announced lengths are not to be relied upon: some clients announce none.
+    The announced length is not enough: some clients announce none.
 
     Args:
-        pace: How slowly it may come.
-        refusal: Raised once there is more.
+        pace: The slowest rate of the body.
+        refusal: Raised once the body exceeds the limit.
     """
 
     def __init__(
@@ -139,9 +138,9 @@ def _too_slow(pace: Pace, patience_s: float) -> BadRequest:
 def limited(
     request: Request, max_bytes: int, *, pace: Pace, refusal: BadRequest
 ) -> Request:
-    """Return the same request, whose body raises `refusal` beyond a limit.
+    """Return the same request with a body that raises `refusal` beyond a limit.
 
-    And another one if it does not come.
+    The body raises another BadRequest if it does not come, or comes too slowly.
 
     Raises:
         BadRequest: `refusal`, if the client announces so much; or the body is

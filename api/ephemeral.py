@@ -1,17 +1,18 @@
 """Make keys that open Realtime sessions for some minutes, and nothing else.
 
-A web page cannot keep a secret, so it must not have a key that opens everything. Its
-server asks for a key of this kind and hands it on. Nothing of it is stored: a key
-says itself until when it is good, on whose behalf, and what a session begins with, and
-is signed with a secret that the process makes up when it starts. So however many are
-made, they take no memory; none outlives the process; and none tells anything about the
-API key that it was made with, not even to somebody who tries all there could be.
+A web page cannot keep a secret, so it must not have an API key. Its server asks for an
+ephemeral key and gives it to the page. The server stores nothing: the key itself states
+when it expires, the API key that made it, and the first configuration of a session. It
+is signed with a random secret that the process makes at start. So keys take no memory,
+do not outlive the process, and reveal nothing about the API key, not even to an
+attacker that tries all possible ones.
 
-Rejected: to sign with the API key, which would survive a restart and work in several
-processes, but let whoever holds a key search for a weak API key offline.
+Rejected: signing with the API key. Such keys would survive a restart and work in
+several processes, but anyone with an ephemeral key could search for a weak API key
+offline.
 
-itsdangerous signs (HMAC-SHA256) and writes, in letters that are allowed in headers and
-subprotocols. Its own expiry goes unused, since that would read a clock.
+itsdangerous signs (HMAC-SHA256) and encodes, in letters that are allowed in headers and
+subprotocols. Its own expiry is not used, since that would read a clock.
 
 Pure: no I/O, clock, settings or threads.
 """
@@ -25,25 +26,25 @@ from schemas import Json
 
 PREFIX = "ek_"
 
-# Headers are limited to some kilobytes, by servers and by what is between.
+# Servers and proxies limit headers to some kilobytes.
 MAX_LENGTH = 2048
 
-# Whatever else is ever signed with the same secret is no key.
+# Other data that may be signed with the same secret are not keys.
 _SALT = b"omniasr.ephemeral"
 
 
 class GrantTooLong(Exception):
-    """What a session begins with does not fit into a key."""
+    """The configuration of a session does not fit into a key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a key is good for.
+    """The rights of a key.
 
     Attributes:
-        holder: The name of the API key that it was made with; None without any.
-        expires_at: Unix time after which it opens nothing.
-        session: What sessions begin with, as `session.update` has it.
+        holder: Name of the API key that made it; None on a server without keys.
+        expires_at: Unix time at which it expires.
+        session: First configuration of its sessions, as in `session.update`.
     """
 
     holder: str | None
@@ -52,17 +53,17 @@ class Grant:
 
 
 class EphemeralKeys:
-    """Makes keys, and knows its own again.
+    """Makes keys, and reads the keys that it made.
 
     Args:
-        secret: Random bytes that nobody else has.
+        secret: Random bytes that only this process has.
     """
 
     def __init__(self, secret: bytes) -> None:
         self._signed = URLSafeSerializer(
             secret,
             salt=_SALT,
-            serializer_kwargs={"ensure_ascii": True},  # what UTF-8 cannot have, too
+            serializer_kwargs={"ensure_ascii": True},  # UTF-8 cannot encode all text
             signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
         )
 
@@ -82,7 +83,7 @@ class EphemeralKeys:
         return key
 
     def read(self, key: bytes, *, now: float) -> Grant | None:
-        """Return what a key is good for at a time; None if it is not, or not ours."""
+        """Return a key's grant; None if it has expired, or is not one of ours."""
         if len(key) > MAX_LENGTH or not key.startswith(PREFIX.encode()):
             return None
         signed = key.removeprefix(PREFIX.encode())
@@ -90,7 +91,7 @@ class EphemeralKeys:
             content = self._signed.loads(signed)
         except BadData:
             return None
-        # Base64 is read with stray letters in it: a key has one spelling all the same.
+        # Base64 decoders ignore stray letters, but a key must have only one spelling.
         if self._signed.dumps(content).encode() != signed:
             return None
         holder, expires_at, session = content

@@ -1,4 +1,4 @@
-"""The one table: what the parts raise, and what clients are told.
+"""The table that turns exceptions into answers.
 
 Every answer with a status of 400 or more has OpenAI's error shape, since its SDKs
 show nothing of any other; on Deepgram's paths it has Deepgram's, for the same reason.
@@ -15,7 +15,7 @@ from engine.interface import NotReady, Overloaded, QueueFull, WaitedTooLong
 from languages import codes
 from schemas import UNKNOWN_TEXT
 
-# How long clients are told to wait for a model that is loading, or a busy one.
+# Seconds after which clients should try again, while the model loads or is busy.
 RETRY_S = 5
 
 
@@ -42,15 +42,15 @@ UNKNOWN = Refusal(500, type="server_error", code="internal_error")
 UNAUTHORISED = Refusal(401, code="invalid_api_key")
 TOO_MANY_WRONG_KEYS = Refusal(429, code="too_many_wrong_keys")
 TOO_MANY_WRONG_KEYS_TEXT = (
-    "Too many wrong API keys came from your address: no key is looked at for a while. "
-    "Come back after the time in Retry-After."
+    "Too many wrong API keys came from your address, so no key is checked for a while. "
+    "Try again after the time in Retry-After."
 )
 RATE_LIMITED = Refusal(429, type="requests", code="rate_limit_exceeded")
 AUDIO_USED_UP = Refusal(429, type="insufficient_quota", code="insufficient_quota")
 HOST_NOT_ALLOWED = Refusal(403, code="host_not_allowed")
 ORIGIN_NOT_ALLOWED = Refusal(403, code="origin_not_allowed")
 UNAUTHORISED_TEXT = (
-    "This server asks for an API key: send 'Authorization: Bearer KEY' with a key "
+    "This server requires an API key: send 'Authorization: Bearer KEY' with a key "
     "that its operator gave you."
 )
 
@@ -80,7 +80,7 @@ class ErrorAnswer(JSONResponse):
 
 
 def refusal_of(error: Exception) -> tuple[str, Refusal]:
-    """Return the public text of an exception and how it is told."""
+    """Return the public text of an exception and its row of the table."""
     if isinstance(error, BadRequest):
         refusal = Refusal(error.status, code=error.code, param=error.param)
         return str(error), refusal
@@ -103,19 +103,19 @@ def error_response(
     return ErrorAnswer(message, refusal, headers)
 
 
-# The rest of the body may never come, or not end: nothing else can be asked for.
+# The rest of the body may never come, so the connection cannot be used again.
 _BODY_LEFT_UNREAD = (408, 413)
 
 
 def refusal_response(error: Exception) -> JSONResponse:
-    """Answer with what the table says of an exception."""
+    """Answer with the table's row of an exception."""
     message, refusal = refusal_of(error)
     headers = {}
     if refusal.status == 503:
         wait_s = RETRY_S
         if isinstance(error, QueueFull | Overloaded):
             wait_s = error.retry_after_s
-        # The second is what OpenAI's SDKs look at first.
+        # OpenAI's SDKs read the second one first.
         headers["retry-after"] = str(wait_s)
         headers["retry-after-ms"] = str(1000 * wait_s)
     elif refusal.status in _BODY_LEFT_UNREAD:
@@ -124,10 +124,10 @@ def refusal_response(error: Exception) -> JSONResponse:
 
 
 class BadRequest(Exception):
-    """The client asked for something that cannot be done.
+    """The request cannot be served; the message says why.
 
     Attributes:
-        param: The form field at fault, or None.
+        param: The wrong form field, or None.
         code: A short word for programs.
         status: HTTP status.
     """

@@ -25,42 +25,42 @@ GRANULARITIES: tuple[str, ...] = get_args(Granularity)
 class FormFields(BaseModel):
     """A recording, and how it is to be transcribed."""
 
-    # For `/openapi.json`. `parse_form` reads the fields one by one: it refuses them
-    # more clearly, and takes more spellings of them, than a model would.
+    # For `/openapi.json`. `parse_form` reads the fields one by one: its errors are
+    # clearer, and it accepts more spellings, than pydantic.
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     file: bytes
-    """The recording. Its content tells what it is; its name and type do not matter."""
+    """The recording. Its format is found by content; name and type do not matter."""
     model: str = Field("", examples=["whisper-1"])
     """The loaded model's name or one of its aliases; it may be left out."""
     language: str = Field("", examples=["en", "bam", "zh-Hant", "eng_Latn"])
     """ISO 639-1, 639-3, BCP-47 or omniASR id, in any case; empty, `auto`, `und`, `mul`
-    or `multi`: none. It labels the answer and does not change the text."""
+    or `multi` mean none. It labels the answer and does not change the text."""
     languages: list[str] = Field([], alias="languages[]")
-    """A single one means the same as `language`; several: none."""
+    """A single one means the same as `language`; several mean no language."""
     response_format: ResponseFormat = "json"
-    """What the answer looks like."""
+    """The format of the answer."""
     timestamp_granularities: list[Granularity] = Field(
         ["segment"], alias="timestamp_granularities[]"
     )
-    """What has times in `verbose_json`. The brackets may be left out."""
+    """The items with times in `verbose_json`. The brackets may be left out."""
     include: list[str] = Field([], alias="include[]", examples=[["logprobs"]])
     """With `json` or `stream`: `logprobs` adds the probability of each character. The
     brackets may be left out."""
     stream: bool = False
-    """Whether to send the text as it is found, as events."""
+    """Whether to send the text as it is found, as server-sent events."""
     temperature: float = Field(0, ge=0, le=1)
     """Checked and ignored: nothing is drawn at random."""
     keywords: list[str] = Field([], alias="keywords[]", examples=[["LiveKit"]])
     """Words and phrases that are heard more readily, each in a field of its own and
     spelled as they are to be written. The brackets may be left out."""
     prompt: str = ""
-    """Ignored, like every field that is not named here."""
+    """Ignored, like all fields that are not listed here."""
 
 
 @dataclass(frozen=True, slots=True)
 class TranscriptionForm:
-    """What a transcription request asks for, checked but for model and language."""
+    """The checked fields of a request; model and language are checked later."""
 
     file: UploadFile
     model: str | None
@@ -73,7 +73,7 @@ class TranscriptionForm:
 
     @property
     def wants_words(self) -> bool:
-        """Whether times of words were asked for, where there are any."""
+        """Whether the answer has times of words."""
         return self.response_format == "verbose_json" and "word" in self.granularities
 
 
@@ -81,7 +81,7 @@ def parse_form(form: FormData, *, max_keywords: int) -> TranscriptionForm:
     """Check the fields of a transcription request.
 
     Raises:
-        BadRequest: Names the field at fault and what it may be.
+        BadRequest: Names the wrong field and its allowed values.
     """
     response_format = _text(form, "response_format") or "json"
     if response_format not in RESPONSE_FORMATS:
@@ -121,7 +121,7 @@ def _text(form: FormData, name: str) -> str | None:
 def _switch(form: FormData, name: str) -> bool:
     value = (_text(form, name) or "false").lower()
     if value not in ("true", "1", "false", "0"):
-        raise BadRequest(f"{name} {value!r} is neither true nor false.", param=name)
+        raise BadRequest(f"{name} {value!r} must be true or false.", param=name)
     return value in ("true", "1")
 
 
@@ -141,10 +141,10 @@ def _keywords(form: FormData, most: int) -> tuple[str, ...]:
 
 
 def _only_candidate(form: FormData) -> str | None:
-    """Return the language that a client names as the only one there may be.
+    """Return the only language in `languages[]`; None if there are several.
 
-    LiveKit sends `languages[]` instead of `language` to models of some names. Of
-    several candidates none is a hint, since nothing here chooses between them.
+    LiveKit sends `languages[]` instead of `language` to models with some names. Several
+    candidates are no hint, since the server cannot choose between them.
     """
     candidates = _array(form, "languages")
     return candidates[0] if len(candidates) == 1 else None
@@ -179,7 +179,7 @@ def _granularities(form: FormData) -> frozenset[str]:
 
 
 def _check_temperature(value: str | None) -> None:
-    """Check a number that CTC decoding, which samples nothing, has no use for."""
+    """Check the temperature, which CTC decoding does not use."""
     try:
         valid = value is None or 0 <= float(value) <= 1
     except ValueError:

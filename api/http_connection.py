@@ -1,12 +1,12 @@
 """uvicorn's connection, with limits, and an end that does not need the client.
 
-uvicorn reads a head of any length, for any time, and pays for a long line by the square
-of its length; all that before anybody is asked for a key. Here its bytes are counted on
-the way to the parser, and a head has to be there in time. The same holds for sockets,
-which begin as a request, and for trailers, which come after a body.
+uvicorn reads a head of any length, for any time, and the cost of a long line grows with
+the square of its length; all this happens before a key is checked. Here the bytes are
+counted before they reach the parser, and a head has to be complete in time. The same
+holds for sockets, which begin as a request, and for trailers, which follow a body.
 
-uvicorn closes a connection once everything is sent that was written to it. A client
-that never reads would keep it, its buffers and its file descriptor for ever.
+uvicorn closes a connection only once all its output is sent. A client that never reads
+would keep the connection, its buffers and its file descriptor for ever.
 """
 
 import asyncio
@@ -20,26 +20,27 @@ from api.request_state import Refusal
 
 logger = logging.getLogger("omniasr")
 
-# What one request may have around its body. Proxies send some kilobytes, and most of
-# them take no more themselves: nginx four times 8 kB, and 8 kB of an address.
+# Limits of a request besides its body. Proxies send some kilobytes, and most of them
+# accept no more: nginx four times 8 kB, and a URL of 8 kB.
 MAX_HEAD_BYTES = 32 * 1024
 MAX_HEADER_LINES = 100
 MAX_URL_BYTES = 8 * 1024
 
-# Longest from the first byte of a head to its last, and that a new connection may say
-# nothing. Clients that keep connections do so after a request, which has another limit.
+# Longest time from the first byte of a head to its last, and in which a new connection
+# may send nothing. Connections that clients keep after a request have another limit.
 HEAD_S = 30.0
 
-# The parser gets so much at a time, so that what it makes of it can be counted.
+# Bytes that the parser gets at a time, so that its output can be counted in between.
 _PIECE_BYTES = 8 * 1024
 
-# A refused client may read the answer so long, and send so much, which is dropped.
-# Closed at once, its system would drop the answer with what is on its way.
+# A refused client has so many seconds to read the answer, and may send so many bytes,
+# which are dropped. If the connection were closed at once, the client's system would
+# drop the answer together with the bytes on their way.
 _LINGER_S = 2.0
 _LINGER_BYTES = 1_000_000
 
-# Between looks at a connection that is to end: one that nothing was taken of from
-# one look to the next is aborted.
+# Seconds between checks of a connection that is closing: if the client has read nothing
+# since the last check, it is aborted.
 ABORT_S = 30.0
 
 _TOO_LARGE = (
@@ -48,7 +49,7 @@ _TOO_LARGE = (
     "or shorter headers (cookies, perhaps)."
 )
 _URL_TOO_LONG = (
-    f"The address is longer than {MAX_URL_BYTES} bytes. Send what is long in the body."
+    f"The URL is longer than {MAX_URL_BYTES} bytes. Send long values in the body."
 )
 _LATE = (
     f"The head of the request did not come within {HEAD_S:g} s, the longest that this "
@@ -57,34 +58,34 @@ _LATE = (
 
 
 class HttpConnection(HttpToolsProtocol):
-    """One connection, also once it has become a WebSocket."""
+    """One connection; also after it has become a WebSocket."""
 
     _watch: asyncio.TimerHandle | None = None
     _head_timer: asyncio.TimerHandle | None = None
-    _n_fruitless = 0  # bytes since a head or a piece of body was there
-    _fruitful = False  # whether the parser found one in the newest piece
-    _begun = False  # whether a head has begun that is not complete
-    _in_message = False  # whether a head is complete whose body is not
+    _n_fruitless = 0  # bytes since the last complete head or piece of a body
+    _fruitful = False  # whether the newest bytes completed one
+    _begun = False  # whether there is an incomplete head
+    _in_message = False  # whether there is an incomplete body
     _refused = False
     _n_dropped = 0
     _upgraded = False
 
     # uvicorn's own protocol narrows asyncio's argument in the same way.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Called when there is a client."""
+        """Called when a client has connected."""
         super().connection_made(transport)
         self._look(transport, None)
         self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Called when it is gone; not of a WebSocket, which has its own protocol."""
+        """Called when the client is gone; WebSockets have their own protocol."""
         if self._watch is not None:
             self._watch.cancel()
         self._stop_waiting()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Hand on what came, as long as it leads somewhere."""
+        """Pass bytes to the parser, within the limits."""
         for start in range(0, len(data), _PIECE_BYTES):
             if self._upgraded or self.transport.is_closing():
                 return
@@ -97,7 +98,7 @@ class HttpConnection(HttpToolsProtocol):
             self._n_fruitless = 0 if self._fruitful else self._n_fruitless + len(piece)
             if self._n_fruitless > MAX_HEAD_BYTES:
                 self._refuse(431, _TOO_LARGE, code="headers_too_large")
-        # Also for empty lines, which uvicorn takes for the sign of a living client.
+        # Also for empty lines, which uvicorn takes for a sign that the client lives.
         if not self._in_message and (self._begun or self._n_fruitless):
             self._wait_for_head()
 
@@ -109,7 +110,7 @@ class HttpConnection(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        """Called for each piece of an address."""
+        """Called for each piece of a URL."""
         super().on_url(url)
         if len(self.url) > MAX_URL_BYTES:
             self._refuse(414, _URL_TOO_LONG, code="url_too_long")
@@ -141,7 +142,7 @@ class HttpConnection(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Called when an answer is sent; the rest of the body has so long to come."""
+        """Called when an answer is sent; the rest of the body gets a time limit."""
         super().on_response_complete()
         if self._in_message:
             self._wait_for_head()
@@ -153,8 +154,8 @@ class HttpConnection(HttpToolsProtocol):
             super().handle_websocket_upgrade()
 
     def send_400_response(self, msg: str) -> None:
-        """Called when what came is no HTTP."""
-        self._refuse(400, "This is no valid HTTP request.", code="invalid_http")
+        """Called when the bytes are not HTTP."""
+        self._refuse(400, "This is not a valid HTTP request.", code="invalid_http")
 
     # --- the ends ---
 
@@ -169,7 +170,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def _late(self) -> None:
         self._head_timer = None
-        if self._answering:  # of a request in front of this one
+        if self._answering:  # of the request before this one
             self._wait_for_head()
         elif self._begun:
             self._refuse(408, _LATE, code="request_timeout")
@@ -181,7 +182,7 @@ class HttpConnection(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _refuse(self, status: int, message: str, *, code: str) -> None:
-        """Answer in OpenAI's error shape, and take nothing more."""
+        """Answer in OpenAI's error shape, and read nothing more."""
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
@@ -189,7 +190,7 @@ class HttpConnection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         address = self.client[0] if self.client else "a client"
         logger.info("A request of %s was refused with %d (%s).", address, status, code)
-        if self._answering:  # into which no other answer can be written
+        if self._answering:  # no other answer fits in here
             self.transport.close()
             return
         body = json.dumps(error_body(message, Refusal(status, code=code))).encode()

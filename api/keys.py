@@ -1,8 +1,8 @@
-"""Know the keys, and read their file again when it changes.
+"""Hold the keys, and read their file again when it changes.
 
-A file that cannot be read, or that is not what it should be, changes nothing: the keys
-stay as they were, and the log says why. Nothing that runs is ended by a change. A
-session whose key is removed goes on to its end; the next one is refused.
+A file that is unreadable or has mistakes changes nothing: the keys stay as they were,
+and the log says why. A change ends nothing that runs: a session whose key is removed
+goes on to its end; the next one is refused.
 """
 
 import asyncio
@@ -15,20 +15,19 @@ from config import ApiKey, Quota
 
 logger = logging.getLogger("omniasr")
 
-# Between looks at the file. Its folder may be of any kind, also one of those that
-# tell nobody of changes.
+# Seconds between checks of the file. Not all kinds of folders report changes.
 _LOOK_EVERY_S = 2.0
 
-# When it was changed, how long it is, and which of several that had its name.
+# The file's time of change, its length and its inode.
 Stamp = tuple[int, int, int]
 
 
 class KeyRing:
-    """The keys that open the server. Made anywhere, then used in the event loop.
+    """The keys of the server. Made in any thread, then used in the event loop.
 
     Args:
-        read: Reads all keys by name; a ValueError says why it cannot.
-        file: Whose changes are looked out for.
+        read: Reads all keys by name; its ValueError says what is wrong.
+        file: The file to watch for changes.
     """
 
     def __init__(
@@ -50,7 +49,7 @@ class KeyRing:
     def name_of(self, sent: bytes) -> str | None:
         """Return the name of a key.
 
-        It compares with all of them, so that the time tells nothing of any.
+        It compares with all keys, so that the time reveals none of them.
         """
         found = None
         for name, known in self._keys.items():
@@ -59,19 +58,19 @@ class KeyRing:
         return found
 
     def quota_of(self, name: str | None) -> Quota:
-        """Return the limits that a key has of its own."""
+        """Return a key's own limits."""
         known = self._keys.get(name) if name is not None else None
         return Quota() if known is None else known.quota
 
     def ask_to_reload(self) -> None:
-        """Have the file read again soon. For any thread, and for signal handlers."""
+        """Let the file be read again soon. For any thread, and for signal handlers."""
         if self._loop is None:
-            self._asked.set()  # nobody waits for it yet
+            self._asked.set()  # `watch` does not run yet
         else:
             self._loop.call_soon_threadsafe(self._asked.set)
 
     async def watch(self) -> None:
-        """Read the file again whenever it changes, or somebody asks for it."""
+        """Read the file again whenever it changes, or after `ask_to_reload`."""
         self._loop = asyncio.get_running_loop()
         while True:
             try:
@@ -84,12 +83,12 @@ class KeyRing:
                 await asyncio.to_thread(self.reload)
 
     def reload_if_changed(self) -> None:
-        """Read the file again if it is not the one that was read last."""
+        """Read the file again if it has changed since it was last read."""
         if self._look() != self._stamp:
             self.reload()
 
     def reload(self) -> None:
-        """Read the file again, and keep what is known if that fails."""
+        """Read the file again; keep the keys if that fails."""
         if self._file is None:
             logger.warning("There is no API_KEYS_FILE to read again.")
             return
@@ -98,7 +97,7 @@ class KeyRing:
             keys = dict(self._read())
         except ValueError as error:
             logger.error(
-                "API_KEYS_FILE was not taken; the keys stay as they were. Reason: %s.",
+                "API_KEYS_FILE was not used; the keys stay as they were. Reason: %s.",
                 error,
             )
             return

@@ -1,16 +1,16 @@
-"""Count what goes on, for `GET /metrics`.
+"""Count events for `GET /metrics`.
 
-Names and units follow Prometheus' conventions: seconds, `_total` for what only grows.
-Every label has a small set of values, all written down in this repository, and none
-comes from a client: no paths, names, languages or texts. So the number of series is
-fixed, and whoever may read them learns nothing of what was said, or by whom. What each
-key uses is told only where reading takes a key, too: its names are the operator's.
+Names and units follow Prometheus' conventions: seconds, `_total` for counters. Every
+label has a small set of values, all listed in this repository, and none comes from a
+client: no paths, names, languages or texts. So the number of series is fixed, and the
+metrics reveal nothing of what was said, or by whom. The use of each key is shown only
+if the metrics themselves need a key; its names are the operator's.
 
-Histograms have the buckets that questions are asked about. Live latencies matter
-between 0.1 and 3 s; a window of a recording may wait for minutes.
+Histograms have buckets where decisions are made. Live latencies matter between 0.1 and
+3 s; a window of a recording may wait for minutes.
 
-What is known elsewhere at any time, such as how many streams are open, is not counted
-here but asked for when somebody reads.
+Values that other parts know at any time, such as the number of open streams, are not
+counted here, but read for each request.
 """
 
 from collections.abc import Callable, Iterable
@@ -81,11 +81,11 @@ class Metrics(LiveObserver):
     """All series of one server.
 
     Args:
-        by_key: Whether to tell what each key uses.
+        by_key: Whether to show the use of each key.
     """
 
     def __init__(self, *, by_key: bool = False) -> None:
-        # They would be as many series again, which nobody asks for.
+        # They would double the number of series, and no client needs them.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
@@ -99,11 +99,11 @@ class Metrics(LiveObserver):
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
 
     def watch(self, name: str, meaning: str, value: Callable[[], float]) -> None:
-        """Add a gauge whose value is asked for when somebody reads."""
+        """Add a gauge whose value is read for each request."""
         Gauge(name, meaning, registry=self._registry).set_function(value)
 
     def watch_queue(self, value: Callable[[Work], float]) -> None:
-        """Add the lengths of the queue, asked for when somebody reads."""
+        """Add the lengths of the queue, read for each request."""
         gauge = Gauge(
             "omniasr_queued_windows",
             "Windows that wait for the model.",
@@ -116,11 +116,11 @@ class Metrics(LiveObserver):
     def model_loaded(
         self, *, model: str, device: str, dtype: str, seconds: float
     ) -> None:
-        """Say what is served, and how long it took to load."""
+        """Note which model is served, and how long it took to load."""
         self._model.labels(model, device, dtype).set(1)
         self._load_s.set(seconds)
 
-    # --- what goes on inside ---
+    # --- events inside the server ---
 
     def window_waited(self, work: Work, seconds: float) -> None:
         self._queue_s.labels(_name(work)).observe(seconds)
@@ -153,7 +153,7 @@ class Metrics(LiveObserver):
     def utterance_failed(self) -> None:
         self._failed_utterances.inc()
 
-    # --- what clients meet ---
+    # --- events of clients ---
 
     def refused(self, code: str | None) -> None:
         """A request, a recording or a stream was refused; `code` is the error's."""
@@ -169,7 +169,7 @@ class Metrics(LiveObserver):
         self._audio_s.labels("file").inc(audio_s)
 
     def session_ended(self, protocol: str, outcome: str, *, n_unsent: int) -> None:
-        """A live session is over; so many messages gave way to newer ones."""
+        """A live session is over; newer messages replaced `n_unsent` older ones."""
         self._sessions.labels(protocol, outcome).inc()
         self.dropped(Drop.UNSENT_MESSAGE, n_unsent)
 
@@ -180,7 +180,7 @@ class Metrics(LiveObserver):
             self._by_key.audio_s.labels(key).inc(audio_s)
 
     def key_refused(self, key: str) -> None:
-        """A key had used up its share."""
+        """A key had used up its quota."""
         if self._by_key is not None:
             self._by_key.refusals.labels(key).inc()
 
@@ -194,12 +194,12 @@ class Metrics(LiveObserver):
         )
         self._lag_s = self._histogram(
             "omniasr_partial_lag_seconds",
-            "How far a partial is behind live: the age of the newest audio it heard.",
+            "How far a partial is behind live: the age of its newest audio.",
             LIVE_BUCKETS,
         )
         self._final_s = self._histogram(
             "omniasr_final_latency_seconds",
-            "From the flush, or what else ended an utterance, to its final.",
+            "From the end of an utterance, by a flush or another cause, to its final.",
             LIVE_BUCKETS,
             cause=[cause.value for cause in Cause],
         )
@@ -209,7 +209,7 @@ class Metrics(LiveObserver):
         )
         self._drops = self._counter(
             "omniasr_drops_total",
-            "What was left out when there was more of it than time; never audio.",
+            "Partials and messages left out for lack of time; never audio or finals.",
             what=[drop.value for drop in Drop],
         )
 
@@ -239,12 +239,12 @@ class Metrics(LiveObserver):
         )
         self._load_s = Gauge(
             "omniasr_model_load_seconds",
-            "How long the model took to load; 0 until it is.",
+            "How long the model took to load; 0 until it is loaded.",
             registry=self._registry,
         )
         self._model = Gauge(
             "omniasr_model_info",
-            "What is served: always 1.",
+            "The model that is served: always 1.",
             ("model", "device", "dtype"),
             registry=self._registry,
         )
@@ -252,7 +252,7 @@ class Metrics(LiveObserver):
     def _add_clients(self) -> None:
         self._audio_s = self._counter(
             "omniasr_audio_seconds_total",
-            "Audio that was taken.",
+            "Audio that was received.",
             source=["live", "file"],
         )
         self._requests = self._counter(
@@ -273,7 +273,7 @@ class Metrics(LiveObserver):
         )
         self._refusals = self._counter(
             "omniasr_refusals_total",
-            "What was refused, by reason.",
+            "Refused requests, recordings and streams, by reason.",
             reason=sorted(REASONS),
         )
         self._decode_errors = self._counter(
@@ -302,7 +302,7 @@ class Metrics(LiveObserver):
 
 
 class _KeySeries:
-    """What each key uses, by its name."""
+    """The use of each key, by its name."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def counter(name: str, meaning: str) -> Counter:
@@ -312,17 +312,17 @@ class _KeySeries:
             "omniasr_key_requests_total", "Requests and sockets that a key opened."
         )
         self.audio_s = counter(
-            "omniasr_key_audio_seconds_total", "Audio that was heard for a key."
+            "omniasr_key_audio_seconds_total", "Audio that was transcribed for a key."
         )
         self.refusals = counter(
-            "omniasr_key_refusals_total", "What was beyond the share of a key."
+            "omniasr_key_refusals_total", "Requests beyond the quota of a key."
         )
 
 
 def _start_at_zero(
     metric: Counter | Histogram, labels: dict[str, Iterable[str]]
 ) -> None:
-    """Have all series from the start: one that appears late hides its first step."""
+    """Create all series at start: a series that appears late hides its first step."""
     if labels:
         for values in product(*labels.values()):
             metric.labels(*values)

@@ -1,4 +1,4 @@
-"""What happens to every connection before a route sees it."""
+"""Layers that every connection passes before its route."""
 
 import logging
 import re
@@ -13,7 +13,7 @@ logger = logging.getLogger("omniasr")
 
 Wait = Callable[[], Awaitable[bool]]
 
-# What clients may name a request: short, and harmless in a log and a header.
+# A client's name of a request: short, and harmless in a log and a header.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 # The messages that carry headers.
@@ -23,9 +23,9 @@ _BEGINNINGS = frozenset(
 
 
 class RequestId:
-    """Give every request and socket an id, the client's own if it is a sensible one.
+    """Give every request and socket an id: the client's own, if that is harmless.
 
-    It comes back in the header `x-request-id`, and is in every line of the log.
+    The answer has it in the header `x-request-id`, and so has every line of the log.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -52,10 +52,10 @@ class RequestId:
 
 
 class UnknownErrors:
-    """Answer what no handler expected, log it once, and go on serving.
+    """Answer after an unexpected exception, and log it once.
 
-    It stands inside `RequestId`, so that the answer carries the id of the log
-    line; the framework's own last resort stands outside of everything.
+    It stands inside `RequestId`, so that the answer has the id of the log line; the
+    framework's own handler stands outside of all layers.
 
     Args:
         answer: Sent if nothing was sent before.
@@ -84,15 +84,15 @@ class UnknownErrors:
 
 
 class SocketGate:
-    """Let WebSockets wait a while for the model, then refuse them with 503.
+    """Let WebSockets wait for the model for a while, then refuse them with 503.
 
-    A refusal before the handshake is what makes clients retry; the default
-    answer of the framework, 403, makes them give up for good.
+    After a 503 clients try again; after 403, the framework's default, they give up.
 
     Args:
-        wait_until_ready: Waits for the model, within limits; whether it is ready.
+        wait_until_ready: Waits for the model, within limits; returns whether it is
+            ready.
         refusal: Answers the handshake if it is not.
-        patient: Paths of routes that let their clients in and wait themselves.
+        patient: Paths of routes that accept their clients and wait themselves.
     """
 
     def __init__(

@@ -1,11 +1,11 @@
 """The models that a server runs, under their names.
 
-Each has a scheduler with a thread of its own, and what turns its frames into text. The
-first one is the default: a request that names no model, or one of the aliases, gets it.
-Aliases are patterns: stock clients send names of OpenAI's and of others' models, which
-come and go with dates and sizes at their ends.
-Every scheduler forecasts as if the machine were its own: models that share a device
-slow each other down, and learn it from their passes.
+Each model has a scheduler with its own thread, and the parts that turn its frames into
+text. The first one is the default: it serves requests that name no model, or one of the
+aliases. Aliases are patterns, because stock clients send the names of other services'
+models, which change and end with dates and sizes.
+Every scheduler forecasts as if it had the machine alone: models that share a device
+slow each other down, and the schedulers notice it in the times of passes.
 """
 
 from collections.abc import Collection, Sequence
@@ -20,10 +20,10 @@ from streaming import StreamingTranscriber
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """One model, and what runs on it.
+    """One model, and the parts that use it.
 
     Attributes:
-        name: What requests call it.
+        name: Its name in requests.
         scheduler: Runs it.
         files: Transcribes recordings.
         live: Opens live streams.
@@ -41,9 +41,9 @@ class Models:
     """Models by name.
 
     Args:
-        served: At least one, with names that differ; the first is the default.
-        aliases: Patterns of further names of the default, as in file names; `*` means
-            any name that is not served.
+        served: At least one model, with different names; the first is the default.
+        aliases: Patterns of further names of the default, as for file names; `*`
+            matches any name that is not served.
 
     Raises:
         ValueError: Two have the same name.
@@ -64,7 +64,7 @@ class Models:
         return tuple(self._served.values())
 
     def find(self, name: str | None) -> ServedModel | None:
-        """Return the model that a name means; None if it means none of these."""
+        """Return the model with a name or alias; None if there is none."""
         if name is None:
             return self.default
         if name in self._served:

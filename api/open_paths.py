@@ -1,11 +1,11 @@
-"""Say which paths are open: all others are closed, also those that do not exist.
+"""Say which paths are open: all others are closed, even those that do not exist.
 
-What is closed asks for a key, where there are keys, and who comes from a web page of
-another origin is turned away. A new route is closed unless it is listed here.
+A closed path requires a key, if there are keys, and refuses requests from web pages of
+other origins. A new route is closed unless it is listed here.
 """
 
-# Tell how the server is doing. They answer under any name of the host, since who
-# asks them may know the server by none that its operator thought of.
+# The state of the server. These paths answer under any host name, because monitoring
+# may use a name that the operator did not list.
 PROBES = frozenset({"/health", "/ready"})
 
 METRICS = "/metrics"
@@ -16,10 +16,10 @@ _FILES = ("/web/", "/docs/")
 
 
 def is_open(path: str, *, metrics_open: bool = True) -> bool:
-    """Whether a path is open to everybody.
+    """Whether a path is open to all clients.
 
     Args:
-        path: Of a request or a socket.
+        path: Path of a request or a socket.
         metrics_open: Whether the metrics are open.
     """
     if path == METRICS:

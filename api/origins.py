@@ -1,14 +1,14 @@
-"""Turn away web pages of other origins, and names that somebody else gave this host.
+"""Refuse web pages of other origins, and host names that do not belong to the server.
 
-A browser lets a page of any origin open WebSockets to any address that it reaches,
-also inside of a network that the page's author does not reach. It names the page in
-`Origin`, which other clients leave out. So a request with an `Origin` that is neither
-the server's own nor allowed is refused.
+A browser lets a page of any origin open WebSockets to any address that the browser
+reaches, even in a network that the page's author cannot reach. It names the page's
+origin in `Origin`, which other clients leave out. So a request with an `Origin` that is
+neither the server's own nor allowed is refused.
 
-The author of a page can also let a name of their own point to an address inside of the
-network (DNS rebinding). The page is then of the same origin as the server, but `Host`
-has the author's name. Without keys only names are accepted that nobody outside can
-own: addresses, localhost, names without a dot, and those that the operator lists.
+The author of a page can also let their own domain name point to an address in that
+network (DNS rebinding). The page then has the same origin as the server, but `Host` has
+the author's name. So without keys only names are accepted that no outsider can own:
+addresses, localhost, names without a dot, and those that the operator lists.
 
 Origin and host are compared by name and port, without the scheme, since TLS often ends
 at a proxy. Sources: RFC 6454 (origins), RFC 6455 section 10.2 (WebSockets).
@@ -35,7 +35,7 @@ class Authority:
 
     Attributes:
         name: In lower case, without the brackets of IPv6.
-        port: None where none is written.
+        port: None if there is none in the text.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Authority:
 
     @classmethod
     def read(cls, text: str) -> "Authority | None":
-        """Read `name`, `name:port` or `[address]:port`; None if it is none of them."""
+        """Parse `name`, `name:port` or `[address]:port`; None for other texts."""
         found = _AUTHORITY.fullmatch(text.strip())
         if found is None:
             return None
@@ -54,7 +54,7 @@ class Authority:
 def same_site(origin: str, host: Authority | None) -> bool:
     """Whether an `Origin` has the name and the port of a `Host`.
 
-    A port that is not written is the one that the scheme of the origin implies.
+    A missing port is the default of the origin's scheme.
     """
     scheme, _, rest = origin.partition("://")
     default = _DEFAULT_PORTS.get(scheme.lower())
@@ -66,11 +66,11 @@ def same_site(origin: str, host: Authority | None) -> bool:
 
 
 def is_own_name(host: Authority, allowed: Collection[str]) -> bool:
-    """Whether nobody outside can own a name, or the operator lists it.
+    """Whether no outsider can own a name, or the operator lists it.
 
     Args:
-        host: What a client calls the server.
-        allowed: Names; `*.name` means all below it, `*` any at all.
+        host: The host of a request.
+        allowed: Names; `*.name` allows all names below it, `*` any name.
     """
     if "." not in host.name and ":" not in host.name:
         return True
@@ -90,11 +90,11 @@ def _parents(name: str) -> list[str]:
 
 
 class OriginGate:
-    """Refuse what other pages ask for, and names that are not the server's.
+    """Refuse requests of other pages, and for names that are not the server's.
 
     Args:
-        origins: Allowed beside the server's own; `*` means any.
-        hosts: Names of the server; None: any name, as keys protect it.
+        origins: Origins that are allowed beside the server's own; `*` allows any.
+        hosts: Names of the server; None allows any name, because keys protect it.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ def _shown(text: str) -> str:
 
 
 def host_text(named: list[str]) -> str:
-    """Say why a name is refused; `named` is what `Host` has, if anything."""
+    """Say why a name is refused; `named` has the values of `Host`."""
     name = ", ".join(map(_shown, named[:2])) or "no name"
     return (
         f"The request is for {name}. A server without API keys answers only to IP "
@@ -150,10 +150,10 @@ def host_text(named: list[str]) -> str:
 
 
 def origin_text(origin: str, named: list[str]) -> str:
-    """Say why a page is refused; `named` is what `Host` has, if anything."""
+    """Say why a page is refused; `named` has the values of `Host`."""
     name = ", ".join(map(_shown, named[:2])) or "no name"
     return (
-        f"Web pages of {_shown(origin)} may not use this server, which was asked for "
-        f"as {name}. Ask the operator to add the origin to CORS_ORIGINS; a proxy in "
-        "front has to pass the header Host on unchanged."
+        f"Web pages of {_shown(origin)} may not use this server, whose name in the "
+        f"request is {name}. Ask the operator to add the origin to CORS_ORIGINS; a "
+        "proxy in front must not change the header Host."
     )

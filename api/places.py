@@ -1,11 +1,11 @@
-"""Share places among those who come, so that nobody holds them all.
+"""Share places among clients, so that no client holds them all.
 
-One holder may have every place that nobody else asks for, or nearly: an eighth of them
-is kept for those who have less than half. Once no more than these are free, a holder
-with half of all places gets no other; as its requests end, others come in, until it has
-half. Without the eighth, others would wait for the end of what may last for hours.
+One holder may have nearly all places that no other client needs: an eighth is kept for
+holders with less than half of the places. Once only this eighth is free, a holder with
+half of all places gets no other; as its requests end, other clients get their places,
+until it has half. Without the eighth, other clients could wait for hours.
 
-A holder is an API key, or an address where there are none (`RequestState.client`).
+A holder is an API key, or an address if there are no keys (`RequestState.client`).
 Behind a proxy that is not in TRUSTED_PROXIES all clients are one holder, which has
 seven eighths.
 """
@@ -16,15 +16,15 @@ from contextlib import contextmanager
 
 from engine.interface import QueueFull
 
-# Kept for those who have less than half.
+# The share that is kept for holders with less than half.
 _KEPT = 1 / 8
 
 
 class Places:
-    """Count who holds how many. For the event loop only.
+    """Count the places of each holder. For the event loop only.
 
     Args:
-        n_places: How many there are.
+        n_places: Number of places.
     """
 
     def __init__(self, n_places: int) -> None:
@@ -37,7 +37,7 @@ class Places:
         """Hold a place.
 
         Raises:
-            QueueFull: There is none for this holder.
+            QueueFull: There is no place for this holder.
         """
         if not self._may_have(holder):
             full = (

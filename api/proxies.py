@@ -1,8 +1,8 @@
-"""Believe what trusted proxies say of the client that they speak for.
+"""Use what trusted proxies say about their clients.
 
-`X-Forwarded-For` becomes the client's address, as uvicorn does it; and
-`X-Forwarded-Host`, which uvicorn leaves alone, the name that was asked for. From
-anybody else both are ignored, since any client can send them.
+`X-Forwarded-For` becomes the client's address, as in uvicorn. `X-Forwarded-Host`, which
+uvicorn ignores, becomes the host name of the request. From all other clients both are
+ignored, since any client can send them.
 """
 
 import ipaddress
@@ -13,15 +13,15 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from api.request_state import state_of
 
-# What one client of IPv6 usually has: it can choose any address within.
+# A client of IPv6 usually has a network of this size, with all its addresses.
 _PREFIX = 64
 
 
 class TrustedProxies:
-    """Note the client's own address and the name that it asked for.
+    """Note the client's own address and the host name of its request.
 
     Args:
-        proxies: Addresses and networks of proxies; `*` trusts everybody.
+        proxies: Addresses and networks of proxies; `*` trusts all clients.
     """
 
     def __init__(self, app: ASGIApp, *, proxies: Sequence[str]) -> None:
@@ -39,7 +39,7 @@ class TrustedProxies:
         if peer is None or peer[0] not in self._forward.trusted_hosts:
             await self._app(scope, receive, send)
             return
-        # A chain of proxies may name several; the first is what the client asked for.
+        # A chain of proxies may send several names; the first is the client's.
         named = dict(scope["headers"]).get(b"x-forwarded-host", b"").split(b",")[0]
         if named:
             state_of(scope).forwarded_host = named.decode("latin-1").strip()
@@ -47,7 +47,7 @@ class TrustedProxies:
 
 
 def address_of(scope: Scope) -> str:
-    """Return the address of a client, or the network that it can choose from."""
+    """Return the address of a client; for IPv6, its network."""
     peer = scope.get("client")
     if peer is None:
         return "unknown"

@@ -1,11 +1,12 @@
-"""Give each client its share: sessions at once, requests a minute, audio an hour.
+"""Limit each client to its quota: sessions at once, requests a minute, audio an hour.
 
-A client is a key; without keys it is an address. What it may use is what its key says,
-or else what holds for all. Requests are counted when they come. Audio is counted as it
-is heard, and a recording when its end is known: so what was begun is finished, and what
-it takes beyond the share has to come back before anything else is let in.
+A client is a key; without keys it is an address. Its limits are those of its key, or
+else those of the settings. Requests are counted when they come. Audio of streams is
+counted as it is transcribed, that of a recording at its end. So a recording that has
+begun is finished; if it exceeds the quota, the quota has to refill before the client
+may begin anything else.
 
-To be used in the event loop.
+Use it in the event loop only.
 """
 
 import logging
@@ -35,19 +36,19 @@ logger = logging.getLogger("omniasr")
 _MINUTE_S = 60.0
 _HOUR_S = 3600.0
 
-# Clients that are known at once; of those with an open session there may be more.
+# Most clients that are remembered; those with an open session may exceed it.
 _MAX_CLIENTS = 16_384
 
-# Who has less than so many seconds of audio left, begins nothing.
+# A client with less than so many seconds of audio left may begin nothing.
 _LEAST_AUDIO_S = 1.0
 
 
 class UsedUp(Exception):
-    """A client has had its share.
+    """A client has used up its quota.
 
     Attributes:
-        refusal: How it is told.
-        retry_after_s: When there is some again.
+        refusal: The answer to the client.
+        retry_after_s: Seconds until the client may try again.
     """
 
     def __init__(self, message: str, refusal: Refusal, retry_after_s: float) -> None:
@@ -66,13 +67,13 @@ class Counts(Protocol):
 
 @dataclass(slots=True)
 class _Client:
-    """What one client has used.
+    """The use of one client.
 
     Attributes:
-        limits: That its budgets were made for.
-        n_sessions: Open now.
-        requests: None without a limit.
-        audio_s: None without a limit.
+        limits: Limits for which the budgets were made.
+        n_sessions: Number of open sessions.
+        requests: Budget of requests; None without a limit.
+        audio_s: Budget of audio in seconds; None without a limit.
     """
 
     limits: Quota | None = None
@@ -81,7 +82,7 @@ class _Client:
     audio_s: Allowance | None = None
 
     def limit(self, limits: Quota, now: float) -> None:
-        """Give it new budgets if its limits are others than before."""
+        """Make new budgets if the limits have changed."""
         if limits == self.limits:
             return
         self.limits = limits
@@ -94,12 +95,12 @@ class _Client:
 
 
 class Quotas:
-    """Knows what each client has used.
+    """Knows the use of each client.
 
     Args:
-        general: What holds for all whose key says nothing else.
-        own: What a key says, by its name; None: no key.
-        clock: Seconds that go forward.
+        general: Limits of clients whose key has none of its own.
+        own: Returns a key's own limits by its name; None stands for no key.
+        clock: A monotonic clock, in seconds.
     """
 
     def __init__(
@@ -120,12 +121,12 @@ class Quotas:
         """Count a request.
 
         Args:
-            name: Of the client.
+            name: Name of the client.
             key: Name of its key.
-            takes_audio: Whether it is about audio that is still to come.
+            takes_audio: Whether the request will use audio.
 
         Raises:
-            UsedUp: It must not be served.
+            UsedUp: The client has used up its quota.
         """
         known, now = self._known(name, key), self._clock()
         if known.requests is not None:
@@ -142,7 +143,7 @@ class Quotas:
             if wait_s := known.audio_s.wait_s(now, need=_LEAST_AUDIO_S):
                 most = known.limits.audio_minutes if known.limits else 0
                 raise UsedUp(
-                    f"You have had your {most} minutes of audio an hour; try again in "
+                    f"Your {most} minutes of audio an hour are used up; try again in "
                     f"{math.ceil(wait_s)} s.",
                     AUDIO_USED_UP,
                     wait_s,
@@ -153,13 +154,13 @@ class Quotas:
         """Count a session as open.
 
         Raises:
-            UsedUp: As many are as may be.
+            UsedUp: The client has as many open sessions as it may have.
         """
         known = self._known(name, key)
         most = known.limits.sessions if known.limits else None
         if most and known.n_sessions >= most:
             raise UsedUp(
-                f"You have {most} sessions open, as many as you may have at once.",
+                f"You have {most} open sessions, the most that you may have at once.",
                 RATE_LIMITED,
                 RETRY_S,
             )
@@ -170,7 +171,7 @@ class Quotas:
             known.n_sessions -= 1
 
     def spend_audio(self, name: str, key: str | None, seconds: float) -> bool:
-        """Count audio that was heard; whether more may come."""
+        """Count transcribed audio; return whether more may come."""
         known, now = self._known(name, key), self._clock()
         if known.audio_s is None:
             return True
@@ -196,13 +197,13 @@ class Quotas:
 
 
 class QuotaGate:
-    """Refuse what is beyond a client's share, with 429 and a time to come back.
+    """Refuse requests beyond a client's quota, with 429 and a time to try again.
 
-    It stands behind the gate that knows who the client is.
+    It stands behind the gate that identifies the client.
 
     Args:
-        quotas: What each client has used.
-        counts: Told what keys use.
+        quotas: The use of each client.
+        counts: Counts the use of keys.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""What is known of one request or socket, from the first middleware to the log.
+"""The state of one request or socket, from the first middleware to the log.
 
-It lies in the ASGI scope under one key. Each part writes down what only it knows; the
-access log reads it when the request is over. Scopes that middleware copies share it.
+It lies in the ASGI scope under one key. Each part writes what only it knows; the access
+log reads the state when the request is over. Copies of the scope share it.
 """
 
 from collections.abc import Callable, MutableMapping
@@ -12,16 +12,16 @@ from api.ephemeral import Grant
 
 _KEY = "omniasr"
 
-# How a request or a session may end: all is said; the server failed; it was refused,
-# as a whole or in the middle; its client left; the server ended it, by a limit or
-# because it stopped.
+# How a request or a session may end: it is complete; the server failed; it was refused,
+# at its beginning or later; its client left; the server ended it, because of a limit or
+# because the server stopped.
 OUTCOMES = ("completed", "failed", "refused", "abandoned", "closed")
 Outcome = Literal["completed", "failed", "refused", "abandoned", "closed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """How an exception is told to a client."""
+    """How a client is told about an exception."""
 
     status: int
     type: str = "invalid_request_error"
@@ -34,21 +34,21 @@ class RequestState:
     """One request or socket.
 
     Attributes:
-        id: Names it in the log and to its client.
-        client: Who it is, for shares and limits: its key by name, or its address.
-        forwarded_host: What a trusted proxy says the server was asked for as; None
+        id: Its id, in the log and in the answer.
+        client: Identity for quotas and limits: the name of the key, or the address.
+        forwarded_host: Host name of the request according to a trusted proxy; None
             without one.
-        key_name: Name of the API key that it came with; None without keys.
-        grant: What an ephemeral key has opened it for; None without one.
+        key_name: Name of its API key; None without keys.
+        grant: Grant of its ephemeral key; None without one.
         refusal: Why it was refused; None if it was not.
-        transcription: Whether it is a recording that is transcribed.
-        protocol: Of a live session.
-        outcome: Of a live session.
-        audio_s: How much audio was transcribed.
-        n_words: How many words were in it.
-        spend_audio: Counts seconds of audio that a live session heard; whether more
-            may come.
-        n_unsent: Messages of a live session that gave way to newer ones.
+        transcription: Whether it transcribes a recording.
+        protocol: Protocol of a live session.
+        outcome: Outcome of a live session.
+        audio_s: Seconds of audio that were transcribed.
+        n_words: Number of words in it.
+        spend_audio: Counts seconds of a live session's audio; returns whether more may
+            come.
+        n_unsent: Messages of a live session that newer ones replaced.
     """
 
     id: str = ""
@@ -67,7 +67,7 @@ class RequestState:
 
 
 def state_of(scope: MutableMapping[str, Any]) -> RequestState:
-    """Return what is known of a request or socket; made when first asked for."""
+    """Return the state of a request or socket; the first call makes it."""
     state = scope.setdefault(_KEY, RequestState())
     assert isinstance(state, RequestState)
     return state

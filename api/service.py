@@ -1,8 +1,8 @@
 """Hold what all routes share: the models, the decoders, the counters.
 
-A `Service` lives as long as the process serves. It starts the models' threads at
-once and can be asked at any time how far loading is; what happens when loading
-fails, or a model is lost, is the process's decision, not its own.
+A `Service` lives as long as the process serves. It starts the models' threads at once
+and knows the progress of loading at any time. If loading fails, or a model is lost, the
+process decides what to do.
 """
 
 import asyncio
@@ -42,16 +42,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("omniasr")
 
-# Decoding is short beside inference; more threads would only fight for cores.
+# Decoding is short compared with inference; more threads would only compete for cores.
 _N_WORKERS = 2
 
-# One batch at the model and one waiting, so that the model never does.
+# One batch at the model and one that waits, so that the model never waits.
 _BATCHES_IN_FLIGHT = 2
 
-# Below, too little of speech is left; telephones sample at 8 kHz.
+# Lower rates keep too little of speech; telephones sample at 8 kHz.
 _MIN_SAMPLE_RATE = 4_000
 
-# What the model is given to see whether it works again.
+# The window that shows whether a failing model works again.
 _RETRIAL = ModelInput(np.zeros(SAMPLE_RATE, np.float32))
 
 LoadModel = Callable[[Settings, Progress], Model]
@@ -63,8 +63,8 @@ def load_model(settings: Settings, progress: Progress) -> Model:
     Raises:
         ModelUnavailable: The message says why and what to do.
     """
-    # torch takes seconds to import. Doing it here, in the model's thread, lets
-    # the server listen at once.
+    # Importing torch takes seconds. It happens here, in the model's thread, so that the
+    # server can listen at once.
     progress("importing PyTorch")
     from model import ASRModel
 
@@ -85,7 +85,7 @@ def load_model(settings: Settings, progress: Progress) -> Model:
 
 @dataclass(slots=True)
 class Loading:
-    """How far the model is, for `/ready`."""
+    """The progress of loading, for `/ready`."""
 
     stage: str = "starting"
     began: float = field(default_factory=time.monotonic)
@@ -93,19 +93,19 @@ class Loading:
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds that loading has taken, or took."""
+        """Seconds of loading so far, or in total."""
         return round((self.ended or time.monotonic()) - self.began, 1)
 
 
 class Service:
-    """What the routes share.
+    """The parts that the routes share.
 
     Args:
-        settings: What the operator chose.
-        models: Build the models, each in its own thread, by the names that they are
-            served under; the first is the default and has the aliases.
-        rehearsal_s: Seconds of silence in a window that a model is given before it
-            serves, so that what streams will cost can be forecast; 0 to do without.
+        settings: The operator's settings.
+        models: Functions that build the models, each in its own thread, by name; the
+            first is the default and has the aliases.
+        rehearsal_s: Length in seconds of the silent window that a model hears before it
+            serves, to forecast the cost of streams; 0 for none.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Service:
         self._watch()
 
     def _served(self, name: str, load: LoadModel) -> ServedModel:
-        """Put together what serves one model; nothing is loaded yet."""
+        """Build the parts that serve one model; nothing is loaded yet."""
         settings = self.settings
         keywords = KeywordListener(boost=settings.keyword_boost)
         silence = ModelInput(np.zeros(self._rehearsal_s * SAMPLE_RATE, np.float32))
@@ -178,7 +178,8 @@ class Service:
         """Begin to load the models.
 
         Args:
-            on_failure: Called in the event loop if one cannot be loaded, or is lost.
+            on_failure: Called in the event loop if a model cannot be loaded, or is
+                lost.
         """
         self._on_failure = on_failure
         for model in self.models.all:
@@ -195,7 +196,7 @@ class Service:
             self._vad_batcher.close()
 
     def find_model(self, name: str | None) -> ServedModel | None:
-        """Return the model that a name means; None if it means none of these."""
+        """Return the model with a name or alias; None if there is none."""
         return self.models.find(name)
 
     @property
@@ -205,7 +206,7 @@ class Service:
 
     @property
     def trouble(self) -> str | None:
-        """Why work should go elsewhere, although models are loaded; None if not."""
+        """Why no work should be sent, although models are loaded; None if it should."""
         found = (model.scheduler.watchdog.trouble for model in self.models.all)
         return next(filter(None, found), None)
 
@@ -225,13 +226,13 @@ class Service:
 
     @property
     def is_tight(self) -> bool:
-        """Whether streams ask a model for more than it has time for."""
+        """Whether the streams of a model need more than its time."""
         return any(model.scheduler.is_tight for model in self.models.all)
 
     def try_again(self) -> None:
-        """Give each model a window to see whether its trouble is over.
+        """Give each failing model a window, to see whether it works again.
 
-        While clients are told to keep away, none of them would find out.
+        While clients are told to send no work, none of them would find out.
         """
         for model in self.models.all:
             last = self._retrials.get(model.name)
@@ -240,7 +241,7 @@ class Service:
                     self._retrials[model.name] = model.scheduler.submit(_RETRIAL)
 
     async def wait_until_ready(self) -> bool:
-        """Wait for the model, as long as sockets may; whether it is ready."""
+        """Wait for the model, as long as sockets may; return whether it is ready."""
         try:
             async with asyncio.timeout(self.settings.socket_load_wait_s):
                 await self._settled.wait()
@@ -249,23 +250,23 @@ class Service:
         return self.ready
 
     def _listen(self) -> SpeechProbabilities:
-        """Begin to listen for speech in one recording."""
+        """Make the voice activity detection of one recording."""
         from vad.silero import VadStream
 
         assert self._vad is not None, "no request is served before it is loaded"
         return VadStream(self._vad)
 
     def _listen_live(self) -> LiveVad:
-        """Begin to listen for speech in one live stream."""
+        """Open the voice activity detection of one live stream."""
         assert self._vad_batcher is not None, "no stream is opened before it is loaded"
         return self._vad_batcher.open()
 
     def _watch(self) -> None:
-        """Let the metrics ask for what is known at any time."""
+        """Give the metrics the values that are known at any time."""
         metrics = self.metrics
         metrics.watch(
             "omniasr_ready",
-            "Whether work should come: as /ready says it.",
+            "Whether work should be sent, as /ready says.",
             lambda: self.ready and self.trouble is None,
         )
         metrics.watch(
@@ -278,7 +279,7 @@ class Service:
         )
         metrics.watch(
             "omniasr_overload_level",
-            "1 while streams ask for more than there is time for, else 0.",
+            "1 while streams need more than the model's time, else 0.",
             lambda: self.is_tight,
         )
         metrics.watch_queue(self.n_waiting)
@@ -350,7 +351,7 @@ class Service:
 
 
 def service_of(request: Request) -> Service:
-    """Return what the routes share."""
+    """Return the parts that the routes share."""
     service = request.app.state.service
     assert isinstance(service, Service)
     return service
@@ -360,7 +361,8 @@ def require_model(service: Service, name: str | None) -> ServedModel:
     """Return the model that a request names.
 
     Raises:
-        BadRequest: It names none that is served: status 404, saying what is.
+        BadRequest: No such model is served: status 404, with the names of those that
+            are.
     """
     model = service.models.find(name)
     if model is None:

@@ -1,6 +1,6 @@
-"""Carry a live session of any protocol from its handshake to its line in the log.
+"""Run a live session of any protocol, from its handshake to its end.
 
-A line when it opens, a line when it closes, and never what was said.
+The log gets a line when a session opens and one when it closes; never what was said.
 """
 
 import asyncio
@@ -25,10 +25,10 @@ from sockets.session import SocketSession, Stream
 
 logger = logging.getLogger("omniasr")
 
-# Between two charges for what a session has heard.
+# Seconds between two charges for a session's audio.
 _CHARGE_EVERY_S = 1.0
 
-# How often to look whether there is room.
+# Seconds between two checks whether there is room.
 _LOOK_EVERY_S = 0.2
 
 
@@ -39,7 +39,7 @@ class Live(Protocol):
 
 
 class CountingMachine(Machine, Protocol):
-    """A protocol that knows how much it has told."""
+    """A protocol that counts the words that it has sent."""
 
     @property
     def n_words(self) -> int: ...
@@ -59,7 +59,7 @@ class LiveModel(Protocol):
 
 
 class LiveService(Protocol):
-    """What the route needs of a `api.service.Service`."""
+    """The parts of `api.service.Service` that a session needs."""
 
     @property
     def settings(self) -> Settings: ...
@@ -71,7 +71,7 @@ class LiveService(Protocol):
 
 
 def limits_of(settings: Settings) -> Limits:
-    """Return what the settings let a session use."""
+    """Return the limits of a session by the settings."""
     return Limits(
         idle_s=settings.max_idle_s,
         session_s=settings.max_session_s,
@@ -100,10 +100,10 @@ async def opened(
     """Open a stream as soon as there is room for it. Cancelling is safe.
 
     Args:
-        live: Opens it.
-        options: Tells how it is to be listened to.
-        patience_s: Longest to wait for room, in seconds.
-        passes: Whether it is worth waiting after a refusal.
+        live: Opens the stream.
+        options: Returns the options of the stream.
+        patience_s: Longest wait for room, in seconds.
+        passes: Whether a refusal may pass, so that waiting is worth it.
 
     Raises:
         Exception: The last refusal.
@@ -127,14 +127,14 @@ async def carry(
     *,
     name: str,
 ) -> None:
-    """Serve a client that has a stream until one of the two goes, and log it.
+    """Serve a client until it leaves or its stream ends, and log that.
 
     Args:
-        socket: Accepted.
-        service: Knows the limits, and who is to be asked to end.
-        machine: The protocol that is spoken.
-        stream: Closed at the end.
-        name: Of the session, in the log.
+        socket: The client's socket, accepted.
+        service: Has the limits, and the sessions to end when the server stops.
+        machine: The protocol.
+        stream: The stream; closed at the end.
+        name: Name of the session in the log.
     """
     session = SocketSession(
         socket, machine, stream, limits=limits_of(service.settings), name=name
@@ -142,8 +142,8 @@ async def carry(
     meter = Meter(session, state_of(socket.scope).spend_audio, name=name)
     metering = asyncio.create_task(meter.watch(), name=f"{name} meter")
     began = time.monotonic()
-    who = state_of(socket.scope).key_name or "anybody"
-    logger.info("Stream %s of %s is open.", name, who)
+    key = state_of(socket.scope).key_name
+    logger.info("Stream %s is open%s.", name, f", for the key {key}" if key else "")
     try:
         with service.connections.hold(session):
             await session.run()
@@ -163,12 +163,12 @@ class Heard(Protocol):
 
 
 class Meter:
-    """Charge a client for what its session hears, and end that when it is too much.
+    """Charge a client for its session's audio; end the session beyond the quota.
 
     Args:
-        session: Comes to its end as when the server stops: with all its finals.
-        spend: Takes seconds of audio; whether more may come.
-        name: Of the session, in the log.
+        session: The session; it ends with all its finals, as when the server stops.
+        spend: Takes seconds of audio; returns whether more may come.
+        name: Name of the session in the log.
     """
 
     def __init__(
@@ -180,17 +180,17 @@ class Meter:
         self._charged = 0
 
     def charge(self) -> bool:
-        """Charge what came since the last time; whether more may come."""
+        """Charge the audio since the last charge; return whether more may come."""
         heard = self._session.n_samples
         seconds = (heard - self._charged) / SAMPLE_RATE
         self._charged = heard
         return self._spend(seconds)
 
     async def watch(self) -> None:
-        """Charge again and again, until there is nothing left."""
-        while self.charge():  # noqa: ASYNC110  # nobody tells what was heard
+        """Charge again and again, until the quota is used up."""
+        while self.charge():  # noqa: ASYNC110  # a session reports no audio by itself
             await asyncio.sleep(_CHARGE_EVERY_S)
-        logger.info("Stream %s ends: its client has had its audio.", self._name)
+        logger.info("Stream %s ends: the audio quota is used up.", self._name)
         self._session.stop()
 
 

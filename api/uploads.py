@@ -1,7 +1,7 @@
-"""Read an upload, hold its place, and watch that its client stays.
+"""Read an upload, hold its place, and notice if its client leaves.
 
-A request holds one of the server's places from its first byte to its last, and gives
-it back however it ends: answered, refused, or abandoned by its client.
+A request holds one of the server's places from its first byte to its end, and gives it
+back in any case: answered, refused, or abandoned by its client.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Upload:
-    """A request whose form is read and checked."""
+    """A request with its checked form."""
 
     request: Request
     service: Service
@@ -59,11 +59,11 @@ def hold_place(request: Request, service: Service) -> Iterator[None]:
     """Hold one of the places for recordings.
 
     Raises:
-        NotReady: There is no model.
+        NotReady: The model is not ready.
         QueueFull: There is no place for this client.
     """
     if not service.ready:
-        raise NotReady("The model is still loading; GET /ready tells how far.")
+        raise NotReady("The model is still loading; GET /ready shows the progress.")
     with service.places.one(state_of(request.scope).client):
         yield
 
@@ -104,7 +104,7 @@ def checked(
 
 
 def language_of(job: Upload, text: str) -> str | None:
-    """Return the BCP-47 tag of a text's language, where it is known."""
+    """Return the BCP-47 tag of a text's language, if it is known."""
     default = job.service.settings.default_lang or None
     return label_language(text, hint=job.hint, default=default)
 

@@ -1,8 +1,8 @@
-"""Tell in `/openapi.json` what each route takes and answers, with examples.
+"""Describe in `/openapi.json` the input and the answers of each route, with examples.
 
-The examples are instances of the types on the wire; FastAPI writes their schemas.
-Written by hand is only what it has no types for: text, events, and bodies that the
-routes read themselves.
+The examples are instances of the types on the wire; FastAPI writes their schemas. Only
+parts without types are written by hand: text, events, and bodies that the routes read
+themselves.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ from schemas import Json
 
 
 def _answer(description: str, shown: BaseModel, **more: Any) -> Json:
-    """Describe an answer in JSON by one such answer."""
+    """Describe a JSON answer by an example."""
     content = {"application/json": {"example": _written(shown)}}
     return {"description": description, "content": content, **more}
 
@@ -42,7 +42,7 @@ def _written(shown: BaseModel) -> Json:
 
 
 def _asked(shown: BaseModel) -> Json:
-    """Write a body as a client would, without what may be left out."""
+    """Write a body as a client would, without optional fields."""
     return shown.model_dump(exclude_defaults=True)
 
 
@@ -252,10 +252,10 @@ _KEY_REQUEST = schemas.KeyRequest(
 KEY_REQUEST = _body(
     "application/json",
     {"schema": _reference(schemas.KeyRequest), "example": _asked(_KEY_REQUEST)},
-    description="May be left out.",
+    description="Optional.",
 )
 CLIENT_SECRET = _answer(
-    "The key. It opens sockets at `/v1/realtime`, and nothing else.",
+    "The key. It opens only sockets at `/v1/realtime`.",
     schemas.ClientSecret(value="ek_...", expires_at=1795610623, session=_SESSION),
 )
 
@@ -291,8 +291,8 @@ SUBTITLE_REQUEST = _body(
     required=True,
 )
 SUBTITLES: Json = {
-    "description": "The subtitles: at most two lines of 42 columns and 7 s each, as "
-    "`response_format` `srt` and `vtt` have them.",
+    "description": "The subtitles: at most two lines of 42 columns and 7 s each, like "
+    "those of `response_format` `srt` and `vtt`.",
     "content": {
         "application/x-subrip": _text(
             "1\n00:00:00,110 --> 00:00:01,240\nforty five\n\n"
@@ -301,7 +301,7 @@ SUBTITLES: Json = {
     },
 }
 
-# Types that are named here only, so that FastAPI does not meet them.
+# Types that FastAPI does not find in routes: only this module names them.
 REFERRED_TO: tuple[type[BaseModel], ...] = (
     asr.AsrTranscription,
     schemas.KeyRequest,
@@ -360,8 +360,8 @@ READY: Responses = {
         model=schemas.Readiness,
     ),
     503: _answer(
-        "Work should not come: the model loads, the server stops, or nothing comes out "
-        "of the model, with the `reason`.",
+        "No work should be sent: the model loads, the server stops, or the model gives "
+        "no results, with the `reason`.",
         schemas.Readiness(
             ready=False,
             stage="fetching the weights",

@@ -1,12 +1,12 @@
-"""Complete the document at `/openapi.json` with what stands around all routes.
+"""Complete the document at `/openapi.json` with what concerns all routes.
 
-FastAPI writes it from the routes' signatures and types. What it cannot see there is
-in this folder: bodies that are read while they arrive and answers whose type depends
-on what was asked for (`answers`), errors, which other parts raise (`errors`), and keys
-and request ids, which are the middleware's. The tests hold what is written by hand
-against what a server really answers.
+FastAPI writes it from the routes' signatures and types. This folder has what FastAPI
+cannot see there: bodies that are read while they arrive and answers whose type depends
+on the request (`answers`), errors, which other parts raise (`errors`), and keys and
+request ids, which belong to the middleware. The tests compare the handwritten parts
+with the answers of a real server.
 
-OpenAPI has no words for WebSockets: the description leads to where they are told of.
+OpenAPI cannot describe WebSockets: the description names the documents about them.
 """
 
 from fastapi import FastAPI
@@ -33,20 +33,20 @@ TAGS = [
     {"name": "audio", "description": "Recordings become text."},
     {"name": "realtime", "description": "Sessions in OpenAI's Realtime protocol."},
     {"name": "catalogue", "description": "What is served."},
-    {"name": "status", "description": "How the server is doing; never asks for a key."},
+    {"name": "status", "description": "The state of the server; never requires a key."},
 ]
 
 _SCHEMES = {
     "bearer": {
         "type": "http",
         "scheme": "bearer",
-        "description": "One of `API_KEYS`. A server without any asks for none.",
+        "description": "One of `API_KEYS`. A server without keys requires none.",
     },
     "apiKey": {
         "type": "apiKey",
         "in": "header",
         "name": "api-key",
-        "description": "The same, as clients of Azure send it.",
+        "description": "The same, in the header that clients of Azure send.",
     },
     "xApiKey": {
         "type": "apiKey",
@@ -56,15 +56,15 @@ _SCHEMES = {
     },
 }
 _REQUEST_ID = {
-    "description": "What the server's log calls the request: what the client calls it, "
-    "if that is up to 64 letters, digits, dots, dashes and underscores.",
+    "description": "The id of the request in the server's log: the client's own, if "
+    "that has at most 64 letters, digits, dots, dashes and underscores.",
     "schema": {"type": "string", "maxLength": 64},
     "example": "481828dc79f54d329d1715514bd93202",
 }
 
 
 def describe(app: FastAPI, *, asks_for_keys: bool, metrics_open: bool = True) -> None:
-    """Have the application tell all of this at `/openapi.json`."""
+    """Let the application serve the complete document at `/openapi.json`."""
     write = app.openapi
 
     def document() -> Json:
@@ -72,7 +72,7 @@ def describe(app: FastAPI, *, asks_for_keys: bool, metrics_open: bool = True) ->
             _complete(write(), asks_for_keys=asks_for_keys, metrics_open=metrics_open)
         return write()
 
-    app.openapi = document  # type: ignore[method-assign]  # as FastAPI has it done
+    app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way
 
 
 def operation_id(route: APIRoute) -> str:
@@ -82,7 +82,7 @@ def operation_id(route: APIRoute) -> str:
 
 
 def _complete(document: Json, *, asks_for_keys: bool, metrics_open: bool) -> None:
-    """Add what FastAPI does not know, and take away what never happens."""
+    """Add what FastAPI does not know, and remove answers that never occur."""
     components = document["components"]
     components["schemas"].update(_schemas())
     components["examples"] = EXAMPLES
@@ -96,7 +96,7 @@ def _complete(document: Json, *, asks_for_keys: bool, metrics_open: bool) -> Non
     keys: list[dict[str, list[str]]] = [{name: []} for name in _SCHEMES]
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            # Every string will do for our parameters.
+            # Our parameters accept every string.
             operation["responses"].pop("422", None)
             operation.setdefault("parameters", []).append(
                 {"$ref": "#/components/parameters/RequestId"}
@@ -112,7 +112,7 @@ def _complete(document: Json, *, asks_for_keys: bool, metrics_open: bool) -> Non
 
 
 def _schemas() -> Json:
-    """Return the schemas of types that FastAPI does not meet, and of all they hold."""
+    """Return the schemas of types that FastAPI does not find, with their parts."""
     _, found = models_json_schema(
         [(model, "serialization") for model in REFERRED_TO],
         ref_template="#/components/schemas/{model}",

@@ -1,7 +1,7 @@
-"""Tell in `/openapi.json` what can go wrong, with an example of each refusal.
+"""Describe the errors in `/openapi.json`, with an example of each.
 
 The examples are the exceptions themselves. They pass through the table that turns
-exceptions into answers, so that statuses, types, parameters and codes are written once.
+exceptions into answers, so statuses, types, parameters and codes are written only once.
 """
 
 import schemas
@@ -93,8 +93,8 @@ _RAISED: tuple[Exception, ...] = (
         "The file has no audio track. Send a recording, or a video with sound."
     ),
     decoder.AudioTooLong(
-        "The recording is longer than 21600 seconds, the most accepted here (silence "
-        "that its timestamps call for is counted). Send it in parts."
+        "The recording is longer than 21600 seconds, the longest accepted (including "
+        "silence where its timestamps have gaps). Send it in parts."
     ),
     decoder.TooManyChannels(
         "The recording has 16 channels; at most 8 are accepted. Mix it down to mono "
@@ -106,11 +106,11 @@ _RAISED: tuple[Exception, ...] = (
     ),
     UnknownLanguage("xx", near=()),
     QueueFull("128 pieces of audio wait, as many as MAX_QUEUE allows", retry_after_s=1),
-    NotReady("The model is still loading; GET /ready tells how far."),
+    NotReady("The model is still loading; GET /ready shows the progress."),
     Exception("which nobody expected"),
 )
 
-# What the gates in front of the routes refuse; `GATE` has their codes.
+# Refusals of the gates before the routes; `GATE` has their codes.
 _AT_THE_GATE = (
     (UNAUTHORISED_TEXT, UNAUTHORISED),
     (TOO_MANY_WRONG_KEYS_TEXT, TOO_MANY_WRONG_KEYS),
@@ -119,7 +119,7 @@ _AT_THE_GATE = (
         RATE_LIMITED,
     ),
     (
-        "You have had your 120 minutes of audio an hour; try again in 30 s.",
+        "Your 120 minutes of audio an hour are used up; try again in 30 s.",
         AUDIO_USED_UP,
     ),
     (
@@ -130,7 +130,7 @@ _AT_THE_GATE = (
 )
 GATE = tuple(str(refusal.code) for _, refusal in _AT_THE_GATE)
 
-# What is answered, by its code.
+# The answers, by their codes.
 ERRORS: dict[str, tuple[str, Refusal]] = {
     str(refusal.code): (message, refusal)
     for message, refusal in (
@@ -152,9 +152,9 @@ STATUSES = {
     408: "Nothing of the request came for `MAX_IDLE_S`.",
     415: "The body is compressed.",
     413: "The body is too large; for recordings, `MAX_UPLOAD_MB` is the limit.",
-    429: "Too much came from this client; come back later.",
+    429: "The client has used up its quota; try again later.",
     500: "Something went wrong in the server.",
-    503: "The model is loading, or there is too much to do; come back later.",
+    503: "The model is loading, or the server is busy; try again later.",
 }
 RETRY_AFTER: Json = {
     "description": "Seconds to wait.",

@@ -624,10 +624,10 @@ class TestStart:
     @pytest.mark.parametrize(
         ("host", "who"),
         [
-            ("0.0.0.0", "everybody who reaches this machine, on all its networks,"),
-            ("::", "everybody who reaches this machine, on all its networks,"),
-            ("192.0.2.7", "everybody who reaches 192.0.2.7"),
-            ("127.0.0.1", "everybody on this machine"),
+            ("0.0.0.0", "all clients that reach this machine, on all its networks,"),
+            ("::", "all clients that reach this machine, on all its networks,"),
+            ("192.0.2.7", "all clients that reach 192.0.2.7"),
+            ("127.0.0.1", "all programs on this machine"),
         ],
     )
     def test_without_keys_it_says_who_is_let_in(self, host: str, who: str) -> None:

@@ -243,7 +243,7 @@ class TestWebsocket:
         assert by_option.returncode == by_environment.returncode == 0
         assert wrong.returncode == 1
         assert (
-            "the server answered 401: This server asks for an API key" in wrong.stderr
+            "the server answered 401: This server requires an API key" in wrong.stderr
         )
 
     def test_a_server_without_room_says_so(self) -> None:

@@ -603,7 +603,7 @@ class TestLog:
             r.getMessage() for r in caplog.records if ready["id"] in r.getMessage()
         ]
         assert len(lines) == 2
-        assert lines[0].endswith("of anybody is open.")
+        assert lines[0] == f"Stream {ready['id']} is open."
         assert (
             "closed with 1000: 1.0 s of audio, 10 words, real-time factor" in lines[1]
         )
