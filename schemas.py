@@ -1,10 +1,10 @@
 """The types on the wire, in OpenAI's shapes.
 
-Everything here turns what the core knows (sample positions, tokens) into what
-a client sees (seconds, JSON). Fields that OpenAI does not have are additions;
-its SDKs keep them. Seconds are rounded to a millisecond.
+This module turns the core's values (sample positions, tokens) into those that a client
+sees (seconds, JSON). Fields that OpenAI does not have are additions; its SDKs keep
+them. Seconds are rounded to a millisecond.
 
-Longer than other modules: a class for each shape on the wire.
+It is longer than other modules: it has a class for each shape on the wire.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,9 +21,9 @@ from text.transcript import Segment, Transcript
 # A JSON object, as it was read or will be written.
 Json = dict[str, Any]
 
-_WARNINGS = "What was wanted and could not be done, if anything; not in OpenAI's API."
+_WARNINGS = "Requests that could not be fulfilled, if any; not in OpenAI's API."
 
-# What clients are told of an error that nobody expected.
+# The text that clients get for an unexpected error.
 UNKNOWN_TEXT = "Something went wrong in the server; its log has the details."
 
 

@@ -38,12 +38,12 @@ _REALTIME = "/v1/realtime"
 # Deepgram's clients call a key a token.
 _SCHEMES = (b"bearer ", b"token ")
 
-# What clients of Azure's variety of the API send, and those of Anthropic's and of many
-# gateways.
+# Headers with the key: of clients of Azure's variant of the API, and of clients of
+# Anthropic's and of many gateways.
 _KEY_HEADERS = (b"api-key", b"x-api-key")
 
-# What browsers, which cannot set headers on a WebSocket, send as a subprotocol;
-# Deepgram's SDK in them sends the key as another one, which follows.
+# The subprotocol with which browsers send a key, because they cannot set headers on
+# WebSockets. Deepgram's SDK for browsers sends the key as a second one, after these.
 _SUBPROTOCOL = b"openai-insecure-api-key."
 _BEFORE_THE_KEY = (b"token", b"bearer")
 

@@ -143,8 +143,8 @@ def limited(
     The body raises another BadRequest if it does not come, or comes too slowly.
 
     Raises:
-        BadRequest: `refusal`, if the client announces so much; or the body is
-            compressed.
+        BadRequest: `refusal`, if the client announces more than the limit; or the body
+            is compressed.
     """
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):

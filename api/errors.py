@@ -1,7 +1,8 @@
 """The table that turns exceptions into answers.
 
-Every answer with a status of 400 or more has OpenAI's error shape, since its SDKs
-show nothing of any other; on Deepgram's paths it has Deepgram's, for the same reason.
+Every answer with a status of 400 or more has OpenAI's error shape, because its SDKs do
+not show the text of any other; on Deepgram's paths it has Deepgram's, for the same
+reason.
 """
 
 from starlette.responses import JSONResponse
@@ -56,7 +57,7 @@ UNAUTHORISED_TEXT = (
 
 
 class ErrorAnswer(JSONResponse):
-    """An error in the shape of its path; it leaves in the scope why it is sent."""
+    """An error in the shape of its path; it stores its reason in the scope."""
 
     def __init__(
         self, message: str, refusal: Refusal, headers: dict[str, str] | None

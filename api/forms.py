@@ -1,9 +1,9 @@
 """Check the form of a transcription request, strictly.
 
-Clients differ in everything but the field names: the order of the parts, whether
-arrays have brackets, whether a length is announced, what type the file claims
-to be. `envelopes` reads the whole of it before anything is decided here. Fields that
-only other services use are ignored; values that we cannot honour are refused by name.
+Clients differ in everything but the field names: the order of the parts, whether arrays
+have brackets, whether they announce a length, the type of the file. `envelopes` reads
+the whole form before anything is decided here. Fields that only other services use are
+ignored; values that we do not support are refused with an error that names the field.
 """
 
 from dataclasses import dataclass
@@ -50,10 +50,10 @@ class FormFields(BaseModel):
     stream: bool = False
     """Whether to send the text as it is found, as server-sent events."""
     temperature: float = Field(0, ge=0, le=1)
-    """Checked and ignored: nothing is drawn at random."""
+    """Checked and ignored: CTC decoding samples nothing."""
     keywords: list[str] = Field([], alias="keywords[]", examples=[["LiveKit"]])
-    """Words and phrases that are heard more readily, each in a field of its own and
-    spelled as they are to be written. The brackets may be left out."""
+    """Words and phrases that are recognised more easily, each in its own field and
+    spelled as in the text. The brackets may be left out."""
     prompt: str = ""
     """Ignored, like all fields that are not listed here."""
 

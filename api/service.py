@@ -293,7 +293,7 @@ class Service:
         scheduler: Scheduler,
         keywords: KeywordListener,
     ) -> Model:
-        """Load a model, and what finds speech: both import torch."""
+        """Load a model, and voice activity detection: both import torch."""
         model = load(self.settings, lambda stage: self._enter_stage(name, stage))
         scheduler.limit_batches(
             batch_rules(model.traits.device_kind, max_windows=self.settings.batch_size)

@@ -71,7 +71,7 @@ def hold_place(request: Request, service: Service) -> Iterator[None]:
 async def read_fields(
     request: Request, service: Service, cleanup: AsyncExitStack
 ) -> FormData:
-    """Read the form; `cleanup` deletes what was spooled."""
+    """Read the form; `cleanup` deletes the spooled file."""
     form_data = await read_form(
         request,
         max_bytes=service.settings.max_upload_bytes,

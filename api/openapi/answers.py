@@ -157,9 +157,9 @@ _EVENTS: Json = {
     },
 }
 _IN_EVENTS = (
-    "Events are a line `event: ` with the type, a line `data: ` with the JSON, and an "
-    "empty line; lines that begin with a colon are signs of life. A failure in between "
-    "is an event, too, and the last."
+    "An event is a line `event: ` with the type, a line `data: ` with the JSON, and an "
+    "empty line; lines that begin with a colon only keep the connection alive. A "
+    "failure during the transcription is an event, too, and the last one."
 )
 
 EVENTS: Json = {

@@ -144,12 +144,12 @@ EXAMPLES: Json = {
 }
 
 STATUSES = {
-    400: "The request cannot be honoured; `param` and `code` say why.",
-    401: "The server asks for a key, and the request has none that it knows.",
-    403: "The request comes from another web page, or is for a name that is not the "
+    400: "The request cannot be served; `param` and `code` say why.",
+    401: "The server requires a key, and the request has no valid one.",
+    403: "The request comes from another web page, or its host name is not the "
     "server's.",
     404: "There is no such model.",
-    408: "Nothing of the request came for `MAX_IDLE_S`.",
+    408: "No part of the request came for `MAX_IDLE_S`.",
     415: "The body is compressed.",
     413: "The body is too large; for recordings, `MAX_UPLOAD_MB` is the limit.",
     429: "The client has used up its quota; try again later.",
