@@ -7,12 +7,12 @@
     python test_streaming.py websocket --mic
     python test_streaming.py bench --streams 8
 
-`mic` shows captions from the microphone; the model runs in this process, and no
-server is needed. `rest` sends a recording, `websocket` streams one as fast as it would
-be spoken, or the microphone, or if given neither a bundled recording of digits.
-`bench` streams to a server from many clients at once, and prints how soon text came.
+`mic` shows captions from the microphone; the model runs in this process, without a
+server. `rest` sends a recording. `websocket` streams a recording as fast as it would be
+spoken, or the microphone; without either, a bundled recording of digits. `bench`
+streams to a server from many clients at once, and prints the latencies of their text.
 
-The name is the one the command has always had; pytest does not collect it.
+The command has always had this name; pytest does not collect it.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        # Only what the command needs is imported: `mic` needs a model, and no other.
+        # Each command imports only what it needs: only `mic` needs a model.
         import_module(f"client.{options.module}").run(options)
     except CommandError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     source = live.add_mutually_exclusive_group()
     source.add_argument("--file", type=Path, help="any audio or video")
     source.add_argument("--mic", action="store_true", help="the microphone")
-    live.add_argument("--fast", action="store_true", help="do not wait as if speaking")
+    live.add_argument("--fast", action="store_true", help="send faster than speech")
     live.add_argument("--profile", choices=PROFILES)
     _add_language(live)
     _add_keywords(live)

@@ -1,11 +1,11 @@
-"""Measure how well a model hears, on recordings whose text is known.
+"""Measure a model's accuracy on recordings with known text.
 
     python -m benchmarks.accuracy MANIFEST... [--card NAME] [--disturb all]
 
-For the bundled model and for the released ones alike, and for a user's own recordings:
-a manifest (see `benchmarks/corpus/manifest.py`) lists files and texts. Every clip goes
-to the model whole, through the same code that serves requests, so the numbers are about
-the model: not about voice detection, chunking or streaming.
+It works for the bundled model, the released ones and a user's own recordings: a
+manifest (see `benchmarks/corpus/manifest.py`) lists files and texts. Every clip goes to
+the model whole, through the same code that serves requests, so the numbers show the
+model, not voice activity detection, chunking or streaming.
 
 Prints a table in Markdown: word and character error rates with substitutions, deletions
 and insertions by set, language, script, duration and disturbance (noise levels, speed,
@@ -48,12 +48,12 @@ DURATIONS_S: Final = (2, 5, 10, 20, MAX_WINDOW_S)  # upper bounds of rows
 UNDISTURBED: Final = "none"
 BATCH: Final = 8  # clips in a forward pass
 NOTHING: Final = "(nothing)"
-HEARD_INSTEAD: Final = 3  # words heard in place of one, most frequent first
+HEARD_INSTEAD: Final = 3  # words heard instead of one, most frequent first
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says."""
+    """The arguments of the command line."""
 
     manifests: list[Path]
     card: str
@@ -70,7 +70,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """What the model heard."""
+    """The model's text for a clip."""
 
     text: str
     confidences: tuple[float, ...]
@@ -78,7 +78,7 @@ class Hypothesis:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One clip, as it is or disturbed, and how it went."""
+    """The result of one clip, as it is or disturbed."""
 
     entry: manifest.Entry
     disturbance: str
@@ -190,7 +190,7 @@ Rows: TypeAlias = dict[str, Score]
 
 
 def rows(outcomes: Sequence[Outcome]) -> Rows:
-    """Add the counts up: clips as they are by kind, then all by disturbance."""
+    """Add up the counts: clips as they are by kind, then all by disturbance."""
     clean = [outcome for outcome in outcomes if outcome.disturbance == UNDISTURBED]
     speech = [outcome for outcome in clean if outcome.entry.text]
     spoken = [outcome for outcome in outcomes if outcome.entry.text]

@@ -4,9 +4,9 @@
     python -m benchmarks.alternatives --rounds 15
 
 In the sizes of the 300M architecture, with seeded random weights, on one thread, in
-float32 but for what says otherwise. For every step both ways take turns, and what
-comes out has to be the same. Medians over rounds of processor time, which others' load
-on the machine does hardly change.
+float32 unless the name says otherwise. For every step both ways take turns, and their
+results have to be the same. Figures are medians over rounds of processor time, which
+other programs hardly change.
 
 Writes a line of JSON for each step and number of rows (frames of 20 ms), then the
 environment, then a table.
@@ -48,9 +48,9 @@ class Step:
     """Two ways to do something.
 
     Attributes:
-        name: What is done as it is, and what was tried instead.
-        n_rows: How much of it.
-        tolerance: How far apart the two may be, of the largest number.
+        name: The way in use, and the way that was tried instead.
+        n_rows: Number of rows (frames).
+        tolerance: Largest difference, relative to the largest number.
     """
 
     name: str
@@ -186,12 +186,12 @@ def measure(step: Step, *, rounds: int) -> Row:
     """Time both ways.
 
     Raises:
-        ArithmeticError: They do not do the same.
+        ArithmeticError: Their results differ.
     """
     done, tried = step.done(), step.tried()
     worst = float((done - tried).abs().max())
     if worst > step.tolerance * float(done.abs().max()):
-        raise ArithmeticError(f"{step.name}: what comes out differs by {worst}.")
+        raise ArithmeticError(f"{step.name}: the results differ by {worst}.")
     taken = contenders.take_turns(
         {"done": step.done, "tried": step.tried},
         rounds=rounds,

@@ -4,13 +4,13 @@
     python -m benchmarks.arithmetic --card omniASR_CTC_300M_v2 --dtypes int8
     python -m benchmarks.arithmetic --card random --clips 20
 
-Composed recordings go through the model in float32 and in each other arithmetic.
-Printed for each, as a line of JSON: how far the logits are off, the share of frames
-with the same label, the share of clips with the same text, and the share of letters
-that are the same; then the environment, and a table. Only for models that know spoken
-digits do the texts mean anything; the other figures are those of any model. `random`
-is the 300M architecture with the seeded random weights of `throughput.py`, whose best
-labels are hardly better than the next: labels of a trained model change less.
+Composed recordings go through the model in float32 and in each other arithmetic. For
+each arithmetic the program prints a line of JSON: the error of the logits, the share of
+frames with the same label, the share of clips with the same text, and the share of
+equal letters; then the environment, and a table. Texts mean something only for models
+that know spoken digits; the other figures work for any model. `random` is the 300M
+architecture with the seeded random weights of `throughput.py`, whose best labels are
+hardly better than the next ones: labels of a trained model change less.
 """
 
 import argparse

@@ -1,29 +1,30 @@
-"""Find how many live streams one model serves, and what happens beyond.
+"""Find how many live streams one model serves, and what happens with more.
 
     python -m benchmarks.capacity
     python -m benchmarks.capacity --real-time --seconds 120 --dtype auto
 
-Streams of continuous speech send 100 ms at a time; see `paced.py` for how, and for
-what simulated time means. So many are served as have, all at once,
+Streams of continuous speech send 100 ms at a time; `paced.py` says how, and what
+simulated time is. A number of streams is served if all of them, at once, have
 
-- 95 % of their finals within 0.25 s after they were asked for,
+- 95 % of their finals within 0.25 s after the request,
 - partials that do not lag more and more behind the speaker,
-- at least 90 % of the partials that the same streams have by themselves.
+- at least 90 % of the partials that each of them has alone.
 
-Four parts, of which `--parts` chooses:
+There are four parts; `--parts` chooses among them:
 
 `capacity`  the largest number that is served.
-`seed`      the same for the server that this one set out to replace: windows of 7.5 s,
-            one every 2.5 s, and the rest at the end, one clip at a time through
-            omnilingual-asr's pipeline. There are no partials to compare.
+`seed`      the same for the original omniASR-server: windows of 7.5 s, one every 2.5 s,
+            and the rest at the end, one clip at a time through omnilingual-asr's
+            pipeline. It has no partials to compare.
 `overload`  twice as many streams as are served, then half as many: each must still
             have text at least every 2 s, and finals must equal those of streams that
-            were alone; then the overload must pass.
-`context`   the share of the time that one stream of the 300M model takes, with random
-            weights, with all of its context and with that of an overloaded server.
+            were alone; then the overload must end.
+`context`   the share of the model's time that one stream of the 300M model takes, with
+            random weights, with its whole context and with that of an overloaded
+            server.
 
-Nobody is refused here. A run in real time on a machine that does something else as
-well says little; the load of the last minute is printed for that.
+No stream is refused here. A run in real time on a machine with other work means
+little; so the load of the last minute is printed.
 """
 
 import argparse
@@ -60,7 +61,7 @@ from weights.loading import LoadedModel
 
 MAX_WAIT_S = 0.25
 MIN_PARTIALS = 0.9
-MAX_LAG_SLOPE = 0.005  # short runs cannot tell less from chance
+MAX_LAG_SLOPE = 0.005  # in short runs, less may be chance
 RECOVER_WITHIN_S = 10.0
 
 _SEED_WINDOW_S = 7.5
@@ -72,7 +73,7 @@ PARTS = ("capacity", "seed", "overload", "context")
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What all runs share."""
+    """The parts that all runs share."""
 
     model: ASRModel
     options: StreamOptions
@@ -98,7 +99,7 @@ class Bench:
 
 
 def served(outcome: Outcome, *, alone_per_s: float) -> bool:
-    """Whether streams were served as the limits say.
+    """Whether streams were served within the limits.
 
     Args:
         alone_per_s: Partials a second of the same streams, each by itself.
@@ -141,7 +142,7 @@ def capacity(bench: Bench, *, most: int) -> tuple[int, list[Outcome]]:
         outcome = bench.run(parts).outcome()
         outcomes.append(outcome)
         print(row(outcome), flush=True)
-        # What is said decides how many there can be, so it is another for each.
+        # The words decide how many streams are served, so each stream has others.
         return served(outcome, alone_per_s=fmean(map(alone_per_s, parts)))
 
     print(HEAD)
@@ -164,7 +165,7 @@ def row(outcome: Outcome) -> str:
     )
 
 
-# --- the seed's behaviour ---
+# --- the original server's policy ---
 
 
 def seed_costs(
@@ -197,9 +198,9 @@ def seed_waits(n_streams: int, window_s: float, rest_s: float) -> list[float]:
     """Queue windows one after another for two minutes; return the finals' waits.
 
     Args:
-        n_streams: Evenly staggered.
-        window_s: What a window takes.
-        rest_s: What a final takes.
+        n_streams: Number of streams, evenly staggered.
+        window_s: Seconds that a window takes.
+        rest_s: Seconds that a final takes.
     """
     arrivals = []
     for number in range(n_streams):
@@ -217,8 +218,8 @@ def seed_waits(n_streams: int, window_s: float, rest_s: float) -> list[float]:
 
 
 def seed(card: str, dtype: torch.dtype, *, most: int) -> dict[str, float]:
-    """Find how many streams the seed's behaviour serves."""
-    # A final holds what came since the last window, and the context before it.
+    """Find how many streams the original server's policy serves."""
+    # A final has the audio since the last window, and the context before it.
     window_s, rest_s = seed_costs(card, (_SEED_WINDOW_S, 5.0), dtype)
 
     def is_served(n_streams: int) -> bool:
@@ -239,7 +240,7 @@ def seed(card: str, dtype: torch.dtype, *, most: int) -> dict[str, float]:
 
 
 def overload(bench: Bench, n_served: int) -> dict[str, Any]:
-    """Have twice as many streams, then half as many; compare the finals."""
+    """Run twice as many streams, then half as many; compare the finals."""
     n_streams = 2 * n_served
     n_staying = max(1, n_served // 2)
     stays_s = bench.seconds + RECOVER_WITHIN_S + 6

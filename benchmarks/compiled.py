@@ -4,10 +4,11 @@
     python -m benchmarks.compiled --layers 6 --windows 2 10 --rounds 5
 
 Layers of the 300M architecture with seeded random weights, in float32 on one thread: as
-`network/wav2vec2.py` runs them, in plain PyTorch, and that compiled with freezing,
-which lets the compiler put weights in whatever order it likes. They take turns, and
-what comes out has to be the same. Medians over rounds of processor time; the first call
-of what is compiled, which compiles, by the clock. Every length of window has its own.
+`network/wav2vec2.py` runs them, in plain PyTorch, and in PyTorch compiled with
+freezing, which lets the compiler choose the order of weights. They take turns, and
+their results have to be the same. Figures are medians over rounds of processor time;
+for the first compiled call, which compiles, it is wall-clock time. Every length of
+window is compiled separately.
 
 Needs a C++ compiler. Writes a line of JSON for each window, then the environment, then
 a table.
@@ -35,7 +36,7 @@ from network.wav2vec2 import Layer, LayerNorm, Weights
 
 FRAMES_A_SECOND: Final = 50
 
-# Of the largest value: sums of thousands of products, in another order.
+# Relative to the largest value: thousands of products are summed in another order.
 _TOLERANCE: Final = 1e-3
 
 Run = Callable[[Tensor], Tensor]  # (n_frames, dim) -> the same
@@ -116,7 +117,7 @@ def frozen(layers: nn.Module) -> Run:
     options: dict[str, Any] = {
         "freezing": True,
         "cpp.threads": 1,
-        "force_disable_caches": True,  # what an earlier run has compiled does not count
+        "force_disable_caches": True,  # each run compiles anew
     }
     return torch.compile(layers, dynamic=False, options=options)
 
@@ -132,7 +133,7 @@ def measure(
     """Run the layers of an architecture over windows; yield a row for each.
 
     Raises:
-        ArithmeticError: They do not say the same.
+        ArithmeticError: Their results differ.
     """
     weights, clock = random_weights(architecture), contenders.clock_for(threads=1)
     ours, plain = our_layers(weights, architecture), plain_layers(weights, architecture)
@@ -159,7 +160,7 @@ def _check_same(outcomes: Sequence[Tensor]) -> None:
     first, *others = outcomes
     worst = max(float((first - other).abs().max()) for other in others)
     if worst > _TOLERANCE * float(first.abs().max()):
-        raise ArithmeticError(f"What comes out differs by {worst}.")
+        raise ArithmeticError(f"The results differ by {worst}.")
 
 
 def table(rows: Sequence[Row]) -> str:

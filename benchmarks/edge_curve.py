@@ -2,10 +2,9 @@
 
     python -m benchmarks.edge_curve [--card NAME] [--suite S1 S2 S9] [--clips 24]
 
-A model that was trained on whole clips hears badly where a window ends in the
-middle of speech. How badly, and how far from the edge, is a property of the model,
-so the margins of live streaming are set from this measurement, for each model and
-script anew.
+A model that was trained on whole clips makes errors where a window ends in the middle
+of speech. How many, and how far from the edge, depends on the model. So this
+measurement gives the margins of live streaming, for each model and script.
 
 Clips with known words are decoded whole; that is the truth. Then windows of the
 same clip end, or begin, every 0.2 s, and each of the truth's tokens is looked for:
@@ -123,7 +122,7 @@ class Curve:
 
     @property
     def floor(self) -> float:
-        """The errors that have nothing to do with the edge."""
+        """The errors that do not depend on the edge."""
         said = max(1, self.said[_FAR_FRAMES:].sum())
         missing, extra = self.missing[_FAR_FRAMES:], self.extra[_FAR_FRAMES:]
         return float(max(missing.sum(), extra.sum()) / said)

@@ -1,21 +1,22 @@
-"""Show what the edges of a span do to its text: why finals differ from files.
+"""Show how the edges of a span change its text: why finals differ from files.
 
     python -m benchmarks.finals
     python -m benchmarks.finals --suite S3 --setup agent --streams 4
 
-A final says what a file of the same samples says. The clip that `streaming.py`
-compares it with is of other samples: it has 0.3 s of room tone before the first word
-and after the last, where a final begins 0.3 s before voice activity detection heard
-speech, and ends 0.1 s after it heard the end. So each utterance is decoded over both
-spans, and over the final's with one thing of the clip's at a time: its beginning, its
-end, the samples that it is normalised over. Then the clip is compared with itself,
-a quarter, half and three quarters of a frame later: that is how far a model's text
-depends on where a clip happens to be cut, and a difference of that size says nothing of
-the server. The final is also compared with the average of these four.
+A final has the text of a file with the same samples. `streaming.py` compares it with a
+clip of other samples: the clip has 0.3 s of room tone before the first word and after
+the last; a final begins 0.3 s before voice activity detection finds speech, and ends
+0.1 s after it finds the end. So each utterance is decoded over both spans, and over the
+final's span with one property of the clip at a time: its beginning, its end, the
+samples of its normalisation. Then the clip is compared with itself, a quarter, half and
+three quarters of a frame later: this shows how far a model's text depends on the place
+of the cut, and a difference of that size does not come from the server. The final is
+also compared with the average of these four.
 
 Differences are in points of word error rate, with a paired bootstrap over utterances.
-Prints a line of JSON for each, a table, and the utterances in which the final differs
-and what undoes it. Hypotheses have no influence, so none are made.
+The program prints a line of JSON for each, a table, and the utterances in which the
+final differs, with the changes that remove the difference. Partials have no influence,
+so none are made.
 """
 
 import argparse
@@ -56,9 +57,9 @@ class Case:
     """An utterance, and where its two recordings begin and end.
 
     Attributes:
-        clip: With 0.3 s around what was said.
-        final: From the beginning of the first of the finals that have a part of it to
-            the end of the last; None if none has.
+        clip: Span with 0.3 s around the words.
+        final: Span from the start of the first final with a part of the utterance to
+            the end of the last; None if there is none.
     """
 
     name: str
@@ -130,7 +131,7 @@ def cases(stream: Stream, spans: Sequence[Span]) -> list[Case]:
 
 
 class Bench:
-    """A model, and what it makes of spans of audio."""
+    """A model, and its texts of spans of audio."""
 
     def __init__(self, card: str) -> None:
         self._model = ASRModel.load(card, dtype="float32")

@@ -1,4 +1,4 @@
-"""Check and measure a GPU in one go: whether it is right, how fast, for how many.
+"""Check and measure a GPU in one run: correctness, speed and number of streams.
 
     python -m benchmarks.gpu --output benchmarks/results/gpu.jsonl
     python -m benchmarks.gpu --device mps --card omniASR_CTC_300M_v2
@@ -61,7 +61,7 @@ _BATCH_S: Final = 4  # about what a partial holds
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to measure."""
+    """The parts to measure."""
 
     device: str
     card: str
@@ -75,7 +75,7 @@ class Options:
 
 
 def noise(length_s: float) -> ModelInput:
-    """Make a window; what is in it does not matter for speed."""
+    """Make a window of noise; its content does not matter for speed."""
     n_samples = round(length_s * SAMPLE_RATE)
     chance = np.random.default_rng(n_samples)
     return ModelInput(chance.standard_normal(n_samples).astype(np.float32))

@@ -93,7 +93,7 @@ CONTAINERS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one file cost."""
+    """Time and memory of one file."""
 
     container: str
     minutes: float

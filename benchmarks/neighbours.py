@@ -8,19 +8,18 @@ A pass of the model runs on a machine that is quiet, beside one and two programs
 always want a core, and with a quota of 1.5 cores (where this process may make a
 control group). It does so in several settings, each in a process of its own:
 
-`as now`     what the server does by itself.
-`as before`  all cores, and threads that look for each other for long before they
-             sleep: what PyTorch does by itself.
+`as now`     the server's default.
+`as before`  all cores, and threads that check for each other for long before they
+             sleep: PyTorch's default.
 `passive`    all cores, and threads that sleep at once.
 `1 thread`   one.
 `onnx`       ONNX Runtime on the same network, by itself, if it is installed; in
              bfloat16, which it does not have, its float32.
 
-Settings take turns, so that what else the machine does falls on all of them. When
-programs that have nothing to do with it take over a tenth of a core, a turn is made
-again, a few times and while there is time. With the demo model, a server for each of
-the first two settings hears one speaker in real time as well, and it is counted how
-often text comes.
+Settings take turns, so that other work on the machine affects all of them. If unrelated
+programs use more than a tenth of a core, a turn is repeated, a few times and while
+there is time. With the demo model, a server for each of the first two settings also
+hears one speaker in real time, and the benchmark counts how often text comes.
 
 Writes a line of JSON for each setting and condition, the environment, and a table.
 The status is 1 if a goal is missed. The 300M architecture has random weights.
@@ -117,9 +116,9 @@ class Measured:
     """All turns of one setting in one condition.
 
     Attributes:
-        took_ms: Of each pass.
-        live: Of each stream, partials a second and the longest time without one.
-        strangers: Cores that they took in each turn.
+        took_ms: Time of each pass.
+        live: For each stream, partials a second and the longest time without one.
+        strangers: Cores that unrelated programs used in each turn.
     """
 
     took_ms: list[float] = field(default_factory=list)
@@ -150,7 +149,7 @@ def text_came(messages: Sequence[Message], seconds: float) -> tuple[float, float
 
 @dataclass(slots=True)
 class Bench:
-    """What turns need: processes that wait for them, and what they are given."""
+    """The parts of a turn: the waiting processes, and their input."""
 
     options: Options
     pipes: Mapping[str, Any]

@@ -1,14 +1,14 @@
-"""Show which part of the network a pass spends its time in, beside its products.
+"""Show how long each part of the network takes, beside the time of its products.
 
     python -m benchmarks.parts
     python -m benchmarks.parts --windows 2 30 --dtypes int8 --threads 1
 
-The 300M architecture with seeded random weights, as `throughput.py` runs it. Every
-part is timed where it is called; what it calls that is timed as well is taken off.
-A part's floor is what its products would take at the rate of the fastest product,
-which is measured in every round: where a pass is slower than its floor, this says
-why. Medians over rounds. With `--threads 1` it is the thread's processor time, which
-others' load on the machine does hardly change.
+It runs the 300M architecture with seeded random weights, as `throughput.py` does. Every
+part is timed where it is called, without the timed parts that it calls. A part's floor
+is the time of its products at the rate of the fastest product, which is measured in
+every round. So the table shows why a pass is slower than its floor. Figures are medians
+over rounds. With `--threads 1` they are the thread's processor time, which other
+programs hardly change.
 
 Writes a line of JSON for each part, then the environment, then a table.
 """
@@ -47,10 +47,10 @@ class Stopwatch:
     """Sums up the time inside of calls, without that of timed calls in them.
 
     Args:
-        clock: Of what is to be summed up.
+        clock: The clock that measures calls.
 
     Attributes:
-        seconds: By part.
+        seconds: Seconds of each part.
     """
 
     def __init__(self, clock: Clock) -> None:

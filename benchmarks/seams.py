@@ -1,21 +1,20 @@
-"""Measure what it costs to cut a recording where people may be speaking.
+"""Measure how many words a recording loses where it is cut during speech.
 
     python -m benchmarks.seams
     python -m benchmarks.seams --seams 50
 
 Recordings of one speaker each are composed with pauses of known length and cut into
 windows of 16 seconds, the shortest that the overlaps allow, so that seams are many;
-otherwise they take the way of every upload. Without voice activity detection windows
-end wherever 16 seconds are over, in the middle of words as well; with it, in pauses
-if there are any.
+otherwise they are processed like every upload. Without voice activity detection windows
+end after 16 seconds, even in the middle of words; with it, in pauses if there are any.
 
-Words that were doubled or lost within 0.3 s of a cut are counted, by aligning what was
-heard with what was said. The base rate is that of the same model at the same place
+Words that were doubled or lost within 0.3 s of a cut are counted, by aligning the text
+with the reference. The base rate is that of the same model at the same place
 without a seam: 16 seconds of which the place of the cut is the middle, in one window.
 The difference is the seam error rate. Its 95 % interval is a percentile bootstrap over
 recordings (Efron 1979), and the goal is that it contains 0 for all cuts that are
-forced together. Cuts in pauses are a row of their own: they leave silence out, and
-with it what the model invents there, so they may well be better than no cut.
+forced together. Cuts in pauses have their own row: they leave out silence, and with it
+the words that the model invents there, so they may be better than no cut.
 
 Prints a table, then a line of JSON.
 """
@@ -52,7 +51,7 @@ RECORDING_S: Final = 100.0
 _FORCED = "all forced cuts"
 _BATCH = 8
 _N_DRAWS = 2000
-# A word may be paired with one heard so much earlier or later, but rather with a
+# A word may be paired with a word so much earlier or later, but preferably with a
 # nearer one.
 _MAX_SHIFT = SAMPLE_RATE
 _SHIFT_COST = 0.01 / SAMPLE_RATE

@@ -2,18 +2,17 @@
 
     python -m benchmarks.soft_words [--suite S1 S8] [--speech-dir DIR] [--quick]
 
-Silero VAD says of each 32 ms how likely it holds speech, and from some probability on
-somebody acts on it. The lower that is, the fewer words are missed, and the more is
-listened to that is no speech. Both are counted, for some probabilities, over suites
-of `suites.py`, whose words are known, and over noise alone, half a minute of each
-kind at each of three levels.
+Silero VAD gives the probability of speech for each 32 ms, and a threshold decides what
+counts as speech. With a lower threshold fewer words are missed, and more noise is taken
+for speech. Both are counted, for several thresholds, over suites of `suites.py`, whose
+words are known, and over noise alone, half a minute of each kind at three levels.
 
-* At `vad.spans.START_PROB` speech begins as live streams announce it, with two frames.
-  Below, it begins as the model listens to what only may be speech, with one. Pauses
-  within an utterance are those of the profile `captions`. A word is missed if less
-  than half of it lies in an utterance.
-* A frame is taken for speech if it reaches the probability between utterances, that
-  is from 0.3 s after one to 0.1 s before the next, or in noise alone.
+* At `vad.spans.START_PROB` speech begins with two frames, as live streams announce it.
+  Below, it begins with one frame, as for possible speech that the model has to confirm.
+  Pauses within an utterance are those of the profile `captions`. A word is missed if
+  less than half of it lies in an utterance.
+* A frame is taken for speech if it reaches the threshold between utterances, that is
+  from 0.3 s after one to 0.1 s before the next, or in noise alone.
 
 Writes a line of JSON for each suite and kind of noise, then the environment, then a
 table.
@@ -46,7 +45,7 @@ SUITES: Final = ("S1", "S3", "S6", "S7", "S8")
 PEAKS: Final = (0.003, 0.03, 0.3)
 
 _NOISE_S: Final = 30
-# Around an utterance, where what is heard may still be its sound.
+# Around an utterance, where frames may still have its sound.
 _AFTER: Final = round(0.3 * SAMPLE_RATE)
 _BEFORE: Final = round(0.1 * SAMPLE_RATE)
 
@@ -120,7 +119,7 @@ def n_missed(stream: Stream, heard: Frames, probability: float) -> int:
 
 
 def between(stream: Stream, heard: Frames) -> Frames:
-    """Return the frames in which nobody speaks."""
+    """Return the frames without speech."""
     ends = [0, *(one.end + _AFTER for one in stream.utterances)]
     starts = [one.start - _BEFORE for one in stream.utterances]
     borders = zip(ends, [*starts, len(stream.samples)], strict=True)

@@ -11,13 +11,13 @@ measured (`benchmarks/streams/simulation.py`); so do two other servers' policies
 (`benchmarks/streams/policies.py`). With `--real-time`, S1 also goes through a loopback
 socket to a server process, sent by a client process on an absolute schedule.
 
-What clients saw is kept in `--traces`, one file a stream; streams that are there
-already are not run again, so a run that was interrupted goes on. From the traces
-come a result line for each suite and setup (`--output`), a table, a comparison with
-the goals, and a plot of each.
+The clients' messages are kept in `--traces`, one file a stream; streams with a file are
+not run again, so an interrupted run continues. From the traces come a result line for
+each suite and setup (`--output`), a table, a comparison with the goals, and a plot of
+each.
 
-WER gaps are on words joined from recordings. `--real` measures on recordings of
-your own, of which the whole-recording decode is taken for the truth.
+WER gaps are on words joined from recordings. `--real` measures on your own recordings,
+with the decode of the whole recording as the truth.
 """
 
 import argparse
@@ -58,8 +58,7 @@ OTHERS: dict[str, Callable[[Read], Policy]] = {
 }
 REAL = "real"
 
-# What is run unless something else is asked for: what the goals are measured on,
-# and the others where their weaknesses lie.
+# The default runs: those of the goals, and the other policies where they are weak.
 PLAN = (
     *((name, "captions") for name in ("S1", "S4", "S3", "S5", "S2", "S9", "S8")),
     *((name, "captions") for name in ("S7", "S6")),
@@ -74,7 +73,7 @@ PLAN = (
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says."""
+    """The arguments of the command line."""
 
     suite: list[str]
     setup: list[str]
@@ -124,7 +123,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
 
 
 class Bench:
-    """The model, the speech, and everything that was run on them."""
+    """The model, the speech, and all runs."""
 
     def __init__(self, options: Options) -> None:
         self._options = options

@@ -1,4 +1,4 @@
-"""Measure how fast the 300M architecture runs, beside others' ways to run it.
+"""Measure the speed of the 300M architecture, beside other ways to run it.
 
     python -m benchmarks.throughput
     python -m benchmarks.throughput --rounds 3 --windows 2 5 --only ours-float32 ...
@@ -9,13 +9,13 @@ bfloat16 as it ships and in float32; and ONNX Runtime on fairseq2's own module,
 exported here, in float32 and with dynamic 8-bit products. The weights are random and
 seeded, the same for all.
 
-Contenders take turns, window by window, so that what else the machine does falls on
-all of them (with `--threads 1` their processor time is measured, which it hardly
-changes); ratios are medians over rounds of two runs of the same round. `floor` is
-what the window's products alone would take at the rate of the fastest of them, which
-is measured in every round as well. Texts are compared with those of the pipeline in
-float32; ours in float32 has to be equal but for letters whose best two labels cannot
-be told apart, or the status is 1.
+Contenders take turns, window by window, so that other work on the machine affects all
+of them (with `--threads 1` their processor time is measured, which other work hardly
+changes). Ratios are medians over rounds, of two runs of the same round. `floor` is the
+time of the window's products alone at the rate of the fastest product, which is
+measured in every round as well. Texts are compared with those of the pipeline in
+float32. Ours in float32 has to be equal, except for letters whose best two labels are
+equally likely; otherwise the status is 1.
 
 Writes a line of JSON for each contender and window, then the environment, then a
 table. `--isa AVX2` hides the processor's newer instructions from PyTorch and oneDNN
@@ -80,7 +80,7 @@ class Measured:
         return median(run.seconds for run in self.runs)
 
     def times_faster_than(self, other: "Measured") -> float:
-        """How many times the other's time is ours, in the median round."""
+        """Return the other's time divided by ours, in the median round."""
         return median(
             theirs.seconds / ours.seconds
             for ours, theirs in zip(self.runs, other.runs, strict=True)

@@ -5,22 +5,22 @@
     .venv/bin/python -m benchmarks.ttfs --output benchmarks/results/ttfs.json \
       --readme README.md
 
-Pipecat takes somebody for done 0.2 s after the end of speech (its VAD's `stop_secs`)
-and counts from the end of speech to the final text. So the clock starts at the end of
-the last word of a composed utterance; 0.2 s later the utterance is committed, or sent
-as a file with the half second of silence that Pipecat adds, and the clock stops when
-the text is here. Audio comes at the pace of speech, 20 ms at a time.
+Pipecat ends a turn 0.2 s after the end of speech (its VAD's `stop_secs`), and counts
+from the end of speech to the final text. So the clock starts at the end of the last
+word of a composed utterance. 0.2 s later the utterance is committed, or sent as a file
+with the half second of silence that Pipecat adds; the clock stops when the text comes.
+Audio comes at the pace of speech, 20 ms at a time.
 
-Realtime has heard the sentence by then, and often has its final. A file comes all at
-once: beside the 0.2 s its time is that of one pass of the model over all of it.
+Over Realtime, the server has heard the sentence by then, and often has its final. A
+file comes all at once: its time is the 0.2 s and one pass of the model over all of it.
 
-Deepgram's Flux, which the server speaks, too, has turns: nobody commits. There the
+Deepgram's Flux, which the server speaks, too, has turns: no client commits. There the
 clock stops at the end of the turn, with Deepgram's default of patience, and at the
 early end before it (`eager_eot_threshold=0.3`), at which agents begin to answer. The
 goal of that is 190 ms at p50.
 
-What Pipecat's own VAD needs to notice the end is not in it: it is another network with
-another opinion of where speech ends. Goals: 225 / 250 / 280 ms at p50 / p95 / p99.
+The delay of Pipecat's own VAD is not included: its network finds other ends of speech.
+Goals: 225 / 250 / 280 ms at p50 / p95 / p99.
 """
 
 import argparse

@@ -1,16 +1,16 @@
-"""Measure what voice activity detection costs for each of many live streams.
+"""Measure the cost of voice activity detection for each of many live streams.
 
     python -m benchmarks.vad
     python -m benchmarks.vad --streams 32 --seconds 20
 
-As in the server: streams send frames on an absolute schedule, evenly staggered; one
-thread listens to all of them and answers through the event loop. What is counted is
-the processor time of all that: the network in its thread, and in the event loop
-cutting, queueing, waking. The loop's own timers, which pace the streams here and
-sockets there, are measured by themselves and taken off.
+As in the server, streams send frames on an absolute schedule, evenly staggered; one
+thread computes all of them and answers through the event loop. The figure is the
+processor time of the network in its thread, and of cutting, queueing and waking in the
+event loop. The time of the loop's timers, which pace the streams here, is measured
+separately and subtracted.
 
-The goal is 2 ms for a stream and a second of audio with 32 streams. Frames that wait
-for a busy machine meet more others, and then cost less.
+The goal is 2 ms for a stream and a second of audio with 32 streams. On a busy machine
+frames wait longer, share a call with more others, and cost less.
 """
 
 import argparse
@@ -34,11 +34,11 @@ Take = Callable[[Samples], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What was measured.
+    """The result of a measurement.
 
     Attributes:
-        ms: Of the processor, for each stream and second of audio.
-        answer_p95_ms: From sending a frame to its answer.
+        ms: Milliseconds of processor time for each stream and second of audio.
+        answer_p95_ms: Milliseconds from sending a frame to its answer.
     """
 
     n_streams: int
@@ -88,7 +88,7 @@ async def _nothing(samples: Samples) -> None:
 def measure(
     batcher: VadBatcher, *, n_streams: int, frame_ms: int, seconds: float
 ) -> Cost:
-    """Measure so many streams, and the same without listening."""
+    """Measure some streams, and the same streams without the network."""
 
     async def both() -> tuple[float, float, list[float]]:
         ears: list[LiveVad] = [batcher.open() for _ in range(n_streams)]

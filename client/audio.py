@@ -1,7 +1,6 @@
-"""Where the client's audio comes from: a file, or a microphone.
+"""Read the client's audio from a file or a microphone.
 
-Either way it comes out as the server expects it if not told otherwise: 16 kHz,
-16 bits, mono, little endian.
+Both give the server's default format: 16 kHz, 16 bits, mono, little endian.
 """
 
 import asyncio
@@ -17,11 +16,11 @@ from client.errors import CommandError
 SAMPLE_RATE = 16_000
 BYTES_PER_S = 2 * SAMPLE_RATE
 
-# As much as a message carries: little enough to be early, enough to be cheap.
+# Audio of a message: short enough to be early, long enough to be cheap.
 CHUNK_S = 0.1
 CHUNK_BYTES = int(CHUNK_S * BYTES_PER_S)
 
-# What `websocket` sends if it is given neither a file nor a microphone.
+# The recording that `websocket` sends without a file or a microphone.
 BUNDLED = Path(__file__).parent / "digits.flac"
 
 
@@ -50,9 +49,9 @@ def read_file(path: Path) -> bytes:
 
 
 async def paced(audio: bytes) -> AsyncIterator[bytes]:
-    """Give chunks when they would have been spoken, each at its end.
+    """Yield each chunk when its last sample would have been spoken.
 
-    The times are absolute, so that a late one does not put off those after it.
+    The times are absolute, so that a late chunk does not delay those after it.
     """
     now = asyncio.get_running_loop().time
     began = now()
@@ -67,7 +66,7 @@ class Microphone:
     """The default microphone, until it is stopped.
 
     Raises:
-        CommandError: There is none, or no way to it; the message says what to do.
+        CommandError: There is no usable microphone; the message says what to do.
     """
 
     def __init__(self) -> None:
@@ -76,11 +75,11 @@ class Microphone:
         self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue()
 
     def stop(self) -> None:
-        """Give what was recorded, and then no more."""
+        """End `chunks` after the audio that was recorded so far."""
         self._chunks.put_nowait(None)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Give what is recorded, as it is."""
+        """Yield the audio as it is recorded."""
         try:
             stream = self._sound.RawInputStream(
                 samplerate=SAMPLE_RATE,

@@ -1,9 +1,9 @@
 """Measure a server with several live streams at once.
 
-Each stream sends a recording as fast as it would be spoken, on an absolute schedule,
-begun at its own time within two seconds. When it has been sent, the stream asks for
-the final of what is left. First text is timed from the first audio, so the silence
-that a recording begins with is part of it.
+Each stream sends a recording as fast as it would be spoken, on an absolute schedule.
+Streams begin at different times within two seconds. At its end a stream asks for the
+final of the remaining audio. The time of the first text counts from the first audio, so
+it includes the silence at the beginning of the recording.
 """
 
 import argparse
@@ -21,13 +21,13 @@ from client.live import receive, send, session, together
 # Streams begin within so many seconds, as people do not all speak at once.
 _STAGGER_S = 2.0
 
-# If this computer sends later than that, it is too slow to measure anything.
+# If this computer sends later than that, it is too slow to measure a server.
 _MAX_LATENESS_S = 0.05
 
 
 @dataclass(slots=True)
 class _Measured:
-    """One stream: seconds, or None for what did not happen."""
+    """Times of one stream in seconds; None if an event did not happen."""
 
     first_text_s: float | None = None
     flush_to_final_s: float | None = None
@@ -35,7 +35,7 @@ class _Measured:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Run the streams, print what was measured.
+    """Run the streams, and print the measurements.
 
     Raises:
         CommandError: A stream failed.
@@ -84,7 +84,7 @@ async def _stream(
         async def send_all() -> None:
             nonlocal flushed
             sent_s = 0.0
-            with suppress(ConnectionClosed):  # whoever listens will say why
+            with suppress(ConnectionClosed):  # the receiver reports the reason
                 async for chunk in paced(audio):
                     sent_s += len(chunk) / BYTES_PER_S
                     late_s = now() - began - sent_s

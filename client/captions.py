@@ -1,9 +1,8 @@
-"""Show captions: what is confirmed, what may still change, and what is done.
+"""Show captions: confirmed text, pending text and finals.
 
-In a terminal the current utterance is one line that is written anew; what may still
-change is dim, or in brackets where there are no colours. As much of its end is shown
-as fits. Anywhere else, finals alone are printed, a line each, so that they can be
-piped.
+In a terminal the current utterance is one line, which is rewritten; pending text is
+dim, or in brackets if there are no colours. A long line shows only its end. Elsewhere
+only finals are printed, one a line, so that they can be piped.
 """
 
 import os
@@ -21,9 +20,9 @@ class Captions:
     """Write captions to a stream.
 
     Args:
-        out: Standard output, usually.
+        out: The output, usually standard output.
         live: Whether it is a terminal.
-        colour: Whether it can write dim.
+        colour: Whether it can show dim text.
     """
 
     def __init__(
@@ -39,7 +38,7 @@ class Captions:
         self._colour = not plain if colour is None else colour
 
     def show(self, confirmed: str, pending: str) -> None:
-        """Show the current utterance as it stands."""
+        """Show the current text of the utterance."""
         if not self._live:
             return
         width = shutil.get_terminal_size().columns - 3
@@ -49,7 +48,7 @@ class Captions:
         self._write(f"{_CLEAR_LINE}{confirmed}{marked if pending else ''}")
 
     def finish(self, text: str) -> None:
-        """Show what an utterance says; an empty one leaves no line."""
+        """Show the final of an utterance; an empty one leaves no line."""
         clear = _CLEAR_LINE if self._live else ""
         self._write(f"{clear}{text}\n" if text else clear)
 

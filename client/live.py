@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from client.audio import BUNDLED, BYTES_PER_S, Microphone, paced, read_file
 from client.captions import Captions
-from client.errors import CommandError
+from client.errors import CommandError, with_wait
 
 Json = dict[str, Any]
 
@@ -69,8 +69,7 @@ async def receive(socket: ClientConnection) -> Json:
     message: Json = json.loads(await socket.recv())
     if message["type"] == "error" and message["fatal"]:
         wait_s = message.get("retry_after_s")
-        again = f" (try again in {wait_s} s)" if wait_s else ""
-        raise CommandError(f"{message['message']}{again}")
+        raise CommandError(with_wait(message["message"], wait_s))
     return message
 
 
@@ -81,7 +80,7 @@ async def send(socket: ClientConnection, kind: str, **fields: Any) -> None:
 
 @dataclass(slots=True)
 class _Times:
-    """When what happened, for the summary."""
+    """The times of events, for the summary."""
 
     audio_s: float = 0.0
     ended: float | None = None
@@ -112,7 +111,7 @@ async def _run(options: argparse.Namespace) -> None:
 async def together(
     main: Coroutine[Any, Any, None], other: Coroutine[Any, Any, None]
 ) -> None:
-    """Run two at once until `main` is done; if one fails, raise what it raised."""
+    """Run two coroutines at once until `main` is done; raise the first error."""
     try:
         async with asyncio.TaskGroup() as group:
             beside = group.create_task(other)
@@ -125,7 +124,7 @@ async def together(
 async def _send_audio(
     socket: ClientConnection, options: argparse.Namespace, times: _Times
 ) -> None:
-    with suppress(ConnectionClosed):  # whoever listens will say why
+    with suppress(ConnectionClosed):  # the receiver reports the reason
         async for chunk in _chunks(options):
             await socket.send(chunk)
             times.audio_s += len(chunk) / BYTES_PER_S
@@ -150,7 +149,7 @@ async def _chunks(options: argparse.Namespace) -> AsyncIterator[bytes]:
 
 @contextmanager
 def stopped_by_user(microphone: Microphone) -> Iterator[None]:
-    """Let Ctrl-C stop the microphone, and the rest come to its end."""
+    """Let Ctrl-C stop only the microphone, so that the last text still comes."""
     print("Listening; Ctrl-C ends it.", file=sys.stderr)
     loop = asyncio.get_running_loop()
     try:

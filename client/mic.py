@@ -1,8 +1,8 @@
 """Captions from the microphone, without a server: the model runs in this process.
 
-This is the one command that uses the server's own modules: what a live stream is made
-of, without anything that has to do with a network. They are imported when it runs, so
-that the others need neither PyTorch nor a model.
+Only this command uses the server's own modules: the parts of a live stream, without
+those for the network. It imports them when it runs, so that the other commands need
+neither PyTorch nor a model.
 """
 
 import argparse
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Show captions of what is said, until Ctrl-C."""
+    """Show captions of the microphone, until Ctrl-C."""
     asyncio.run(_run(options))
     sys.stdout.flush()
 
@@ -33,7 +33,7 @@ async def _run(options: argparse.Namespace) -> None:
     from api.service import Service, load_model
     from config import Settings, describe_errors
 
-    microphone = Microphone()  # before the model is loaded in vain
+    microphone = Microphone()  # so that no model is loaded in vain
     if options.model:
         os.environ["MODEL_CARD"] = options.model
     try:
@@ -58,7 +58,7 @@ async def _run(options: argparse.Namespace) -> None:
 
 
 async def _loaded(service: "Service", failed: asyncio.Event) -> None:
-    """Wait for the model, saying what is being done."""
+    """Wait for the model, and print the stages of loading."""
     shown = ""
     while not service.ready:
         if failed.is_set():

@@ -1,7 +1,7 @@
-"""Send a recording, and print what was said in it, as it is found.
+"""Send a recording, and print its text as it is found.
 
-With another format than text the answer is printed as the server gives it. Progress
-goes to standard error, so that the text can be piped.
+In formats other than text, the server's answer is printed unchanged. Progress goes to
+standard error, so that the text can be piped.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import av
 import httpx
 from tqdm import tqdm
 
-from client.errors import CommandError
+from client.errors import CommandError, with_wait
 
 # Of a form; a list is sent as a part for each.
 Fields = dict[str, str | list[str]]
@@ -28,7 +28,7 @@ _SILENCE_S = 60.0
 
 
 def run(options: argparse.Namespace) -> None:
-    """Send a recording, print what was said in it.
+    """Send a recording, and print its text.
 
     Raises:
         CommandError: It could not be transcribed.
@@ -67,7 +67,7 @@ def _print_whole(client: httpx.Client, url: str, file: Path, fields: Fields) -> 
 
 
 def _print_stream(client: httpx.Client, url: str, file: Path, fields: Fields) -> None:
-    """Print text as it comes; then the length of the audio and the time it took."""
+    """Print text as it comes, then the length of the audio and the time taken."""
     began = time.monotonic()
     duration_s = _duration_s(file)
     with (
@@ -104,7 +104,7 @@ def _print_stream(client: httpx.Client, url: str, file: Path, fields: Fields) ->
 
 
 def _show(text: str, bar: "tqdm[NoReturn]") -> None:
-    """Print more text; on the terminal that has the bar, on lines above it."""
+    """Print more text; in a terminal with a progress bar, above the bar."""
     if bar.disable or not sys.stdout.isatty():
         print(text, end="", flush=True)
     else:
@@ -129,13 +129,12 @@ def _check(answer: httpx.Response) -> None:
         message = answer.json()["error"]["message"]
     except (ValueError, KeyError, TypeError):
         message = answer.text[:200]
-    wait = answer.headers.get("retry-after")
-    again = f" (try again in {wait} s)" if wait else ""
-    raise CommandError(f"the server answered {answer.status_code}: {message}{again}")
+    text = with_wait(message, answer.headers.get("retry-after"))
+    raise CommandError(f"the server answered {answer.status_code}: {text}")
 
 
 def _duration_s(file: Path) -> float | None:
-    """Read the length that a file states, for the progress bar; None if none."""
+    """Return the length that a file states, for the progress bar; None if unknown."""
     try:
         with av.open(file) as container:
             return container.duration / 1e6 if container.duration else None

@@ -1,4 +1,4 @@
-"""Tell a container engine whether work may come: exit with 0 if `/ready` says so."""
+"""Tell a container engine whether to send work: exit with 0 if `/ready` says so."""
 
 import os
 import sys

@@ -23,7 +23,7 @@ SILENCE_S = 1.0
 
 
 def speech_to_text(url: str, key: str) -> openai.STT:
-    """Return LiveKit's own client, pointed at the server.
+    """Return LiveKit's own client for this server.
 
     `language` is "en" unless it is given; `detect_language=True` sends none.
     """
@@ -45,7 +45,7 @@ async def speak(stream: RecognizeStream, path: str) -> None:
 
 
 async def listen(stream: RecognizeStream, all_said: asyncio.Event) -> None:
-    """Print what comes; note whether a turn still waits for its text."""
+    """Print the events; note whether a turn still waits for its text."""
     async for event in stream:
         text = event.alternatives[0].text if event.alternatives else ""
         print(f"{event.type.value}: {text}" if text else event.type.value, flush=True)

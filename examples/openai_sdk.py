@@ -21,19 +21,19 @@ FRAME_S = 0.02
 
 
 async def speak(connection: AsyncRealtimeConnection, path: str) -> None:
-    """Send a recording at the pace of speech, then ask for what is left of it."""
+    """Send a recording at the pace of speech, then commit the rest of it."""
     with wave.open(path, "rb") as file:
         while data := file.readframes(round(file.getframerate() * FRAME_S)):
             audio = base64.b64encode(data).decode()
             await connection.input_audio_buffer.append(audio=audio)
             await asyncio.sleep(FRAME_S)
     await connection.input_audio_buffer.commit()
-    # Answered after the commit: from then on the server knows of nothing more.
+    # The server answers this after the commit, so nothing is left then.
     await connection.input_audio_buffer.clear()
 
 
 async def listen(connection: AsyncRealtimeConnection) -> None:
-    """Print what comes until everything that was committed has its text."""
+    """Print the events until all committed items have their text."""
     open_items: set[str] = set()
     cleared = False
     async for event in connection:

@@ -1,4 +1,4 @@
-"""A Pipecat agent that says back what it hears, fed with a recording.
+"""A Pipecat agent that repeats what it hears, fed with a recording.
 
     pip install "pipecat-ai[openai]"
     python pipecat_echo.py audio.wav
@@ -28,13 +28,13 @@ SAMPLE_RATE = 16_000
 FRAME_S = 0.02
 SILENCE_S = 2.0  # after the recording: time to end the last turn, and to answer
 
-# How long after the end of speech the last word comes at the latest; see the README.
-# Pipecat's own figure is for OpenAI's servers, and every turn would wait for it.
+# The longest time from the end of speech to the last word; see the README. Pipecat's
+# default is for OpenAI's servers, and every turn would wait that long.
 TTFS_P99_S = 0.5
 
 
 def speech_to_text(url: str, key: str) -> OpenAIRealtimeSTTService:
-    """Return Pipecat's own service, pointed at the server, which detects turns."""
+    """Return Pipecat's own service for this server, which detects turns."""
     return OpenAIRealtimeSTTService(
         api_key=key,
         base_url=url,

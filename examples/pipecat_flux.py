@@ -3,10 +3,11 @@
     pip install "pipecat-ai[deepgram]"
     python pipecat_flux.py audio.wav
 
-The server speaks Deepgram's Flux: it says early when somebody seems to be done. Pipecat
-has the answer made then, holds it back, and lets it out when the turn ends, or drops it
-when speech goes on. Replace `Recording` by the input of a transport, and `Echo` by a
-language model and a voice. The recording is a WAV file of 16-bit samples, mono, 16 kHz.
+The server speaks Deepgram's Flux protocol: it says early when a turn seems to end. Then
+Pipecat generates the answer and holds it back; it speaks the answer when the turn ends,
+or drops it if speech goes on. Replace `Recording` by the input of a transport, and
+`Echo` by a language model and a voice. The recording is a WAV file of 16-bit samples,
+mono, 16 kHz.
 """
 
 import argparse
@@ -38,12 +39,12 @@ SAMPLE_RATE = 16_000
 FRAME_S = 0.02
 SILENCE_S = 2.0  # after the recording: time to end the last turn, and to answer
 
-# What a language model takes for the first words of an answer.
+# Time of a language model for the first words of an answer.
 THINKING_S = 0.15
 
 
 def speech_to_text(url: str, key: str) -> DeepgramFluxSTTService:
-    """Return Pipecat's own service, pointed at the server, which detects turns."""
+    """Return Pipecat's own service for this server, which detects turns."""
     return DeepgramFluxSTTService(
         api_key=key,
         url=url,

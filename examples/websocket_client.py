@@ -17,7 +17,7 @@ FRAME_S = 0.02
 
 
 async def speak(socket: websockets.ClientConnection, path: str) -> None:
-    """Send a recording at the pace of speech, then say that it is all."""
+    """Send a recording at the pace of speech, then `end`."""
     with wave.open(path, "rb") as file:
         rate = file.getframerate()
         await socket.send(json.dumps({"type": "config", "sample_rate": rate}))

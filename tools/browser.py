@@ -15,18 +15,18 @@ MISSING = (
 
 
 class BrowserMissing(Exception):
-    """There is no Chromium on the path."""
+    """Chromium is not on the path."""
 
 
-# For a machine that does other things, too.
+# Long enough for a busy machine.
 PATIENCE_MS = 60_000
 
 
 def chromium() -> str:
-    """Return where the browser is.
+    """Return the path of the browser.
 
     Raises:
-        BrowserMissing: It is nowhere; the message says how to get it.
+        BrowserMissing: It is not installed; the message says how to install it.
     """
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
@@ -45,10 +45,10 @@ def launched(
     """Start a browser.
 
     Args:
-        flags: More for its command line.
-        speech: What its microphone hears, then silence; None: it has none.
+        flags: Further arguments of its command line.
+        speech: File that its microphone hears before silence; None for no microphone.
         allow: Whether pages get the microphone without a question.
-        again: Whether the speech begins anew instead of the silence.
+        again: Whether the speech repeats instead of the silence.
     """
     if speech is not None:
         flags += (
@@ -57,7 +57,7 @@ def launched(
         )
     if allow:
         flags += ("--use-fake-ui-for-media-stream",)
-    # Chromium's sandbox needs rights that root in a container has not.
+    # Chromium's sandbox needs rights that root in a container does not have.
     browser = playwright.chromium.launch(
         executable_path=chromium(), args=["--no-sandbox", *flags]
     )

@@ -1,7 +1,7 @@
 """Write deploy/grafana/dashboard.json: python -m tools.build_dashboard
 
-Grafana's own format repeats a page of settings for each panel. Here is what a panel is
-about; the rest is the same for all.
+Grafana's own format repeats a page of settings for each panel. This program has only
+the differences between panels.
 """
 
 import json
@@ -16,7 +16,7 @@ PER_ROW = 24 // WIDTH
 
 
 def quantiles(name: str) -> list[tuple[str, str]]:
-    """Ask for the median and the 95th percentile of a histogram."""
+    """Query the median and the 95th percentile of a histogram."""
     buckets = f'sum by (le) (rate({name}_bucket{{instance=~"$instance"}}[5m]))'
     return [
         (f"histogram_quantile({share}, {buckets})", legend)
@@ -25,14 +25,14 @@ def quantiles(name: str) -> list[tuple[str, str]]:
 
 
 def by(label: str, name: str, *, function: str = "rate") -> list[tuple[str, str]]:
-    """Ask for a counter or gauge, apart by a label."""
+    """Query a counter or gauge by one of its labels."""
     series = f'{name}{{instance=~"$instance"}}'
     inner = f"rate({series}[5m])" if function == "rate" else series
     return [(f"sum by ({label}) ({inner})", f"{{{{{label}}}}}")]
 
 
 def gauge(name: str) -> list[tuple[str, str]]:
-    """Ask for a gauge of each server."""
+    """Query a gauge of each server."""
     return [(f'{name}{{instance=~"$instance"}}', "{{instance}}")]
 
 
@@ -129,7 +129,7 @@ def panel(k: int) -> dict[str, Any]:
 
 
 def dashboard() -> dict[str, Any]:
-    """Write all of them, and what is asked for above them."""
+    """Write all panels and the variables above them."""
     return {
         "uid": "omniasr",
         "title": "omniASR Streaming Server",

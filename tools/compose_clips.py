@@ -6,10 +6,10 @@ Writes the sets that the demo model is measured on, ready for
 `benchmarks/accuracy.py`: strings of 1 to 9 digits with pauses of 0 to 0.5 s,
 spoken by the test recordings (0 to 4 of each digit) of the data set's speakers
 and by the held-out synthetic voices; the test recordings also with pauses of 0.5
-to 2 s, and with another speaker for each word; and clips in which nobody speaks.
+to 2 s, and with another speaker for each word; and clips without speech.
 
-`--speakers`, `--first-index` and `--last-index` name other recordings: those of a
-speaker whom a model was trained without may all be used.
+`--speakers`, `--first-index` and `--last-index` choose other recordings. All those of a
+speaker may be used if the model was trained without this speaker.
 
     python -m tools.compose_clips tests/data/synthetic --work-dir WORK --small
 
@@ -49,7 +49,7 @@ NON_SPEECH_CLIP_S: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says."""
+    """The arguments of the command line."""
 
     folder: Path
     work_dir: Path
@@ -80,7 +80,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
 
 
 class Writer:
-    """Writes clips as FLAC and remembers what is in them."""
+    """Writes clips as FLAC and remembers their words."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -201,7 +201,7 @@ def load_recordings(options: Options) -> list[Recording]:
     """Load the recordings that the options name.
 
     Raises:
-        MissingInput: Somebody has none.
+        MissingInput: A speaker has none of them.
     """
     folder, first, last = options.speech_dir, options.first_index, options.last_index
     found = []
@@ -221,7 +221,7 @@ def write_sets(
     recordings: Sequence[Recording],
     held_out: dict[str, list[Recording]],
 ) -> None:
-    """Write everything that the demo model is measured on."""
+    """Write all clips on which the demo model is measured."""
     few = options.count // 3
     write_strings(
         writer, recordings, language="en", group=options.group, count=options.count

@@ -1,4 +1,4 @@
-"""Show the main job: start the server, send it a recording, print what it heard.
+"""Show the main job: start the server, send it a recording, print the text.
 
 Run by `make demo`. The server is the real one, in a process of its own, with the
 bundled demo model. It hears a recording of ten digits twice: as a file that curl sends,

@@ -10,7 +10,7 @@ from weights.cards import ModelUnavailable, download
 
 
 def main(arguments: list[str]) -> int:
-    """Fetch the named model, or the one the settings name."""
+    """Fetch the named model, or the one in the settings."""
     try:
         settings = Settings()
     except ValidationError as error:

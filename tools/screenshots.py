@@ -1,10 +1,9 @@
 """Take pictures of the live page: `python -m tools.screenshots FOLDER`.
 
-Starts the server with the demo model, and Chromium with a microphone that hears
-bundled recordings of digits; both are real. Needs the development environment and
-Chromium (`apt-get install chromium`), and a machine that has nothing else to do: it
-fails if the page shows load, has no words that may still change, or a word that is not
-the one that was spoken.
+Starts the real server with the demo model, and Chromium with a microphone that hears
+bundled recordings of digits. Needs the development environment, Chromium
+(`apt-get install chromium`), and an idle machine: it fails if the page shows load, has
+no pending words, or has a word that was not spoken.
 """
 
 import argparse
@@ -33,7 +32,7 @@ PHONE = {
 SHAPES = {"desktop": DESKTOP, "phone": PHONE}
 SCHEMES = ("light", "dark")
 
-# In each utterance; a pause ends it.
+# Digits in each utterance; a pause ends it.
 _WORDS = (5, 9, 7, 11, 8)
 
 # Utterances that are over when the live view's picture is taken.
@@ -41,7 +40,7 @@ _N_SHOWN = 3
 
 
 class Wrong(Exception):
-    """The page shows something that no picture should."""
+    """The page shows something that should not be in a picture."""
 
 
 def main() -> None:
@@ -63,7 +62,7 @@ def main() -> None:
 
 
 def _speak(path: Path, *, pause_s: float) -> list[str]:
-    """Have one person say digits at random, the same every time.
+    """Let one person say random digits, the same every time.
 
     Returns:
         The utterances.
@@ -128,7 +127,7 @@ def _live(page: Page) -> None:
 
 
 def _check_live(page: Page, said: Sequence[str]) -> None:
-    """Fail if the page shows load, or what nobody said."""
+    """Fail if the page shows load, or a word that was not spoken."""
     if page.locator("#status-load").is_visible():
         raise Wrong(f"Busy: {page.locator('#status-load').inner_text()}")
     shown = page.locator("#captions .utterance:not(.open)").all_inner_texts()

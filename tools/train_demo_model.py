@@ -88,7 +88,7 @@ MAX_STEPS: Final = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says."""
+    """The arguments of the command line."""
 
     speech_dir: Path
     work_dir: Path
@@ -121,7 +121,11 @@ def parse_options(arguments: Sequence[str]) -> Options:
     )
     add("--rate", type=float, default=1.2e-3, help="highest learning rate")
     add("--start-from", type=Path, metavar="CHECKPOINT", help="train it further")
-    add("--leave-out", metavar="SPEAKER", help="train without him and test on him")
+    add(
+        "--leave-out",
+        metavar="SPEAKER",
+        help="train without this speaker, test on them",
+    )
     add("--export-dir", type=Path, help="write the shipped files here at the end")
     return Options(**vars(parser.parse_args(arguments)))
 

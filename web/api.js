@@ -2,8 +2,8 @@
  * Talk to the server this page came from.
  *
  * Addresses are relative to the page, so that it works behind a proxy that puts the
- * server below some path. The key, where the server has any, is asked for once and
- * kept for the tab.
+ * server below some path. If the server has keys, the page asks for one once and keeps
+ * it for the tab.
  */
 
 const KEY = 'omniasr-key';
@@ -13,7 +13,7 @@ const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/;
 
 export const TRANSCRIPTIONS = 'v1/audio/transcriptions';
 
-/** An answer other than what was hoped for; `status` is 0 where there was none. */
+/** An answer with an error; `status` is 0 if there was no answer. */
 export class ApiError extends Error {
   constructor(message, { status = 0, code = null } = {}) {
     super(message);
@@ -74,7 +74,7 @@ async function errorOf(answer) {
   return new ApiError(...refusal(answer.status, body));
 }
 
-/** What `ApiError` is made of, from an answer in OpenAI's shape. */
+/** The parts of an `ApiError`, from an answer in OpenAI's shape. */
 export function refusal(status, body) {
   const error = body?.error ?? {};
   const message = error.message ?? `The server answered with status ${status}.`;
@@ -84,7 +84,7 @@ export function refusal(status, body) {
 /**
  * Say whether the server would take work now.
  *
- * A socket that is refused tells its page nothing, not even a status; this does.
+ * A refused socket gives its page no reason, not even a status; this does.
  *
  * @throws {ApiError} with the status 401, 503 (loading) or 0.
  */

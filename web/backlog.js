@@ -1,10 +1,10 @@
 /*
  * Hold the audio that may be needed again, addressed by position.
  *
- * A position counts samples since listening began and never restarts, whatever
- * becomes of connections. What was not sent yet waits here; so does what was sent and
- * is not in a final text yet, because a new connection has to hear it again. The
- * oldest goes when there is no room. No clock, no socket.
+ * A position counts samples since listening began and never restarts, even with a new
+ * connection. Audio that was not sent yet waits here; so does audio that was sent but is
+ * not in a final yet, because a new connection has to get it again. The oldest is
+ * dropped when there is no room. No clock, no socket.
  */
 
 export class Backlog {
@@ -26,7 +26,7 @@ export class Backlog {
     return this.end - (this.#pieces[this.#next]?.start ?? this.end);
   }
 
-  /** Add samples; return how many had to go that nobody has heard. */
+  /** Add samples; return how many had to be dropped that no server has heard. */
   add(samples) {
     this.#pieces.push({ start: this.end, samples });
     this.end += samples.length;
@@ -52,7 +52,7 @@ export class Backlog {
     }
   }
 
-  /** Send all that is here once more. */
+  /** Mark all audio here as not sent. */
   rewind() {
     this.#next = 0;
   }
@@ -64,7 +64,7 @@ export class Backlog {
 }
 
 /**
- * The times of one connection, which counts from what it was sent first.
+ * The times of one connection, which count from its first audio.
  */
 export class StreamClock {
   #anchors = [];

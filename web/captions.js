@@ -1,5 +1,5 @@
 /*
- * Show live text: what is confirmed solid, what may still change light.
+ * Show live text: confirmed words solid, words that may still change light.
  *
  * An utterance is a paragraph. The newest is rewritten as it grows and is replaced by
  * its final text; the others stay as they are. Screen readers are told confirmed words
@@ -79,7 +79,7 @@ export class Captions {
     this.#show();
   }
 
-  /** An utterance that will have no final text; what was seen of it stays. */
+  /** End an utterance that will get no final; its text so far stays. */
   giveUp() {
     if (!this.#open) return;
     const { paragraph } = this.#open;
@@ -100,7 +100,7 @@ export class Captions {
     this.#show();
   }
 
-  /** Forget everything; the function that is returned takes that back, and moves what came since by seconds. */
+  /** Remove all text; the returned function undoes that, and moves newer text by seconds. */
   clear() {
     const [finals, shown] = [this.#finals, box.querySelectorAll('p:not(.empty)')];
     this.#finals = [];
@@ -137,7 +137,7 @@ export class Captions {
     dress(paragraph, this.#language, heard);
   }
 
-  /** A final may correct what was announced; it is read on from where that ended. */
+  /** A final may correct announced words; reading continues after their end. */
   #announce(text, { whole }) {
     const fresh = text.slice(this.#announced);
     const enough = whole || fresh.trim().split(/\s+/u).length >= ANNOUNCED_WORDS;
@@ -149,7 +149,7 @@ export class Captions {
     while (spoken.children.length > MAX_ANNOUNCED) spoken.firstChild.remove();
   }
 
-  // --- the newest text is in sight, unless somebody reads what was before ---
+  // --- the newest text is in sight, unless the reader has scrolled back ---
 
   #show() {
     if (this.#follows) box.scrollTop = box.scrollHeight;

@@ -2,8 +2,8 @@
  * Hand the microphone's samples over in messages of 40 ms.
  *
  * Runs in the audio thread, so it does little: 16-bit integers at the device's own
- * rate, and their level. The server resamples to what the model hears, with a filter
- * made for it; whatever would be done here, 128 samples at a time, would be worse.
+ * rate, and their level. The server resamples to the model's rate with a good filter;
+ * a filter here, with 128 samples at a time, would be worse.
  */
 
 const FRAME_S = 0.04;

@@ -1,8 +1,8 @@
 /*
- * Take a transcript away: copied, as text, or as subtitles.
+ * Export a transcript: copied, as text, or as subtitles.
  *
- * Text is here already, and needs no server. Subtitles are the server's to make, so
- * that there is one set of rules for where they break, whoever asks for them.
+ * Text needs no server. The server makes the subtitles, so that one set of rules says
+ * where they break, for all clients.
  */
 
 import * as api from './api.js';
@@ -14,7 +14,7 @@ const SUBTITLES = 'v1/audio/subtitles';
 const MEDIA_TYPES = { srt: 'application/x-subrip', vtt: 'text/vtt' };
 
 const COPIED_MS = 4_000;
-// Only hours of words take longer.
+// Only transcripts of hours take longer.
 const SOON_MS = 500;
 
 /**
@@ -23,7 +23,7 @@ const SOON_MS = 500;
  * @param {'copy' | 'txt' | 'srt' | 'vtt'} action
  * @param {object} transcript `text`, `words` (as `spaced` has them), `duration` in
  *   seconds where it is known, and `name`, without an ending.
- * @returns {Promise<boolean>} Whether it is taken away.
+ * @returns {Promise<boolean>} Whether it worked.
  */
 export async function hand(action, transcript) {
   if (action === 'copy') return handCopy(transcript.text);
@@ -43,7 +43,7 @@ async function handSubtitles(format, { words, duration, name }) {
   untell('subtitles');
   const later = setTimeout(() => tell('subtitles', 'The server makes the subtitles…', { kind: 'info' }), SOON_MS);
   try {
-    // A new connection may hear once more what the last one heard.
+    // A new connection may get audio again that the last one got.
     const ordered = words.map(onTheWire).sort((a, b) => a.start - b.start);
     const text = await withKey(() => api.post(SUBTITLES, { words: ordered, duration, format }));
     untell('subtitles');
@@ -62,7 +62,7 @@ function onTheWire({ text, start, end, space }) {
   return { word: text, start: rounded(start), end: rounded(end), space_before: space };
 }
 
-/** To a millisecond, as the server has them. */
+/** Round to a millisecond, as the server does. */
 function rounded(seconds) {
   return Math.round(seconds * 1000) / 1000;
 }

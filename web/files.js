@@ -1,8 +1,8 @@
 /*
  * The view of a recording: from a file to a transcript that can be played.
  *
- * One request does it all. The browser tells how much of the upload is gone; then the
- * server sends words with their times as it finds them, and so tells how far it is.
+ * It takes one request. The browser reports the progress of the upload; then the server
+ * sends words with their times as it finds them, which shows its progress.
  */
 
 import * as api from './api.js';
@@ -246,7 +246,7 @@ function parsed(request) {
 }
 
 function explain({ status, code, message }) {
-  if (status === 401) return 'This server asks for a key, and has not been given one that it knows.';
+  if (status === 401) return 'This server requires a key, and this page has no valid one.';
   if (code === 'model_not_ready') return `The model is still loading (${message}). Try again in a moment.`;
   if (status === 503) return 'The server is full: it works on other recordings. Try again in a moment.';
   if (status === 0) return `${message} Check that the server runs, then try again.`;

@@ -1,5 +1,5 @@
 /*
- * Find words in a transcript, whatever their case and accents, also several in a row.
+ * Find words in a transcript, regardless of case and accents; also several in a row.
  */
 
 const count = document.getElementById('find-count');
@@ -34,7 +34,7 @@ export class Finder {
     next.addEventListener('click', () => this.#step(1));
   }
 
-  /** Words may be added while somebody searches. */
+  /** Words may be added during a search. */
   setWords(words) {
     this.#words = words;
     this.#stale = true;

@@ -16,7 +16,7 @@ const ODD = 'Live captions cannot use this key: browsers send it in a place wher
 
 let asking = null;
 
-/** Ask, unless somebody is being asked already; whether there is a key now. */
+/** Ask, unless the dialog is open already; return whether there is a key now. */
 export function askForKey({ live = false } = {}) {
   asking ??= ask(live).finally(() => {
     asking = null;
@@ -44,12 +44,13 @@ function ask(live) {
 document.getElementById('key-cancel').addEventListener('click', () => dialog.close());
 
 /**
- * Do something that needs the server; where it asks for a key, ask for one and try again.
+ * Do something that needs the server; if that requires a key, ask for one and try
+ * again.
  *
  * @template T
  * @param {() => Promise<T>} work
  * @returns {Promise<T>}
- * @throws {api.ApiError} with the status 401 if nobody gives a key.
+ * @throws {api.ApiError} with the status 401 if no key is given.
  */
 export async function withKey(work) {
   for (;;) {

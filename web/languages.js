@@ -1,14 +1,14 @@
 /*
  * Let people find their language among all that the server knows.
  *
- * The server searches: it knows the languages' other names, tags and scripts, and what
- * of them fits best. A combobox as the ARIA Authoring Practices describe it.
+ * The server searches: it knows the languages' other names, tags and scripts, and which
+ * of them fit best. A combobox as the ARIA Authoring Practices describe it.
  */
 
 import * as api from './api.js';
 import { withKey } from './key.js';
 
-// More than anybody reads; who types two letters more sees the rest.
+// A longer list is too long to read; two more letters show the rest.
 const MAX_SHOWN = 100;
 
 const KEPT = 'omniasr-language';
@@ -148,7 +148,7 @@ export class LanguagePicker {
 }
 
 function describe(n) {
-  if (n === 0) return 'No language is called that.';
+  if (n === 0) return 'No language has this name.';
   if (n > MAX_SHOWN) return `${n} languages; type to find yours.`;
   return n === 1 ? '1 language' : `${n} languages`;
 }

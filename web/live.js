@@ -41,7 +41,8 @@ const CONNECTION = {
 };
 
 const BACK_MS = 4_000;
-// Longer than the last words usually take: then people are told, and may stop waiting.
+// Longer than the last words usually take: after that, people are told and may stop
+// waiting.
 const PATIENT_MS = 5_000;
 
 const button = document.getElementById('listen');
@@ -145,7 +146,7 @@ export class LiveView {
   }
 
   #missKey() {
-    tell('key', 'This server asks for a key, and has not been given one that it knows.', {
+    tell('key', 'This server requires a key, and this page has no valid one.', {
       action: { label: 'Enter a key', run: () => this.#start() },
     });
   }
@@ -252,7 +253,7 @@ export class LiveView {
     this.#stream?.abandon();
   }
 
-  /** Audio that nobody heard; told once for an interruption, and where it happened. */
+  /** Audio that no server heard; reported once for an interruption, at its place. */
   #missed(seconds) {
     if (this.#lost === 0) this.#captions.gap('(some of what was said here was not heard)');
     this.#lost += seconds;
@@ -287,7 +288,7 @@ export class LiveView {
     time.textContent = clock(this.#listened + this.#heard) + late;
   }
 
-  /** Take a clearing back; what was said since then comes after what is restored. */
+  /** Undo a clearing; newer text comes after the restored text. */
   #restore(restore, listened) {
     restore(listened);
     this.#listened += listened;

@@ -15,10 +15,10 @@ const CONSTRAINTS = {
   },
 };
 
-// The server takes up to this; sound cards of studios have more.
+// The server's highest rate; sound cards of studios have more.
 const MAX_SAMPLE_RATE = 48_000;
 
-// Nobody waits longer for a browser that does not answer.
+// The longest wait for a browser that does not answer.
 const CLOSE_WITHIN_MS = 500;
 
 const WHY = {
@@ -40,7 +40,7 @@ export class MicrophoneError extends Error {
 
 export class Microphone {
   /**
-   * Must be called while a click is handled: browsers let no sound in otherwise.
+   * Must be called while a click is handled: otherwise browsers give no sound.
    *
    * @param {{onAudio: (samples: Int16Array, level: number, seconds: number) => void,
    *          onLost: () => void}} listener
@@ -89,11 +89,11 @@ export class Microphone {
     context.onstatechange = () => {
       if (context.state === 'interrupted' || context.state === 'suspended') context.resume();
     };
-    // It is silent; nodes that lead nowhere are not run by every browser.
+    // It is silent, but some browsers do not run nodes without a destination.
     context.createMediaStreamSource(stream).connect(this.node).connect(context.destination);
   }
 
-  /** Stop listening; what was heard is handed on before this returns, within limits. */
+  /** Stop listening; audio so far is handed on before this returns, within a time limit. */
   async close() {
     this.stream.getTracks().forEach((track) => {
       track.onended = null;

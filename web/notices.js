@@ -1,8 +1,8 @@
 /*
- * Tell people what is the matter, and what to do.
+ * Tell people what is wrong, and what to do.
  *
- * A notice has a subject; another one about the same takes its place. Countdowns are
- * kept from screen readers, which would read out every second.
+ * A notice has a subject; a new one with the same subject replaces it. Countdowns are
+ * hidden from screen readers, which would read out every second.
  */
 
 const region = document.getElementById('notices');

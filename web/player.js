@@ -1,9 +1,9 @@
 /*
  * Play a recording and its words together.
  *
- * A click on a word plays from there; the word that is spoken is marked, and so are those
+ * A click on a word plays from there. The spoken word is marked, and so are words that
  * the model was not sure of. For the keyboard the transcript is one stop: arrow keys go
- * from word to word, so that nobody tabs through thousands of them.
+ * from word to word, so that Tab does not stop at thousands of them.
  */
 
 import { Finder } from './finder.js';
@@ -11,8 +11,8 @@ import { dress } from './languages.js';
 import { clock, joined } from './text.js';
 import { MAX_DRAWN_S, Waveform, peaksOf, peaksOfWords } from './waveform.js';
 
-// Below, a word is marked. Chosen on a few clips, not calibrated: some words that are
-// wrong have more, and in clean speech few that are right have less.
+// Words with less confidence are marked. Chosen on a few clips, not calibrated: some wrong
+// words have more, and in clean speech few right words have less.
 const UNSURE = 0.8;
 
 // A paragraph ends at a pause, once it has some length, or at one that is long.
@@ -75,12 +75,12 @@ export class Player {
     return runs.map(joined).join('\n');
   }
 
-  /** Seconds, as the browser or the server knows them; NaN if neither does. */
+  /** Length in seconds, from the browser or the server; NaN if neither knows it. */
   get duration() {
     return this.#duration;
   }
 
-  /** Seconds, as the server knows them, for subtitles; null until all words are there. */
+  /** Length in seconds, from the server, for subtitles; null until all words are there. */
   get end() {
     return this.#end;
   }
@@ -168,7 +168,7 @@ export class Player {
   }
 
   #pick(span) {
-    // Somebody who selects text does not want to hear it.
+    // A selection of text must not start playing.
     if (!span || getSelection().toString()) return;
     this.#playFrom(this.#wordOf(span));
   }
@@ -273,7 +273,7 @@ export class Player {
 
   #frame = null;
 
-  /** The word that is spoken at a time: the last that has begun, until it has ended. */
+  /** The word at a time: the last one that has begun, until it has ended. */
   #spokenAt(seconds) {
     let [low, high] = [0, this.#words.length];
     while (low < high) {

@@ -1,5 +1,5 @@
 /*
- * Show what the server is doing, asked for now and then, and not while nobody looks.
+ * Show the server's state, updated from time to time while the page is visible.
  */
 
 import * as api from './api.js';
@@ -44,7 +44,7 @@ async function loading() {
   return `Loading: ${api.describeLoading(await answer.json())}`;
 }
 
-/** What people notice of the server's load; null while that is nothing. */
+/** The effect of the server's load on people; null if there is none. */
 function loadOf({ overload_level: level, streams }) {
   if (level === 0) return null;
   return `${streams} listeners at once: words come less often`;

@@ -1,11 +1,10 @@
 /*
- * Carry live audio to the server and its text back, over as many connections as it
- * takes.
+ * Send live audio to the server and receive its text, over as many connections as
+ * needed.
  *
- * When a connection ends before we do, another is opened, after a pause that grows.
- * It is sent again what the last one did not put into a final text, so that nothing
- * that was said meanwhile is missing; only what exceeds the backlog is, and that is
- * told. docs/protocol.md specifies what is spoken.
+ * When a connection breaks, another is opened, after a pause that grows. It gets again
+ * all audio that is not in a final yet, so that nothing is missing; only audio beyond
+ * the backlog is lost, and that is reported. docs/protocol.md specifies the protocol.
  */
 
 import { ApiError, check, openSocket } from './api.js';
@@ -14,13 +13,13 @@ import { spaced } from './text.js';
 
 // Longer than an utterance usually is, and than most servers take to restart.
 const KEPT_S = 120;
-// Before speech is noticed; while nothing is said, so much is kept for what may begin.
+// Audio that is kept in silence, because speech may begin in it before it is noticed.
 const BEFORE_SPEECH_S = 2;
-// Most that is handed to the socket ahead of the network.
+// Most bytes that the socket gets ahead of the network.
 const AHEAD_S = 2;
-// A connection that takes nothing for so long is dead, although nobody has said so.
+// A connection that takes no audio for so long is dead, even without a close.
 const STALLED_MS = 10_000;
-// A server that has been told the end, and says nothing for so long, has nothing to say.
+// A server that sends nothing for so long after the end will send nothing more.
 const ANSWER_WITHIN_MS = 60_000;
 const PUMP_MS = 100;
 
@@ -49,17 +48,17 @@ export class LiveStream {
 
   /**
    * @param {object} options `sampleRate`, `language` (a tag, or null) and `keywords`.
-   * @param {object} listener Functions that are told:
+   * @param {object} listener Functions that are called:
    *   open(): text may come;
    *   partial({confirmed, pending, language});
    *   final({text, words, start, end, language}): times in seconds of listening;
    *   warned(warnings): what was wanted and cannot be done;
-   *   lost(seconds): audio that nobody will hear;
+   *   lost(seconds): audio that no server will hear;
    *   failed(message): an utterance has no text;
    *   waiting({why, message, pauseMs, streams}): why: busy (with so many streams),
    *     loading, key, gone or server;
-   *   unanswered(): the server was told the end, and says no more; `over` follows;
-   *   over(): there is no more.
+   *   unanswered(): the server sends nothing after the end; `over` follows;
+   *   over(): the session is over.
    */
   constructor(options, listener) {
     this.#options = options;
@@ -81,7 +80,7 @@ export class LiveStream {
     this.#pump();
   }
 
-  /** No more audio comes; `over` is told when the last text is there. */
+  /** No more audio comes; `over` is called after the last text. */
   end() {
     this.#lastAudio = true;
     this.#pump();
@@ -264,7 +263,7 @@ export class LiveStream {
   #pauseMs(retryAfterS) {
     const grown = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#tries);
     this.#tries += 1;
-    // Not all of a server's clients come back in the same moment.
+    // Spread out, so that clients do not all connect again at the same moment.
     const own = grown * (0.75 + Math.random() / 2);
     return Math.max(own, (retryAfterS ?? 0) * 1000);
   }
@@ -285,7 +284,7 @@ function whyOf({ code, message, streams }) {
   return { why: 'server', message };
 }
 
-/** Say why a connection ended that gave no reason; a refused one cannot. */
+/** Find out why a connection ended without a reason; a refused socket has none. */
 async function diagnose(opened) {
   try {
     await check();

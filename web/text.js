@@ -1,15 +1,15 @@
 /*
  * Words with times, and the text they are written as.
  *
- * The server's words carry no spaces: many languages have none. Whether one precedes
- * a word is read off the text that the words are from.
+ * The server's words have no spaces, because many languages have none. The text shows
+ * whether a space precedes a word.
  */
 
 /**
  * Give each word `space`, whether a space precedes it, and `text`.
  *
  * @param {{word: string, start: number, end: number, confidence: number}[]} words
- * @param {string} text What the words are from, in order.
+ * @param {string} text The text of the words, in order.
  */
 export function spaced(words, text) {
   let at = 0;
@@ -49,7 +49,7 @@ export function download(name, text, type) {
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
-/** Copy, also where the page is not secure and has no clipboard; whether it worked. */
+/** Copy, even if the page is not secure and has no clipboard; return whether it worked. */
 export async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);

@@ -1,21 +1,21 @@
 /*
- * Draw a recording, so that one sees where to click.
+ * Draw a recording, to show where to click.
  *
  * The browser can only decode a file as a whole, into 32-bit floats, so long ones would
- * fill the memory: above a limit the strip shows where words are instead of how loud it
- * was. Either way no more than a number for each bar is kept.
+ * fill the memory: above a limit the strip shows where words are instead of the level.
+ * In both cases only one number for each bar is kept.
  */
 
 const BAR_PX = 2;
 const GAP_PX = 1;
 const N_PEAKS = 2048;
 
-// What decoding may take, at the rate and the channels that most files have.
+// The longest file to decode, by its memory at the usual rate and channels.
 const MAX_DECODED_BYTES = 256e6;
 const BYTES_PER_SECOND = 48_000 * 2 * 4;
 export const MAX_DRAWN_S = MAX_DECODED_BYTES / BYTES_PER_SECOND;
 
-/** The loudest of each part of a file, from 0 to 1; null where that cannot be known. */
+/** The peak of each part of a file, from 0 to 1; null if it cannot be known. */
 export async function peaksOf(file, duration) {
   if (!(duration <= MAX_DRAWN_S) || file.size > MAX_DECODED_BYTES) return null;
   try {

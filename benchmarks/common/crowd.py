@@ -1,8 +1,8 @@
-"""Share the machine with others on purpose, and see who else is there.
+"""Run a measurement beside other programs, and notice unrelated ones.
 
-Neighbours are loops that always want a core. A quota is a control group that has so
-many seconds of processor in a second, where this process may make one. Strangers are
-all programs that have nothing to do with a measurement.
+Neighbours are loops that always need a core. A quota is a control group with a number
+of processor seconds per second, if this process may make one. Strangers are all
+programs that do not belong to the measurement.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from network.cores import cpu_quota
 _BUSY = "while True: pass"
 _PERIOD_US = 100_000
 
-# Where groups of both versions are made; the first that works is taken.
+# The folders of groups of both versions; the first that works is used.
 _GROUPS = Path("/sys/fs/cgroup")
 _NAME = "omniasr-benchmark"
 
@@ -39,10 +39,10 @@ def neighbours(n: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quota(cores: float) -> Iterator[None]:
-    """Have this process, and all that it starts, share a quota.
+    """Let this process, and all processes that it starts, share a quota.
 
     Raises:
-        OSError: This machine does not let us; the message says what failed.
+        OSError: This machine does not allow it; the message says what failed.
     """
     group, home = _make_group(cores)
     try:
@@ -91,9 +91,9 @@ def _enter(group: Path) -> None:
 
 
 class Strangers:
-    """How many cores strangers have taken, from its making on.
+    """Counts the cores that strangers have used since it was made.
 
-    Our own are this process and all that it has started, as long as they live.
+    This process and all processes that it has started are not strangers.
     """
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ class Strangers:
         self._others_s = self._read()
 
     def cores(self) -> float:
-        """Return it, on average."""
+        """Return the average number of cores."""
         passed = time.monotonic() - self._began
         return max(0.0, (self._read() - self._others_s) / passed)
 

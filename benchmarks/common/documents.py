@@ -1,6 +1,6 @@
 """Put tables of committed results into documents, between marks that name the file.
 
-A test holds every such table against its file, so no figure is typed by hand.
+A test compares every such table with its file, so no figure is typed by hand.
 """
 
 import json

@@ -10,7 +10,7 @@ _PACKAGES: Final = ("numpy", "torch", "fairseq2", "omnilingual-asr", "onnxruntim
 
 
 def environment() -> dict[str, str]:
-    """Return the commit and the versions of what takes part."""
+    """Return the commit and the versions of the packages."""
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"],
         cwd=Path(__file__).parent,

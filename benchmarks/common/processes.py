@@ -1,7 +1,7 @@
-"""Run the server for a test as a process of its own.
+"""Run the server as a separate process, for tests and benchmarks.
 
-Needs nothing that the server does, so that clients in another environment can have
-it too.
+It needs none of the server's packages, so that clients in other environments can use
+it, too.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ def wait_for(condition: Callable[[], bool], *, within_s: float = 30) -> None:
 
 
 def free_port() -> int:
-    """Find a loopback port that nobody listens on."""
+    """Find a free loopback port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -68,8 +68,8 @@ def server_process(
     """Start the real server with some settings; end it afterwards.
 
     Args:
-        log: File for what it prints.
-        python: Of the environment that the server is installed in.
+        log: File for its output.
+        python: Python of the environment in which the server is installed.
         settings: Variables of its environment.
     """
     ours = {"HOST": "127.0.0.1", "PORT": str(free_port()), **settings}

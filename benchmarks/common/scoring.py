@@ -1,4 +1,4 @@
-"""Compare what was heard with what was said: error rates and calibration.
+"""Compare a model's text with the reference: error rates and calibration.
 
 Words are those of the server: split at spaces, and in scripts without spaces
 every character is a word, so the word error rate of Mandarin is its character
@@ -45,7 +45,7 @@ class Score:
 
     @property
     def word_error_rate(self) -> float | None:
-        """Edits over words; None where nothing was said."""
+        """Edits over words; None if nothing was said."""
         edits = self.substitutions + self.deletions + self.insertions
         return edits / self.n_words if self.n_words else None
 
@@ -129,8 +129,8 @@ def compare(
     """Count the edits that turn one normalised text into the other.
 
     Args:
-        confidences: Of the words of the hypothesis; empty if they are unknown or
-            if normalisation has changed how many words there are.
+        confidences: Confidences of the words of the hypothesis; empty if they are
+            unknown, or if normalisation has changed the number of words.
     """
     said, heard = split_words(reference), split_words(hypothesis)
     counts = {"replace": 0, "delete": 0, "insert": 0}

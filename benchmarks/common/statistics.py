@@ -54,7 +54,7 @@ def distribution(utterances: Iterable[Sequence[float]]) -> Distribution:
     """Describe values that were measured in some utterances.
 
     Args:
-        utterances: The values of each; those without any may be among them.
+        utterances: The values of each utterance; some may have none.
     """
     groups = [np.asarray(values, np.float64) for values in utterances if len(values)]
     if not groups:
@@ -75,7 +75,7 @@ def ratio(utterances: Iterable[tuple[float, float]]) -> Estimate | None:
     """Divide the sum of numerators by that of denominators; None if that is 0.
 
     Args:
-        utterances: Numerator and denominator of each.
+        utterances: Numerator and denominator of each utterance.
     """
     pairs = np.array(list(utterances), np.float64).reshape(-1, 2)
     total = pairs.sum(axis=0)

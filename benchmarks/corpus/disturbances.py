@@ -1,8 +1,8 @@
-"""Disturb recordings the way the world does, to measure what that costs.
+"""Disturb recordings as real conditions do, to measure the effect on accuracy.
 
-Each disturbance is named, and draws what is random in it from a seed, so that two
-models are measured on the same samples. Nothing is shared with the augmentation
-that the demo model was trained with.
+Each disturbance has a name and draws its random parts from a seed, so that two models
+are measured on the same samples. It shares no code with the augmentation of the demo
+model's training.
 
 Sources differ in how they were recorded, so a noise level is relative to the mean
 power of the whole clip, pauses included.

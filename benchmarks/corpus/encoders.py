@@ -1,4 +1,4 @@
-"""Encode signals as people would: any container, codec and rate."""
+"""Encode signals in any container, codec and rate."""
 
 import io
 from collections.abc import Iterator

@@ -3,8 +3,8 @@
 Two forms, told apart by the suffix. `.jsonl`, one object a line: `audio` and
 `text`, and if known `language`, `set` (a name to group by) and `words` with
 `text`, `start_s` and `end_s`. `.tsv`, without a header: path, text and, if known,
-language. Paths are relative to the manifest. An empty text says that nothing is
-said, and whatever is heard there is counted as inserted.
+language. Paths are relative to the manifest. An empty text means that nothing is said;
+all words that the model hears there count as inserted.
 """
 
 import json

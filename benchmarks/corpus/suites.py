@@ -1,4 +1,4 @@
-"""Compose the speech that live streaming is measured on, with the truth about it.
+"""Compose speech with known words, on which live streaming is measured.
 
     python -m benchmarks.corpus.suites FOLDER [--suite S1 S3] [--speech-dir DIR]
         [--quick]
@@ -17,12 +17,12 @@ Streams of utterances whose every word begins and ends at a known sample:
 | S8 | the same word two to four times in a row |
 | S9 | Mandarin, written without spaces: every character is a word |
 
-Each has at least 1000 words and 150 utterances; S4 has as many words and few
-utterances. Single words joined are not how people talk: the suites are for
-latency, stability and seams. For word error rates of real speech use recordings of
-your own (`--real`), with what the model hears in the whole recording for reference.
+Each has at least 1000 words and 150 utterances; S4 has as many words in few utterances.
+People do not speak in joined words: the suites are for latency, stability and seams.
+For word error rates of real speech use your own recordings (`--real`), with the decode
+of the whole recording as the reference.
 
-Everything is drawn from seeds, so a suite is the same wherever it is composed. This
+All random choices come from seeds, so a suite is the same on every machine. This
 program writes the suites as WAV with a manifest of `{word, start, end, utterance}`,
 positions in samples; `benchmarks/streaming.py` composes them in memory.
 """
@@ -59,7 +59,7 @@ _STEP_DB = 12.0
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """Words that belong together, and what kind of utterance it is, if any."""
+    """The words of an utterance, and its kind, if it has one."""
 
     words: tuple[SpokenWord, ...]
     kind: str = ""
@@ -75,7 +75,7 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What one client sends."""
+    """The audio and the words of one client."""
 
     name: str
     samples: Samples
@@ -132,7 +132,7 @@ PLANS = {
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What suites are composed from.
+    """The recordings from which suites are composed.
 
     Attributes:
         spoken: Recordings of single words in a spaced script.
@@ -196,7 +196,7 @@ def compose(name: str, material: Material, *, quick: bool = False) -> list[Strea
 
 
 def real(paths: Iterable[Path], read: Callable[[Path], Samples]) -> list[Stream]:
-    """Take whole recordings, of which nothing is known; silence is put around."""
+    """Take whole recordings with unknown words; silence is put around them."""
     silence = round(_TAIL_S * SAMPLE_RATE)
     return [Stream(path.stem, np.pad(read(path), silence), ()) for path in paths]
 

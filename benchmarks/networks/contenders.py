@@ -1,8 +1,8 @@
 """The ways to run the network that `throughput.py` compares.
 
-Each is built from the same files by `prepare` and turns a clip into text. Each runs
-in a process of its own, so that thread pools do not meet and memory can be told
-apart; one process works while all others wait.
+Each is built from the same files by `prepare` and turns a clip into text. Each runs in
+its own process, so that thread pools do not interfere and memory can be measured; one
+process works while all others wait.
 """
 
 import tempfile
@@ -52,10 +52,11 @@ Clock = Callable[[], float]  # tells the time in seconds
 
 
 def clock_for(threads: int) -> Clock:
-    """Return what measures a pass.
+    """Return the clock that measures a pass.
 
-    One thread's work is its processor time, which what else the machine does hardly
-    changes. More than one wait for each other, and that counts.
+    For one thread it is processor time, which other programs hardly change. Several
+    threads wait for each other, and that has to count, so for them it is wall-clock
+    time.
     """
     return time.process_time if threads == 1 else time.perf_counter
 

@@ -1,7 +1,7 @@
 """The settings of threads that `neighbours.py` compares, each in its own process.
 
-What threads do while they wait is read from the environment when PyTorch is loaded,
-so a setting is a process that was started with other variables.
+PyTorch reads from the environment, when it is loaded, how threads wait. So each setting
+is a process that was started with other variables.
 """
 
 import contextlib
@@ -76,11 +76,11 @@ def running(
     """Run every setting in a process of its own; yield the pipes to them.
 
     Args:
-        settings: Names of them.
-        model: A model's card, or the architecture that `contenders.prepare` has
-            written files of.
-        dtype: Its arithmetic.
-        folder: Of those files, and of ONNX Runtime's graph.
+        settings: Names of the settings.
+        model: A model's card, or an architecture whose files `contenders.prepare` has
+            written.
+        dtype: The arithmetic.
+        folder: Folder of these files, and of ONNX Runtime's graph.
     """
     context = multiprocessing.get_context("spawn")
     pipes, processes = {}, []

@@ -1,9 +1,9 @@
-"""Measure what a client saw of a stream against what was said in it, and when.
+"""Measure the messages of a stream against its words and their times.
 
 Words are found by aligning texts (Levenshtein), not by the times that a policy
-claims for them, so a policy that has no word times is measured alike. A message is
-compared with as much of what had been said by then as fits it best. Only words that
-are right in the final text have latencies; how many that are is reported.
+claims for them, so a policy without word times is measured in the same way. A message
+is compared with the part of the words spoken by then that fits it best. Only words that
+are right in the final text have latencies; their share is reported.
 
 Three latencies of a word, all from the true end of its sound:
 
@@ -36,11 +36,11 @@ _SEAM = round(0.3 * SAMPLE_RATE)
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """How some words that were heard fit the beginning of those that were said.
+    """An alignment of recognised words with the beginning of the spoken words.
 
     Attributes:
-        n_said: Words that they are compared with.
-        matched: Index of each word said that was heard, and of the word heard.
+        n_said: Number of spoken words in the comparison.
+        matched: Index of each recognised spoken word, and of its recognised word.
         edits: Index of the word said at each edit: replaced, missing, or following
             what was inserted.
         n_moved: Inserted and missing words among them.

@@ -1,6 +1,6 @@
-"""Hear a recording whole, as a file that is sent to the server is heard.
+"""Transcribe a whole recording as the server transcribes an uploaded file.
 
-The same windows, the same stitching, the same words, without the server around it.
+It has the same windows, stitching and words, without the server.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,12 +19,12 @@ from vad.silero import SileroVad, VadStream
 
 Label = Callable[[Sequence[ModelInput]], Sequence[FrameLabels]]
 
-# What a clip has before its first word and after its last.
+# Silence of a clip before its first word and after its last.
 AROUND = round(0.3 * SAMPLE_RATE)
 
 
 class Offline:
-    """What a model hears in whole recordings."""
+    """A model that hears whole recordings."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Offline:
         return tuple(heard)
 
     def as_reference(self, stream: Stream) -> Stream:
-        """Take what is heard in a whole recording for what was said in it."""
+        """Take the text of the whole recording as its reference."""
         utterances = tuple(
             Utterance(
                 tuple(

@@ -1,10 +1,10 @@
-"""Send many live streams through one model at once, and time what comes back.
+"""Send many live streams through one model at once, and time the results.
 
-Everything that the server has between its sockets and its model takes part: pacing,
-sessions, voice activity detection, the queue, overload. Chunk k of a
-stream is sent when its last sample has been spoken, on an absolute schedule. Streams
-begin over two seconds. Each is continuous speech and asks for a final at fixed places
-of its audio, so two runs over the same audio must give the same finals.
+All parts between the server's sockets and its model take part: pacing, sessions, voice
+activity detection, the queue, overload. Chunk k of a stream is sent when its last
+sample has been spoken, on an absolute schedule. Streams begin within two seconds. Each
+is continuous speech and asks for a final at fixed places of its audio, so two runs over
+the same audio must give the same finals.
 
 In real time the server's threads share the machine with whatever else runs. In
 simulated time the loop's clock jumps from one event to the next, and a pass of the
@@ -53,7 +53,7 @@ _MAX_STREAMS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one stream says, and when it first asks for a final."""
+    """The speech of one stream, and when it first asks for a final."""
 
     samples: Samples
     first_flush_s: float
@@ -118,19 +118,18 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run showed.
+    """The results of a run.
 
     Attributes:
-        n_streams: That ran at once.
-        wait_p50_s, wait_p95_s: From flush to final.
-        partials_per_s: Of each stream, on average.
-        lag_p95_s: From the moment audio was spoken until a partial came that had
-            heard it.
+        n_streams: Number of streams at once.
+        wait_p50_s, wait_p95_s: Seconds from flush to final.
+        partials_per_s: Partials a second of each stream, on average.
+        lag_p95_s: Seconds from the moment audio was spoken to the first partial that
+            covers it.
         lag_slope: Seconds by which that grows in each second.
-        late_p99_s: By which chunks were sent, or taken, after they were spoken.
-        busy: Share of the time that the model worked.
-        tight: Share of the time in which streams asked for more than there was time
-            for.
+        late_p99_s: Seconds by which chunks were sent, or taken, too late.
+        busy: Share of the time in which the model worked.
+        tight: Share of the time in which streams needed more than the model's time.
     """
 
     n_streams: int
@@ -246,7 +245,7 @@ class _JumpingSelector(selectors.SelectSelector):
         self, timeout: float | None = None
     ) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
-            raise RuntimeError("Everybody waits, and nothing will ever happen.")
+            raise RuntimeError("All tasks wait, and no event will ever come.")
         self.now += max(0.0, timeout)
         return super().select(0)
 
@@ -268,8 +267,8 @@ class SimulatedScheduler:
     A pass is computed when it begins; its results come when it would have ended.
 
     Args:
-        min_streams: Streams that are let in whatever is forecast.
-        max_streams: Most streams there are.
+        min_streams: Streams that are let in whatever the forecast says.
+        max_streams: Most streams at once.
     """
 
     def __init__(
@@ -286,7 +285,7 @@ class SimulatedScheduler:
             min_streams=min_streams, max_streams=max_streams, file_share=_FILE_SHARE
         )
         self._working = False
-        self.watchdog = Watchdog()  # which nobody asks
+        self.watchdog = Watchdog()  # not used here
 
     @property
     def traits(self) -> ModelTraits:

@@ -1,14 +1,13 @@
-"""Ways to stream: this server's, and two others from their published description.
+"""Ways to stream: this server's, and two others from their published descriptions.
 
-What is compared are policies: all hear the same audio, the same voice activity and
-the same model, and run on the same clock. The others are nobody's code but ours.
+Only policies are compared: all hear the same audio, the same voice activity and the
+same model, and run on the same clock. We wrote the code of the other two ourselves.
 
-`SeedPolicy` is that of omniASR-server, from which this project took its idea: a
-buffer of 5 s and, since it keeps all of it and waits for 2.5 s more, windows of
-7.5 s every 2.5 s; each begins 2.5 s after the last. What the texts of two
-successive windows have in common from their first character on is confirmed. Half a
-second of silence ends the utterance: the rest of the buffer is decoded, and its text
-appended to what is confirmed.
+`SeedPolicy` is that of the original omniASR-server: a buffer of 5 s. Since it keeps the
+whole buffer and waits for 2.5 s more, it decodes windows of 7.5 s every 2.5 s; each
+begins 2.5 s after the last. The common beginning of the texts of two successive windows
+is confirmed. Half a second of silence ends the utterance: the rest of the buffer is
+decoded, and its text appended to the confirmed text.
 
 `WhisperStreamingPolicy` is that of whisper_streaming (Macháček et al. 2023,
 arXiv:2307.14743), with CTC words in place of Whisper's: at least 1 s of new audio a
@@ -56,8 +55,8 @@ class Asked:
     """A window that a policy wants to be labelled.
 
     Attributes:
-        due_in_s: When it is wanted.
-        key: Whatever the policy knows it by.
+        due_in_s: Seconds until it is needed.
+        key: The policy's key of the window.
     """
 
     window: ModelInput
@@ -73,7 +72,7 @@ Read = Callable[[FrameLabels, int], tuple[Word, ...]]
 
 
 class Policy(Protocol):
-    """One stream's listener. What it says has no time yet: `at_s` is 0."""
+    """A policy for one stream. Its messages have no time yet: `at_s` is 0."""
 
     def push_audio(
         self, samples: Samples, probabilities: Sequence[float]
@@ -88,9 +87,9 @@ class Policy(Protocol):
     def accept(self, asked: Asked, frames: FrameLabels) -> list[Said]: ...
 
     def gives_up(self, asked: Asked) -> bool:
-        """Whether a window that still waits is not wanted any more.
+        """Whether a waiting window is no longer needed.
 
-        If so, it is forgotten: the queue must do the same.
+        If so, the policy forgets it, and the queue must do the same.
         """
         ...
 
@@ -134,7 +133,7 @@ class SessionPolicy:
         if asked.key is self._session.replaceable():
             self._session.withdraw(asked.key)
         if asked.key.wanted and asked.work is not asked.key.work:
-            self._again.append(asked.key)  # somebody waits for it now
+            self._again.append(asked.key)  # a client waits for it now
             return True
         return not asked.key.wanted
 
@@ -145,7 +144,7 @@ def _asked(request: Request) -> Asked:
 
 
 def _said(events: Sequence[LiveEvent]) -> list[Said]:
-    """Say in the words of the benchmark what a session says."""
+    """Turn a session's events into the benchmark's messages."""
     said: list[Said] = []
     for event in events:
         if isinstance(event, Partial):
@@ -167,7 +166,7 @@ def _said(events: Sequence[LiveEvent]) -> list[Said]:
 
 
 class _Buffered:
-    """What both have in common: an utterance's audio, and where speech ends."""
+    """The common parts of both: an utterance's audio, and the end of speech."""
 
     def __init__(self, read: Read) -> None:
         self._read = read

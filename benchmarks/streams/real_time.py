@@ -103,7 +103,7 @@ def run(
     """Run streams one after the other against a server with some settings.
 
     Yields:
-        Of each stream, what came and how late each chunk was sent.
+        For each stream, its trace and how late each chunk was sent.
 
     Raises:
         Void: A client was late too often.
@@ -112,7 +112,7 @@ def run(
     with server_process(log, **settings) as server:
         server.wait_until_ready()
         url = server.url.replace("http", "ws", 1) + PATH
-        # What a server only does once is not what is measured.
+        # The first stream warms the server up and is not measured.
         client(url, streams[0].samples[: 5 * SAMPLE_RATE], log.parent)
         for one in streams:
             trace, late_ms = client(url, one.samples, log.parent)

@@ -1,9 +1,9 @@
-"""Run a stream through a policy in simulated time, with the computing it costs.
+"""Run a stream through a policy in simulated time, including its computing time.
 
-One clock goes on by what would have happened: audio comes in chunks of 20 ms, each
-when its last sample has been spoken, and a call of the model lasts as long as it
-really took. So hours of streams are measured in minutes, all policies see the same
-arrivals, and a result can be repeated.
+Events move one clock: audio comes in chunks of 20 ms, each when its last sample has
+been spoken, and a call of the model lasts as long as it really took. So hours of
+streams are measured in minutes, all policies get the same audio at the same times, and
+a result can be repeated.
 
 A call is charged with the processor time of this thread, the only one that torch is
 allowed. Others' load on the machine makes calls last longer, but hardly makes them
@@ -50,7 +50,7 @@ class _Waiting(Job):
 
 @dataclass(slots=True)
 class Meter:
-    """Sums up what was computed, and tells how long the last piece took."""
+    """Sums up the computing time, and knows how long the last part took."""
 
     total_s: float = 0.0
     last_s: float = 0.0
@@ -187,7 +187,7 @@ class Simulation:
         self._n_windows += len(windows)
 
     def _forget_old(self) -> None:
-        """Take back what is not wanted any more, and ask for what is instead."""
+        """Take back windows that are no longer needed, and ask for newer ones."""
         for work in Work:
             for job in self._queue.waiting(work):
                 if self._policy.gives_up(job.asked):

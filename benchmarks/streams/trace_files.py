@@ -1,8 +1,8 @@
-"""Keep what clients saw, one file a stream, one line a message.
+"""Keep the clients' messages, one file a stream, one line a message.
 
-The first line says what the stream was and what it cost; then come messages and
-endpoints as they came. Measuring is done from these files, so it can be done again
-without running anything again.
+The first line describes the stream and its computing time; then come messages and
+endpoints in their order. The figures are computed from these files, so they can be
+computed again without another run.
 """
 
 import json

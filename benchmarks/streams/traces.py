@@ -1,6 +1,6 @@
-"""What a client saw of one live stream, and when.
+"""The messages of one live stream, with their times.
 
-Every policy that is measured leaves a trace, so all are measured by the same code.
+Every measured policy leaves a trace, so all are measured by the same code.
 Times are seconds on the client's clock, which starts when the first sample of the
 stream is due: audio at position x is spoken, and sent, at x / 16000. Positions are
 samples.
@@ -17,7 +17,7 @@ from benchmarks.common.scoring import split_words
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What an utterance said, as far as it was known.
+    """The text of an utterance at some time.
 
     Attributes:
         at_s: When the message came.
@@ -79,7 +79,7 @@ class EarlyEnd:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Everything that came of one stream.
+    """All results of one stream.
 
     Attributes:
         flushes_s: When the client asked for a final.

@@ -1,4 +1,4 @@
-"""Make clean words sound like the world: tempo, colour, rooms, noise, telephones.
+"""Make clean words sound real: tempo, colour, rooms, noise, telephones.
 
 Two stages, for cost. `stretch` and `transcode` are slow and run once over the
 recorded words, before training. `roughen` runs on every batch and does its work

@@ -5,13 +5,13 @@ the Free Spoken Digit Dataset; by its convention recordings 0 to 4 of each digit
 are the test set, and this module refuses them by name: no other module of the
 tool opens a recording. Synthetic voices are spoken by espeak-ng and flite. Some of
 both are held out: `SELECTION` recordings and `SELECTION_VARIANTS` choose the
-checkpoint, and the voices in `HELD_OUT_VARIANTS` and `HELD_OUT_FLITE` are heard
-only for the table at the end.
+checkpoint, and the voices in `HELD_OUT_VARIANTS` and `HELD_OUT_FLITE` are used only for
+the table at the end.
 
 espeak-ng's voices are few and alike, and a network learns them by heart. So many of
 the voices to train on are drawn: formants, pitch and breath at random, written as
-variants into a copy of espeak-ng's data. Recorded speakers are fewer still; each
-lends his words to *strangers*, who have another throat, pitch and pace.
+variants into a copy of espeak-ng's data. Recorded speakers are fewer still; the words
+of each are also used for *strangers*, voices with another throat, pitch and pace.
 """
 
 import math
@@ -74,11 +74,11 @@ class HeldOutRecording(ValueError):
 
 
 class MissingInput(Exception):
-    """What voices are made of is not there; the message says what to do."""
+    """Recordings or a synthesiser are missing; the message says what to do."""
 
 
 class Split(Enum):
-    """What synthetic voices are for."""
+    """The purposes of synthetic voices."""
 
     TRAINING = "training"
     SELECTION = "selection"
@@ -99,11 +99,11 @@ class Utterance:
 
 @dataclass(slots=True)
 class Voice:
-    """One speaker and what can be heard from him.
+    """One speaker and the utterances of this speaker.
 
     Attributes:
-        human: A recorded speaker, or a stranger made of one.
-        stranger: Speaks with words that somebody else recorded.
+        human: Whether it is a recorded speaker, or a stranger made from one.
+        stranger: Whether its words were made from another speaker's recordings.
     """
 
     name: str
@@ -132,7 +132,7 @@ def parse_recording(path: Path) -> tuple[int, str, int]:
 
 
 def list_recordings(folder: Path) -> Iterator[Path]:
-    """Yield the recordings that are not in the test set; other files are none."""
+    """Yield the recordings that are not in the test set; skip other files."""
     for path in sorted(folder.glob("*.wav")):
         named = _RECORDING.fullmatch(path.stem)
         if named and int(named[1]) not in TEST_INDICES:
@@ -218,7 +218,7 @@ def of_recordings(voice: Voice) -> bool:
 
 
 def strangers(voice: Voice, seed: int) -> list[Voice]:
-    """Let `N_STRANGERS` others say the words of a voice, each in his own way."""
+    """Make `N_STRANGERS` voices from the words of one, each in another way."""
     rng = random.Random(f"{seed} strangers {voice.name}")
     others = []
     for number in range(N_STRANGERS):
@@ -240,7 +240,7 @@ class _Order:
     """Words to be spoken by a synthesiser into a file.
 
     Attributes:
-        command: The synthesiser's, but for the file's name at its end.
+        command: The synthesiser's command, without the file's name at its end.
     """
 
     folder: Path
@@ -264,7 +264,7 @@ _NAMED: Final = {
 
 
 def _orders(folder: Path, split: Split) -> Iterator[_Order]:
-    """List what the named voices of one split have to say."""
+    """List the words that the named voices of one split have to speak."""
     rng = random.Random(0 if split is Split.TRAINING else 1)
     variants, flite = _NAMED[split]
     for language, accents in ACCENTS.items():
@@ -288,7 +288,7 @@ def _orders(folder: Path, split: Split) -> Iterator[_Order]:
 
 
 def _drawn_orders(folder: Path) -> Iterator[_Order]:
-    """List what the drawn voices have to say, and describe them to espeak-ng."""
+    """List the words of the drawn voices, and describe these voices to espeak-ng."""
     rng = random.Random(2)
     data = _copy_espeak_data(folder)
     variants = [f"drawn{number}" for number in range(N_DRAWN)]
@@ -326,7 +326,7 @@ def drawn_variant(name: str, rng: random.Random) -> str:
     """Describe a speaker to espeak-ng: another throat, another manner of voicing.
 
     Formant lines give frequency, strength and width in per cent. Some of espeak-ng's
-    own variants have single formants where nobody has them, and a tone control;
+    own variants have single formants that no person has, and a tone control;
     `ODD_SHARE` of the drawn ones are of that kind.
     """
     throat = rng.uniform(0.84, 1.24)  # formants of a tall man, of a child
@@ -387,7 +387,7 @@ def synthetic_voices(folder: Path, split: Split) -> list[Voice]:
 
 
 def _speak(order: _Order) -> None:
-    """Run the synthesiser; a file that is there is whole."""
+    """Run the synthesiser; an existing file is always complete."""
     if not order.path.exists():
         partial = order.path.with_suffix(".partial")
         _run([*order.command, str(partial)])
