@@ -153,11 +153,14 @@ class Settings(BaseSettings):
         le=1024,
         description="Threads of a forward pass on a CPU (0: the fastest number).",
     )
-    batch_size: int = Field(
-        8,
+    batch_size: int | None = Field(
+        None,
         ge=1,
         le=256,
-        description="Most windows in one forward pass; 1 needs the least memory.",
+        description=(
+            "Most windows in one forward pass (none: 8 on a CPU, on a GPU as many as "
+            "its memory has room for); 1 needs the least memory."
+        ),
     )
 
     # Streaming

@@ -27,7 +27,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
@@ -41,10 +40,11 @@ from engine.interface import (
     OutOfMemory,
     WindowTooLong,
 )
+from network.batches import PaddedPass, most_samples
 from network.feature_cache import FeatureCache
+from network.readout import Table, read_out
 from network.self_check import SELF_CHECK_TOLERANCE, SelfCheck, check_clip
 from network.threads import Threads, limit_threads
-from text import ctc
 from text.ctc import Alternatives, FrameLabels
 from weights import loading
 from weights.cards import ModelUnavailable
@@ -76,7 +76,9 @@ class ASRModel:
         self.device = device
         self.dtype = dtype
         self.self_check: SelfCheck | None = None
+        self._max_batch_samples: int | None = None
         self._cache = FeatureCache()
+        self._padded_pass = PaddedPass(self._network, self._cache, device)
         self._threads: Threads | None = None
 
     @classmethod
@@ -121,7 +123,9 @@ class ASRModel:
                 dtype=arithmetic,
                 progress=progress,
             )
-            return cls(loaded, name=card, device=chosen, dtype=arithmetic)
+            model = cls(loaded, name=card, device=chosen, dtype=arithmetic)
+            model.measure_memory()
+            return model
 
         model = build(arithmetic)
         progress("checking the arithmetic")
@@ -152,6 +156,7 @@ class ASRModel:
             device=self.device_name,
             dtype=self.dtype_name,
             spike_offsets=self.spike_offsets,
+            max_batch_samples=self._max_batch_samples,
             summary=self.description,
         )
 
@@ -162,6 +167,13 @@ class ASRModel:
         if self.self_check is None:
             return text
         return f"{text}, {self.self_check.error:.2%} off float32"
+
+    def measure_memory(self) -> None:
+        """Find how much a batch may hold. A CPU's are short for another reason."""
+        if self.device.type != "cpu":
+            free_bytes = loading.free_memory(self.device)
+            sizes, dtype = self._network.architecture, self._network.dtype
+            self._max_batch_samples = most_samples(sizes, dtype, free_bytes)
 
     def choose_threads(self) -> None:
         """From now on have as many threads as are quickest at any time.
@@ -202,24 +214,41 @@ class ASRModel:
         # Not in the handler: the error there holds on to what the pass had allocated.
         raise OutOfMemory(complaint)
 
-    @torch.inference_mode()
     def _label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
         lengths = [n_frames(len(window)) for window in windows]
         long_enough = [window for window in windows if n_frames(len(window))]
         if not long_enough:
             return [_no_frames(window.decoding) for window in windows]
-        wanted = _merged([window.decoding for window in windows])
-        blocks = [label_rows(block, wanted) for block in self._logits(long_enough)]
-        labels = ctc.join([labels for labels, _ in blocks])
-        further = [
-            ctc.join_alternatives(own)
-            for own in zip(*(f for _, f in blocks), strict=True)
-        ]
+        n_best = max(window.decoding.n_best for window in windows)
+        n_best = min(n_best, self._network.architecture.n_labels)
+        asked = {label for window in windows for label in window.decoding.labels}
+        labels = sorted(asked)
+        read = self.read_out(long_enough, n_best=n_best, labels=labels)
+        table = Table.of(read.cpu().numpy(), n_best=n_best)
+        frames = FrameLabels(table.ids, table.probs, table.blank_probs)
         edges = pairwise([0, *accumulate(lengths)])
         return [
-            _with_asked(labels.part(*edge), window.decoding, further, edge)
+            _with_asked(frames.part(*edge), window.decoding, table, labels, edge)
             for window, edge in zip(windows, edges, strict=True)
         ]
+
+    @torch.inference_mode()
+    def read_out(
+        self, windows: Sequence[ModelInput], *, n_best: int, labels: Sequence[int]
+    ) -> Tensor:
+        """Compute what is wanted of each frame of some windows.
+
+        Args:
+            windows: At least 400 samples each.
+            n_best: How many of the best labels are wanted.
+            labels: Labels that are wanted.
+
+        Returns:
+            A row for each frame, on the device; see `network.readout.read_out`.
+        """
+        blocks, own_labels = self._logits(windows, labels)
+        rows = [read_out(block, n_best=n_best, labels=own_labels) for block in blocks]
+        return rows[0] if len(rows) == 1 else torch.cat(rows)
 
     @torch.inference_mode()
     def logits(self, windows: Sequence[ModelInput]) -> list[Tensor]:
@@ -235,14 +264,21 @@ class ASRModel:
             ValueError: As `label_frames`.
         """
         lengths = [n_frames(len(window)) for window in windows]
-        return list(torch.split(torch.cat(list(self._logits(windows))), lengths))
+        blocks, _ = self._logits(windows)
+        return list(torch.split(torch.cat(list(blocks)), lengths))
 
-    def _logits(self, windows: Sequence[ModelInput]) -> Iterator[Tensor]:
+    def _logits(
+        self, windows: Sequence[ModelInput], labels: Sequence[int] = ()
+    ) -> tuple[Iterator[Tensor], Tensor]:
+        """Return logits, block by block, and labels on the device."""
         for window in windows:
             if len(window) > MAX_WINDOW_SAMPLES:
                 raise WindowTooLong(len(window), MAX_WINDOW_SAMPLES)
+        if self._network.padded:
+            return self._padded_pass.logits(windows, labels)
         lengths = [n_frames(len(window)) for window in windows]
-        return self._network.encode(self._features(windows), lengths)
+        own_labels = torch.tensor(labels, dtype=torch.long, device=self.device)
+        return self._network.encode(self._features(windows), lengths), own_labels
 
     def _features(self, windows: Sequence[ModelInput]) -> Tensor:
         """Return the convolution features of all windows, one after another."""
@@ -277,53 +313,23 @@ class ASRModel:
         return self.self_check
 
 
-def label_rows(
-    logits: Tensor, wanted: Sequence[Decoding] = ()
-) -> tuple[FrameLabels, list[Alternatives]]:
+def label_rows(logits: Tensor) -> FrameLabels:
     """Take the most likely label of each frame and what the model thought of it.
-
-    Logits stay where they are; three numbers a frame leave the device, and what else
-    is wanted.
 
     Args:
         logits: Shape (n_frames, n_labels).
-        wanted: Further labels that are wanted of every frame.
-
-    Returns:
-        The labels, and for each of `wanted` what it asks for.
     """
-    best, ids = logits.max(dim=-1)
-    log_norm = logits.float().logsumexp(dim=-1)
-    probs = (best.float() - log_norm).exp()
-    blank_probs = (logits[:, ctc.BLANK].float() - log_norm).exp()
-    labels = FrameLabels(
-        ids.int().cpu().numpy(), probs.cpu().numpy(), blank_probs.cpu().numpy()
-    )
-    return labels, [_alternatives(logits, log_norm, own) for own in wanted]
-
-
-def _alternatives(logits: Tensor, log_norm: Tensor, wanted: Decoding) -> Alternatives:
-    if wanted.n_best:
-        values, ids = logits.topk(min(wanted.n_best, logits.shape[1]), dim=-1)
-    else:
-        chosen = torch.tensor(wanted.labels, device=logits.device)
-        values, ids = logits[:, chosen], chosen.expand(len(logits), -1)
-    log_probs = values.float() - log_norm[:, None]
-    return Alternatives(ids.int().cpu().numpy(), log_probs.cpu().numpy())
-
-
-def _merged(decodings: Sequence[Decoding]) -> list[Decoding]:
-    """Return the at most two that give all that some windows ask for."""
-    n_best = max(own.n_best for own in decodings)
-    labels = tuple(sorted({label for own in decodings for label in own.labels}))
-    both = [Decoding(n_best), Decoding(labels=labels)]
-    return [own for own in both if own != BEST_LABEL]
+    no_labels = torch.empty(0, dtype=torch.long, device=logits.device)
+    read = read_out(logits, n_best=0, labels=no_labels)
+    table = Table.of(read.cpu().numpy(), n_best=0)
+    return FrameLabels(table.ids, table.probs, table.blank_probs)
 
 
 def _with_asked(
     frames: FrameLabels,
     asked: Decoding,
-    further: Sequence[Alternatives],
+    table: Table,
+    labels: Sequence[int],
     edge: tuple[int, int],
 ) -> FrameLabels:
     """Add to a window's frames what it asked for, out of what all windows did.
@@ -331,17 +337,20 @@ def _with_asked(
     Args:
         frames: The window's, from `edge[0]` to `edge[1]` of the pass.
         asked: Its decoding.
-        further: For each of `_merged`.
+        table: Of the pass.
+        labels: Those that any window asked for, in order.
+        edge: First row, and one past the last.
     """
-    if asked == BEST_LABEL:
-        return frames
-    # The best come first; labels that were asked for by name come last, in order.
-    found = further[0] if asked.n_best else further[-1]
     rows = slice(*edge)
-    columns: slice | NDArray[np.intp] = slice(asked.n_best)
-    if asked.labels:
-        columns = np.searchsorted(found.ids[0], asked.labels)
-    own = Alternatives(found.ids[rows, columns], found.log_probs[rows, columns])
+    if asked.n_best:
+        best = (rows, slice(asked.n_best))
+        own = Alternatives(table.best_ids[best], table.best_log_probs[best])
+    elif asked.labels:
+        columns = np.searchsorted(labels, asked.labels)
+        ids = np.tile(np.array(asked.labels, np.int32), (len(frames.ids), 1))
+        own = Alternatives(ids, table.log_probs[rows][:, columns])
+    else:
+        return frames
     return replace(frames, alternatives=own)
 
 

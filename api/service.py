@@ -28,7 +28,7 @@ from config import Settings
 from engine.interface import Model, ModelInput, ModelLost, NotReady, QueueFull
 from engine.keywords import KeywordListener
 from engine.scheduler import Scheduler
-from engine.work_queue import BatchRules, Work, batch_rules
+from engine.work_queue import MOST_WINDOWS, BatchRules, Work, batch_rules
 from recordings.cutter import SpeechProbabilities
 from recordings.transcriber import FileTranscriber
 from sockets.connections import Connections
@@ -144,7 +144,7 @@ class Service:
             max_queued=settings.max_queue,
             min_streams=settings.min_streams,
             max_streams=settings.max_streams,
-            rules=BatchRules(max_windows=settings.batch_size),
+            rules=BatchRules(max_windows=settings.batch_size or MOST_WINDOWS),
             file_share=settings.file_share,
             max_wait_s=settings.max_wait_s,
             rehearsed=silence if self._rehearsal_s else None,
@@ -162,7 +162,7 @@ class Service:
                 max_sample_rate=settings.max_sample_rate,
             ),
             listen=self._listen if settings.vad_enabled else None,
-            max_in_flight=_BATCHES_IN_FLIGHT * settings.batch_size,
+            max_in_flight=_BATCHES_IN_FLIGHT * (settings.batch_size or MOST_WINDOWS),
             keywords=keywords,
         )
         live = StreamingTranscriber(
@@ -240,6 +240,10 @@ class Service:
                 with suppress(QueueFull, NotReady):
                     self._retrials[model.name] = model.scheduler.submit(_RETRIAL)
 
+    async def wait_until_settled(self) -> None:
+        """Wait until loading has ended, well or badly."""
+        await self._settled.wait()
+
     async def wait_until_ready(self) -> bool:
         """Wait for the model, as long as sockets may; return whether it is ready."""
         try:
@@ -296,7 +300,11 @@ class Service:
         """Load a model, and voice activity detection: both import torch."""
         model = load(self.settings, lambda stage: self._enter_stage(name, stage))
         scheduler.limit_batches(
-            batch_rules(model.traits.device_kind, max_windows=self.settings.batch_size)
+            batch_rules(
+                model.traits.device_kind,
+                max_windows=self.settings.batch_size,
+                max_samples=model.traits.max_batch_samples,
+            )
         )
         keywords.prepare(model.traits.vocabulary)
         if self.settings.vad_enabled:

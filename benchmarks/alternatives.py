@@ -35,7 +35,8 @@ from network.kernels import (
     attend_in_blocks,
     maker_for,
 )
-from network.wav2vec2 import PositionalConvolution, Weights, blocks_for
+from network.tensors import Weights, blocks_for
+from network.wav2vec2 import PositionalConvolution
 
 _CPU: Final = torch.device("cpu")
 

@@ -64,7 +64,7 @@ def compare(
 
 
 def text_of(model: ASRModel, logits: torch.Tensor) -> str:
-    return ctc.raw_text(ctc.tokens(label_rows(logits)[0], model.vocabulary))
+    return ctc.raw_text(ctc.tokens(label_rows(logits), model.vocabulary))
 
 
 def table(rows: Sequence[Row]) -> str:

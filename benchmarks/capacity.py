@@ -48,13 +48,14 @@ from benchmarks.common.documents import Row
 from benchmarks.common.environment import environment
 from benchmarks.streams import paced
 from benchmarks.streams.paced import Outcome, Part, Run, Stack
-from engine.interface import CacheKey, ModelInput, Normalisation
+from engine.interface import CacheKey, Model, ModelInput, Normalisation
 from engine.load import SHORT_CONTEXT
 from live.options import PROFILES, StreamOptions
 from model import ASRModel
 from network.architecture import from_card
 from network.kernels import arithmetic_for
-from network.wav2vec2 import Wav2Vec2, Weights, reference_logits
+from network.tensors import Weights
+from network.wav2vec2 import Wav2Vec2, reference_logits
 from text.ctc import Vocabulary
 from weights import cards, fairseq2_assets
 from weights.loading import LoadedModel
@@ -75,7 +76,7 @@ PARTS = ("capacity", "seed", "overload", "context")
 class Bench:
     """The parts that all runs share."""
 
-    model: ASRModel
+    model: Model
     options: StreamOptions
     seconds: float
     real_time: bool
@@ -340,7 +341,9 @@ def random_model(name: str, dtype: torch.dtype, device: torch.device) -> ASRMode
         lambda wave: reference_logits(state, architecture, wave),
         Vocabulary(tuple("" for _ in range(architecture.n_labels))),
     )
-    return ASRModel(loaded, name=name, device=device, dtype=dtype)
+    model = ASRModel(loaded, name=name, device=device, dtype=dtype)
+    model.measure_memory()
+    return model
 
 
 # --- the table ---

@@ -32,7 +32,8 @@ from benchmarks.common.environment import environment, processor
 from benchmarks.networks import contenders
 from network.architecture import ARCHITECTURES, Architecture
 from network.kernels import Linear, PlainLinear, arithmetic_for
-from network.wav2vec2 import Layer, LayerNorm, Weights
+from network.tensors import LayerNorm, Weights
+from network.wav2vec2 import Layer
 
 FRAMES_A_SECOND: Final = 50
 
@@ -84,7 +85,7 @@ class PlainLayer(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         qkv = self.qkv(self.attention_norm(rows))
-        rows = rows + self.attended(self.attend(qkv, 1))
+        rows = rows + self.attended(self.attend(qkv, 1, None))
         hidden = functional.gelu(self.inner(self.ffn_norm(rows)))
         return rows + self.outer(hidden)  # type: ignore[no-any-return]
 

@@ -11,8 +11,11 @@ Four parts for each arithmetic that is asked for:
 `speed`        the 300M architecture: windows of 2 to 40 s, one at a time, from array
                to labels, and the real-time factor of each.
 `batches`      the same, for more and more windows in a pass.
-`streams`      how many live streams the card's model serves, as `capacity.py` says it,
-               in real time, with the scheduler's and the VAD's threads.
+`streams`      how many live streams the card's model serves, and how late their finals
+               and partials are, as `capacity.py` says it, in real time, with the
+               scheduler's and the VAD's threads. Then the same for each released size:
+               its random weights take the time of real ones, and a text is made up, as
+               they hear none. A size that there is no memory for is passed over.
 
 With memory, where the device tells it: the most that was in use. Medians over rounds;
 the first, which loads kernels, is written down by itself. The 300M model has seeded
@@ -44,13 +47,15 @@ from benchmarks.common import documents
 from benchmarks.common.documents import Row
 from benchmarks.common.environment import environment, processor
 from benchmarks.corpus import composer
-from engine.interface import ModelInput
+from benchmarks.networks.instant_model import TakingAsLong
+from engine.interface import Model, ModelInput
 from live.options import PROFILES
 from model import ASRModel
-from weights.devices import choose_device
+from weights.devices import choose_device, out_of_memory
 
 DEMO: Final = "omniASR_CTC_demo"
 ARCH: Final = "300m_v2"
+SIZES: Final = ("300m_v2", "1b_v2", "3b_v2", "7b_v2")
 DTYPES: Final = ("float32", "bfloat16", "float16")
 
 # In float32 a GPU sums in another order, and may round products to TF32.
@@ -72,6 +77,7 @@ class Options:
     clips: int
     seconds: float
     most: int
+    sizes: tuple[str, ...]
 
 
 def noise(length_s: float) -> ModelInput:
@@ -154,7 +160,7 @@ def batches(model: ASRModel, sizes: Sequence[int], rounds: int) -> Iterator[Row]
         }
 
 
-def streams(model: ASRModel, *, seconds: float, most: int) -> Row:
+def streams(model: Model, *, seconds: float, most: int) -> Row:
     """Find how many live streams are served, each sending at its own pace."""
     bench = Bench(model, PROFILES["captions"], seconds, real_time=True)
     found, outcomes = capacity.capacity(bench, most=most)
@@ -163,6 +169,22 @@ def streams(model: ASRModel, *, seconds: float, most: int) -> Row:
         "served": found,
         "outcomes": [asdict(outcome) for outcome in outcomes],
     }
+
+
+def streams_of_sizes(options: Options, dtype: torch.dtype) -> Iterator[Row]:
+    """Find how many live streams each size serves."""
+    device = choose_device(options.device)
+    for size in options.sizes:
+        head = {"device": str(device), "card": size}
+        try:
+            model = capacity.random_model(size, dtype, device)
+            speaking = TakingAsLong(model)
+            row = streams(speaking, seconds=options.seconds, most=options.most)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            row = {"part": "streams", "served": None, "outcomes": []}
+        yield head | row
 
 
 def measure(options: Options) -> Iterator[Row]:
@@ -189,6 +211,10 @@ def measure(options: Options) -> Iterator[Row]:
             | {"card": options.card}
             | streams(model, seconds=options.seconds, most=options.most)
         )
+        numbers = model.dtype
+        del model
+        for row in streams_of_sizes(options, numbers):
+            yield {"arithmetic": dtype} | row
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -217,9 +243,17 @@ def _figures(row: Row) -> Iterator[tuple[str, str]]:
         text = f"{row['ms_per_window']:.2f} ms each{memory}"
         yield f"{row['n_windows']} windows of {row['window_s']} s", text
     else:
-        waits = [o["wait_p95_s"] for o in row["outcomes"] if o["n_streams"]]
-        yield f"{row['card']}, live streams served", str(row["served"])
-        yield "flush to final with one stream, p95", f"{1000 * waits[0]:.0f} ms"
+        served = row["served"]
+        text = "no memory" if served is None else str(served)
+        yield f"{row['card']}, live streams served", text
+        # Of the most that are served, and of one if not even that is.
+        outcomes = [o for o in row["outcomes"] if o["n_streams"] == max(1, served)]
+        for outcome in outcomes[-1:]:
+            p50, p95 = (1000 * outcome[f"wait_{q}_s"] for q in ("p50", "p95"))
+            what = f"{row['card']}, flush to final then, p50 / p95"
+            yield what, f"{p50:.0f} / {p95:.0f} ms"
+            lag = f"{1000 * outcome['lag_p95_s']:.0f} ms"
+            yield f"{row['card']}, partials behind the speaker, p95", lag
 
 
 def parse(arguments: Sequence[str] | None = None) -> tuple[Options, Path | None]:
@@ -236,6 +270,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[Options, Path | None]
     parser.add_argument("--clips", type=int, default=50, help="for correctness")
     parser.add_argument("--seconds", type=float, default=30.0, help="of streams")
     parser.add_argument("--most", type=int, default=512, help="streams to try")
+    parser.add_argument("--sizes", nargs="*", default=SIZES, help="that are released")
     parser.add_argument("--output", type=Path, help="file for the lines of JSON")
     given = parser.parse_args(arguments)
     options = Options(
@@ -248,6 +283,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[Options, Path | None]
         clips=given.clips,
         seconds=given.seconds,
         most=given.most,
+        sizes=tuple(given.sizes),
     )
     return options, given.output
 

@@ -126,6 +126,8 @@ class ModelTraits:
         device: Its device, as PyTorch names it: `cpu`, `cuda:0`, `mps`.
         dtype: Its data type: `float32`, `bfloat16`, `float16`, `int8`.
         spike_offsets: How far its labels lie inside the sound of a word.
+        max_batch_samples: Samples, padding included, of the largest batch that there
+            is memory for; None if that is not known.
         max_batches: Number of batches that it takes at the same time, each from a
             thread of its own; 1 if it belongs to one thread.
         summary: One line for the log.
@@ -137,6 +139,7 @@ class ModelTraits:
     device: str = "cpu"
     dtype: str = "float32"
     spike_offsets: SpikeOffsets = UNMEASURED
+    max_batch_samples: int | None = None
     max_batches: int = 1
     summary: str = "A model is ready"
 

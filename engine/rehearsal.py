@@ -8,6 +8,7 @@ Pure: no I/O, clock, settings or threads; `clock` is an argument.
 
 from collections.abc import Callable, Iterator, Sequence
 
+from audio.samples import SAMPLE_RATE
 from engine.interface import Model, ModelInput
 from engine.work_queue import BatchRules
 
@@ -16,13 +17,17 @@ LEAST = 3
 _MOST = 8
 _ENOUGH_S = 0.5
 
+# On an accelerator with much memory a pass may hold an hour; a second of audio costs no
+# less in it than in this.
+_MOST_SAMPLES = 64 * SAMPLE_RATE
+
 
 def whole_pass(window: ModelInput, rules: BatchRules) -> list[ModelInput]:
-    """Return a window as many times as a pass may hold it."""
-    most = rules.max_windows
+    """Return a window as many times as a pass may hold it, up to a minute or so."""
+    longest = _MOST_SAMPLES
     if rules.max_samples is not None:
-        most = max(1, min(most, rules.max_samples // len(window)))
-    return [window] * most
+        longest = min(longest, rules.max_samples)
+    return [window] * max(1, min(rules.max_windows, longest // len(window)))
 
 
 def rehearse(

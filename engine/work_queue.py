@@ -101,11 +101,32 @@ _MAX_SAMPLES_ON_CPU = 8 * SAMPLE_RATE
 _FREE_SAMPLES_ELSEWHERE = 16 * SAMPLE_RATE
 
 
-def batch_rules(device_kind: str, *, max_windows: int) -> BatchRules:
-    """Return the rules that pay on a kind of device: `cpu`, `cuda`, `mps`."""
+# Windows of a pass where nobody has set another number: on a CPU or where memory is not
+# known, and where it is, which is then the limit.
+MOST_WINDOWS = 8
+_MOST_WINDOWS_IN_MEMORY = 256
+
+
+def batch_rules(
+    device_kind: str, *, max_windows: int | None, max_samples: int | None = None
+) -> BatchRules:
+    """Return the rules that pay on a kind of device.
+
+    Args:
+        device_kind: `cpu`, `cuda`, `mps`.
+        max_windows: What the operator has set; None for nothing.
+        max_samples: What the device has memory for, padding included; None if that is
+            not known.
+    """
     if device_kind == "cpu":
-        return BatchRules(max_windows=max_windows, max_samples=_MAX_SAMPLES_ON_CPU)
-    return BatchRules(max_windows=max_windows, max_free_samples=_FREE_SAMPLES_ELSEWHERE)
+        most = max_windows or MOST_WINDOWS
+        return BatchRules(max_windows=most, max_samples=_MAX_SAMPLES_ON_CPU)
+    unset = MOST_WINDOWS if max_samples is None else _MOST_WINDOWS_IN_MEMORY
+    return BatchRules(
+        max_windows=max_windows or unset,
+        max_samples=max_samples,
+        max_free_samples=_FREE_SAMPLES_ELSEWHERE,
+    )
 
 
 J = TypeVar("J", bound=Job)

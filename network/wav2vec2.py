@@ -6,9 +6,9 @@ views of it, without a transposition around each normalisation, and the windows 
 a batch lie one after another, without padding between them. Only two things look
 beyond a row, the positional convolution and the attention.
 
-Frames are worked on in blocks, so that what is between two layers stays in the
-processor's cache and the memory of a pass does not grow with the width of its
-widest layer.
+On an accelerator, where every operator is a kernel to launch, the transformer works
+on windows that are filled up to the longest, so that many take as few operators as
+one; see `network/batches.py`.
 
 The same code is the reference of the start-up check: in float32 on the CPU, with
 plain products, one layer at a time, so that it takes the memory of one layer.
@@ -19,176 +19,33 @@ and the order of layers of its large variant; tested against fairseq2's module.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from audio.frames import FRAME_LENGTH, FRAME_SHIFT
-from network.architecture import CONVOLUTIONS, Architecture
-from network.kernels import PLAIN, Arithmetic, Linear
+from network.architecture import Architecture
+from network.extractor import Extractor
+from network.tensors import MOST_LOGITS, Weights, cut_rows, joined
 
 
 @dataclass(frozen=True, slots=True)
-class Blocks:
-    """How much is worked on at once.
+class Padding:
+    """Where the frames of windows lie once these are filled up to one length.
 
     Attributes:
-        frames: Whose samples go through the convolutions.
-        rows: Of a linear layer.
+        n_windows: How many windows there are.
+        n_frames: Frames that each is filled up to.
+        rows: Row of each frame, window after window, int64, shape (n,).
+        mask: Whether a row is a frame, shape (n_windows, 1, 1, n_frames); None if all
+            are.
     """
 
-    frames: int
-    rows: int
-
-
-# 1.2 s of audio, whose widest layer takes 8 MB.
-_ON_CPU = Blocks(frames=60, rows=512)
-
-# Elsewhere a block is a set of kernels to launch, and caches are small anyway: only
-# memory is kept in bounds, at the longest window or 2.7 minutes of a batch.
-_ELSEWHERE = Blocks(frames=2000, rows=8192)
-
-
-def blocks_for(device: torch.device) -> Blocks:
-    """Return what pays on a device."""
-    return _ON_CPU if device.type == "cpu" else _ELSEWHERE
-
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """A checkpoint's tensors, and what they are to be computed with.
-
-    Attributes:
-        state: By the names of `Architecture.shapes`.
-    """
-
-    state: Mapping[str, Tensor]
-    device: torch.device
-    arithmetic: Arithmetic = PLAIN
-
-    def tensor(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
-        """Return one tensor, where and as it is computed with.
-
-        It is a copy: a tensor of the checkpoint keeps the whole file mapped.
-
-        Args:
-            dtype: By default that of what flows between the layers.
-        """
-        dtype = dtype or self.arithmetic.flowing
-        return self.state[name].to(self.device, dtype, copy=True)
-
-    def linear(self, *names: str) -> Linear:
-        """Make one layer of one or more that have the same input."""
-        weights = [self.tensor(f"{name}.weight") for name in names]
-        biases = [self.tensor(f"{name}.bias") for name in names]
-        return self.arithmetic.make_linear(_joined(weights), _joined(biases))
-
-    def norm(self, name: str, dtype: torch.dtype | None = None) -> "LayerNorm":
-        parts = (self.tensor(f"{name}.{part}", dtype) for part in ("weight", "bias"))
-        return LayerNorm(*parts)
-
-
-def _joined(tensors: list[Tensor]) -> Tensor:
-    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
-
-
-@dataclass(frozen=True, slots=True)
-class LayerNorm:
-    """Normalise every row."""
-
-    weight: Tensor
-    bias: Tensor
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        return functional.layer_norm(rows, self.weight.shape, self.weight, self.bias)
-
-
-class Convolution:
-    """One convolution over time without padding, normalised and activated."""
-
-    def __init__(self, weights: Weights, index: int) -> None:
-        name = f"encoder_frontend.feature_extractor.layers.{index}"
-        dtype = weights.arithmetic.products
-        kernel = weights.tensor(f"{name}.conv.weight", dtype)  # (n_out, n_in, taps)
-        self._taps, self._stride = CONVOLUTIONS[index]
-        # Row t of a product are the taps of frame t, one after another.
-        flat = kernel.permute(2, 1, 0).reshape(-1, kernel.shape[0]).contiguous()
-        n_in = kernel.shape[1]
-        self._split = n_in * min(self._taps, self._stride)
-        self._kernel, self._last_tap = flat[: self._split], flat[self._split :]
-        if n_in == 1:
-            self._kernel = flat
-        self._bias = weights.tensor(f"{name}.conv.bias", dtype)
-        self._norm = weights.norm(f"{name}.layer_norm", dtype)
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        """Turn (n, n_in) into (n_frames, n_out)."""
-        return functional.gelu(self._norm(self._convolved(rows)))
-
-    def _convolved(self, rows: Tensor) -> Tensor:
-        n_out = (len(rows) - self._taps) // self._stride + 1
-        if rows.shape[1] == 1:
-            taps = rows[:, 0].unfold(0, self._taps, self._stride)
-            return torch.addmm(self._bias, taps, self._kernel)
-        blocks = rows[: n_out * self._stride].reshape(n_out, -1)
-        frames = torch.addmm(self._bias, blocks, self._kernel)
-        if self._taps > self._stride:  # the last tap is the next block's first
-            last = rows[self._stride :: self._stride]
-            frames.addmm_(last, self._last_tap)
-        return frames
-
-
-class Extractor:
-    """The convolutions: from samples to what the network knows of each frame."""
-
-    def __init__(self, weights: Weights) -> None:
-        self._n_at_once = blocks_for(weights.device).frames
-        self._arithmetic = weights.arithmetic
-        self._convolutions = [
-            Convolution(weights, index) for index in range(len(CONVOLUTIONS))
-        ]
-
-    def __call__(self, waves: Sequence[Tensor]) -> Tensor:
-        """Turn waves of 400 samples or more into (n_frames, n_features)."""
-        if len(waves) == 1:
-            return self._frames(waves[0])
-        # As one wave, where each begins a whole number of frames after the last.
-        # What lies across a border is computed and left out.
-        n_frames = [(len(wave) - FRAME_LENGTH) // FRAME_SHIFT + 1 for wave in waves]
-        whole = waves[0].new_zeros(FRAME_SHIFT * (sum(n_frames) + len(waves)))
-        starts = [0, *accumulate(n + 1 for n in n_frames)]
-        for start, n, wave in zip(starts, n_frames, waves, strict=False):
-            used = wave[: (n - 1) * FRAME_SHIFT + FRAME_LENGTH]
-            whole[start * FRAME_SHIFT :][: len(used)] = used
-        frames = self._frames(whole)
-        return torch.cat(
-            [frames[i : i + n] for i, n in zip(starts, n_frames, strict=False)]
-        )
-
-    def _frames(self, wave: Tensor) -> Tensor:
-        n_frames = (len(wave) - FRAME_LENGTH) // FRAME_SHIFT + 1
-        blocks = []
-        for first, end in pairwise(_borders(n_frames, self._n_at_once)):
-            rows = wave[first * FRAME_SHIFT : (end - 1) * FRAME_SHIFT + FRAME_LENGTH]
-            rows = rows.to(self._arithmetic.products).unsqueeze(1)
-            for convolution in self._convolutions:
-                rows = convolution(rows)
-            blocks.append(rows.to(self._arithmetic.flowing))
-        return _joined(blocks)
-
-
-def _borders(n: int, most: int) -> list[int]:
-    """Cut `n` into as few parts of at most `most` as there can be, about equal."""
-    n_parts = -(-n // most)
-    return [n * part // n_parts for part in range(n_parts + 1)]
-
-
-def _cut(rows: Tensor, most: int) -> Sequence[Tensor]:
-    """Cut rows into blocks of at most `most`, about equal."""
-    return rows.tensor_split(-(-len(rows) // most))
+    n_windows: int
+    n_frames: int
+    rows: Tensor
+    mask: Tensor | None
 
 
 class PositionalConvolution:
@@ -234,9 +91,7 @@ class Frontend:
 
     def __call__(self, features: Tensor, lengths: Sequence[int]) -> Tensor:
         """Turn (n_frames, n_features) into (n_frames, dim)."""
-        rows = self._norm(features)
-        if self._proj is not None:
-            rows = self._proj(rows)
+        rows = self._projected(features)
         if len(set(lengths)) == 1:
             windows = rows.view(len(lengths), lengths[0], -1)
             return rows + self._positions(windows).reshape(rows.shape)
@@ -245,6 +100,18 @@ class Frontend:
         return rows + torch.cat(
             [window[:length] for window, length in zip(moved, lengths, strict=True)]
         )
+
+    def padded(self, features: Tensor, padding: Padding) -> Tensor:
+        """Turn (n_frames, n_features) into (n_windows * longest, dim)."""
+        rows = self._projected(features)
+        whole = rows.new_zeros(padding.n_windows * padding.n_frames, rows.shape[1])
+        whole.index_copy_(0, padding.rows, rows)
+        windows = whole.view(padding.n_windows, padding.n_frames, -1)
+        return whole + self._positions(windows).reshape(whole.shape)
+
+    def _projected(self, features: Tensor) -> Tensor:
+        rows = self._norm(features)
+        return rows if self._proj is None else self._proj(rows)
 
 
 class Layer:
@@ -255,7 +122,7 @@ class Layer:
         attention = f"{name}.self_attn"
         self._n_heads = architecture.n_heads
         self._arithmetic = weights.arithmetic
-        self._n_at_once = blocks_for(weights.device).rows
+        self._n_at_once = weights.at_once.rows
         self._attention_norm = weights.norm(f"{name}.self_attn_layer_norm")
         self._qkv = weights.linear(
             *(f"{attention}.{part}_proj" for part in ("q", "k", "v"))
@@ -265,36 +132,52 @@ class Layer:
         self._inner = weights.linear(f"{name}.ffn.inner_proj")
         self._outer = weights.linear(f"{name}.ffn.output_proj")
 
-    def __call__(self, rows: Tensor, lengths: Sequence[int]) -> Tensor:
-        """Work on (n_frames, dim), which is changed in place and returned."""
-        blocks = _cut(rows, self._n_at_once)
+    def __call__(
+        self, rows: Tensor, lengths: Sequence[int], mask: Tensor | None = None
+    ) -> Tensor:
+        """Work on (n_frames, dim), which is changed in place and returned.
+
+        Args:
+            rows: Of all windows, one after another.
+            lengths: Of each.
+            mask: Whether a frame may be looked at, (n_windows, 1, 1, n_frames), where
+                windows of equal lengths are partly padding; None where none are.
+        """
+        blocks = cut_rows(rows, self._n_at_once)
         flowing, products = self._arithmetic.flowing, self._arithmetic.products
-        qkv = _joined(
+        qkv = joined(
             [self._qkv(self._attention_norm(block)).to(products) for block in blocks]
         )
-        mixed = _cut(self._attend(qkv, lengths), self._n_at_once)
+        mixed = cut_rows(self._attend(qkv, lengths, mask), self._n_at_once)
         for block, attended in zip(blocks, mixed, strict=True):
             block += self._attended(attended.to(flowing))
             hidden = self._inner(self._ffn_norm(block))
             block += self._outer(functional.gelu(hidden))
         return rows
 
-    def _attend(self, qkv: Tensor, lengths: Sequence[int]) -> Tensor:
+    def _attend(
+        self, qkv: Tensor, lengths: Sequence[int], mask: Tensor | None
+    ) -> Tensor:
         """Let every frame look at all frames of its window, and at no other's."""
         if len(set(lengths)) == 1:
-            return self._attend_equal(qkv, len(lengths))
+            return self._attend_equal(qkv, len(lengths), mask)
         return torch.cat(
             [
-                self._attend_equal(window, 1)
+                self._attend_equal(window, 1, None)
                 for window in torch.split(qkv, list(lengths))
             ]
         )
 
-    def _attend_equal(self, qkv: Tensor, n_windows: int) -> Tensor:
+    def _attend_equal(self, qkv: Tensor, n_windows: int, mask: Tensor | None) -> Tensor:
         n_frames, width = len(qkv), qkv.shape[1] // 3
         parts = qkv.view(n_windows, -1, 3, self._n_heads, width // self._n_heads)
         query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = self._arithmetic.attend(query, key, value)
+        if mask is None:
+            mixed = self._arithmetic.attend(query, key, value)
+        else:
+            mixed = functional.scaled_dot_product_attention(
+                query, key, value, attn_mask=mask
+            )
         return mixed.transpose(1, 2).reshape(n_frames, width)
 
 
@@ -318,8 +201,11 @@ class Wav2Vec2:
     """
 
     def __init__(self, weights: Weights, architecture: Architecture) -> None:
+        blocks = weights.at_once
         self.dtype = weights.arithmetic.flowing
-        self._n_at_once = blocks_for(weights.device).rows
+        self.architecture = architecture
+        self.padded = blocks.padded
+        self._n_at_once = min(blocks.rows, MOST_LOGITS)
         self.features = Extractor(weights)
         self._frontend = Frontend(weights, architecture)
         self._layers = [
@@ -342,7 +228,18 @@ class Wav2Vec2:
         rows = self._frontend(features, lengths)
         for layer in self._layers:
             rows = layer(rows, lengths)
-        for block in _cut(rows, self._n_at_once):
+        yield from self._logits(rows)
+
+    def encode_padded(self, features: Tensor, padding: Padding) -> Iterator[Tensor]:
+        """Do the same with as many operators for many windows as for one."""
+        rows = self._frontend.padded(features, padding)
+        lengths = [padding.n_frames] * padding.n_windows
+        for layer in self._layers:
+            rows = layer(rows, lengths, padding.mask)
+        yield from self._logits(rows.index_select(0, padding.rows))
+
+    def _logits(self, rows: Tensor) -> Iterator[Tensor]:
+        for block in cut_rows(rows, self._n_at_once):
             yield self._head(block)
 
 

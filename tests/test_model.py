@@ -24,7 +24,8 @@ from engine.interface import (
 )
 from model import ASRModel
 from network import threads
-from network.wav2vec2 import Extractor, PositionalConvolution
+from network.extractor import Extractor
+from network.wav2vec2 import PositionalConvolution
 from text import ctc
 from weights import cards, loading
 from weights.cards import ModelUnavailable

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from network.architecture import Architecture
 from network.kernels import arithmetic_for
-from network.wav2vec2 import Wav2Vec2, Weights, reference_logits
+from network.tensors import Weights
+from network.wav2vec2 import Wav2Vec2, reference_logits
 from text.ctc import Vocabulary
 from text.word_times import UNMEASURED, SpikeOffsets
 from weights import cards, checkpoint

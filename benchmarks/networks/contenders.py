@@ -24,7 +24,8 @@ from engine.interface import ModelInput
 from model import ASRModel
 from network.architecture import ARCHITECTURES, CONVOLUTIONS, Architecture
 from network.kernels import MakeLinear, arithmetic_for, maker_for
-from network.wav2vec2 import Wav2Vec2, Weights, reference_logits
+from network.tensors import Weights
+from network.wav2vec2 import Wav2Vec2, reference_logits
 from text import ctc
 from text.ctc import FrameLabels
 from weights import checkpoint

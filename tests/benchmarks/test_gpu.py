@@ -23,6 +23,7 @@ SMALL = Options(
     clips=2,
     seconds=8.0,
     most=1,
+    sizes=("300m_v2",),
 )
 
 
@@ -88,11 +89,33 @@ class TestAll:
         rows = [json.loads(line) for line in output.read_text().splitlines()]
         parts = [row.get("part") for row in rows]
         assert status == 0
-        assert parts == ["correctness", "speed", "batches", "batches", "streams", None]
+        assert parts[:4] == ["correctness", "speed", "batches", "batches"]
+        assert parts[4:] == ["streams", "streams", None]
+        assert [row["card"] for row in rows[4:6]] == [DEMO, "300m_v2"]
+        assert all(row["served"] == 1 for row in rows[4:6])
         assert rows[-1]["device"] == "cpu"
         printed = capsys.readouterr().out
         assert "| logits off float32 on the CPU | 0.00% |" in printed
-        assert "live streams served" in printed
+        assert "| 300m_v2, live streams served | 1 |" in printed
+        assert "| 300m_v2, flush to final then, p50 / p95 |" in printed
+
+    def test_a_size_without_memory_is_passed_over(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The others are measured all the same; other errors are not hidden."""
+
+        def fails(*arguments: object) -> ASRModel:
+            raise error
+
+        error = RuntimeError("CUDA out of memory")
+        monkeypatch.setattr(capacity, "random_model", fails)
+        (row,) = gpu.streams_of_sizes(SMALL, torch.float32)
+        assert row["served"] is None
+        assert "no memory" in gpu.table([row | {"arithmetic": "float32"}])
+
+        error = RuntimeError("something else")
+        with pytest.raises(RuntimeError, match="something else"):
+            list(gpu.streams_of_sizes(SMALL, torch.float32))
 
     def test_what_is_computed_wrongly_is_its_status(
         self, demo_model: ASRModel, monkeypatch: pytest.MonkeyPatch
@@ -111,7 +134,7 @@ class TestOptions:
         """From the command line."""
         options, output = gpu.parse(
             "--device cpu --dtypes float32 --windows 1 --batches 1 2 --rounds 1 "
-            "--clips 2 --seconds 8 --most 1".split()
+            "--clips 2 --seconds 8 --most 1 --sizes 300m_v2".split()
         )
 
         assert options == SMALL

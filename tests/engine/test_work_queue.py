@@ -307,6 +307,23 @@ class TestCompany:
 
         assert batches == [own[:4], own[4:5], own[5:]]
 
+    def test_memory_is_the_limit_where_it_is_known(self) -> None:
+        """Unless the operator has set another."""
+        room = 60 * SECOND
+
+        known = batch_rules("cuda:0", max_windows=None, max_samples=room)
+        unknown = batch_rules("cuda:0", max_windows=None)
+        told = batch_rules("cuda:0", max_windows=3, max_samples=room)
+        own = [file(4) for _ in range(20)]
+
+        for rules, sizes in (
+            (known, [15, 5]),
+            (unknown, [8, 8, 4]),
+            (told, [3] * 6 + [2]),
+        ):
+            batches = drain(queue_of(*own, rules=rules))
+            assert [len(batch) for batch in batches] == sizes
+
     @given(
         st.lists(st.tuples(st.sampled_from(Work), st.floats(0.1, 40))),
         st.integers(1, 9),

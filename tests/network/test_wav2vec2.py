@@ -7,17 +7,11 @@ import torch
 from torch import Tensor
 
 from audio.frames import MAX_WINDOW_SAMPLES, n_frames
-from network import wav2vec2
 from network.architecture import ARCHITECTURES, Architecture, from_card
+from network.extractor import Extractor
 from network.kernels import Arithmetic, arithmetic_for, attend_in_blocks
-from network.wav2vec2 import (
-    Blocks,
-    Extractor,
-    Wav2Vec2,
-    Weights,
-    blocks_for,
-    reference_logits,
-)
+from network.tensors import Blocks, Weights, blocks_for
+from network.wav2vec2 import Wav2Vec2, reference_logits
 from tests.support import upstream
 
 CPU = torch.device("cpu")
@@ -27,9 +21,11 @@ TOLERANCE = 1e-4
 LENGTHS = (400, 12_345, 25_000, 200_000)
 
 
-def network_of(state: dict[str, Tensor], architecture: Architecture) -> Wav2Vec2:
+def network_of(
+    state: dict[str, Tensor], architecture: Architecture, blocks: Blocks | None = None
+) -> Wav2Vec2:
     arithmetic = arithmetic_for(CPU, torch.float32)
-    return Wav2Vec2(Weights(state, CPU, arithmetic), architecture)
+    return Wav2Vec2(Weights(state, CPU, arithmetic, blocks), architecture)
 
 
 @torch.inference_mode()
@@ -147,12 +143,10 @@ class TestBlocks:
         self,
         small: tuple[Any, Wav2Vec2],
         blocks: Blocks,
-        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """Neither small blocks nor those of an accelerator, which we have none of."""
         module, network = small
-        monkeypatch.setattr(wav2vec2, "blocks_for", lambda device: blocks)
-        other = network_of(module.state_dict(), NARROW)
+        other = network_of(module.state_dict(), NARROW, blocks)
         waves = waves_of(LENGTHS)
 
         ours, theirs = logits_of(network, waves), logits_of(other, waves)
