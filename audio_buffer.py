@@ -55,16 +55,19 @@ class AudioBuffer:
         Raises:
             BufferFull: There is not enough room; no sample is taken.
         """
-        n = len(samples)
-        if self._end - self._start + n > self.capacity:
+        n, capacity = len(samples), len(self._ring)
+        if self._end - self._start + n > capacity:
             raise BufferFull(
                 f"{n} samples do not fit: {self._end - self._start} of "
-                f"{self.capacity} are held."
+                f"{capacity} are held."
             )
-        at = self._end % self.capacity
-        first = min(n, self.capacity - at)
-        self._ring[at : at + first] = samples[:first]
-        self._ring[: n - first] = samples[first:]
+        at = self._end % capacity
+        if at + n <= capacity:
+            self._ring[at : at + n] = samples
+        else:
+            first = capacity - at
+            self._ring[at:] = samples[:first]
+            self._ring[: n - first] = samples[first:]
         self._end += n
 
     def view(self, start: int, end: int) -> Samples:

@@ -139,8 +139,7 @@ class AudioChunker:
         """Take the next samples; return the windows that they complete.
 
         Args:
-            samples: Any number of samples; they are not copied, so they must not
-                change.
+            samples: Any number of samples; they are copied.
             probabilities: Probabilities of speech for the 512-sample frames that end
                 within `samples`; none without VAD.
 
@@ -170,7 +169,7 @@ class AudioChunker:
         return tuple(self._windows())
 
     def fork(self) -> "AudioChunker":
-        """Return an independent copy; it shares the blocks, which do not change."""
+        """Return an independent copy; samples are shared, and do not change."""
         other = copy.copy(self)
         other._held = self._held.fork()
         other._vad = copy.copy(self._vad)
@@ -276,6 +275,9 @@ class AudioChunker:
 
 _OPEN = 1 << 62  # the end of speech that goes on
 
+# What the memory for samples grows by at least.
+_LEAST_ROOM = SAMPLE_RATE
+
 
 def _floor(position: int) -> int:
     """Round down to where a window may start."""
@@ -283,35 +285,47 @@ def _floor(position: int) -> int:
 
 
 class _Held:
-    """The blocks that are still needed, addressed by position."""
+    """The samples that are still needed, addressed by position, in one piece.
+
+    What is in it never changes, so that views of it stay as they are.
+    """
 
     def __init__(self) -> None:
-        self._blocks: deque[Samples] = deque()
+        self._buffer: Samples = np.empty(0, np.float32)
+        self._first = 0  # position of the first in the buffer
         self.start = 0
         self.end = 0
 
     def fork(self) -> "_Held":
         other = copy.copy(self)
-        other._blocks = self._blocks.copy()
+        # Without room to append in: that belongs to the first.
+        other._buffer = self._buffer[: self.end - self._first]
         return other
 
     def append(self, samples: Samples) -> None:
-        if len(samples):
-            self._blocks.append(samples)
-            self.end += len(samples)
+        """Copy samples behind the last."""
+        at, n = self.end - self._first, len(samples)
+        if at + n > len(self._buffer):
+            self._move(n)
+            at = self.end - self._first
+        self._buffer[at : at + n] = samples
+        self.end += n
 
     def discard_before(self, position: int) -> None:
-        """Discard whole blocks; part of a block before the position may stay."""
-        while self._blocks and self.start + len(self._blocks[0]) <= position:
-            self.start += len(self._blocks.popleft())
+        """Forget the samples before a position; the next move frees their memory."""
+        self.start = max(self.start, min(position, self.end))
 
     def view(self, start: int, end: int) -> Samples:
-        """Copy the samples between two positions that are held."""
+        """Return the samples between two positions that are held; read-only."""
         assert self.start <= start <= end <= self.end
-        parts = []
-        position = self.start
-        for block in self._blocks:
-            if position < end and position + len(block) > start:
-                parts.append(block[max(0, start - position) : end - position])
-            position += len(block)
-        return np.concatenate(parts) if parts else np.empty(0, np.float32)
+        view = self._buffer[start - self._first : end - self._first]
+        view.flags.writeable = False
+        return view
+
+    def _move(self, n: int) -> None:
+        """Take memory with room for `n` more samples, and some."""
+        held = self._buffer[self.start - self._first : self.end - self._first]
+        room = max(n, _LEAST_ROOM, len(held) // 4)
+        self._buffer = np.empty(len(held) + room, np.float32)
+        self._buffer[: len(held)] = held
+        self._first = self.start

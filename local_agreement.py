@@ -76,9 +76,24 @@ class WindowLabels:
     def end_frame(self) -> int:
         return self.first_frame + len(self.frames.ids)
 
-    def tokens(self, vocabulary: Vocabulary) -> tuple[Token, ...]:
-        """Return its tokens, with frames counted from the beginning of the stream."""
-        return ctc.tokens(self.frames, vocabulary, first_frame=self.first_frame)
+    def tokens(
+        self, vocabulary: Vocabulary, *, since: int | None = None
+    ) -> tuple[Token, ...]:
+        """Return its tokens, with frames counted from the beginning of the stream.
+
+        Args:
+            vocabulary: Vocabulary of the model.
+            since: Leave out tokens that end before this frame; None for all.
+        """
+        skipped = 0 if since is None else max(0, since - self.first_frame)
+        ids = self.frames.ids
+        while 0 < skipped < len(ids) and ids[skipped - 1] == ids[skipped]:
+            skipped -= 1  # not in the middle of a run
+        return ctc.tokens(
+            self.frames.part(skipped, len(ids)) if skipped else self.frames,
+            vocabulary,
+            first_frame=self.first_frame + skipped,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +156,7 @@ class LocalAgreement:
         Its window must begin at or before `cut_frame`, and end no earlier than the
         window before.
         """
-        tokens = hypothesis.tokens(self._vocabulary)
+        tokens = hypothesis.tokens(self._vocabulary, since=self._oldest_needed())
         tail = self._own(tokens)
         limit = self._limit(hypothesis, tail)
         cut = self._choose_cut(hypothesis, limit)
@@ -159,6 +174,16 @@ class LocalAgreement:
         if frame > self._cut:
             self._cut = frame
             self._before.clear()
+
+    def _oldest_needed(self) -> int | None:
+        """Return the frame before which tokens are never looked at; None: all are.
+
+        What is committed from here on begins at the cut, or just before.
+        """
+        if not self._forgotten:
+            return None
+        first = min(token.first_frame for token in self._last)
+        return min(first, self._cut - JITTER) - JITTER
 
     def _own(self, tokens: Sequence[Token]) -> list[Token]:
         """Return the tokens of a hypothesis that are not committed yet."""
@@ -182,12 +207,29 @@ class LocalAgreement:
         oldest = self._last[0].first_frame - JITTER
         start = bisect_left(tokens, oldest, key=_first_frame) if self._forgotten else 0
         end = bisect_right(tokens, self._cut + JITTER, start, key=_first_frame)
+        if (known := self._find_unmoved(tokens, start)) is not None:
+            return known, True
         to_skip = 0 if self._forgotten else _SKIP
         costs = [to_skip * n for n in range(end - start + 1)]
         for old in self._last:
             costs, found = _align(old, tokens[start:end], costs)
         n_known = min(range(len(costs)), key=lambda n: (costs[n], -n))
         return start + n_known, found[n_known]
+
+    def _find_unmoved(self, tokens: Sequence[Token], start: int) -> int | None:
+        """Return the index after the committed tokens, if all are where they were.
+
+        That is the alignment that costs nothing, and the only one; None if there is
+        no such.
+        """
+        end = bisect_right(tokens, self._last[-1].first_frame, start, key=_first_frame)
+        first = end - len(self._last)
+        if first < start or (first > 0 and not self._forgotten):
+            return None
+        for old, token in zip(self._last, tokens[first:end], strict=True):
+            if old.id != token.id or old.first_frame != token.first_frame:
+                return None
+        return end
 
     def _limit(self, hypothesis: WindowLabels, tail: Sequence[Token]) -> int:
         """Return the first frame that may not be committed."""
@@ -207,12 +249,11 @@ class LocalAgreement:
     def _choose_cut(self, hypothesis: WindowLabels, limit: int) -> int | None:
         """Choose the frame up to which to commit, at most `limit`; None for none."""
         waiting = hypothesis.end_frame - self._cut
-        every = [hypothesis, *(earlier.labels for earlier in self._before)]
         first = self._cut + 1
         if limit >= first:
-            blank = np.logical_and.reduce(
-                [_blank(h, self._cut, limit + _CUT_BLANKS) for h in every]
-            )
+            blank = _blank(hypothesis, self._cut, limit + _CUT_BLANKS)
+            for earlier in self._before:
+                blank &= _blank(earlier.labels, self._cut, limit + _CUT_BLANKS)
             cut = _last_inside_run(blank, _CUT_BLANKS)
             if cut is not None and cut >= 1:
                 return self._cut + min(cut, limit - self._cut)
@@ -254,13 +295,9 @@ def _blank(hypothesis: WindowLabels, start: int, end: int) -> NDArray[np.bool_]:
 
 
 def _last_inside_run(blank: NDArray[np.bool_], n_around: int) -> int | None:
-    """Return the last index with `n_around` blanks before it and from it on."""
-    width = max(1, 2 * n_around)
-    if len(blank) < width:
-        return None
-    windows = np.lib.stride_tricks.sliding_window_view(blank, width).all(axis=1)
-    found = np.flatnonzero(windows)
-    return int(found[-1]) + n_around if len(found) else None
+    """Return the last index with so many blanks before it and from it on."""
+    found = blank.tobytes().rfind(b"\x01" * max(1, 2 * n_around))
+    return None if found < 0 else found + n_around
 
 
 def _common_prefix(left: Sequence[Token], right: Sequence[Token]) -> int:

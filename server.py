@@ -9,6 +9,7 @@ progress, and transcriptions are refused with a time to try again.
 """
 
 import asyncio
+import gc
 import json
 import logging
 import math
@@ -258,9 +259,16 @@ class Server(uvicorn.Server):
     """Serve the application; at shutdown, end the live streams first.
 
     uvicorn by itself would close all WebSockets before it tells the application.
+
+    Args:
+        app: The application that is served.
+        settings: The operator's settings.
+        owns_process: Whether the process does nothing else.
     """
 
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
+    def __init__(
+        self, app: FastAPI, settings: Settings, *, owns_process: bool = False
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -284,10 +292,30 @@ class Server(uvicorn.Server):
         keep_handshakes_out_of_logs()
         self._app = app
         self._grace_s = settings.shutdown_grace_s
+        self._owns_process = owns_process
+        self._freezing: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve."""
+        await super().startup(sockets)
+        if self._owns_process:
+            self._freezing = asyncio.create_task(self._freeze(), name="freeze")
+
+    async def _freeze(self) -> None:
+        """Have the garbage collector leave alone what is there once models are.
+
+        PyTorch brings half a million objects that stay for good. To look at them all
+        takes up to half a second, in which nothing else is done.
+        """
+        await self._app.state.service.wait_until_settled()
+        gc.collect()
+        gc.freeze()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more connections, end the streams, then shut uvicorn down."""
         began = time.monotonic()
+        if self._freezing is not None:
+            self._freezing.cancel()
         for listener in self.servers:
             listener.close()
         ended = await self._app.state.service.connections.stop(within_s=self._grace_s)
@@ -330,7 +358,7 @@ def _serve(settings: Settings) -> int:
         server.should_exit = True
 
     app = create_app(settings, on_load_failure=give_up)
-    server = Server(app, settings)
+    server = Server(app, settings, owns_process=True)
     # uvicorn stops gracefully and then raises the signal again for the handler
     # before its own. That is ours, and a request to stop is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.set_defaults(module="bench")
     bench.add_argument("--streams", type=_count, default=1, help="how many")
     bench.add_argument("--file", type=Path, help="any audio or video")
+    bench.add_argument("--json", action="store_true", help="print figures for programs")
     _add_server(bench)
     return parser
 

@@ -8,9 +8,12 @@ it includes the silence at the beginning of the recording.
 
 import argparse
 import asyncio
+import json
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from websockets.exceptions import ConnectionClosed
 
@@ -32,6 +35,7 @@ class _Measured:
     first_text_s: float | None = None
     flush_to_final_s: float | None = None
     lateness_s: float = 0.0
+    n_texts: int = 0  # messages with text
 
 
 def run(options: argparse.Namespace) -> None:
@@ -43,6 +47,9 @@ def run(options: argparse.Namespace) -> None:
     audio = read_file(options.file or BUNDLED)
     measured = asyncio.run(_run(options, audio))
     seconds = len(audio) / BYTES_PER_S
+    if options.json:
+        print(json.dumps(_figures(measured)))
+        return
     print(f"{options.streams} streams of {seconds:.1f} s, in real time")
     _print("first text after first audio", [m.first_text_s for m in measured])
     _print("flush to final", [m.flush_to_final_s for m in measured])
@@ -96,13 +103,25 @@ async def _stream(
 
         async def listen() -> None:
             while not (message := await receive(socket))["is_final"]:
-                if message["text"] and measured.first_text_s is None:
-                    measured.first_text_s = now() - began
+                if message["text"]:
+                    measured.n_texts += 1
+                    if measured.first_text_s is None:
+                        measured.first_text_s = now() - began
                 if message.get("cause") == "flush":
                     measured.flush_to_final_s = now() - flushed
 
         await together(listen(), send_all())
     return measured
+
+
+def _figures(measured: Sequence[_Measured]) -> dict[str, Any]:
+    """What `--json` prints: a value of each stream, in seconds; null is none."""
+    return {
+        "first_text_s": [own.first_text_s for own in measured],
+        "flush_to_final_s": [own.flush_to_final_s for own in measured],
+        "n_texts": sum(own.n_texts for own in measured),
+        "lateness_s": max(own.lateness_s for own in measured),
+    }
 
 
 def _print(name: str, values: list[float | None]) -> None:

@@ -23,6 +23,7 @@ run it in simulated time. Not safe for concurrent use.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from math import exp
 
 from audio.samples import SAMPLE_RATE
@@ -144,6 +145,7 @@ class StreamLoad:
         self._max_streams = max_streams
         self._file_share = file_share
         self._places: dict[Place, None] = {}
+        self._asking: dict[Place, None] = {}  # that have asked; the newest is last
         self._costs = Costs()
         self._partials = _Share()  # with their whole context
         self._finals = _Share()
@@ -161,13 +163,9 @@ class StreamLoad:
         """When a pass last ended; long ago before the first."""
         return _LONG_AGO if self._costs.newest is None else self._costs.newest
 
-    def n_speaking(self, now: float) -> int:
-        """Number of streams that have speech now."""
-        return sum(place.speaks(now) for place in self._places)
-
     def is_tight(self, now: float) -> bool:
         """Whether streams need more than the model's time."""
-        if self.n_speaking(now) < 2:
+        if not self._two_speak(now):
             self._tight = False
             return False
         wanted = self._partials.value(now) + self._finals.value(now)
@@ -201,6 +199,14 @@ class StreamLoad:
     def leave(self, place: Place) -> None:
         """Forget a stream; does nothing if it has left already."""
         self._places.pop(place, None)
+        self._asking.pop(place, None)
+
+    def note_ask(self, place: Place, now: float) -> None:
+        """Note that a stream asks for a window."""
+        place.ask(now)
+        if place in self._places:
+            self._asking.pop(place, None)
+            self._asking[place] = None
 
     def note_pass(self, batch: Sequence[Job], now: float, seconds: float) -> None:
         """Note that a pass has ended, and how long it took."""
@@ -226,6 +232,11 @@ class StreamLoad:
         """Return how long the model usually takes for windows, in seconds."""
         audio_s = sum(job.n_samples for job in jobs) / SAMPLE_RATE
         return audio_s * (_UNKNOWN if self._costs.usual is None else self._costs.usual)
+
+    def _two_speak(self, now: float) -> bool:
+        """Whether two streams or more have speech now."""
+        newest = islice(reversed(self._asking), 2)
+        return sum(place.speaks(now) for place in newest) == 2
 
     def _fit(self, speaking: Iterable[Place], now: float) -> bool:
         """Whether there is time for the finals and the rarest partials of streams."""

@@ -279,7 +279,7 @@ class Scheduler:
             )
         now = self._clock()
         if place is not None:
-            place.ask(now)
+            self._streams.note_ask(place, now)
         self._queue.submit(job, now)
         self._changed.notify()
 

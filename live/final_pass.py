@@ -86,11 +86,14 @@ class FinalPass:
         """Take the next samples; return the windows to label, often none.
 
         Args:
-            samples: Not copied, so they must not change.
+            samples: Any number; copied.
             probabilities: Of speech, of the frames that end within them.
         """
         self.end += len(samples)
-        pieces = [Piece(w) for w in self._chunker.push_audio(samples, probabilities)]
+        windows = self._chunker.push_audio(samples, probabilities)
+        if not windows:
+            return []
+        pieces = [Piece(window) for window in windows]
         self._n_cut = max([self._n_cut, *(piece.window.end for piece in pieces)])
         if self._speculation is None:
             self._pieces += pieces

@@ -93,16 +93,22 @@ class Framing:
         n_complete = (position + len(samples)) // FRAME_SAMPLES - self._n_frames
         if probabilities is not None and len(probabilities) != n_complete:
             raise ValueError(f"{n_complete} frames end here, not {len(probabilities)}.")
+        if not n_complete:
+            self._keep_ahead(np.array(samples))
+            return []
+        # One copy, of which frames are parts.
+        whole = np.concatenate([*self._ahead, samples])
+        begin = position - self._n_ahead
         frames: list[Frame] = []
         done = 0
         for k in range(n_complete):
             self._n_frames += 1
-            end = self.frames_end - position
-            self._keep_ahead(samples[done:end])
-            done = end
+            end = self.frames_end - begin
             own = () if probabilities is None else probabilities[k : k + 1]
-            frames.append(self._take_ahead(own))
-        self._keep_ahead(samples[done:])
+            frames.append(Frame(whole[done:end], own))
+            done = end
+        self._ahead, self._n_ahead = [], 0
+        self._keep_ahead(whole[done:])
         return frames
 
     def cut_here(self) -> list[Frame]:
@@ -119,11 +125,12 @@ class Framing:
                 up all the same: a hypothesis goes on with what there is.
         """
         audio = self.audio
-        kept = audio.end - _HELD_FRAMES * FRAME_SAMPLES
+        end = audio.end
+        kept = end - _HELD_FRAMES * FRAME_SAMPLES
         if needed_from is not None:
             kept = min(kept, needed_from)
-        kept = max(kept, audio.end + len(frame.samples) - audio.capacity)
-        audio.discard_before(min(max(kept, 0), audio.end))
+        kept = max(kept, end + len(frame.samples) - audio.capacity)
+        audio.discard_before(min(max(kept, 0), end))
         audio.append(frame.samples)
         self.probabilities += frame.probabilities
 
@@ -135,8 +142,9 @@ class Framing:
         return Frame(np.array(self.audio.view(start, end)), recent)
 
     def _keep_ahead(self, samples: Samples) -> None:
-        self._ahead.append(np.array(samples))
-        self._n_ahead += len(samples)
+        if len(samples):
+            self._ahead.append(samples)
+            self._n_ahead += len(samples)
 
     def _take_ahead(self, probabilities: Sequence[float]) -> Frame:
         samples = np.concatenate(self._ahead)

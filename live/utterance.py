@@ -181,7 +181,8 @@ class Utterance:
 
     def push_audio(self, samples: Samples, probabilities: Sequence[float]) -> None:
         """Take the next samples, and the probabilities of frames that end in them."""
-        self._ask(self.final.push_audio(samples, probabilities))
+        if pieces := self.final.push_audio(samples, probabilities):
+            self._ask(pieces)
 
     def speech_ended(self, position: int) -> None:
         """Silence began at a position; perhaps the utterance is over."""

@@ -28,7 +28,8 @@ class Inbox:
         self._waiting: deque[str | bytes | Stop] = deque()
         self._n_bytes = 0
         self._working = False
-        self._changed = asyncio.Condition()
+        self._news = asyncio.Event()  # something waits
+        self._room = asyncio.Event()  # more may wait
 
     @property
     def busy(self) -> bool:
@@ -37,22 +38,24 @@ class Inbox:
 
     async def put(self, message: str | bytes | Stop) -> None:
         """Add a message, once there is room. Cancelling is safe."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._n_bytes < self._max_bytes)
-            self._waiting.append(message)
-            self._n_bytes += _length(message)
-            self._changed.notify_all()
+        while self._n_bytes >= self._max_bytes:
+            self._room.clear()
+            await self._room.wait()
+        self._waiting.append(message)
+        self._n_bytes += _length(message)
+        self._news.set()
 
     async def get(self) -> str | bytes | Stop:
         """Take the oldest, or wait for one; the one before it is worked off."""
-        async with self._changed:
-            self._working = False
-            await self._changed.wait_for(lambda: bool(self._waiting))
-            self._working = True
-            oldest = self._waiting.popleft()
-            self._n_bytes -= _length(oldest)
-            self._changed.notify_all()
-            return oldest
+        self._working = False
+        while not self._waiting:
+            self._news.clear()
+            await self._news.wait()
+        self._working = True
+        oldest = self._waiting.popleft()
+        self._n_bytes -= _length(oldest)
+        self._room.set()
+        return oldest
 
 
 def _length(message: str | bytes | Stop) -> int:

@@ -59,14 +59,15 @@ def cut(
         windows += chunker.push_audio(block, probs[heard:whole])
         heard = whole
         longest = max(longest, len(block))
-        # A window, the newest block and the rest of the oldest.
-        assert n_held(chunker) <= MAX_WINDOW_SAMPLES + UNDECIDED + 2 * longest
+        # A window, the newest block and the rest of the oldest; and room to grow.
+        held = MAX_WINDOW_SAMPLES + UNDECIDED + 2 * longest
+        assert n_held(chunker) <= held + max(held // 4, SAMPLE_RATE)
     return windows + list(chunker.finish(probs[heard:]))
 
 
 def n_held(chunker: AudioChunker) -> int:
-    """Samples in the blocks that a chunker holds."""
-    return sum(len(block) for block in chunker._held._blocks)
+    """Samples that a chunker has memory for."""
+    return len(chunker._held._buffer)
 
 
 def spans(windows: Sequence[Window]) -> list[Span]:

@@ -1,6 +1,7 @@
 """The server's life and limits: starting, loading, overload, bad luck, stopping."""
 
 import asyncio
+import gc
 import io
 import logging
 import platform
@@ -22,12 +23,14 @@ import numpy as np
 import pytest
 import soundfile
 import websockets
+from fastapi import FastAPI
 
 from api import bodies
 from config import Settings
 from engine import watchdog
 from engine.interface import Model
 from network.cores import SPIN_COUNT, usable_cores
+from server import Server
 from tests.support.fakes import ScriptedModel
 from tests.support.serving import (
     ServerProcess,
@@ -680,3 +683,24 @@ class Upload:
 
     def close(self) -> None:
         self._socket.close()
+
+
+class TestGarbageCollector:
+    def test_it_leaves_alone_what_is_there_once_models_are(self) -> None:
+        """A full pass over PyTorch's objects would hold up every stream."""
+
+        class Loaded:
+            async def wait_until_settled(self) -> None:
+                """Is called first."""
+                seen.append(gc.get_freeze_count())
+
+        seen: list[int] = []
+        app = FastAPI()
+        app.state.service = Loaded()
+        try:
+            asyncio.run(Server(app, settings(), owns_process=True)._freeze())
+            seen.append(gc.get_freeze_count())
+        finally:
+            gc.unfreeze()
+
+        assert seen[0] == 0 < seen[1]

@@ -13,8 +13,9 @@ Source: Graves et al. 2006, "Connectionist Temporal Classification" (best path).
 Pure: no I/O, clock, settings or threads.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from math import exp, log
 from unicodedata import category
 
@@ -25,6 +26,8 @@ from numpy.typing import NDArray
 from audio.frames import FRAME_LENGTH, FRAME_SHIFT
 
 BLANK = 0  # it comes first in fairseq2's CTC loss and in every omniASR card
+
+_FIRST = np.zeros(1, np.intp)  # the index of what comes first
 
 # Probabilities are clipped here before a logarithm is taken.
 _TINY = 1e-10
@@ -56,6 +59,9 @@ _UNSPACED = regex.compile(
     regex.VERSION1,
 )
 _CLUSTER = regex.compile(r"\X")
+
+# Pairs of tokens of which it is remembered whether a word ends between them.
+_MAX_PAIRS = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +199,7 @@ def tokens(
     ids = frames.ids
     if len(ids) == 0:
         return ()
-    starts = np.flatnonzero(np.diff(ids, prepend=ids[0] - 1))
+    starts = np.concatenate([_FIRST, np.flatnonzero(ids[1:] != ids[:-1]) + 1])
     ends = np.append(starts[1:], len(ids))
     probs = np.maximum.reduceat(frames.probs, starts)
     spoken = ids[starts] != BLANK
@@ -305,18 +311,24 @@ def groups(tokens: Sequence[Token]) -> Iterable[list[Token]]:
     Whether a word ends depends only on the token after it, so tokens may come in parts:
     a part begins with the last group of the part before.
     """
-    whole = raw_text(tokens)
-    cluster_starts = {match.start() for match in _CLUSTER.finditer(whole)}
+    cluster_starts = _cluster_starts(raw_text(tokens))
     group: list[Token] = []
     offset = 0
     for token in tokens:
-        if group and offset in cluster_starts and _splits(group[-1], token):
+        if group and offset in cluster_starts and _splits(group[-1].text, token.text):
             yield group
             group = []
         group.append(token)
         offset += len(token.text)
     if group:
         yield group
+
+
+def _cluster_starts(text: str) -> Container[int]:
+    """Return the offsets at which an extended grapheme cluster begins."""
+    if text.isascii() and "\r" not in text:  # every character is one
+        return range(len(text))
+    return {match.start() for match in _CLUSTER.finditer(text)}
 
 
 def pause_separates(left: str, right: str) -> bool:
@@ -327,13 +339,14 @@ def pause_separates(left: str, right: str) -> bool:
     return not (_UNSPACED.match(left[-1]) and _UNSPACED.match(right[0]))
 
 
-def _splits(left: Token, right: Token) -> bool:
-    """Whether a word ends between two tokens that form no cluster."""
-    if left.text.isspace() or right.text.isspace():
-        return left.text.isspace() != right.text.isspace()
-    before, after = left.text[-1], right.text[0]
-    # Vowel signs and closing punctuation stay with the character before them, opening
-    # punctuation with the one after it.
+@lru_cache(_MAX_PAIRS)
+def _splits(left: str, right: str) -> bool:
+    """Whether a word ends between two tokens' texts that are not one cluster."""
+    if left.isspace() or right.isspace():
+        return left.isspace() != right.isspace()
+    before, after = left[-1], right[0]
+    # Vowel signs and closing punctuation stay with what precedes them, opening
+    # punctuation with what follows.
     if category(after)[0] == "M" or category(after) in _CLOSING:
         return False
     if category(before) in _OPENING:

@@ -136,9 +136,11 @@ class SpeechSpans:
         """
         if self._finished:
             raise ValueError("The stream has ended.")
-        return tuple(
-            event for p in probabilities if (event := self._hear(p)) is not None
-        )
+        events: list[SpeechEvent] = []
+        for probability in probabilities:
+            if (event := self._hear(probability)) is not None:
+                events.append(event)
+        return tuple(events)
 
     def finish(self, end: int) -> tuple[SpeechEvent, ...]:
         """End the stream at a position; speech that has begun ends there.
@@ -156,26 +158,30 @@ class SpeechSpans:
 
     def _hear(self, probability: float) -> SpeechEvent | None:
         begin = self._heard
-        self._heard += FRAME_SAMPLES
+        self._heard = begin + FRAME_SAMPLES
         if self._speaking:
-            return self._maybe_end(probability, begin)
+            if probability >= self._stay_prob:  # which is most of the time
+                self._turn = None
+                return None
+            return self._maybe_end(begin)
         return self._maybe_start(probability, begin)
 
     def _maybe_start(self, probability: float, begin: int) -> SpeechEvent | None:
-        if self._turn is None and probability >= self._start_prob:
+        if self._turn is None:
+            if probability < self._start_prob:
+                return None
             self._turn = begin
-        if probability < self._stay_prob:
+        elif probability < self._stay_prob:
             self._turn = None
-        if self._turn is None or self._heard - self._turn < self._min_speech:
+            return None
+        if self._heard - self._turn < self._min_speech:
             return None
         self._last = max(self._last, self._turn - self._pre_roll)
         self._speaking, self._turn = True, None
         return SpeechStart(self._last)
 
-    def _maybe_end(self, probability: float, begin: int) -> SpeechEvent | None:
-        if probability >= self._stay_prob:
-            self._turn = None
-            return None
+    def _maybe_end(self, begin: int) -> SpeechEvent | None:
+        """Take a silent frame in the middle of speech."""
         if self._turn is None:
             self._turn = begin
         if self._heard - self._turn < self._min_silence:

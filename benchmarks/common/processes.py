@@ -63,17 +63,22 @@ class ServerProcess:
 
 @contextlib.contextmanager
 def server_process(
-    log: Path, *, python: str | Path = sys.executable, **settings: str
+    log: Path,
+    *,
+    python: str | Path = sys.executable,
+    program: Sequence[str | Path] = (ROOT / "server.py",),
+    **settings: str,
 ) -> Iterator[ServerProcess]:
     """Start the real server with some settings; end it afterwards.
 
     Args:
         log: File for its output.
         python: Python of the environment in which the server is installed.
+        program: The program that Python runs, with its arguments.
         settings: Variables of its environment.
     """
     ours = {"HOST": "127.0.0.1", "PORT": str(free_port()), **settings}
-    with _running([python, ROOT / "server.py"], log, ours) as server:
+    with _running([python, *program], log, ours) as server:
         yield server
 
 

@@ -46,7 +46,6 @@ _WARM_UP_S = 4.0  # of each stream, that does not count
 _FLUSH_EVERY_S = 6.0
 N_AUDIOS = 12  # that differ; each begins to flush half a second later than the last
 
-_MAX_BATCH = 8
 _FILE_SHARE = 0.1
 _MAX_STREAMS = 10_000
 
@@ -209,7 +208,11 @@ def in_real_time(model: Model) -> Iterator[Stack]:
         max_queued=1,
         min_streams=_MAX_STREAMS,
         max_streams=_MAX_STREAMS,
-        rules=batch_rules(model.traits.device_kind, max_windows=_MAX_BATCH),
+        rules=batch_rules(
+            model.traits.device_kind,
+            max_windows=None,
+            max_samples=model.traits.max_batch_samples,
+        ),
         file_share=_FILE_SHARE,
         max_wait_s=600,
     )
@@ -279,7 +282,7 @@ class SimulatedScheduler:
         max_streams: int = _MAX_STREAMS,
     ) -> None:
         self._timed = timed
-        rules = batch_rules("cpu", max_windows=_MAX_BATCH)
+        rules = batch_rules("cpu", max_windows=None)
         self._queue: WorkQueue[_Waiting] = WorkQueue(rules, file_share=_FILE_SHARE)
         self._streams = StreamLoad(
             min_streams=min_streams, max_streams=max_streams, file_share=_FILE_SHARE
@@ -322,7 +325,7 @@ class SimulatedScheduler:
             n_samples=len(window), work=work, due_in_s=due_in_s or 0.0, window=window
         )
         if place is not None:
-            place.ask(_now())
+            self._streams.note_ask(place, _now())
         self._queue.submit(job, _now())
         if not self._working:
             self._working = True

@@ -44,7 +44,7 @@ class Server:
         """Let streams in, which speak at once or do not."""
         places = [self.load.admit(self.now) for _ in range(n)]
         for place in places if speaking else []:
-            place.ask(self.now)
+            self.load.note_ask(place, self.now)
         return places
 
     def refuse(self) -> Overloaded:
@@ -64,7 +64,7 @@ class Server:
         for _ in range(round(10 * seconds)):
             self.now += 0.1
             for place in places:
-                place.ask(self.now)
+                self.load.note_ask(place, self.now)
             for work, share in (
                 (Work.STREAM_PARTIAL, partials),
                 (Work.STREAM_FINAL, finals),
@@ -242,7 +242,7 @@ class TestTightness:
         for _ in range(100):
             server.now += 0.2
             for place in places:
-                place.ask(server.now)
+                server.load.note_ask(place, server.now)
             server.note_pass(job(Work.FILE, 20), seconds=0.2)
 
         assert not server.load.is_tight(server.now)
