@@ -178,14 +178,6 @@ def join(parts: Sequence[FrameLabels]) -> FrameLabels:
     )
 
 
-def join_alternatives(parts: Sequence[Alternatives]) -> Alternatives:
-    """Put alternatives of equal number one after the other; copied."""
-    return Alternatives(
-        np.concatenate([part.ids for part in parts]),
-        np.concatenate([part.log_probs for part in parts]),
-    )
-
-
 def tokens(
     frames: FrameLabels, vocabulary: Vocabulary, *, first_frame: int = 0
 ) -> tuple[Token, ...]:
