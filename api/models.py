@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 
 from engine.keywords import KeywordListener
 from engine.scheduler import Scheduler
+from engine.work_queue import Work
 from recordings.transcriber import FileTranscriber
 from streaming import StreamingTranscriber
 
@@ -62,6 +63,25 @@ class Models:
     def all(self) -> tuple[ServedModel, ...]:
         """All models; the default comes first."""
         return tuple(self._served.values())
+
+    @property
+    def n_streams(self) -> int:
+        """Number of live streams that are open."""
+        return sum(model.scheduler.n_streams for model in self.all)
+
+    @property
+    def n_queued(self) -> int:
+        """Number of windows that wait."""
+        return sum(model.scheduler.n_queued for model in self.all)
+
+    def n_waiting(self, work: Work) -> int:
+        """Number of windows of one kind that wait."""
+        return sum(model.scheduler.n_waiting(work) for model in self.all)
+
+    @property
+    def is_tight(self) -> bool:
+        """Whether the streams of a model need more than its time."""
+        return any(model.scheduler.is_tight for model in self.all)
 
     def find(self, name: str | None) -> ServedModel | None:
         """Return the model with a name or alias; None if there is none."""

@@ -28,7 +28,7 @@ from config import Settings
 from engine.interface import Model, ModelInput, ModelLost, NotReady, QueueFull
 from engine.keywords import KeywordListener
 from engine.scheduler import Scheduler
-from engine.work_queue import MOST_WINDOWS, BatchRules, Work, batch_rules
+from engine.work_queue import MOST_WINDOWS, BatchRules, batch_rules
 from recordings.cutter import SpeechProbabilities
 from recordings.transcriber import FileTranscriber
 from sockets.connections import Connections
@@ -210,25 +210,6 @@ class Service:
         found = (model.scheduler.watchdog.trouble for model in self.models.all)
         return next(filter(None, found), None)
 
-    @property
-    def n_streams(self) -> int:
-        """Number of live streams that are open."""
-        return sum(model.scheduler.n_streams for model in self.models.all)
-
-    @property
-    def n_queued(self) -> int:
-        """Number of windows that wait."""
-        return sum(model.scheduler.n_queued for model in self.models.all)
-
-    def n_waiting(self, work: Work) -> int:
-        """Number of windows of one kind that wait."""
-        return sum(model.scheduler.n_waiting(work) for model in self.models.all)
-
-    @property
-    def is_tight(self) -> bool:
-        """Whether the streams of a model need more than its time."""
-        return any(model.scheduler.is_tight for model in self.models.all)
-
     def try_again(self) -> None:
         """Give each failing model a window, to see whether it works again.
 
@@ -274,7 +255,9 @@ class Service:
             lambda: self.ready and self.trouble is None,
         )
         metrics.watch(
-            "omniasr_streams", "Live streams that are open.", lambda: self.n_streams
+            "omniasr_streams",
+            "Live streams that are open.",
+            lambda: self.models.n_streams,
         )
         metrics.watch(
             "omniasr_requests_in_progress",
@@ -284,9 +267,9 @@ class Service:
         metrics.watch(
             "omniasr_overload_level",
             "1 while streams need more than the model's time, else 0.",
-            lambda: self.is_tight,
+            lambda: self.models.is_tight,
         )
-        metrics.watch_queue(self.n_waiting)
+        metrics.watch_queue(self.models.n_waiting)
 
     # --- in a model's thread, or told by it ---
 

@@ -80,9 +80,9 @@ def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
             device=traits.device if traits else None,
             dtype=traits.dtype if traits else None,
             requests=service.places.n_taken,
-            streams=service.n_streams,
-            queued=service.n_queued,
-            overload_level=int(service.is_tight),
+            streams=service.models.n_streams,
+            queued=service.models.n_queued,
+            overload_level=int(service.models.is_tight),
             uptime_s=round(time.monotonic() - service.loading.began, 1),
         )
 
