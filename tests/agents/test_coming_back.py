@@ -25,9 +25,11 @@ from agents.voice import (
 )
 from agents.voice.models.openai_stt import OpenAISTTModel
 from livekit.agents import APIConnectOptions, utils
+from livekit.agents import stt as livekit_stt
 from livekit.agents.stt import RecognizeStream, SpeechEventType
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from pipecat.services.openai.stt import OpenAIRealtimeSTTService
+from pipecat.services.stt_service import STTService
 from websockets.exceptions import ConnectionClosed
 
 from audio.samples import Samples
@@ -37,7 +39,14 @@ from benchmarks.common.processes import (
     server_on,
     server_process,
 )
-from tests.agents import pipeline, speech, test_livekit, test_pipecat
+from tests.agents import (
+    pipeline,
+    speech,
+    test_livekit,
+    test_livekit_deepgram,
+    test_pipecat,
+    test_pipecat_deepgram,
+)
 from tests.agents.conftest import SERVER_PYTHON, SETTINGS
 from tests.agents.speech import MODEL, Conversation
 from tests.agents.test_livekit import frame, make
@@ -62,7 +71,14 @@ async def pipecat(url: str) -> AsyncIterator[Ear]:
         turn_detection={"type": "server_vad"},
         settings=OpenAIRealtimeSTTService.Settings(model=MODEL),
     )
-    async with pipeline.running(stt, local_vad=False) as agent:
+    async with usable(stt, local_vad=False) as agent:
+        yield agent
+
+
+@asynccontextmanager
+async def usable(stt: STTService, *, local_vad: bool) -> AsyncIterator[Ear]:
+    """Run a service of Pipecat that is in use to the end."""
+    async with pipeline.running(stt, local_vad=local_vad) as agent:
         yield agent
         assert stt.is_usable
 
@@ -111,7 +127,13 @@ class LiveKitEar(Counting):
 
 @asynccontextmanager
 async def livekit(url: str) -> AsyncIterator[Ear]:
-    model = make(url, use_realtime=True)
+    async with streaming(make(url, use_realtime=True)) as ear:
+        yield ear
+
+
+@asynccontextmanager
+async def streaming(model: livekit_stt.STT) -> AsyncIterator[Ear]:
+    """Run a stream of LiveKit's that is in use to the end."""
     async with (
         utils.http_context.open(),
         model.stream() as stream,
@@ -190,7 +212,15 @@ async def openai_agents(url: str) -> AsyncIterator[Ear]:
 
 AGENTS: dict[str, Callable[[str], AbstractAsyncContextManager[Ear]]] = {
     "Pipecat": pipecat,
+    "Pipecat, Flux": lambda url: usable(
+        test_pipecat_deepgram.flux(url), local_vad=False
+    ),
+    "Pipecat, Nova": lambda url: usable(
+        test_pipecat_deepgram.nova(url), local_vad=True
+    ),
     "LiveKit": livekit,
+    "LiveKit, Flux": lambda url: streaming(test_livekit_deepgram.flux(url)),
+    "LiveKit, Nova": lambda url: streaming(test_livekit_deepgram.nova(url)),
     "OpenAI SDK": sdk,
     "openai-agents": openai_agents,
 }
@@ -300,7 +330,7 @@ def test_livekit_over_http_outlives_a_restart(
     assert texts == [conversation.as_files[0]] * 3
 
 
-@pytest.mark.parametrize("agent", ["LiveKit", "OpenAI SDK", "openai-agents"])
+@pytest.mark.parametrize("agent", [name for name in AGENTS if name != "Pipecat"])
 def test_the_others_outlive_a_restart(
     tmp_path: Path, conversation: Conversation, agent: str
 ) -> None:
