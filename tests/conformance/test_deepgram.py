@@ -126,7 +126,7 @@ class TestKeys:
 
         response = refused.value.response
         assert response.status_code == 401
-        assert "asks for an API key" in response.headers["dg-error"]
+        assert "API key" in response.headers["dg-error"]
         assert UUID(response.headers["dg-request-id"])
         assert b'"err_code":"INVALID_AUTH"' in response.body
 
