@@ -5,9 +5,18 @@ import logging
 
 import numpy as np
 import pytest
+from livekit import rtc
+from livekit.agents import (
+    Agent,
+    AgentSession,
+    APIConnectOptions,
+    ConversationItemAddedEvent,
+    llm,
+    utils,
+)
 from livekit.agents import stt as livekit_stt
-from livekit.agents import utils
 from livekit.agents.stt import SpeechEvent, SpeechEventType
+from livekit.agents.voice.io import AudioInput
 from livekit.plugins import deepgram
 
 from audio.samples import SAMPLE_RATE, Samples
@@ -166,3 +175,86 @@ class TestNova:
             return texts
 
         conversation.check(asyncio.run(recognise()))
+
+
+class EchoStream(llm.LLMStream):
+    """Answers with what was said last."""
+
+    async def _run(self) -> None:
+        said = self.chat_ctx.messages()[-1].text_content or ""
+        delta = llm.ChoiceDelta(role="assistant", content=said)
+        self._event_ch.send_nowait(llm.ChatChunk(id="1", delta=delta))
+
+
+class Echo(llm.LLM):
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_asked = 0
+
+    def chat(self, **asked: object) -> llm.LLMStream:
+        self.n_asked += 1
+        return EchoStream(
+            self,
+            chat_ctx=asked["chat_ctx"],
+            tools=asked.get("tools") or [],
+            conn_options=APIConnectOptions(),
+        )
+
+
+class Microphone(AudioInput):
+    """Speaks into a session at the pace of speech, and is silent then."""
+
+    def __init__(self, samples: Samples) -> None:
+        super().__init__(label="a test")
+        silence = speech.silence(60)
+        self._frames = speech.spoken(np.concatenate([samples, silence]))
+
+    async def __anext__(self) -> rtc.AudioFrame:
+        return frame(await anext(self._frames))
+
+
+class TestAgentSession:
+    def test_it_answers_with_what_was_begun_early(
+        self,
+        server: ServerProcess,
+        conversation: Conversation,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """Our turns are its turns; the reply of the early end is the one it uses."""
+        caplog.set_level(logging.DEBUG)
+        n = len(conversation.utterances)
+
+        async def converse() -> tuple[list[str], int]:
+            echo = Echo()
+            answered: list[str] = []
+            news = asyncio.Event()
+            async with utils.http_context.open():
+                session = AgentSession(
+                    stt=flux(server.url, eager_eot_threshold=0.3, eot_threshold=0.85),
+                    llm=echo,
+                    turn_handling={
+                        "turn_detection": "stt",
+                        "endpointing": {"min_delay": 0},
+                    },
+                )
+
+                @session.on("conversation_item_added")
+                def _added(event: ConversationItemAddedEvent) -> None:
+                    if getattr(event.item, "role", None) == "assistant":
+                        answered.append(event.item.text_content or "")
+                        news.set()
+
+                session.input.audio = Microphone(conversation.samples)
+                await session.start(Agent(instructions="Repeat."))
+                async with asyncio.timeout(60 + len(conversation.samples) / 16_000):
+                    while len(answered) < n:
+                        news.clear()
+                        await news.wait()
+                await session.aclose()
+            return answered, echo.n_asked
+
+        answered, _ = asyncio.run(converse())
+
+        conversation.check(answered)
+        used = caplog.text.count("using preemptive generation")
+        assert used >= 0.5 * n
