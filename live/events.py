@@ -58,6 +58,8 @@ class Partial:
         position: Up to where audio was listened to.
         committed: Will not change before the final; only grows.
         pending: May change with the next partial.
+        tokens: What spells the committed words; spaces between words, and perhaps one
+            after the last, are among them.
     """
 
     utterance: int
@@ -65,6 +67,7 @@ class Partial:
     position: int
     committed: tuple[Word, ...]
     pending: tuple[Word, ...]
+    tokens: tuple[Token, ...] = ()
 
     @property
     def committed_text(self) -> str:

@@ -79,6 +79,7 @@ class Partials:
         self._space = False  # whether one follows the committed words
         self.committed: tuple[Word, ...] = ()
         self.pending: tuple[Word, ...] = ()
+        self.tokens: tuple[Token, ...] = ()  # of the committed words
         self.heard = start  # the end of the newest window
         self.last_letter = start  # one past the frames of the newest, if any
 
@@ -133,6 +134,7 @@ class Partials:
         before = (self.committed, self.pending)
         complete, self._space = self._spell(tokens[:n_complete])
         self.committed += complete
+        self.tokens += tuple(tokens[:n_complete])
         spelled = [*self._open, *_shown(agreed.pending, hypothesis.end_frame)]
         self.pending, _ = self._spell(spelled)
         letters = [token for token in spelled if not token.text.isspace()]

@@ -290,6 +290,7 @@ class Utterance:
             position=self.partials.heard,
             committed=self.partials.committed,
             pending=self.partials.pending,
+            tokens=self.partials.tokens,
         )
 
     def outcome(self) -> UtteranceFinal | UtteranceFailed:

@@ -200,7 +200,10 @@ class ItemDone(_ItemEvent):
 
 
 class Delta(_Event):
-    """More of an item's text; deltas only add."""
+    """More of an item's text; deltas only add.
+
+    `logprobs` are there if the client asked for them.
+    """
 
     type: Literal["conversation.item.input_audio_transcription.delta"] = (
         "conversation.item.input_audio_transcription.delta"
@@ -208,6 +211,7 @@ class Delta(_Event):
     item_id: str
     content_index: Literal[0] = 0
     delta: str
+    logprobs: tuple[schemas.LogProb, ...] | None = Field(None, exclude_if=_is_none)
 
 
 class Completed(_Event):

@@ -6,12 +6,14 @@ open at a time, so the events of another end those before it.
 Pure: no I/O, clock, settings or threads; ids come from outside.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import schemas
 from audio.samples import SAMPLE_RATE
 from protocols.realtime import events
 from protocols.realtime.events import ServerEvent
+from text.ctc import Token
 
 
 @dataclass(slots=True)
@@ -109,14 +111,29 @@ class Items:
             ),
         ]
 
-    def extend(self, utterance: int, text: str) -> list[ServerEvent]:
-        """Tell what a text has more than the deltas so far, if it begins with them."""
+    def extend(
+        self, utterance: int, text: str, tokens: Sequence[Token] | None
+    ) -> list[ServerEvent]:
+        """Tell what a text has more than the deltas so far, if it begins with them.
+
+        Args:
+            tokens: What spells the text, if probabilities are to be told.
+        """
         item = self._item(utterance)
         if not text.startswith(item.sent) or text == item.sent:
             return []
+        probs = None
+        if tokens is not None:
+            new = _spelling(text, tokens, since=len(item.sent))
+            probs = tuple(schemas.log_probs(new))
         delta, item.sent = text[len(item.sent) :], text
         return [
-            events.Delta(event_id=self._new_id("event"), item_id=item.id, delta=delta)
+            events.Delta(
+                event_id=self._new_id("event"),
+                item_id=item.id,
+                delta=delta,
+                logprobs=probs,
+            )
         ]
 
     def close(self, utterance: int) -> None:
@@ -154,6 +171,24 @@ class Items:
         if utterance not in self._items:
             self._items[utterance] = _Item(self._new_id("item"))
         return self._items[utterance]
+
+
+def _spelling(text: str, tokens: Sequence[Token], *, since: int) -> list[Token]:
+    """Return the tokens that spell a text from one of its characters on.
+
+    A pause may be written as a space that no token has, and a token may be a space that
+    is not written.
+    """
+    found: list[Token] = []
+    position = 0
+    for token in tokens:
+        blank = text[position : position + 1].isspace()
+        position += blank and not token.text.isspace()
+        if token.text and text.startswith(token.text, position):
+            if position >= since:
+                found.append(token)
+            position += len(token.text)
+    return found
 
 
 def _milliseconds(position: int) -> int:

@@ -236,7 +236,8 @@ class RealtimeProtocol:
             case SpeechEnded():
                 return self._items.end(event.utterance, event.position)
             case Partial():
-                return self._items.extend(event.utterance, event.committed_text)
+                tokens = event.tokens if self._session.logprobs else None
+                return self._items.extend(event.utterance, event.committed_text, tokens)
             case UtteranceFinal() | UtteranceFailed():
                 return self._final(event)
             case EagerEnd() | SpeechResumed():
@@ -248,7 +249,8 @@ class RealtimeProtocol:
         told = self._items.end(event.utterance, event.end)
         if isinstance(event, UtteranceFinal):
             self.n_words += len(event.words)
-            told += self._items.extend(event.utterance, event.text)
+            tokens = event.tokens if self._session.logprobs else None
+            told += self._items.extend(event.utterance, event.text, tokens)
             told.append(self._completed(event))
         else:
             told.append(self._failed(event))

@@ -468,6 +468,8 @@ class TestPoint17:
         assert completed["usage"]["type"] == "duration"
         assert completed["usage"]["seconds"] > 30
         assert completed["logprobs"]
+        (delta,) = of_type(client.events, DELTA)
+        assert delta["logprobs"] == completed["logprobs"]
         assert max(len(json.dumps(event)) for event in client.events) < 2**20
 
     def test_options_that_we_lack_are_no_errors(
@@ -478,7 +480,7 @@ class TestPoint17:
             reply = client.update(
                 noise_reduction={"type": "near_field"},
                 transcription={
-                    "model": "nova-3",
+                    "model": "base",
                     "language": "tlh",
                     "prompt": "digits",
                     "keywords": ["seven"],

@@ -151,6 +151,8 @@ class TestHypotheses:
             if earlier.utterance == later.utterance:
                 n = len(earlier.committed)
                 assert later.committed[:n] == earlier.committed
+                n = len(earlier.tokens)
+                assert later.tokens[:n] == earlier.tokens
 
     @given(randoms)
     @settings(deadline=None, max_examples=20)
@@ -161,6 +163,8 @@ class TestHypotheses:
 
         for own in heard.partials:
             assert finals[own.utterance].startswith(own.committed_text)
+            spelled = "".join(token.text for token in own.tokens)
+            assert spelled.strip() == own.committed_text
 
     def test_most_is_committed_before_the_end(self) -> None:
         """Commitment does not wait for the final."""

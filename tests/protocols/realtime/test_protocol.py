@@ -3,7 +3,7 @@
 import base64
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
@@ -123,8 +123,14 @@ def word(text: str, at_s: float = 0.5) -> Word:
     return Word(text, start, start + 3200, 0.9, True)
 
 
+def tokens(text: str) -> tuple[Token, ...]:
+    """One a letter, spaces among them."""
+    return tuple(Token(1, letter, 0, 0, 0.5) for letter in text)
+
+
 def partial(utterance: int, committed: str, pending: str = "") -> Partial:
     return Partial(
+        tokens=tokens(committed),
         utterance=utterance,
         start=0,
         position=SAMPLE_RATE,
@@ -142,8 +148,7 @@ def final(
     end: int = 2 * SAMPLE_RATE,
 ) -> UtteranceFinal:
     words = tuple(word(each) for each in text.split())
-    tokens = tuple(Token(1, letter, 0, 0, 0.5) for letter in text)
-    segments = (Segment(words, tokens, -0.1, 0.01),) if words else ()
+    segments = (Segment(words, tokens(text), -0.1, 0.01),) if words else ()
     return UtteranceFinal(utterance, start, end, cause, segments, end)
 
 
@@ -626,6 +631,59 @@ class TestTurns:
             {"token": "b", "bytes": [98], "logprob": -0.6931},
         ]
         assert "logprobs" not in off_again
+
+    def test_deltas_have_those_of_what_is_new_in_them(self) -> None:
+        """Spaces among it, so that joined they are those of the text."""
+        machine = protocol()
+        update(machine, include=[LOGPROBS])
+
+        told = [
+            *tell(machine, partial(1, "one")),
+            *tell(machine, partial(1, "one two ")),
+            *tell(machine, final(1, "one two three")),
+        ]
+
+        *_, completed = events(told)
+        deltas = [each for each in events(told) if each["type"].endswith(".delta")]
+        spelled = ["".join(p["token"] for p in each["logprobs"]) for each in deltas]
+        assert [each["delta"] for each in deltas] == ["one", " two", " three"]
+        assert spelled == ["one", " two", " three"]
+        joined = [probs for each in deltas for probs in each["logprobs"]]
+        assert joined == completed["logprobs"]
+
+    def test_deltas_have_none_unasked(self) -> None:
+        """Not even the name."""
+        machine = protocol()
+
+        (delta,) = events(tell(machine, partial(1, "one")))
+
+        assert "logprobs" not in delta
+
+    @pytest.mark.parametrize(
+        ("words", "heard", "delta", "spelled"),
+        [
+            (["one", " two"], "onetwo", " two", "two"),
+            (["one", " two"], "one two ", " two", " two"),
+            (["一", "二"], "一 二", "二", "二"),
+        ],
+    )
+    def test_spaces_are_where_they_are_written(
+        self, words: list[str], heard: str, delta: str, spelled: str
+    ) -> None:
+        """Which is not always where the model put one: a pause may be one, too."""
+        machine = protocol()
+        update(machine, include=[LOGPROBS])
+        both = tuple(
+            replace(word(each.strip()), space_before=each.startswith(" "))
+            for each in words
+        )
+        whole = replace(partial(1, ""), committed=both, tokens=tokens(heard))
+
+        tell(machine, replace(whole, committed=both[:1]))
+        (second,) = events(tell(machine, whole))
+
+        assert second["delta"] == delta
+        assert "".join(p["token"] for p in second["logprobs"]) == spelled
 
     @pytest.mark.parametrize(
         ("text", "asked", "languages"),
