@@ -31,6 +31,8 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
+from starlette.routing import WebSocketRoute
+from starlette.types import Receive, Scope, Send
 
 from api import deepgram_errors, startup
 from api.access_log import CLIENT_LEFT, AccessLog, keep_handshakes_out_of_logs
@@ -45,7 +47,14 @@ from api.errors import (
 )
 from api.http_connection import HttpConnection
 from api.keys import KeyRing
-from api.middleware import RequestId, SocketGate, UnknownErrors
+from api.middleware import (
+    GetForHead,
+    RequestId,
+    SocketGate,
+    SocketPaths,
+    SocketReadAhead,
+    UnknownErrors,
+)
 from api.openapi import answers, document
 from api.origins import OriginGate
 from api.proxies import TrustedProxies
@@ -66,6 +75,7 @@ from api.routes import (
 )
 from api.routes.status import VERSION
 from api.service import LoadModel, Service, load_model
+from api.ws_connection import WebSocketConnection
 from config import Settings, describe_errors, misspelt
 from engine.interface import NotReady
 from network.cores import set_waiting
@@ -173,11 +183,26 @@ def _add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(ClientDisconnect, left)
 
+    async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "websocket":
+            raise HTTPException(404)
+        # The framework would answer 403, which says that a key is wrong.
+        sockets = [r.path for r in app.routes if isinstance(r, WebSocketRoute)]
+        await error_response(
+            f"There is no WebSocket at {scope['path']}. There is one at each of these: "
+            f"{', '.join(sockets)}.",
+            Refusal(404, code="not_found"),
+        )(scope, receive, send)
+
+    app.router.default = nowhere
+
 
 def _add_middleware(
     app: FastAPI, settings: Settings, keys: KeyRing, ephemeral: EphemeralKeys
 ) -> None:
     """Wrap the routes; a request meets the last added layer first."""
+    app.add_middleware(GetForHead)
+    app.add_middleware(SocketReadAhead, max_bytes=settings.max_ahead_bytes)
     app.add_middleware(
         SocketGate,
         wait_until_ready=lambda: app.state.service.wait_until_ready(),
@@ -207,11 +232,14 @@ def _add_middleware(
             allow_origins=settings.cors_origins,
             allow_methods=["*"],
             allow_headers=["*"],
+            # Chrome asks before a public page may use a server in a private network.
+            allow_private_network=True,
             expose_headers=["x-request-id", "retry-after", "retry-after-ms"],
         )
     app.add_middleware(AccessLog, counts=lambda: app.state.service.metrics)
     app.add_middleware(RequestId)
     app.add_middleware(TrustedProxies, proxies=settings.trusted_proxies)
+    app.add_middleware(SocketPaths)
 
 
 # --- how log lines look -------------------------------------------------------
@@ -282,6 +310,7 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=settings.shutdown_grace_s,
                 ws_max_size=settings.max_frame_bytes,
                 http=HttpConnection,
+                ws=WebSocketConnection,
                 # A client that sends a long file before it reads answers no ping;
                 # MAX_IDLE_S ends sessions of clients that are gone.
                 ws_ping_timeout=None,

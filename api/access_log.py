@@ -35,9 +35,6 @@ _OF_CLOSE_CODES: dict[int, Outcome] = {
     CloseCode.TRY_AGAIN_LATER: "refused",
 }
 
-# The framework's code for a socket whose path has no route.
-NO_SUCH_SOCKET = Refusal(403, code="not_found")
-
 # The status if the client left before the answer.
 CLIENT_LEFT = 499
 
@@ -143,8 +140,6 @@ class _Answer:
 
     def outcome(self, scope: Scope) -> Outcome:
         refusal = state_of(scope).refusal
-        if refusal is None and self.status == 403 and scope["type"] == "websocket":
-            refusal = state_of(scope).refusal = NO_SUCH_SOCKET
         if refusal is not None:
             return "failed" if refusal.status == 500 else "refused"
         if not self.finished or self.status == CLIENT_LEFT:
@@ -172,6 +167,16 @@ def log_refusal(scope: Scope, refusal: Refusal, message: str) -> None:
     logger.info(
         "Request %s: WebSocket %s, refused (%s): %s",
         *(state_of(scope).id, _route(scope), refusal.code, message),
+    )
+
+
+def log_departure(scope: Scope, code: int) -> None:
+    """Write a line about a socket whose client left while it waited for room."""
+    stopped = code == CloseCode.SERVICE_RESTART
+    outcome = state_of(scope).outcome = "closed" if stopped else "abandoned"
+    logger.info(
+        "Request %s: WebSocket %s, %s (%d) while it waited for room.",
+        *(state_of(scope).id, _route(scope), outcome, code),
     )
 
 

@@ -12,6 +12,7 @@ would keep the connection, its buffers and its file descriptor for ever.
 import asyncio
 import json
 import logging
+from collections.abc import Sequence
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -54,6 +55,14 @@ _URL_TOO_LONG = (
 _LATE = (
     f"The head of the request did not come within {HEAD_S:g} s, the longest that this "
     "server waits. Send it again."
+)
+
+
+# The only one that there is: RFC 6455.
+WEBSOCKET_VERSION = b"13"
+_OTHER_VERSION = (
+    "This server accepts version 13 of WebSocket (RFC 6455): send the header "
+    "Sec-WebSocket-Version: 13."
 )
 
 
@@ -149,9 +158,17 @@ class HttpConnection(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         """Called at the end of a head that asks for a WebSocket."""
-        if not self._refused:
-            self._upgraded = True
-            super().handle_websocket_upgrade()
+        if self._refused:
+            return
+        if (b"sec-websocket-version", WEBSOCKET_VERSION) not in self.headers:
+            more = (
+                (b"upgrade", b"websocket"),
+                (b"sec-websocket-version", WEBSOCKET_VERSION),
+            )
+            self._refuse(426, _OTHER_VERSION, code="websocket_version", more=more)
+            return
+        self._upgraded = True
+        super().handle_websocket_upgrade()
 
     def send_400_response(self, msg: str) -> None:
         """Called when the bytes are not HTTP."""
@@ -181,7 +198,14 @@ class HttpConnection(HttpToolsProtocol):
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _refuse(self, status: int, message: str, *, code: str) -> None:
+    def _refuse(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str,
+        more: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
         """Answer in OpenAI's error shape, and read nothing more."""
         if self._refused or self.transport.is_closing():
             return
@@ -196,6 +220,7 @@ class HttpConnection(HttpToolsProtocol):
         body = json.dumps(error_body(message, Refusal(status, code=code))).encode()
         headers = [
             *self.server_state.default_headers,
+            *more,
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
             (b"connection", b"close"),

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Collection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.request_state import state_of
+from sockets.read_ahead import ReadAhead
 
 logger = logging.getLogger("omniasr")
 
@@ -81,6 +82,55 @@ class UnknownErrors:
             logger.exception("Request %s failed.", state_of(scope).id)
             if not started:
                 await self._answer(scope, receive, send)
+
+
+class GetForHead:
+    """Answer HEAD as GET; the web server leaves out the body.
+
+    RFC 9110 section 9.3.2 wants the same headers, and clients use it to see whether a
+    server is there.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
+        await self._app(scope, receive, send)
+
+
+class SocketPaths:
+    """Take the path of a WebSocket with or without a slash at its end.
+
+    Requests are redirected there; clients of sockets do not follow.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
+        await self._app(scope, receive, send)
+
+
+class SocketReadAhead:
+    """Let sockets be read ahead, so that those that wait notice who left.
+
+    Args:
+        max_bytes: Most that is kept of one.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            receive = ReadAhead(receive, self._max_bytes)
+            state_of(scope).ahead = receive
+        await self._app(scope, receive, send)
 
 
 class SocketGate:

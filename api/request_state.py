@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from api.ephemeral import Grant
+from sockets.read_ahead import ReadAhead
 
 _KEY = "omniasr"
 
@@ -49,6 +50,7 @@ class RequestState:
         spend_audio: Counts seconds of a live session's audio; returns whether more may
             come.
         n_unsent: Messages of a live session that newer ones replaced.
+        ahead: Reads a socket while its client waits for room; None for requests.
     """
 
     id: str = ""
@@ -64,6 +66,7 @@ class RequestState:
     n_words: int = 0
     spend_audio: Callable[[float], bool] = lambda seconds: True
     n_unsent: int = 0
+    ahead: ReadAhead | None = None
 
 
 def state_of(scope: MutableMapping[str, Any]) -> RequestState:

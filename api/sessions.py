@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from api.access_log import outcome_of
+from api.access_log import log_departure, outcome_of
 from api.request_state import state_of
 from audio.samples import SAMPLE_RATE
 from config import Settings
@@ -96,6 +96,7 @@ async def opened(
     *,
     patience_s: float,
     passes: Callable[[Exception], bool],
+    socket: WebSocket | None = None,
 ) -> Stream:
     """Open a stream as soon as there is room for it. Cancelling is safe.
 
@@ -104,19 +105,39 @@ async def opened(
         options: Returns the options of the stream.
         patience_s: Longest wait for room, in seconds.
         passes: Whether a refusal may pass, so that waiting is worth it.
+        socket: Watched during the wait; its messages are kept for the session.
 
     Raises:
+        WebSocketDisconnect: The client has left.
         Exception: The last refusal.
     """
     now = asyncio.get_running_loop().time
     deadline = now() + patience_s
-    while True:
-        try:
-            return live.open(options())
-        except Exception as error:
-            if not passes(error) or now() >= deadline:
-                raise
-        await asyncio.sleep(_LOOK_EVERY_S)
+    leaving: asyncio.Future[int] | None = None
+    try:
+        while True:
+            try:
+                return live.open(options())
+            except Exception as error:
+                if not passes(error) or now() >= deadline:
+                    raise
+            leaving = leaving or _leaving(socket)
+            await asyncio.wait({leaving}, timeout=_LOOK_EVERY_S)
+            if leaving.done() and socket is not None:
+                log_departure(socket.scope, leaving.result())
+                raise WebSocketDisconnect(leaving.result())
+    finally:
+        if leaving is not None:
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
+
+
+def _leaving(socket: WebSocket | None) -> asyncio.Future[int]:
+    """Return what a client closes with, once it has; never, if nobody watches it."""
+    ahead = None if socket is None else state_of(socket.scope).ahead
+    if ahead is None:
+        return asyncio.get_running_loop().create_future()
+    return asyncio.ensure_future(ahead.until_left())
 
 
 async def carry(

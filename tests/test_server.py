@@ -196,7 +196,7 @@ class TestLoading:
         with ThreadPoolExecutor() as pool:
             status = pool.submit(handshake_status, url)
             may_load.set()
-            assert status.result(30) == 403
+            assert status.result(30) == 404
 
 
 def handshake_status(url: str) -> int:

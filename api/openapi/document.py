@@ -90,7 +90,12 @@ def _complete(document: Json, *, asks_for_keys: bool, metrics_open: bool) -> Non
     components["schemas"]["ErrorResponse"]["example"] = missing
     components["securitySchemes"] = _SCHEMES
     components["parameters"] = {
-        "RequestId": {"name": "x-request-id", "in": "header", **_REQUEST_ID}
+        "RequestId": {
+            "name": "x-request-id",
+            "in": "header",
+            **_REQUEST_ID,
+            "schema": {"type": "string"},  # others are taken and not used
+        }
     }
     components["headers"] = {"RequestId": _REQUEST_ID}
     keys: list[dict[str, list[str]]] = [{name: []} for name in _SCHEMES]

@@ -59,7 +59,10 @@ async def _serve(socket: WebSocket, service: LiveService) -> None:
             lambda: machine.options,
             patience_s=_PATIENCE_S,
             passes=lambda error: isinstance(error, Overloaded) and error.settles,
+            socket=socket,
         )
+    except WebSocketDisconnect:
+        return
     except Exception as error:
         await _refuse(socket, error)
         return

@@ -114,7 +114,10 @@ async def _opened(
             lambda: machine.configured.options,
             patience_s=max(_LEAST_PATIENCE_S, service.settings.socket_load_wait_s),
             passes=lambda error: refusal_of(error)[1].status == 503,
+            socket=socket,
         )
+    except WebSocketDisconnect:
+        return None
     except Exception as error:
         message, refusal = refusal_of(error)
         if refusal.status != 503:

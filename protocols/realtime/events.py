@@ -42,7 +42,7 @@ class Transcription(_Part):
     """What transcribes; `delay` and `keywords` are there if they were asked for."""
 
     model: str
-    language: str | None
+    language: str | None = Field(None, exclude_if=_is_none)
     delay: str | None = Field(None, exclude_if=_is_none)
     keywords: tuple[str, ...] | None = Field(None, exclude_if=_is_none)
 
@@ -61,7 +61,6 @@ class AudioInput(_Part):
 
     format: Format
     transcription: Transcription
-    noise_reduction: None = None
     turn_detection: ServerVad | None
 
 
@@ -89,7 +88,6 @@ class FlatSession(_Part):
     object: Literal["realtime.transcription_session"] = "realtime.transcription_session"
     input_audio_format: str
     input_audio_transcription: Transcription
-    input_audio_noise_reduction: None = None
     turn_detection: ServerVad | None
     include: tuple[str, ...]
     warnings: Warnings = Field(None, exclude_if=_is_none)
@@ -162,7 +160,6 @@ class Content(_Part):
     """Audio, whose transcript comes in events of its own."""
 
     type: Literal["input_audio"] = "input_audio"
-    transcript: None = None
 
 
 class Item(_Part):

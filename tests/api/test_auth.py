@@ -123,7 +123,7 @@ class TestGate:
             for path in ("/docs", "/redoc", "/web/live.js", "/openapi.json"):
                 assert httpx.get(url + path).status_code != 401, path
             for path in (PATH, "/v1/realtime", "/v1/listen", "/v2/listen", "/"):
-                assert socket_status(url, path) == (403 if path == "/" else 401)
+                assert socket_status(url, path) == (404 if path == "/" else 401)
             right = {"authorization": "Bearer sesame-4711"}
             status = httpx.get(url + "/metrics", headers=right).status_code
 
@@ -145,10 +145,10 @@ class TestGate:
     @pytest.mark.parametrize(
         ("protocols", "status"),
         [
-            (["omniasr", "openai-insecure-api-key.sesame-4711"], 403),
+            (["omniasr", "openai-insecure-api-key.sesame-4711"], 404),
             (["omniasr", "openai-insecure-api-key.guess"], 401),
-            (["token", "sesame-4711"], 403),
-            (["bearer", "sesame-4711", "x-deepgram-session-id", "1"], 403),
+            (["token", "sesame-4711"], 404),
+            (["bearer", "sesame-4711", "x-deepgram-session-id", "1"], 404),
             (["token", "guess"], 401),
             (["token"], 401),
             (["sesame-4711", "token"], 401),
@@ -158,7 +158,7 @@ class TestGate:
     def test_sockets_may_carry_the_key_as_a_subprotocol(
         self, protocols: list[str], status: int
     ) -> None:
-        """Browsers have no other way; 403 says that there is no such socket."""
+        """Browsers have no other way; 404 says that there is no such socket."""
 
         async def connect(url: str) -> int:
             with pytest.raises(websockets.InvalidStatus) as refused:
@@ -225,7 +225,7 @@ class TestGate:
             (
                 "/v1/none",
                 {"authorization": "Bearer sesame-4711"},
-                "WebSocket an unknown path, 403, refused (not_found)",
+                "WebSocket an unknown path, 404, refused (not_found)",
             ),
         ],
     )
@@ -657,11 +657,14 @@ class TestOrigins:
                     "origin": "https://page.test",
                     "access-control-request-method": "POST",
                     "access-control-request-headers": "authorization",
+                    "access-control-request-private-network": "true",
                 },
             )
 
         assert preflight.headers.get("access-control-allow-origin") == answer
         assert (preflight.status_code == 200) == bool(allowed)
+        private = preflight.headers.get("access-control-allow-private-network")
+        assert private == ("true" if answer else None)
 
 
 def test_posting_with_a_key_in_the_form_does_not_help() -> None:

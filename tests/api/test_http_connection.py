@@ -226,3 +226,21 @@ class TestTime:
             stream.send('{"type": "end"}')
             assert json.loads(stream.recv())["is_final"]
             assert kept.get(hasty + "/health").status_code == 200
+
+
+@pytest.mark.parametrize("version", ["8", "12", "14", "13, 14", "", None])
+def test_a_handshake_of_another_version_is_told_which_one_there_is(
+    url: str, version: str | None
+) -> None:
+    """With 426, as RFC 6455 section 4.4 has it; the socket is not opened."""
+    own = b"sec-websocket-version: 13\r\n"
+    other = b"" if version is None else own.replace(b"13", version.encode())
+    with connected(url) as client:
+        client.sendall(UPGRADE.replace(own, other) + b"\r\n")
+        status, headers, body = answer_to(client)
+
+    assert status == 426
+    assert headers["sec-websocket-version"] == "13"
+    assert headers["upgrade"] == "websocket"
+    assert body["error"]["code"] == "websocket_version"
+    assert "Sec-WebSocket-Version: 13" in body["error"]["message"]

@@ -115,6 +115,18 @@ class TestDocument:
                 assert parameter["description"], path
                 assert parameter.get("example") or schema["examples"], path
 
+    def test_a_request_id_may_be_anything(self, document: Json) -> None:
+        """The server makes one of its own in place of one that it cannot use."""
+        schema = document["components"]["parameters"]["RequestId"]["schema"]
+        long = 300 * "x"
+        with app_in_thread(settings(), ScriptedModel) as url:
+            answer = httpx.get(f"{url}/health", headers={"x-request-id": long})
+
+        assert schema == {"type": "string"}
+        assert answer.status_code == 200
+        assert answer.headers["x-request-id"] != long
+        is_as_described(document, answer, "GET", "/health")
+
     def test_every_answer_has_a_schema_and_an_example_of_it(
         self, document: Json
     ) -> None:

@@ -1,14 +1,18 @@
 """The Realtime API: waiting, refusing and stopping as its clients survive it."""
 
+import logging
 import signal
+import socket
 import threading
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import websockets
+from websockets.sync.client import connect
 
-from api.routes import realtime
+from api.routes import live, realtime
 from benchmarks.corpus.wav import pcm
 from engine.interface import Model, QueueFull
 from live.options import StreamOptions
@@ -16,7 +20,7 @@ from streaming import LiveStream, StreamingTranscriber
 from tests.conformance.test_realtime import FOUR
 from tests.support.fakes import ScriptedModel
 from tests.support.realtime_client import COMPLETED, connected
-from tests.support.serving import app_in_thread, server_process
+from tests.support.serving import app_in_thread, server_process, wait_for
 from tests.test_server import settings
 
 open_stream = StreamingTranscriber.open
@@ -99,6 +103,43 @@ class TestWaiting:
                 client.append(pcm(FOUR.samples))
                 client.send("input_audio_buffer.commit")
                 client.until(COMPLETED)
+
+    @pytest.mark.parametrize("path", [realtime.PATH, live.PATH])
+    @pytest.mark.parametrize("says_goodbye", [True, False])
+    def test_one_that_left_gives_up_its_place_in_line(
+        self,
+        full: list[int],
+        path: str,
+        says_goodbye: bool,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """At once, also if it sent something that nobody has read yet.
+
+        The server would wait ten minutes for room.
+        """
+        full[0] = 1_000_000
+        monkeypatch.setattr(live, "_PATIENCE_S", 600)
+        monkeypatch.setattr(live, "Overloaded", QueueFull)
+        monkeypatch.setattr(QueueFull, "settles", True, raising=False)
+        caplog.set_level(logging.INFO, "omniasr")
+        patient = settings(socket_load_wait_s=600)
+        with app_in_thread(patient, ScriptedModel, log_level="info") as url:
+            with connect(url.replace("http", "ws") + path) as client:
+                for _ in range(20):
+                    client.send(bytes(3200))
+                if says_goodbye:
+                    client.close(1001)
+                else:
+                    client.socket.shutdown(socket.SHUT_RDWR)
+            code = 1001 if says_goodbye else 1006
+            line = f"WebSocket {path}, abandoned ({code}) while it waited for room."
+            wait_for(lambda: line in caplog.text)
+            series = httpx.get(f"{url}/metrics").text
+
+        kind = "realtime" if path == realtime.PATH else "omniasr"
+        counted = f'omniasr_sessions_total{{outcome="abandoned",protocol="{kind}"}} 1.0'
+        assert counted in series
 
     def test_what_nobody_expected_closes_the_socket(
         self, monkeypatch: pytest.MonkeyPatch

@@ -24,7 +24,7 @@ SESSION = events.Session(
 SESSION_TEXT = (
     '{"id":"sess_1","object":"realtime.transcription_session","type":"transcription",'
     '"audio":{"input":{"format":{"type":"audio/pcm","rate":24000},'
-    '"transcription":{"model":"omniasr","language":null},"noise_reduction":null,'
+    '"transcription":{"model":"omniasr"},'
     '"turn_detection":{"type":"server_vad","threshold":0.5,"prefix_padding_ms":300,'
     '"silence_duration_ms":500}}},"include":[]}'
 )
@@ -41,14 +41,14 @@ FLAT_TEXT = (
     '{"id":"sess_1","object":"realtime.transcription_session",'
     '"input_audio_format":"g711_ulaw",'
     '"input_audio_transcription":{"model":"whisper-1","language":"fr","delay":"low"},'
-    '"input_audio_noise_reduction":null,"turn_detection":null,'
+    '"turn_detection":null,'
     '"include":["item.input_audio_transcription.logprobs"]}'
 )
 ITEM = events.Item(id="item_2")
 ITEM_TEXT = (
     '"previous_item_id":"item_1","item":{"id":"item_2","object":"realtime.item",'
     '"type":"message","status":"completed","role":"user",'
-    '"content":[{"type":"input_audio","transcript":null}]}'
+    '"content":[{"type":"input_audio"}]}'
 )
 LANGUAGES = (schemas.DetectedLanguage(code="ru"),)
 USAGE = schemas.DurationUsage(seconds=1.25)
