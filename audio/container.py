@@ -16,13 +16,14 @@ from typing import Protocol
 
 ACCEPTED_FORMATS = (
     "WAV, FLAC, MP3, M4A/MP4/MOV, OGG (Vorbis, Opus, FLAC), WebM/Matroska, AAC, "
-    "AIFF, CAF and AMR"
+    "AIFF, CAF, AMR, WMA, AVI, FLV, MPEG-TS, NUT, AC-3 and AU"
 )
 
 # Bytes in which libavformat's mp3 demuxer looks for the first frame, too.
 _SEARCH_BYTES = 64 * 1024
 
 _W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
+_ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _MAGIC = (
     (b"fLaC", "flac"),
     (b"OggS", "ogg"),
@@ -30,10 +31,29 @@ _MAGIC = (
     (b"caff", "caf"),
     (b"#!AMR", "amr"),
     (_W64_RIFF, "w64"),
+    (_ASF_HEADER, "asf"),
+    (b"FLV\x01", "flv"),
+    (b"nut/multimedia container\0", "nut"),
+    (b".snd", "au"),
 )
 _MOV_BOXES = frozenset(
     (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof")
 )
+
+# Packets of MPEG-TS: as broadcast, and with a time in front of each as Blu-ray has it.
+# Each has its mark where the one before it ends.
+_TS_PACKET_BYTES = (188, 192)
+_TS_MARK = 0x47
+_TS_PACKETS = 5
+
+# AC-3: kbit/s for half the value of a header's six bits.
+# Source: ETSI TS 102 366 table 4.13, and annex E for Enhanced AC-3.
+_AC3_KBITS = (
+    *(32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512),
+    *(576, 640),
+)
+_AC3_MAX_VERSION = 10
+_EAC3_VERSION = 16
 
 # MPEG audio, by (version is MPEG-1, layer): kbit/s for header values 1 to 14.
 # Source: ISO/IEC 11172-3 table 2.4.2.3 and ISO/IEC 13818-3.
@@ -72,6 +92,8 @@ def recognise(file: Readable) -> str | None:
         return "wav"
     if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
         return "aiff"
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return "avi"
     # A box above 512 MiB states its size another way: a first byte that is a
     # printable character means text that happens to spell a box name.
     if head[4:8] in _MOV_BOXES and head[0] < 0x20:
@@ -79,6 +101,8 @@ def recognise(file: Readable) -> str | None:
     for magic, name in _MAGIC:
         if head.startswith(magic):
             return name
+    if _is_transport_stream(head):
+        return "mpegts"
     return _elementary_stream(head)
 
 
@@ -110,15 +134,26 @@ def _id3_bytes(file: Readable) -> int:
         offset += 10 + size + footer
 
 
+def _is_transport_stream(head: bytes) -> bool:
+    """Whether packets of MPEG-TS follow one another; the first may be cut."""
+    return any(
+        len(marks := head[start::size][:_TS_PACKETS]) == _TS_PACKETS
+        and set(marks) == {_TS_MARK}
+        for size in _TS_PACKET_BYTES
+        for start in range(size)
+    )
+
+
 def _elementary_stream(head: bytes) -> str | None:
-    """Find raw MPEG audio or ADTS, which start with frames instead of a header."""
-    position = head.find(b"\xff")
-    while position >= 0:
-        # Files cut out of longer ones begin inside a frame, others with padding.
-        name = _chain(head, position)
-        if name is not None:
-            return name
-        position = head.find(b"\xff", position + 1)
+    """Find raw MPEG audio, ADTS or AC-3, which start with frames, not a header."""
+    for sync in (b"\xff", b"\x0b\x77"):
+        position = head.find(sync)
+        while position >= 0:
+            # Files cut out of longer ones begin inside a frame, others with padding.
+            name = _chain(head, position)
+            if name is not None:
+                return name
+            position = head.find(sync, position + 1)
     return None
 
 
@@ -140,6 +175,8 @@ def _chain(head: bytes, start: int) -> str | None:
 
 def _frame(header: bytes) -> tuple[str, int] | None:
     """Read one frame header; return the demuxer and the bytes to the next header."""
+    if len(header) == 7 and header[:2] == b"\x0b\x77":
+        return _ac3_frame(header)
     if len(header) < 7 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
         return None
     if header[1] & 0xF6 == 0xF0:
@@ -148,6 +185,19 @@ def _frame(header: bytes) -> tuple[str, int] | None:
         return ("aac", n_bytes) if n_bytes > 7 and rate_is_known else None
     n_bytes = _mpeg_frame_bytes(header)
     return ("mp3", n_bytes) if n_bytes else None
+
+
+def _ac3_frame(header: bytes) -> tuple[str, int] | None:
+    version, rate, size = header[5] >> 3, header[4] >> 6, header[4] & 0x3F
+    if _AC3_MAX_VERSION < version <= _EAC3_VERSION:
+        n_words = ((header[2] & 7) << 8 | header[3]) + 1
+        return "eac3", 2 * n_words
+    if version > _AC3_MAX_VERSION or rate == 3 or size // 2 >= len(_AC3_KBITS):
+        return None
+    kbits = _AC3_KBITS[size // 2]
+    # A frame is 1536 samples; at 44.1 kHz some have a word more than others.
+    n_words = (2 * kbits, 320 * kbits // 147 + size % 2, 3 * kbits)[rate]
+    return "ac3", 2 * n_words
 
 
 def _mpeg_frame_bytes(header: bytes) -> int:

@@ -82,9 +82,9 @@ MAX_BAD_PACKETS = 1000
 # libav allocates what a header asks for before it notices that the header is wrong: a
 # WAV of 100 bytes could take 4 GB for its title. Four hours of MP4 index are 20 MB.
 _MAX_ALLOCATION_BYTES = 64 * 1024 * 1024
-# In an MP4 each stream may cost one such index. Cameras and broadcasters write a
-# dozen or two. (Other containers have none; Matroska counts every attached font.)
-_MAX_MOV_STREAMS = 32
+# In an MP4 each stream may cost one such index, and in others buffers. Cameras and
+# broadcasters write a dozen or two. (Matroska counts every attached font.)
+_MAX_STREAMS = dict.fromkeys(("mov", "avi", "flv", "mpegts", "asf", "nut"), 32)
 
 # A WAV header is complete. libav would still read 5 MB more, and then cut them into
 # packets of 4 kB: for a spoken sentence that takes four times as long as all the rest.
@@ -96,14 +96,16 @@ _MAX_FRAME_SAMPLES = 1 << 20
 
 # Containers with timestamps of their own. In all others libav counts packets: from an
 # arbitrary beginning (MP3: the encoder delay), and wrongly once the rate changes.
-_CLOCKED = frozenset(("mov", "matroska", "ogg"))
+# (MPEG-TS has a clock that begins anywhere; what counts there is what was sent.)
+_CLOCKED = frozenset(("mov", "matroska", "ogg", "flv", "asf", "nut"))
 
 _DECODERS = frozenset(
     (
         *(f"pcm_{kind}{end}" for kind in ("s16", "s24", "s32", "f32", "f64")
           for end in ("le", "be")),
         "pcm_u8", "pcm_s8", "pcm_alaw", "pcm_mulaw",
-        "adpcm_ms", "adpcm_ima_wav", "adpcm_ima_qt",
+        "adpcm_ms", "adpcm_ima_wav", "adpcm_ima_qt", "adpcm_swf", "nellymoser",
+        "wmav1", "wmav2",
         "mp1", "mp1float", "mp2", "mp2float", "mp3", "mp3float",
         "aac", "aac_latm", "alac", "flac", "vorbis", "opus", "libopus",
         "ac3", "eac3", "amrnb", "amrwb", "libopencore_amrnb", "libopencore_amrwb",
@@ -265,7 +267,7 @@ def _open(upload: _Upload, demuxer: str) -> InputContainer:
             "codec_whitelist": ",".join(sorted(_DECODERS)),
             "protocol_whitelist": "",
             "enable_drefs": "0",  # MOV: media in other files
-            "max_streams": str(_MAX_MOV_STREAMS if demuxer == "mov" else 1000),
+            "max_streams": str(_MAX_STREAMS.get(demuxer, 1000)),
             **(_WAV_OPTIONS if demuxer == "wav" else {}),
         },
         metadata_errors="replace",

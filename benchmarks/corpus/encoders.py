@@ -27,6 +27,8 @@ def encode(
     with av.open(buffer, "w", format=container, options=options or {}) as file:
         stream = file.add_stream(codec, rate=rate, layout=layout)
         assert isinstance(stream, av.AudioStream)
+        if codec.startswith("wma"):  # whose encoder has no default
+            stream.bit_rate = 96_000
         size = stream.codec_context.frame_size or 1024
         for start_s, signal in parts:
             for frame in frames_of(signal, rate, layout, size):

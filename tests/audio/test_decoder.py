@@ -1,5 +1,6 @@
 """What audio_decoder promises about uploads, good, odd and hostile."""
 
+import contextlib
 import gc
 import io
 import re
@@ -82,6 +83,28 @@ FILES = (
     ("aiff", "pcm_s16be", 44_100),
     ("caf", "pcm_s16le", 44_100),
     ("amr", "amr_nb", 8_000),
+    ("avi", "pcm_s16le", 44_100),
+    ("avi", "libmp3lame", 44_100),
+    ("avi", "ac3", 48_000),
+    ("flv", "libmp3lame", 44_100),
+    ("flv", "aac", 44_100),
+    ("flv", "nellymoser", 11_025),
+    ("flv", "adpcm_swf", 22_050),
+    ("mpegts", "aac", 48_000),
+    ("mpegts", "mp2", 48_000),
+    ("mpegts", "ac3", 48_000),
+    ("asf", "wmav1", 44_100),
+    ("asf", "wmav2", 44_100),
+    ("asf", "libmp3lame", 44_100),
+    ("nut", "pcm_s16le", 48_000),
+    ("nut", "flac", 48_000),
+    ("nut", "libopus", 48_000),
+    ("ac3", "ac3", 32_000),
+    ("ac3", "ac3", 44_100),
+    ("ac3", "ac3", 48_000),
+    ("eac3", "eac3", 48_000),
+    ("au", "pcm_s16be", 44_100),
+    ("au", "pcm_mulaw", 8_000),
 )
 # Those whose timestamps survive in the file.
 CLOCKED = (
@@ -89,6 +112,15 @@ CLOCKED = (
     ("matroska", "pcm_s16le", 48_000),
     ("mp4", "aac", 48_000),
     ("ogg", "libopus", 48_000),
+    ("flv", "pcm_s16le", 44_100),
+    ("asf", "pcm_s16le", 48_000),
+    ("nut", "flac", 48_000),
+)
+
+
+REFUSALS = (
+    *(UnsupportedAudio, EmptyAudio, CorruptAudio, NoAudioStream, AudioTooLong),
+    *(TooManyChannels, UnsupportedSampleRate),
 )
 
 
@@ -490,14 +522,18 @@ class TestFileTime:
 class TestStreams:
     """Of all that a file holds, one audio stream is decoded."""
 
-    @pytest.mark.parametrize("container", ["mp4", "matroska", "mov"])
+    @pytest.mark.parametrize(
+        "container", ["mp4", "matroska", "mov", "avi", "mpegts", "nut"]
+    )
     def test_sound_of_a_video(self, container: str) -> None:
         """The audio beside pictures is found."""
         samples = decode(video(container, audio_rate=44_100), limits=LIMITS)
 
         assert level_dbfs(samples) == pytest.approx(-6, abs=0.5)
 
-    @pytest.mark.parametrize("container", ["mp4", "matroska", "mov"])
+    @pytest.mark.parametrize(
+        "container", ["mp4", "matroska", "mov", "avi", "mpegts", "nut"]
+    )
     def test_a_video_without_sound(self, container: str) -> None:
         """Pictures alone get an error that says so."""
         with pytest.raises(NoAudioStream, match="no audio track"):
@@ -553,12 +589,23 @@ class TestNothingElseIsOpened:
         with pytest.raises(UnsupportedAudio, match="text, not audio"):
             decode(source, limits=LIMITS)
 
-    @pytest.mark.parametrize("magic", [b"RIFF\0\0\0\0WAVE", b"fLaC", b"OggS", b"caff"])
+    @pytest.mark.parametrize(
+        "magic",
+        [
+            *(b"RIFF\0\0\0\0WAVE", b"fLaC", b"OggS", b"caff", b"RIFF\0\0\0\0AVI "),
+            *(b"FLV\x01\x04\0\0\0\x09", b".snd", b"nut/multimedia container\0"),
+            *(
+                bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"),
+                5 * (b"G" + bytes(187)),
+            ),
+            b"\x0b\x77\0\0\0\x40",
+        ],
+    )
     def test_a_playlist_behind_the_mark_of_a_recording(
         self, magic: bytes, secret: Path
     ) -> None:
         """Once a container is recognised, no other demuxer gets a try."""
-        with pytest.raises(CorruptAudio):
+        with pytest.raises((CorruptAudio, NoAudioStream)):
             decode(
                 magic + f"\n#EXTM3U\n#EXTINF:10,\n{secret}\n".encode(), limits=LIMITS
             )
@@ -668,6 +715,20 @@ class TestBadFiles:
         """The first 16 bytes of any file are an error of ours, never of libav's."""
         with pytest.raises(OWN_ERRORS):
             decode(small_file(container, codec, rate)[:16], limits=LIMITS)
+
+    @pytest.mark.parametrize(("container", "codec", "rate"), FILES)
+    def test_damaged_headers_do_no_harm(
+        self, container: str, codec: str, rate: int
+    ) -> None:
+        """Whatever they claim then, the file is decoded or refused."""
+        file = small_file(container, codec, rate)
+        for seed in range(20):
+            rng = np.random.default_rng(seed)
+            damaged = np.frombuffer(file, np.uint8).copy()
+            places = rng.integers(0, min(len(file), 600), 12)
+            damaged[places] = rng.integers(0, 256, 12)
+            with contextlib.suppress(*REFUSALS):
+                decode(damaged.tobytes(), limits=LIMITS)
 
     def test_garbage_amid_mp3(self) -> None:
         """Decoding goes on behind a damaged stretch."""
