@@ -25,26 +25,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI, Request
-from fastapi.responses import Response
+from fastapi import FastAPI
 from pydantic import ValidationError
-from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect
-from starlette.routing import WebSocketRoute
-from starlette.types import Receive, Scope, Send
 
-from api import deepgram_errors, startup
-from api.access_log import CLIENT_LEFT, AccessLog, keep_handshakes_out_of_logs
+from api import deepgram_errors, error_handlers, startup
+from api.access_log import AccessLog, keep_handshakes_out_of_logs
 from api.auth import ApiKeyGate
 from api.ephemeral import EphemeralKeys
-from api.errors import (
-    REFUSALS,
-    UNKNOWN,
-    BadRequest,
-    error_response,
-    refusal_response,
-)
+from api.errors import UNKNOWN, error_response, refusal_response
 from api.http_connection import HttpConnection
 from api.keys import KeyRing
 from api.middleware import (
@@ -59,7 +48,6 @@ from api.openapi import answers, document
 from api.origins import OriginGate
 from api.proxies import TrustedProxies
 from api.quotas import QuotaGate, Quotas
-from api.request_state import Refusal
 from api.routes import (
     asr,
     catalogue,
@@ -144,7 +132,7 @@ def create_app(
     document.describe(
         app, asks_for_keys=bool(keys), metrics_open=settings.metrics == "open"
     )
-    _add_error_handlers(app)
+    error_handlers.add_to(app)
     status.add_routes(app, with_metrics=settings.metrics != "off")
     docs.add_routes(app)
     catalogue.add_routes(app)
@@ -159,42 +147,6 @@ def create_app(
     client_secrets.add_routes(app, ephemeral)
     _add_middleware(app, settings, keys, ephemeral)
     return app
-
-
-def _add_error_handlers(app: FastAPI) -> None:
-    async def refused(request: Request, error: Exception) -> Response:
-        return refusal_response(error)
-
-    async def http_error(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
-        return error_response(
-            f"{error.detail}: {request.method} {request.url.path}",
-            Refusal(error.status_code, code=code),
-            headers=dict(error.headers or {}),
-        )
-
-    async def left(request: Request, error: Exception) -> Response:
-        return Response(status_code=CLIENT_LEFT)  # which no route reads
-
-    kinds: list[type[Exception]] = [BadRequest, *REFUSALS]
-    for kind in kinds:
-        app.add_exception_handler(kind, refused)
-    app.add_exception_handler(HTTPException, http_error)
-    app.add_exception_handler(ClientDisconnect, left)
-
-    async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "websocket":
-            raise HTTPException(404)
-        # The framework would answer 403, which says that a key is wrong.
-        sockets = [r.path for r in app.routes if isinstance(r, WebSocketRoute)]
-        await error_response(
-            f"There is no WebSocket at {scope['path']}. There is one at each of these: "
-            f"{', '.join(sockets)}.",
-            Refusal(404, code="not_found"),
-        )(scope, receive, send)
-
-    app.router.default = nowhere
 
 
 def _add_middleware(

@@ -10,9 +10,13 @@ from text.subtitles import Cue
 
 
 def srt(cues: Sequence[Cue]) -> str:
-    """Write cues as SubRip, a format without escapes and header."""
+    """Write cues as SubRip, a format without escapes and header.
+
+    Players read a line with `-->` as times, so the text gets another arrow.
+    """
     return "".join(
-        f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{cue.text}\n\n"
+        f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n"
+        f"{cue.text.replace('-->', '→')}\n\n"
         for number, (cue, (start, end)) in enumerate(
             zip(cues, _times_ms(cues), strict=True), start=1
         )

@@ -437,6 +437,16 @@ class TestFormats:
         assert written.splitlines()[3] == "&lt;b&gt; &amp; --&gt; &amp;amp;"
         assert read(written, "webvtt") == [(0, 1_000, "<b> & --> &amp;")]
 
+    @pytest.mark.parametrize("text", ["-->", "a --> b", "--->", "-->>", "-- ->-->"])
+    def test_no_text_is_taken_for_times(self, text: str) -> None:
+        """SubRip cannot escape an arrow, so it becomes another one."""
+        cues = [Cue(0, 16_000, (text, "0 --> 1")), Cue(16_000, 32_000, ("next",))]
+
+        written = srt(cues)
+
+        assert written.count("-->") == 2
+        assert len(read(written, "srt")) == 2
+
     def test_rounding_makes_no_overlap(self) -> None:
         """Cues of less than a millisecond push those that follow."""
         cues = [Cue(position, position + 1, ("a",)) for position in range(3)]
