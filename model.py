@@ -1,21 +1,21 @@
 """Run one omniASR CTC model on batches of windows.
 
-It knows devices, data types and arithmetic. It knows nothing of files, streams,
+It knows devices, data types and arithmetic. It knows nothing about files, streams,
 queues or threads: the scheduler is its only caller, one call at a time.
 
-The network is `network/wav2vec2.py`'s, not fairseq2's module, and is called directly on
-arrays. `ASRInferencePipeline`, the upstream way in, takes one route through files
-and data pipelines, returns text alone and empties the CUDA cache after every
-batch; the tests use it as the reference that our text must equal to the character.
+The network is that of `network/wav2vec2.py`, not fairseq2's module, and is called
+directly on arrays. Upstream's `ASRInferencePipeline` goes through files and data
+pipelines, returns only text and empties the CUDA cache after every batch; the tests use
+it as the reference: our text must equal its text to the character.
 
-Windows of a live utterance carry a key, under which the features of the last one are
-kept. What the convolutions make of a frame depends on its 400 samples alone, so only
-frames that the last window did not have are computed; the transformer, which looks at
-the whole window, runs over all.
+Windows of a live utterance carry a key, under which the features of the last window are
+kept. The convolutions' output for a frame depends on its 400 samples alone, so only
+frames that the last window did not have are computed; the transformer, which hears the
+whole window, runs over all frames.
 
-Before a model is used it has to prove itself: a short clip goes through the
-chosen device and arithmetic and, layer by layer, through the same weights in
-float32 on the CPU. Kernels that return garbage without any error exist.
+Before a model is used its arithmetic is checked: a short clip goes through the chosen
+device and data type and, layer by layer, through the same weights in float32 on the
+CPU, because some kernels return garbage without an error.
 """
 
 import logging
@@ -93,7 +93,7 @@ class ASRModel:
         on_failed_check: Literal["fallback", "stop"] = "fallback",
         progress: Callable[[str], None] = lambda stage: None,
     ) -> "ASRModel":
-        """Load a card's model and let it prove its arithmetic.
+        """Load a card's model and check its arithmetic.
 
         Args:
             card: Name of a CTC card.
@@ -102,8 +102,8 @@ class ASRModel:
             dtype: `auto`, `float32`, `bfloat16`, `float16` or `int8`.
             num_threads: CPU threads of a forward pass; 0: one for each core that
                 this process may use. See `choose_threads`.
-            on_failed_check: Go on in float32, or stop.
-            progress: Told each stage as it begins.
+            on_failed_check: Continue in float32, or stop.
+            progress: Called with the name of each stage when it begins.
 
         Raises:
             ModelUnavailable: The message says why and what to do.
@@ -134,7 +134,7 @@ class ASRModel:
         complaint = _complaint(model)
         if on_failed_check == "stop" or arithmetic == torch.float32:
             raise ModelUnavailable(complaint)
-        logger.error("%s Going on in float32, which is slower.", complaint)
+        logger.error("%s Continuing in float32, which is slower.", complaint)
         model = build(torch.float32)
         if not model.check_arithmetic().passed:
             raise ModelUnavailable(_complaint(model))
@@ -150,7 +150,7 @@ class ASRModel:
 
     @property
     def traits(self) -> ModelTraits:
-        """What the server needs to know of it."""
+        """What the server needs to know about it."""
         return ModelTraits(
             vocabulary=self.vocabulary,
             device=self.device_name,
@@ -176,10 +176,10 @@ class ASRModel:
             self._max_batch_samples = most_samples(sizes, dtype, free_bytes)
 
     def choose_threads(self) -> None:
-        """From now on have as many threads as are quickest at any time.
+        """From now on use the number of threads that is fastest at the time.
 
-        At most as many as there are now. Call it in the thread that has the model.
-        On a GPU it does nothing.
+        It is at most the present number. Call this in the model's thread. On a GPU it
+        does nothing.
         """
         most = torch.get_num_threads()
         if self.device.type == "cpu" and most > 1:
@@ -190,12 +190,11 @@ class ASRModel:
     def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
         """Label the frames of a batch of windows of any lengths.
 
-        A window without a normalisation of its own is normalised over exactly its
-        own samples, as upstream does with a clip. Windows do not see each other.
+        A window without a normalisation is normalised over exactly its own samples, as
+        upstream does with a clip. Windows do not influence each other.
 
         Args:
-            windows: Up to 40 s each; a window of less than 400 samples has no
-                frame.
+            windows: Windows of up to 40 s; one with less than 400 samples has no frame.
 
         Raises:
             WindowTooLong: A window has more than 40 s.
@@ -211,7 +210,7 @@ class ASRModel:
             if not out_of_memory(error):
                 raise
             complaint = str(error)
-        # Not in the handler: the error there holds on to what the pass had allocated.
+        # Not in the handler: there the error keeps alive what the pass had allocated.
         raise OutOfMemory(complaint)
 
     def _label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
@@ -252,10 +251,10 @@ class ASRModel:
 
     @torch.inference_mode()
     def logits(self, windows: Sequence[ModelInput]) -> list[Tensor]:
-        """Run the forward pass and return what the last layer says.
+        """Run the forward pass and return the output of the last layer.
 
         Args:
-            windows: At least 400 samples each.
+            windows: Windows of at least 400 samples each.
 
         Returns:
             Each window's logits, shape (n_frames, n_labels), on the device.
@@ -355,7 +354,7 @@ def _with_asked(
 
 
 def _no_frames(asked: Decoding) -> FrameLabels:
-    """Answer for a window that is shorter than a frame."""
+    """Return the answer for a window that is shorter than a frame."""
     if asked == BEST_LABEL:
         return _NO_FRAMES
     shape = (0, asked.n_best or len(asked.labels))
@@ -381,7 +380,7 @@ _NO_FRAMES = FrameLabels(
 
 
 def _normalised(window: ModelInput) -> Tensor:
-    """Normalise a window, by default over itself.
+    """Normalise a window, by default over its own samples.
 
     Source: omnilingual-asr's `apply_audio_normalization`.
 

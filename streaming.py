@@ -1,13 +1,13 @@
 """Open and run live streams: each has its session, its share of the model, its events.
 
-The session decides, this carries out. Audio that is pushed goes through voice activity
-detection to the session; the windows it asks for go to the scheduler; labels come back
-on the event loop, and what the session makes of them waits for the reader of the
-events. The loop never runs the model.
+The session decides, and this module carries out. Pushed audio goes through voice
+activity detection to the session; the session's windows go to the scheduler; labels
+come back to the event loop, and the session's events wait for their reader. The loop
+never runs the model.
 
 Everything has a bound. Pushing waits while finals are behind, so a client that sends
-faster than the model works is slowed down by its own socket. A partial that nobody
-has read is replaced by the next one.
+faster than the model works is slowed down by its own socket. An unread partial is
+replaced by the next one.
 
 Coroutines belong to one event loop. `push`, `flush`, `clear` and `end` are called by
 one task, one after the other; `events` is read by another.
@@ -38,8 +38,8 @@ from text.ctc import FrameLabels
 
 logger = logging.getLogger(__name__)
 
-# Audio is taken in blocks of at most so many samples, so that a long message does
-# not hold up the loop.
+# Audio is taken in blocks of at most so many samples, so that a long message does not
+# block the loop.
 _BLOCK = SAMPLE_RATE // 2
 
 # Pushing waits while finals are behind by more than two of the longest windows...
@@ -49,14 +49,14 @@ _MAX_UNREAD = 1000
 
 
 class LiveVad(Protocol):
-    """Listens to one stream; see `vad.batcher.LiveVad`."""
+    """Voice activity detection of one stream; see `vad.batcher.LiveVad`."""
 
     async def push_audio(self, samples: Samples) -> list[float]: ...
 
     def close(self) -> None: ...
 
 
-# Begins to hear keywords in the labels of a window.
+# Begins to find keywords in the labels of a window.
 HearKeywords = Callable[[FrameLabels, tuple[str, ...]], Future[FrameLabels]]
 
 
@@ -65,20 +65,20 @@ class _InFlight:
     future: Future[FrameLabels]
     work: Work
     due: float  # on the clock
-    labelled: bool = False  # and keywords are heard in it now
+    labelled: bool = False  # keywords are being found in it
 
 
 class LiveStream:
     """One stream; made by `StreamingTranscriber.open`.
 
     Args:
-        session: Fresh.
-        scheduler: Where windows are sent.
-        place: That the scheduler gave it; given back in the end.
-        vad: Listens for speech; None if the session does without.
-        stall_s: Time without audio after which speech that is open is ended.
-        keywords: Begins to hear them in labels.
-        observer: Told what goes on.
+        session: A new session.
+        scheduler: Labels the windows.
+        place: Its place in the scheduler; given back at the end.
+        vad: Its voice activity detection; None if the session has none.
+        stall_s: Seconds without audio after which an open utterance is ended.
+        keywords: Begins to find keywords in labels.
+        observer: Gets the events.
         clock: Tells the time in seconds.
     """
 
@@ -105,7 +105,7 @@ class LiveStream:
         self._loop = asyncio.get_running_loop()
         self._in_flight: dict[Request, _InFlight] = {}
         self._unread: deque[TimedEvent] = deque()
-        self._news = asyncio.Event()  # something to read, or no more will come
+        self._news = asyncio.Event()  # there is an event to read, or the end
         self._room = asyncio.Event()  # audio may come
         self._room.set()
         self._arrivals = Arrivals()
@@ -118,12 +118,12 @@ class LiveStream:
         Cancelling is safe; the rest of the samples is lost.
 
         Args:
-            samples: At 16 kHz, any number; copied.
+            samples: Any number of samples at 16 kHz; they are copied.
 
         Raises:
             ValueError: After `end`.
         """
-        # It is us who keep the client waiting from here on.
+        # From here on the server keeps the client waiting.
         self._stall.stop()
         for first in range(0, len(samples), _BLOCK):
             block = samples[first : first + _BLOCK]
@@ -139,33 +139,33 @@ class LiveStream:
             self._stall.start()
 
     async def flush(self) -> None:
-        """Ask for the final of what came since the last one, if only an empty one."""
+        """Ask for the final of the audio since the last one; it may be empty."""
         self._arrivals.ask(self._session.position, self._clock())
         self._go_on(self._session.flush())
 
     async def clear(self) -> None:
-        """Forget the audio since the last final; an open utterance has none."""
+        """Forget the audio since the last final; an open utterance gets no final."""
         events = self._session.clear()
-        # Who reads late shall not hear of it: the next utterance has its number.
+        # Unread partials of it are dropped: the next utterance takes over its number.
         _drop_partials(self._unread)
         self._go_on(events)
 
     async def end(self) -> None:
-        """No more audio comes: `events` ends after the finals of what is left."""
+        """End the audio: `events` ends after the remaining finals."""
         self._stall.stop()
         self._arrivals.ask(self._session.position, self._clock())
         self._go_on(self._session.end())
 
     def configure(self, options: StreamOptions) -> None:
-        """Listen differently from here on.
+        """Change the options from here on.
 
         Raises:
-            ValueError: VAD can not be switched in mid-stream.
+            ValueError: VAD cannot be switched in mid-stream.
         """
         self._session.configure(options)
 
     async def events(self) -> AsyncIterator[TimedEvent]:
-        """Give what happens, in order, until the stream has ended and said all.
+        """Yield the events, in order, up to the last one of the stream.
 
         Cancelling is safe; nothing is lost.
         """
@@ -180,7 +180,7 @@ class LiveStream:
             self._refresh()
 
     async def aclose(self) -> None:
-        """Give everything back, however far it is. May be called again."""
+        """Free everything, at any time. It may be called again."""
         if self._closed:
             return
         self._closed = True
@@ -195,7 +195,7 @@ class LiveStream:
         self._scheduler.leave(self._place)
 
     async def _listen(self, samples: Samples) -> list[float]:
-        """Ask how likely speech is in each frame that the samples complete."""
+        """Return the probability of speech in each frame that the samples complete."""
         if self._vad is None:
             return []
         settle = self._scheduler.watchdog.expect()
@@ -207,7 +207,7 @@ class LiveStream:
     # --- between the session and the scheduler ---
 
     def _go_on(self, events: Sequence[LiveEvent]) -> None:
-        """Publish events, ask for the windows that are wanted now."""
+        """Publish events, and hand over the windows that are needed now."""
         self._publish(events)
         self._session.max_left_context = self._scheduler.max_left_context
         due = self._withdraw_stale()
@@ -220,14 +220,14 @@ class LiveStream:
                 continue
             elif own.future.cancel():
                 del self._in_flight[request]
-                self._submit(request, None)  # somebody waits for it now
+                self._submit(request, None)  # a client waits for it now
         self._refresh()
 
     def _withdraw_stale(self) -> float | None:
         """Take back a partial that still waits, if there is newer audio.
 
         Returns:
-            When it was due: its successor does not go to the end of the queue.
+            When it was due, so that its successor keeps its turn in the queue.
         """
         stale = self._session.replaceable()
         own = self._in_flight.get(stale) if stale is not None else None
@@ -259,10 +259,10 @@ class LiveStream:
         future.add_done_callback(partial(self._hand_over, request))
 
     def _hand_over(self, request: Request, future: Future[FrameLabels]) -> None:
-        """Bring labels to the loop; called by whoever finishes the future."""
+        """Bring labels to the loop; called in the thread that finishes the future."""
         try:
             self._loop.call_soon_threadsafe(self._done, request, future)
-        except RuntimeError:  # the loop is closed, and nobody waits
+        except RuntimeError:  # the loop is closed
             logger.debug("Labels came after the end.")
 
     def _done(self, request: Request, future: Future[FrameLabels]) -> None:
@@ -284,8 +284,10 @@ class LiveStream:
         self._go_on(self._session.fail(request, error))
 
     def _hear(self, request: Request, own: _InFlight, frames: FrameLabels) -> None:
-        """Have keywords heard in the labels of a window before they are accepted."""
-        assert self._keywords is not None, "keywords need somebody to hear them"
+        """Find keywords in the labels of a window before they are accepted."""
+        assert self._keywords is not None, (
+            "a stream with keywords has a way to find them"
+        )
         future = self._keywords(frames, request.keywords)
         self._in_flight[request] = replace(own, future=future, labelled=True)
         future.add_done_callback(partial(self._hand_over, request))
@@ -296,7 +298,7 @@ class LiveStream:
         for event in events:
             if isinstance(event, Partial) and (n := _drop_partials(self._unread)):
                 self._observer.dropped(Drop.UNREAD_PARTIAL, n)
-            # The newest audio that it speaks for; of a final, what ended it.
+            # The newest audio that it covers; for a final, the audio that ended it.
             latency_s = self._age_s(event.position)
             self._report.note_event(event, latency_s)
             position = self._session.position
@@ -306,7 +308,7 @@ class LiveStream:
         return self._arrivals.age_s(position, self._clock())
 
     def _refresh(self) -> None:
-        """Wake who can go on, let wait who must."""
+        """Wake the tasks that can go on, and let the others wait."""
         if self._unread or self._closed or self._session.done:
             self._news.set()
         else:
@@ -319,7 +321,7 @@ class LiveStream:
 
 
 def _drop_partials(unread: deque[TimedEvent]) -> int:
-    """Take hypotheses out of what waits to be read; return how many there were."""
+    """Remove partials from the unread events; return how many there were."""
     stale = [own for own in unread if isinstance(own.event, Partial)]
     for own in stale:
         unread.remove(own)
@@ -330,12 +332,12 @@ class StreamingTranscriber:
     """Transcribe live audio.
 
     Args:
-        scheduler: Where windows are sent.
-        listen: Makes what listens for speech in one stream; None to take everything
-            for speech, so that only clients end utterances.
-        stall_s: Time without audio after which speech that is open is ended.
-        keywords: Begins to hear them in labels; None if nobody asks for any.
-        observer: Told what goes on.
+        scheduler: Labels the windows.
+        listen: Makes the voice activity detection of one stream; None to take all
+            audio for speech, so that only clients end utterances.
+        stall_s: Seconds without audio after which an open utterance is ended.
+        keywords: Begins to find keywords in labels; None if there are never any.
+        observer: Gets the events.
         clock: Tells the time in seconds.
     """
 
@@ -365,8 +367,8 @@ class StreamingTranscriber:
         """Open a stream; close it with `aclose`.
 
         Raises:
-            NotReady: There is no model.
-            Overloaded: Those who are here would fall behind.
+            NotReady: The model is not ready.
+            Overloaded: With one more stream, the others would fall behind.
         """
         traits = self._scheduler.traits
         vad = self._listen is not None and options.vad

@@ -1,27 +1,26 @@
 """Decide where utterances of one live stream begin and end. All rules are here.
 
-Speech begins an utterance. Voice activity detection is followed at two thresholds.
-Speech above the higher one is announced. Speech above the lower one alone goes to the
-model as well, but is announced only if the model finds a letter in it: some people's
-soft words are hardly told from noise without understanding them. An utterance begins a
-little before its first sound (`pre_roll`), but never within the one before.
+Speech begins an utterance. Voice activity detection has two thresholds. Speech above
+the higher one is announced. Speech that is only above the lower one goes to the model
+as well, but is announced only if the model finds a letter in it: only the model can
+tell some people's soft words from noise. An utterance begins a little before its first
+sound (`pre_roll`), but never within the utterance before.
 
 An utterance ends by itself
 
-* when voice activity detection has heard enough silence (`endpoint_silence`). A letter
-  heard in that silence puts the end off, and so does a sound that may be speech;
-* when the model has for a while heard nothing but blanks in what is taken for speech,
-  which is noise;
+* when voice activity detection has found enough silence (`endpoint_silence`). A letter
+  in that silence delays the end, and so does a sound that may be speech;
+* when the model has for a while found only blanks in detected speech, which is noise;
 * without an event, when the model finds no letter in speech that was not announced.
 
-After the latter two somebody may still be speaking, so the next utterance begins at
-once. So it does where the client ends one in mid-speech (`go_on_from`). If the client
-asks for a final where nothing was taken for speech, the faintest sign of it will do
-(`first_sign`). Without VAD everything is speech, and without `endpointing` only the
+In the latter two cases there may still be speech, so the next utterance begins at
+once. So it does when the client ends one in mid-speech (`go_on_from`). If the client
+asks for a final where no speech was detected, the faintest sign of speech is enough
+(`first_sign`). Without VAD all audio is speech, and without `endpointing` only the
 client ends utterances.
 
-Knows probabilities, positions, and what the model has heard so far (`Heard`). Does not
-know audio, windows, utterances' numbers or events: it returns decisions, and
+Knows probabilities, positions, and the model's results so far (`Heard`). Does not know
+audio, windows, utterances' numbers or events: it returns decisions, and
 `live/session.py` carries them out.
 
 Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
@@ -47,29 +46,29 @@ from vad.spans import (
 # The least silence that is noticed, and ends an utterance.
 MIN_SILENCE = 3 * FRAME_SAMPLES
 
-# A letter in what VAD takes for silence puts the endpoint off, but not by more.
+# A letter in what VAD takes for silence delays the endpoint, but not by more.
 _LETTER_GRACE = round(0.6 * SAMPLE_RATE)
 _LETTER_SLACK = round(0.1 * SAMPLE_RATE)
 
-# Speech in which the model hears nothing for so long is none: after a word, and
-# before the first.
+# Detected speech without a letter for so long is noise: after a word, and before the
+# first word.
 _BLANK_ENDPOINT = round(1.2 * SAMPLE_RATE)
 _BLANK_START = 2 * SAMPLE_RATE
 
-# What is left of a sound that came to nothing begins the next utterance, if it lasts.
+# The rest of a sound without letters begins the next utterance, if it lasts so long.
 _LEFT_OF_NOTHING = SAMPLE_RATE
 
-# A probability that is worth a look when the client asks for a final and nothing
-# was taken for speech.
+# The probability that is enough when the client asks for a final and no speech was
+# detected.
 _SIGN_PROB = 0.15
 
 
 class Heard(Protocol):
-    """What is known of the open utterance besides its sound."""
+    """The state of the open utterance, besides its sound."""
 
     @property
     def known(self) -> bool:
-        """Whether somebody was told of it."""
+        """Whether the client was told of it."""
         ...
 
     @property
@@ -79,27 +78,27 @@ class Heard(Protocol):
 
     @property
     def onset(self) -> int:
-        """Where speech was first heard."""
+        """Position where its speech begins."""
         ...
 
     @property
     def heard(self) -> int:
-        """Up to where hypotheses have listened; `start` before the first."""
+        """One past the audio of the newest hypothesis; `start` before the first."""
         ...
 
     @property
     def last_letter(self) -> int:
-        """One past the newest letter in them; `start` if there is none."""
+        """One past the newest letter of hypotheses; `start` if there is none."""
         ...
 
     @property
     def heard_nothing(self) -> bool:
-        """Whether a final begun on suspicion has found that nothing was said."""
+        """Whether a speculation has found no word."""
         ...
 
     @property
     def awaits_labels(self) -> bool:
-        """Whether such a final is still on its way."""
+        """Whether a speculation is still on its way."""
         ...
 
 
@@ -108,9 +107,9 @@ class Begin:
     """An utterance begins.
 
     Attributes:
-        start: Of its audio, as far as that is held.
-        onset: Where speech was first heard.
-        announced: Whether it is sure enough to be told of at once.
+        start: Where its audio begins, as far as that is held.
+        onset: Where its speech begins.
+        announced: Whether it is sure enough to be announced at once.
     """
 
     start: int
@@ -120,14 +119,14 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class BecomeSure:
-    """What only might be speech in the open utterance is speech, from `onset` on."""
+    """The possible speech of the open utterance is speech, from `onset` on."""
 
     onset: int
 
 
 @dataclass(frozen=True, slots=True)
 class FallSilent:
-    """Silence began at a position; perhaps the open utterance is over."""
+    """Silence began at a position; the open utterance may be over."""
 
     position: int
 
@@ -144,19 +143,19 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """The open utterance is none."""
+    """The open utterance has no speech and is dropped."""
 
 
 Decision = Begin | BecomeSure | FallSilent | GoOn | End | Drop
 
 
 class Endpointing:
-    """Probabilities of speech in, decisions out.
+    """Takes probabilities of speech, and gives decisions.
 
-    Decisions are carried out, in order, before anything else is asked.
+    The caller carries out decisions, in order, before the next call.
 
     Args:
-        options: Of the stream.
+        options: Options of the stream.
 
     Attributes:
         quiet: Where the speech of the open utterance ended, unless it goes on.
@@ -167,14 +166,14 @@ class Endpointing:
         self._sure = _sure_spans(options, 0)
         self._faint = _faint_spans(options, 0)
         self._open = False
-        self._may_be_none = False  # the open one was not sure to be speech so far
-        self._last_end = 0  # no utterance may begin before
+        self._may_be_none = False  # the open utterance is only possible speech so far
+        self._last_end = 0  # no utterance may begin before it
         self.quiet: int | None = None
 
     def configure(self, options: StreamOptions, position: int) -> None:
-        """Follow other options; probabilities go on from a position.
+        """Change the options; the next probabilities begin at a position.
 
-        Thresholds of what is being heard right now stay until it ends.
+        The open utterance keeps its thresholds until it ends.
         """
         self._options = options
         if not self._sure.speaking:
@@ -191,8 +190,8 @@ class Endpointing:
         """Take the probability of the frame that ends now, if one does.
 
         Args:
-            probabilities: One, or none.
-            position: Of the first sample that was not there the last time.
+            probabilities: One probability, or none.
+            position: Position of the first sample since the last call.
         """
         if not self._options.vad:
             return [] if self._open else [self._begin(position, position, sure=True)]
@@ -216,7 +215,7 @@ class Endpointing:
         if self._is_silent(utterance, position):
             if not self._faint.speaking:
                 return [End()]
-            # Where the last sound only may be speech, its end is waited for.
+            # If the last sound is only possible speech, it has to end first.
             self._may_be_none = True
             decisions += self._go_on()
         if _is_blank(utterance):
@@ -226,7 +225,7 @@ class Endpointing:
     def go_on_from(self, position: int, now: int) -> list[Decision]:
         """Let the next utterance begin at a position, at once if speech goes on.
 
-        Nothing is open any more.
+        No utterance is open when this is called.
         """
         self._close()
         self._last_end = max(self._last_end, position)
@@ -236,11 +235,11 @@ class Endpointing:
         return [replace(begin, announced=False)]  # until a letter is heard in it
 
     def first_sign(self, probabilities: Sequence[float], position: int) -> int | None:
-        """Return where speech may have begun that nothing was made of; None: nowhere.
+        """Return where undetected speech may have begun; None without any sign.
 
         Args:
-            probabilities: Of the newest frames.
-            position: Where the last of them ends.
+            probabilities: Probabilities of the newest frames.
+            position: Where the last of these frames ends.
         """
         first = position - len(probabilities) * FRAME_SAMPLES
         for k, probability in enumerate(probabilities):
@@ -251,7 +250,7 @@ class Endpointing:
 
     @property
     def _sounds(self) -> bool:
-        """Whether there is speech, or may be, right now."""
+        """Whether there is speech, or possible speech, now."""
         return self._sure.speaking or self._faint.speaking
 
     def _hear_surely(self, event: SpeechEvent) -> list[Decision]:
@@ -266,7 +265,7 @@ class Endpointing:
         return decisions
 
     def _hear_faintly(self, event: SpeechEvent) -> list[Decision]:
-        """Follow what may be speech, while nothing surer is followed."""
+        """Follow possible speech, while there is no sure speech."""
         starts = isinstance(event, SpeechStart)
         if not self._open:
             return [self._begin_at(event, sure=False)] if starts else []
@@ -314,7 +313,7 @@ class Endpointing:
 
 
 def _is_blank(utterance: Heard) -> bool:
-    """Whether the model hears nothing in what VAD takes for speech."""
+    """Whether the model finds no letter in what VAD takes for speech."""
     if utterance.last_letter == utterance.start:
         return utterance.heard - utterance.onset >= _BLANK_START
     return utterance.heard - utterance.last_letter >= _BLANK_ENDPOINT
@@ -331,7 +330,7 @@ def _sure_spans(options: StreamOptions, position: int) -> SpeechSpans:
 
 
 def _faint_spans(options: StreamOptions, position: int) -> SpeechSpans:
-    """Hear soft speech, too, unless only what is louder than usual is wanted."""
+    """Make spans of possible speech, unless the options ask for loud speech only."""
     prob = options.speech_prob
     faint = FAINT_PROB / START_PROB * prob if prob <= START_PROB else prob
     return faint_spans(faint, position=position)

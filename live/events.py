@@ -1,15 +1,14 @@
-"""What a live stream tells whoever listens to it.
+"""The events of a live stream.
 
 A stream is a sequence of utterances, numbered from 1. Each ends with exactly one
-`UtteranceFinal`, or `UtteranceFailed` in its place, and these come in order and
-without a gap. (If the client clears the audio of an open utterance, the next one
-takes over its number.) Hypotheses of an utterance come only after the final of the
-one before it; `SpeechStarted` does not wait, so that an agent can stop talking at
-once.
+`UtteranceFinal`, or with `UtteranceFailed` instead, and these come in order and without
+a gap. (If the client clears the audio of an open utterance, the next one takes over its
+number.) Partials of an utterance come only after the final of the utterance before it;
+`SpeechStarted` does not wait, so that an agent can stop talking at once.
 
-Whoever asks for it is told early what an utterance says if it is over (`EagerEnd`).
-Then it either is, and its final says the same to the character, or `SpeechResumed`
-takes that back.
+A client can ask for an early final when an utterance may be over (`EagerEnd`). Then
+either the utterance is over, and its final has the same text to the character, or
+`SpeechResumed` takes the early final back.
 
 Positions are samples at 16 kHz since the stream began.
 Pure: no I/O, clock, settings or threads.
@@ -28,14 +27,14 @@ class Cause(Enum):
     """Why an utterance ended."""
 
     ENDPOINT = "endpoint"  # silence
-    FLUSH = "flush"  # the client asked for it
+    FLUSH = "flush"  # the client asked for its final
     END = "end"  # the stream ended
     STALLED = "stalled"  # the client sent nothing more in the middle of speech
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechStarted:
-    """Speech was heard; it began at `position`."""
+    """Speech began at `position`."""
 
     utterance: int
     position: int
@@ -51,15 +50,15 @@ class SpeechEnded:
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """What the utterance seems to say so far.
+    """The text of the open utterance so far.
 
     Attributes:
         start: Position where its audio begins.
-        position: Up to where audio was listened to.
-        committed: Will not change before the final; only grows.
-        pending: May change with the next partial.
-        tokens: What spells the committed words; spaces between words, and perhaps one
-            after the last, are among them.
+        position: One past the audio that the model has heard.
+        committed: Words that do not change before the final; they only grow.
+        pending: Words that may change with the next partial.
+        tokens: The tokens of the committed words, with the spaces between them and
+            perhaps one after the last.
     """
 
     utterance: int
@@ -75,7 +74,7 @@ class Partial:
 
     @property
     def pending_text(self) -> str:
-        """What follows the committed text, with the space between the two."""
+        """The text after the committed text, with the space between the two."""
         text = ctc.text(self.pending)
         space = self.committed and self.pending and self.pending[0].space_before
         return " " + text if space else text
@@ -83,14 +82,14 @@ class Partial:
 
 @dataclass(frozen=True, slots=True)
 class UtteranceFinal:
-    """What the utterance says, heard whole; replaces all hypotheses.
+    """The text of the whole utterance; replaces all partials.
 
     Attributes:
-        start: Position of the first sample that was heard for it.
-        end: One past the last.
+        start: Position of the first sample that was transcribed.
+        end: One past the last such sample.
         cause: Why it ended.
-        segments: What was said; empty if nothing was.
-        position: Up to where audio had come when it was decided that it is over.
+        segments: Its words; empty if there are none.
+        position: One past the newest audio when its end was decided.
     """
 
     utterance: int
@@ -118,10 +117,10 @@ class UtteranceFailed:
     """The utterance could not be transcribed; later ones may be.
 
     Attributes:
-        start: Position of the first sample that belonged to it.
-        end: One past the last.
-        error: What the model raised.
-        position: Up to where audio had come when it was decided that it is over.
+        start: Position of its first sample.
+        end: One past its last sample.
+        error: The model's error.
+        position: One past the newest audio when its end was decided.
     """
 
     utterance: int
@@ -134,12 +133,12 @@ class UtteranceFailed:
 
 @dataclass(frozen=True, slots=True)
 class EagerEnd:
-    """The utterance may be over; this is its final then.
+    """The utterance may be over; this would be its final.
 
     Attributes:
-        start: Position of the first sample that was heard for it.
-        end: One past the last.
-        segments: What was said; never empty.
+        start: Position of the first sample that was transcribed.
+        end: One past the last such sample.
+        segments: Its words; never empty.
     """
 
     utterance: int
@@ -162,7 +161,7 @@ class EagerEnd:
 
 @dataclass(frozen=True, slots=True)
 class SpeechResumed:
-    """The utterance goes on, although its end was told early; known at `position`."""
+    """The utterance goes on after an `EagerEnd`; known at `position`."""
 
     utterance: int
     position: int
@@ -180,7 +179,7 @@ LiveEvent = (
 
 
 def join_texts(texts: Sequence[str]) -> str:
-    """Write the texts of utterances one after the other, as `text.ctc.text` would."""
+    """Join the texts of utterances, as `text.ctc.text` would."""
     joined = ""
     for text in texts:
         if joined and text and ctc.pause_separates(joined, text):
@@ -191,12 +190,12 @@ def join_texts(texts: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TimedEvent:
-    """An event and how late it is.
+    """An event and its latency.
 
     Attributes:
-        latency_ms: From the arrival of the newest audio that it speaks for; of a
-            final, from the arrival of the audio that ended the utterance, or of the
-            client's word.
+        latency_ms: Milliseconds since the arrival of the newest audio that the event
+            covers; for a final, since the arrival of the audio, or of the client's
+            request, that ended the utterance.
         audio_position: Samples received so far.
     """
 

@@ -1,13 +1,12 @@
-"""Hear an utterance whole, exactly as a recording of it would be heard.
+"""Transcribe a whole utterance, exactly like a recording of it.
 
-A final does not come from the hypotheses. The span of the utterance goes the way of
-a recording: one window if the model takes it in one, else windows cut at pauses or
-stitched; see `audio_chunker.py`. So what a live stream says in the end is what a
-file of the same samples says.
+A final does not come from partials. The span of the utterance is processed like a
+recording: one window if it fits into one, else windows that are cut at pauses or
+stitched; see `audio_chunker.py`. So a final has the text of a file of the same samples.
 
-When somebody stops speaking, nobody knows yet whether the utterance is over. A
-speculation decodes what there is until then; if silence goes on long enough to end
-the utterance, its final is there already, and if speech goes on it is dropped.
+When speech stops, it is not known yet whether the utterance is over. A speculation
+transcribes the audio up to then. If the silence lasts long enough to end the utterance,
+its final is there already; if speech goes on, the speculation is dropped.
 
 Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
 """
@@ -28,7 +27,7 @@ from text.word_times import SpikeOffsets
 
 @dataclass(slots=True, eq=False)
 class Piece:
-    """One window of a final pass, and its labels once they are there."""
+    """One window of a final pass, with its labels once they are known."""
 
     window: Window
     frames: FrameLabels | None = None
@@ -38,17 +37,17 @@ class Piece:
 class _Speculation:
     end: int
     pieces: tuple[Piece, ...]
-    taken: bool = False  # whether what it says was asked for
+    taken: bool = False  # whether its text was returned early
 
 
 class FinalPass:
-    """The audio of one utterance in, its segments out.
+    """Takes the audio of one utterance; gives its segments.
 
     Args:
-        start: Sample position of the first sample in the stream.
-        vocabulary: Of the model.
-        offsets: How far its labels lie inside the sound.
-        vad: Whether probabilities of speech are given.
+        start: Position of its first sample in the stream.
+        vocabulary: Vocabulary of the model.
+        offsets: How far the model's labels lie inside the sound.
+        vad: Whether the caller gives probabilities of speech.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class FinalPass:
         self._chunker = AudioChunker(vad_enabled=vad, speaking=True)
         self._reader = SegmentReader(vocabulary, offsets)
         self._pieces: deque[Piece] = deque()  # not read yet, in order
-        self._later: list[Piece] = []  # cut after the speculation began
+        self._later: list[Piece] = []  # those cut after the speculation began
         self._parts: list[SegmentPart] = []
         self._n_cut = 0  # samples in windows that are cut
         self._speculation: _Speculation | None = None
@@ -72,12 +71,12 @@ class FinalPass:
 
     @property
     def n_uncut(self) -> int:
-        """Samples that no window holds yet: what a speculation has to decode."""
+        """Samples that no window holds yet: a speculation has to decode them."""
         return self.end - self.start - self._n_cut
 
     @property
     def n_waiting(self) -> int:
-        """Samples whose labels are not there yet."""
+        """Samples that have no labels yet."""
         return sum(len(p.window.samples) for p in self._pieces if p.frames is None)
 
     def push_audio(
@@ -86,8 +85,8 @@ class FinalPass:
         """Take the next samples; return the windows to label, often none.
 
         Args:
-            samples: Any number; copied.
-            probabilities: Of speech, of the frames that end within them.
+            samples: Any number of samples; they are copied.
+            probabilities: Probabilities of speech for the frames that end in them.
         """
         self.end += len(samples)
         windows = self._chunker.push_audio(samples, probabilities)
@@ -102,43 +101,43 @@ class FinalPass:
         return pieces
 
     def speculate(self) -> list[Piece]:
-        """Suppose that the utterance ends here; return the windows to label."""
+        """Assume that the utterance ends here; return the windows to label."""
         pieces = tuple(Piece(window) for window in self._chunker.fork().finish())
         self._speculation = _Speculation(self.end, pieces)
         return list(pieces)
 
     def drop_speculation(self) -> None:
-        """Speech goes on; nobody wants the speculation's labels any more."""
+        """Drop the speculation and its labels, because speech goes on."""
         self._speculation = None
         self._pieces += self._later
         self._later = []
         self._read()
 
     def wants(self, piece: Piece) -> bool:
-        """Whether the labels of a window are still of use."""
+        """Whether the labels of a window are still needed."""
         speculated = self._speculation.pieces if self._speculation else ()
         return piece in self._pieces or piece in self._later or piece in speculated
 
     @property
     def awaits_labels(self) -> bool:
-        """Whether labels of a speculation are not there yet."""
+        """Whether a speculation still lacks labels."""
         return self._speculation is not None and any(
             piece.frames is None for piece in self._speculation.pieces
         )
 
     @property
     def heard_nothing(self) -> bool:
-        """Whether a speculation has found that nothing was said."""
+        """Whether a speculation has found no word."""
         return self._speculation is not None and all(
             piece.frames is not None and not piece.frames.ids.any()
             for piece in (*self._pieces, *self._speculation.pieces)
         )
 
     def take_supposed(self) -> tuple[Segment, ...]:
-        """Return what was said if the span ends where a speculation supposes it.
+        """Return the segments if the span ends where the speculation assumes it.
 
         Returns:
-            Nothing unless all labels are there, or if it was returned before.
+            Nothing if labels are missing, or if the segments were returned before.
         """
         speculation = self._speculation
         if speculation is None or speculation.taken:
@@ -154,7 +153,7 @@ class FinalPass:
 
     @property
     def supposed_end(self) -> int:
-        """One past the last sample of the span, as far as that is known."""
+        """One past the last sample of the span, as the speculation assumes it."""
         return self.end if self._speculation is None else self._speculation.end
 
     def finish(self) -> list[Piece]:
@@ -180,7 +179,7 @@ class FinalPass:
         self._read()
 
     def segments(self) -> tuple[Segment, ...]:
-        """Return what was said, on the positions of the stream."""
+        """Return the segments, with positions in the stream."""
         assert self.done, "labels are missing"
         return self._joined(self._parts)
 
@@ -188,7 +187,7 @@ class FinalPass:
         return tuple(_moved(segment, self.start) for segment in transcript.join(parts))
 
     def _read(self) -> None:
-        """Read what is labelled, in order."""
+        """Read the labelled windows, in order."""
         while self._pieces and (frames := self._pieces[0].frames) is not None:
             window = self._pieces.popleft().window
             self._parts += self._reader.add_window(window, frames)

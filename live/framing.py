@@ -1,8 +1,8 @@
-"""Cut the audio of one live stream into frames, and hold what may still be asked for.
+"""Cut the audio of one live stream into frames, and hold what is still needed of it.
 
-Audio comes in blocks of any length; decisions fall at the ends of 32 ms frames, or in
-the middle of one where the client says something. So what comes is cut there, and how
-it came makes no difference.
+Audio comes in blocks of any length. Decisions fall at the ends of 32 ms frames, or
+inside a frame at a message of the client. So the audio is cut there, and the lengths of
+blocks make no difference.
 
 Knows samples, probabilities of speech and positions. Does not know what an utterance
 is: the caller says which audio it still needs.
@@ -20,11 +20,11 @@ from audio.samples import SAMPLE_RATE, Samples
 from audio_buffer import AudioBuffer
 from vad.spans import FRAME_SAMPLES
 
-# Audio that is held in silence, in frames, and the least that the ring has room for.
+# Frames of audio that are held in silence, and the least room of the ring.
 _HELD_FRAMES = 3 * SAMPLE_RATE // FRAME_SAMPLES
 _MIN_CAPACITY = 20 * SAMPLE_RATE
 
-# Room beside the longest window, for what comes while the model hears it.
+# Room beside the longest window, for audio that comes while the model hears it.
 _BESIDE_WINDOW = 4 * SAMPLE_RATE
 
 
@@ -33,9 +33,9 @@ class Frame:
     """The next samples up to the end of a frame, or up to the middle of one.
 
     Attributes:
-        samples: At least one.
-        probabilities: Of speech, in the frame that ends here; empty if none does, or
-            without VAD.
+        samples: At least one sample.
+        probabilities: Probability of speech in the frame that ends here; empty if no
+            frame ends here, or without VAD.
     """
 
     samples: Samples
@@ -43,14 +43,14 @@ class Frame:
 
 
 class Framing:
-    """Blocks in, frames out.
+    """Takes blocks and gives frames.
 
     Args:
         max_window: Longest window that is ever asked for, in samples.
 
     Attributes:
-        audio: What is held, up to the newest frame.
-        probabilities: Of the newest frames, one a frame; none without VAD.
+        audio: The audio that is held, up to the newest frame.
+        probabilities: Probabilities of the newest frames; none without VAD.
     """
 
     def __init__(self, *, max_window: int) -> None:
@@ -58,7 +58,7 @@ class Framing:
             capacity=max(max_window + _BESIDE_WINDOW, _MIN_CAPACITY)
         )
         self.probabilities: deque[float] = deque(maxlen=_HELD_FRAMES)
-        self._ahead: list[Samples] = []  # of a frame that is not complete
+        self._ahead: list[Samples] = []  # samples of an incomplete frame
         self._n_ahead = 0
         self._n_frames = 0  # complete
 
@@ -74,7 +74,7 @@ class Framing:
 
     @property
     def max_window(self) -> int:
-        """Longest window that there is room for."""
+        """Longest window for which there is room."""
         return self.audio.capacity - _BESIDE_WINDOW
 
     def cut(
@@ -83,11 +83,12 @@ class Framing:
         """Return the frames that the next samples complete; `hold` each in turn.
 
         Args:
-            samples: Any number; copied.
+            samples: Any number of samples; they are copied.
             probabilities: One for each of these frames; None without VAD.
 
         Raises:
-            ValueError: Not as many probabilities as frames; nothing was taken.
+            ValueError: There are not as many probabilities as frames; no sample was
+                taken.
         """
         position = self.position
         n_complete = (position + len(samples)) // FRAME_SAMPLES - self._n_frames
@@ -112,17 +113,17 @@ class Framing:
         return frames
 
     def cut_here(self) -> list[Frame]:
-        """Return the beginning of a frame that is not complete, if there is one."""
+        """Return the beginning of an incomplete frame, if there is one."""
         return [self._take_ahead(())] if self._n_ahead else []
 
     def hold(self, frame: Frame, *, needed_from: int | None) -> None:
-        """Append a frame to the audio, and give up what nobody needs any more.
+        """Append a frame to the audio, and discard audio that is no longer needed.
 
         Args:
-            frame: The next one.
+            frame: The next frame.
             needed_from: Position from which on audio may still be asked for, besides
-                the newest; None for none. Audio for which there is no room is given
-                up all the same: a hypothesis goes on with what there is.
+                the newest; None for none. Audio for which there is no room is
+                discarded all the same: partials continue with the rest.
         """
         audio = self.audio
         end = audio.end
@@ -135,7 +136,7 @@ class Framing:
         self.probabilities += frame.probabilities
 
     def since(self, start: int) -> Frame:
-        """Return what is held from a position on, and the probabilities therein."""
+        """Return the audio from a position on, and its probabilities."""
         end = self.audio.end
         n_frames = end // FRAME_SAMPLES - start // FRAME_SAMPLES
         recent = list(self.probabilities)[-n_frames:] if n_frames else []

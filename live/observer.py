@@ -1,4 +1,4 @@
-"""Tell an observer what goes on in live streams, and how timely their events are.
+"""Tell an observer the events of live streams, and their latencies.
 
 Pure: no I/O, clock, settings or threads.
 """
@@ -19,19 +19,19 @@ from live.events import (
 
 
 class LiveObserver(Observer):
-    """Does nothing with what the model's thread and the streams tell it."""
+    """Ignores the events of the engine and of streams; subclasses use them."""
 
     def audio_came(self, seconds: float) -> None:
-        """A live stream was sent some audio."""
+        """A live stream received some audio."""
 
     def partial_made(self, lag_s: float) -> None:
-        """A partial was made, so long after the newest audio it speaks for."""
+        """A partial was made, `lag_s` after its newest audio."""
 
     def first_text_made(self, seconds: float) -> None:
-        """An utterance's first text came, so long after its first sound."""
+        """An utterance's first text came, `seconds` after its first sound."""
 
     def final_made(self, cause: Cause, latency_s: float) -> None:
-        """A final was made, so long after its end was decided or asked for."""
+        """A final was made, `latency_s` after its end was decided or requested."""
 
     def utterance_failed(self) -> None:
         """An utterance has no final, because the model failed."""
@@ -39,7 +39,7 @@ class LiveObserver(Observer):
 
 NOBODY = LiveObserver()
 
-# A client may send so much audio at once without being early.
+# A client may send so many seconds of audio at once without being early.
 _SLACK_S = 2.0
 
 
@@ -48,7 +48,7 @@ class Arrivals:
 
     def __init__(self) -> None:
         self._arrivals: deque[tuple[int, float]] = deque(maxlen=4096)
-        self._said_by = 0.0  # when somebody would have said all that has come
+        self._said_by = 0.0  # when a speaker would have said all audio so far
 
     def note(self, position: int, now: float) -> None:
         """Note that audio up to a position has come."""
@@ -58,16 +58,16 @@ class Arrivals:
         self._arrivals.append((position, now))
 
     def ask(self, position: int, now: float) -> None:
-        """Count from now for all audio: the client has waited for nothing before."""
+        """Count ages from now: until now the client has not waited for text."""
         if self._arrivals:
             self._arrivals[-1] = (position, now)
 
     def early_s(self, now: float) -> float:
-        """Return by how much audio has come before somebody would have said it."""
+        """Return by how many seconds audio has come faster than speech."""
         return max(0.0, self._said_by - now - _SLACK_S)
 
     def age_s(self, position: int, now: float) -> float:
-        """Return how long ago the audio up to a position had come, in seconds."""
+        """Return the seconds since the audio up to a position had come."""
         arrived = now
         for end, time_s in reversed(self._arrivals):
             if end < position:
@@ -77,11 +77,11 @@ class Arrivals:
 
 
 class LiveReport:
-    """Told every event of a stream, in order.
+    """Takes every event of a stream, in order, and tells an observer.
 
     Args:
-        observer: Told in turn.
-        age_s: Tells how long ago the audio at a position came, in seconds.
+        observer: The observer.
+        age_s: Returns how many seconds ago the audio at a position came.
     """
 
     def __init__(
@@ -89,11 +89,11 @@ class LiveReport:
     ) -> None:
         self._observer = observer
         self._age_s = age_s
-        self._onsets: dict[int, int] = {}  # of utterances that are not over
+        self._onsets: dict[int, int] = {}  # those of utterances that are not over
         self._newest_with_text = 0
 
     def note_event(self, event: LiveEvent, latency_s: float) -> None:
-        """Take the next event, made so long after the audio that it speaks for."""
+        """Take the next event, made `latency_s` after its newest audio."""
         match event:
             case SpeechStarted():
                 self._onsets[event.utterance] = event.position

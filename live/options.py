@@ -1,17 +1,17 @@
-"""How a live stream is listened to: named profiles, and what may be changed in them.
+"""The options of a live stream: named profiles, and the bounds of each option.
 
-`captions` shows words early and lets an utterance run until a pause of 0.6 s.
-`agent` ends it after 0.35 s, since somebody waits for an answer. `quality` takes more
-context and more time for both. Their margins come from the edge curve of the demo
-model (`python -m benchmarks.edge_curve`): at half a second from the right edge of a
-window the edge itself is over; a little still changes up to 1.1 s.
+`captions` shows words early and ends an utterance after a pause of 0.6 s. `agent` ends
+it after 0.35 s, since a person waits for an answer. `quality` uses more context and
+more time for both. Their margins come from the edge curve of the demo model
+(`python -m benchmarks.edge_curve`): half a second from the right edge of a window the
+edge has little effect; small changes go on up to 1.1 s.
 
-`CHUNK_DURATION` stretches the window of a partial: what is left of it after margin and
-one hop is context on the left of the words that are not committed yet. Longer means
-more compute, and better hypotheses as long as the model needs that context; finals do
-not depend on it.
+`CHUNK_DURATION` sets the length of a partial's window. Its margin and one hop are at
+the right; the rest is context on the left of the words that are not committed yet. A
+longer window costs more compute, and gives better partials as long as the model needs
+that context; finals do not depend on it.
 
-What an operator or a client may set lies within bounds, which are written here once.
+Operators and clients set options within the same bounds, which are written only here.
 
 Pure: no I/O, clock, settings or threads.
 """
@@ -23,29 +23,29 @@ from audio.frames import FRAME_SHIFT, MAX_WINDOW_SAMPLES
 from audio.samples import SAMPLE_RATE
 from vad.spans import START_PROB
 
-# Of which the windows of the profiles are written down.
+# The chunk duration for which the windows of the profiles are written.
 NOMINAL_CHUNK_S = 5.0
 
 _MIN_CONTEXT = SAMPLE_RATE // 2
 
 
 class Bounds(NamedTuple):
-    """The least and the most that may be asked for."""
+    """The lowest and the highest value of an option."""
 
     lowest: float
     highest: float
 
     def nearest(self, value: float) -> float:
-        """Return the value, or the bound that it passes."""
+        """Return the value, or the bound that it exceeds."""
         return min(max(value, self.lowest), self.highest)
 
 
-# In seconds, for everybody that sets options: the environment and both protocols.
+# In seconds; for the environment and all protocols.
 CHUNK_DURATION_S = Bounds(1, 40)
 HOP_S = Bounds(0.1, 5)
 MARGIN_S = Bounds(0.1, 3)
-ENDPOINT_SILENCE_S = Bounds(0.1, 10)  # less is a gap within a word
-PRE_ROLL_S = Bounds(0, 2)  # more is not held; see `live/framing.py`
+ENDPOINT_SILENCE_S = Bounds(0.1, 10)  # a shorter one is a gap within a word
+PRE_ROLL_S = Bounds(0, 2)  # older audio is not held; see `live/framing.py`
 
 # Probabilities of speech. Silero VAD is more certain than these of silence and speech.
 SPEECH_PROB = Bounds(0.01, 0.99)
@@ -53,7 +53,7 @@ SPEECH_PROB = Bounds(0.01, 0.99)
 
 @dataclass(frozen=True, slots=True)
 class StreamOptions:
-    """How one stream is listened to; lengths are samples at 16 kHz.
+    """Options of one stream; lengths are samples at 16 kHz.
 
     Attributes:
         window: Nominal window of a partial: left context, margin and one hop.
@@ -63,17 +63,17 @@ class StreamOptions:
         endpoint_silence: Silence that ends an utterance.
         pre_roll: Audio before the first sound that still belongs to an utterance.
         speech_prob: Probability at which speech may begin.
-        vad: Whether to tell speech from silence at all. If not, everything is taken
-            for speech, and only the client ends utterances.
+        vad: Whether to tell speech from silence at all. If not, all audio counts as
+            speech, and only the client ends utterances.
         endpointing: Whether silence ends utterances; else only the client does.
         partials: Whether partials are made.
-        keywords: Words and phrases that are heard more readily; those of a running
-            stream may be changed at any time, from its next window on.
-        eager_silence: Silence after which the end of an utterance is told early, as
-            soon as its final is there on suspicion; None: never.
+        keywords: Words and phrases that are recognised more easily; they may be
+            changed at any time, from the next window on.
+        eager_silence: Silence after which an early final is sent, as soon as the
+            speculation is there; None: never.
 
     Raises:
-        ValueError: A length makes no sense.
+        ValueError: A length is out of range.
     """
 
     window: int = round(5.0 * SAMPLE_RATE)

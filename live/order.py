@@ -1,11 +1,11 @@
-"""Say in which order the utterances of one live stream are told.
+"""Keep the events of one stream's utterances in order.
 
-Utterances are numbered as they become known. Each number gets one final, or word of
-its failure, and these come in order: an utterance that has ended waits for those before
-it. Hypotheses of the next one wait as well.
+Utterances get numbers when the client first learns of them. Each number gets one final
+or one failure, and these come in order: an utterance that has ended waits for those
+before it. Partials of the next one wait as well.
 
 Knows which utterances have ended and which numbers are given. Does not know when or why
-an utterance ends, nor what is open.
+an utterance ends, nor which one is open.
 
 Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
 """
@@ -19,15 +19,15 @@ from live.utterance import Request, Utterance
 
 
 class Order:
-    """Utterances that have ended in, their outcomes out, in order and once each."""
+    """Takes ended utterances; gives their outcomes in order, each once."""
 
     def __init__(self) -> None:
-        self._ended: deque[Utterance] = deque()  # whose outcome was not told
+        self._ended: deque[Utterance] = deque()  # those whose outcome was not sent
         self._n_numbered = 0
 
     @property
     def all_told(self) -> bool:
-        """Whether every utterance that has ended was told; hypotheses may come."""
+        """Whether the outcomes of all ended utterances were sent; partials may come."""
         return not self._ended
 
     @property
@@ -48,7 +48,7 @@ class Order:
             self._n_numbered -= 1
 
     def note_end(self, utterance: Utterance) -> None:
-        """Tell the outcome of an utterance that has ended after all others."""
+        """Take an utterance that has ended; its outcome comes after all others."""
         self.number(utterance)
         self._ended.append(utterance)
 
@@ -65,12 +65,12 @@ class Order:
     def tell_early(
         self, utterance: Utterance | None, options: StreamOptions, position: int
     ) -> list[LiveEvent]:
-        """Return that the open utterance may be over, if it is its turn.
+        """Return the early final of the open utterance, if it is its turn.
 
         Args:
-            utterance: The open one; None if there is none.
-            options: Say after how much silence, if at all.
-            position: Up to where it has come.
+            utterance: The open utterance; None if there is none.
+            options: They set the silence before an early final, if there are any.
+            position: One past the newest audio.
         """
         silence = options.eager_silence
         if utterance is None or silence is None:

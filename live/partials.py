@@ -1,15 +1,14 @@
-"""Make hypotheses of one utterance while it is spoken.
+"""Make partials of one utterance while it is spoken.
 
-Says which window the model should hear next, and turns its labels into words that
-are committed and words that may change. Windows of one utterance begin at multiples
-of 320 samples, so that their frames coincide, and share one normalisation, measured
-on the utterance's first second and frozen then: labels must not change because
-somebody speaks up.
+It says which window the model should hear next, and turns the labels into committed and
+pending words. Windows of one utterance begin at multiples of 320 samples, so that their
+frames coincide. They share one normalisation, measured on the utterance's first second
+and then frozen: labels must not change because the speaker gets louder.
 
-What is committed is published word by word. A word is complete when a space or a
-pause follows; until then its committed letters are shown among the pending ones.
+Committed text is published word by word. A word is complete when a space or a pause
+follows; until then its committed letters are shown among the pending ones.
 
-The final, which is heard whole, does not depend on anything here.
+The final, which comes from the whole utterance, does not depend on this module.
 Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
 """
 
@@ -27,23 +26,23 @@ from text import ctc, word_times
 from text.ctc import FrameLabels, Token, Vocabulary, Word
 from text.word_times import SpikeOffsets
 
-# What the normalisation is measured on, at most; from then on it is frozen.
+# Most audio on which the normalisation is measured; then it is frozen.
 _MEASURED = round(1.3 * SAMPLE_RATE)
 
-# Quieter audio is not made louder than if its level were this: -50 dBFS.
+# The lowest level of the normalisation, -50 dBFS: quieter audio stays quieter.
 _MIN_STD = 10 ** (-50 / 20)
 
-# The least that the model hears before the words that are not committed.
+# The least audio that the model hears before the uncommitted words.
 _MIN_CONTEXT = SAMPLE_RATE // 2
 
 # Blanks after which a word is complete without a space: a third of a second.
 _WORD_BLANKS = round(0.32 * SAMPLE_RATE) // FRAME_SHIFT
 
-# Blanks after which no mark follows that combines with a character.
+# Blanks after which no combining mark can follow.
 _MARK_BLANKS = round(0.16 * SAMPLE_RATE) // FRAME_SHIFT
 
-# Blanks without which a token at the edge of a window is not shown: it is often
-# a piece of something else.
+# A token at the edge of a window is shown only if so many blanks follow: often it is a
+# part of another letter.
 _SHOWN_BLANKS = 3
 
 
@@ -51,10 +50,10 @@ class Partials:
     """Partials of one utterance.
 
     Args:
-        start: Sample position where the utterance begins.
-        vocabulary: Of the model.
-        offsets: How far its labels lie inside the sound.
-        options: Of the stream.
+        start: Position where the utterance begins.
+        vocabulary: Vocabulary of the model.
+        offsets: How far the model's labels lie inside the sound.
+        options: Options of the stream.
     """
 
     def __init__(
@@ -75,29 +74,29 @@ class Partials:
         )
         self._normalisation: Normalisation | None = None
         self._cache_key = CacheKey()
-        self._open: list[Token] = []  # committed, of words that are not complete
-        self._space = False  # whether one follows the committed words
+        self._open: list[Token] = []  # committed tokens of incomplete words
+        self._space = False  # whether a space follows the committed words
         self.committed: tuple[Word, ...] = ()
         self.pending: tuple[Word, ...] = ()
         self.tokens: tuple[Token, ...] = ()  # of the committed words
         self.heard = start  # the end of the newest window
-        self.last_letter = start  # one past the frames of the newest, if any
+        self.last_letter = start  # one past the frames of the newest hypothesis, if any
 
     @property
     def needed_from(self) -> int:
-        """Position before which no audio will be asked for."""
+        """Position before which no audio is needed any more."""
         cut = self._agreement.cut_frame * FRAME_SHIFT
         return max(self._start, cut - self._options.left_context)
 
     def window(
         self, audio: AudioBuffer, *, max_left_context: int | None
     ) -> ModelInput | None:
-        """Return what the model should hear next, up to the newest audio.
+        """Return the window that the model should hear next, up to the newest audio.
 
         Args:
-            audio: Of the stream.
-            max_left_context: Most samples before the committed words that it hears
-                as well; None for as many as the options say.
+            audio: Audio of the stream.
+            max_left_context: Most samples of context before the uncommitted words;
+                None for as many as the options say.
 
         Returns:
             None if there is not enough audio yet.
@@ -107,7 +106,7 @@ class Partials:
         if max_left_context is not None:
             context = min(context, max_left_context)
         longest = self._options.max_window
-        # Nobody had time for what lies before; the final will have it.
+        # There was no time for the audio before; the final will have it.
         skipped = max(audio.start, end - longest + min(context, _MIN_CONTEXT))
         self._agreement.skip_to(-(-skipped // FRAME_SHIFT))
         cut = self._agreement.cut_frame * FRAME_SHIFT
@@ -144,7 +143,7 @@ class Partials:
         return _texts(*before) != _texts(self.committed, self.pending)
 
     def _measure(self, samples: Samples, end: int) -> Normalisation:
-        """Return the normalisation, which is frozen once enough was heard."""
+        """Return the normalisation, which is frozen once there is enough audio."""
         if self._normalisation is not None:
             return self._normalisation
         measured = Normalisation(
@@ -168,10 +167,10 @@ class Partials:
         return len(tokens) - len(last)
 
     def _spell(self, tokens: Sequence[Token]) -> tuple[tuple[Word, ...], bool]:
-        """Read the words that follow the committed ones off their tokens.
+        """Make words from the tokens after the committed words.
 
         Returns:
-            The words, and whether a space follows the last.
+            The words, and whether a space follows the last one.
         """
         found: list[Word] = []
         space = self._space
@@ -188,7 +187,7 @@ class Partials:
 
 
 def _shown(tokens: Sequence[Token], end_frame: int) -> Sequence[Token]:
-    """Leave out a last token that the edge of the window may have made up."""
+    """Leave out a last token that may be an effect of the window's edge."""
     if not tokens:
         return tokens
     distance = end_frame - 1 - tokens[-1].last_frame

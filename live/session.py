@@ -1,11 +1,11 @@
-"""Listen to one live stream: audio in, windows for the model and events out.
+"""Run one live stream: takes audio, gives windows for the model and events.
 
 The session carries out what its parts decide. `live/framing.py` cuts the audio into
-frames and holds it. `live/endpointing.py` has the rules where utterances begin and end.
-`live/utterance.py` says what the model should hear of one: hypotheses show words while
-they are spoken; there is at most one on its way, and it takes all audio that is there
-when it is asked for, so a slow model makes them rarer and never late. Finals hear each
-utterance whole; none is ever left out. `live/order.py` says whose turn it is.
+frames and holds it. `live/endpointing.py` has the rules for where utterances begin and
+end. `live/utterance.py` says what the model should hear of an utterance. Partials show
+words while they are spoken; at most one is on its way, and it covers all audio up to
+its request, so a slow model makes partials rarer, but not late. Each utterance gets a
+final of its whole audio; none is ever left out. `live/order.py` keeps events in order.
 
 Knows which utterance is open, and what the client and the model did. Does not know the
 rules.
@@ -42,13 +42,13 @@ class StreamSession:
     """One live stream, from its first sample to its last final.
 
     Args:
-        vocabulary: Of the model.
-        offsets: How far its labels lie inside the sound.
-        options: How to listen.
+        vocabulary: Vocabulary of the model.
+        offsets: How far the model's labels lie inside the sound.
+        options: Options of the stream.
 
     Attributes:
-        max_left_context: Most samples of left context that hypotheses have, for
-            want of time; None for no limit. It may be set at any time.
+        max_left_context: Most samples of left context that partials have under
+            overload; None for no limit. It may be set at any time.
     """
 
     def __init__(
@@ -91,12 +91,13 @@ class StreamSession:
         """Take the next samples, any number of them; they are copied.
 
         Args:
-            samples: Shape (n_samples,).
-            probabilities: Those of speech, for each 512-sample frame of the stream
-                that ends within `samples`; empty without VAD.
+            samples: The samples, shape (n_samples,).
+            probabilities: Probability of speech for each 512-sample frame of the
+                stream that ends within `samples`; empty without VAD.
 
         Raises:
-            ValueError: After `end`, or not as many probabilities as frames.
+            ValueError: After `end`, or if there are not as many probabilities as
+                frames.
         """
         self._check_open()
         heard = probabilities if self._options.vad else None
@@ -104,30 +105,31 @@ class StreamSession:
         return [event for frame in frames for event in self._step(frame)]
 
     def flush(self, cause: Cause = Cause.FLUSH) -> list[LiveEvent]:
-        """Ask for the final of what came since the last one, if only an empty one."""
+        """Ask for the final of the audio since the last one; it may be empty."""
         self._check_open()
         events = self._catch_up()
         utterance = self._open or self._since(self._first_sign())
         return [*events, *self._close(utterance, cause)]
 
     def stall(self) -> list[LiveEvent]:
-        """Nothing comes any more in mid-speech: end what is open.
+        """End the open utterance, because no more audio comes in mid-speech.
 
-        Unless only the client ends utterances: it may be silent for any reason.
+        If only the client ends utterances, this does nothing: the client may send
+        nothing for any reason.
         """
         may_end = self._open is not None and self._endpointing.by_itself
         return self.flush(Cause.STALLED) if may_end else []
 
     def clear(self) -> list[LiveEvent]:
-        """Forget the audio since the last final; an open utterance has none."""
+        """Forget the audio since the last final; an open utterance gets no final."""
         self._check_open()
-        events = self._catch_up()  # what is over by now is told all the same
+        events = self._catch_up()  # utterances that are over by now still get theirs
         self._drop_open()
         self._carry_out(self._endpointing.go_on_from(self._end, self._end))
         return events
 
     def end(self) -> list[LiveEvent]:
-        """End the stream; what is open gets its final."""
+        """End the stream; an open utterance gets its final."""
         self._check_open()
         events = self._catch_up()
         if self._open is None and (start := self._first_sign()) < self._end:
@@ -139,13 +141,13 @@ class StreamSession:
         return events
 
     def configure(self, options: StreamOptions) -> None:
-        """Listen differently from the next utterance on; keywords: the next window.
+        """Change the options from the next utterance on; keywords from the next window.
 
         Raises:
-            ValueError: VAD can not be switched in mid-stream.
+            ValueError: VAD cannot be switched in mid-stream.
         """
         if options.vad != self._options.vad and self.position:
-            raise ValueError("Voice activity detection is chosen before any audio.")
+            raise ValueError("Voice activity detection cannot change in mid-stream.")
         longest = min(options.max_window, self._framing.max_window)
         self._options = replace(options, max_window=longest)
         self._endpointing.configure(self._options, self._framing.frames_end)
@@ -153,7 +155,7 @@ class StreamSession:
     # --- what the model does ---
 
     def requests(self) -> list[Request]:
-        """Return the windows that are to be labelled next, finals first."""
+        """Return the windows to label next, finals first."""
         audio, context = self._framing.audio, self.max_left_context
         of_open = self._open.take_requests(audio, context) if self._open else []
         found = [*self._order.requests(audio, context), *of_open]
@@ -170,7 +172,7 @@ class StreamSession:
         request.utterance.withdraw(request)
 
     def accept(self, request: Request, frames: FrameLabels) -> list[LiveEvent]:
-        """Take the labels of a window that was asked for."""
+        """Take the labels of a requested window."""
         if not request.wanted:
             return []
         utterance = request.utterance
@@ -179,12 +181,12 @@ class StreamSession:
         if not changed or utterance is not self._open:
             return events
         events += self._announce(utterance)
-        if self._order.all_told:  # or the final of the one before comes first
+        if self._order.all_told:  # else the final of the utterance before comes first
             events.append(utterance.partial())
         return events
 
     def fail(self, request: Request, error: Exception) -> list[LiveEvent]:
-        """Do without the labels of a window."""
+        """Note that a window gets no labels."""
         if request.wanted:
             request.utterance.fail(request, error)
         return [*self._order.settle(), *self._tell_early()]
@@ -193,11 +195,11 @@ class StreamSession:
 
     @property
     def _end(self) -> int:
-        """One past the newest sample that was listened to."""
+        """One past the newest sample that was processed."""
         return self._framing.audio.end
 
     def _step(self, frame: Frame) -> list[LiveEvent]:
-        """Listen to the next frame."""
+        """Process the next frame."""
         begin = self._end
         needed = None if self._open is None else self._open.partials.needed_from
         self._framing.hold(frame, needed_from=needed)
@@ -210,7 +212,7 @@ class StreamSession:
         return [*events, *self._tell_early()]
 
     def _catch_up(self) -> list[LiveEvent]:
-        """Listen to the beginning of a frame: something happens in its middle."""
+        """Process the beginning of a frame, before an event in its middle."""
         return [e for frame in self._framing.cut_here() for e in self._step(frame)]
 
     def _carry_out(self, decisions: Sequence[Decision]) -> list[LiveEvent]:
@@ -248,7 +250,7 @@ class StreamSession:
         return utterance
 
     def _announce(self, utterance: Utterance) -> list[LiveEvent]:
-        """Tell that an utterance has begun, unless that is known or is not told."""
+        """Announce an utterance, unless that was done or is not wanted."""
         number = self._order.number(utterance)
         if utterance.announced or not self._endpointing.by_itself:
             return []
@@ -256,11 +258,11 @@ class StreamSession:
         return [SpeechStarted(number, utterance.onset)]
 
     def _tell_early(self) -> list[LiveEvent]:
-        """Tell that the open utterance may be over, where that is wanted."""
+        """Return the early final of the open utterance, if it is wanted."""
         return self._order.tell_early(self._open, self._options, self._end)
 
     def _close(self, utterance: Utterance, cause: Cause) -> list[LiveEvent]:
-        """End the open utterance; what comes then belongs to the next one."""
+        """End the open utterance; later audio belongs to the next one."""
         events = self._announce(utterance) if cause is Cause.ENDPOINT else []
         utterance.close(cause, self._end)
         self._open = None
@@ -280,7 +282,7 @@ class StreamSession:
             self._open = None
 
     def _first_sign(self) -> int:
-        """Return where speech may have begun that nothing was made of."""
+        """Return where undetected speech may have begun."""
         framing = self._framing
         sign = self._endpointing.first_sign(framing.probabilities, framing.frames_end)
         return self._end if sign is None else sign

@@ -1,7 +1,7 @@
-"""One utterance of a live stream: its hypotheses, its final, and what both ask for.
+"""One utterance of a live stream: its partials, its final, and the windows of both.
 
-Knows the utterance's audio and what the model heard in it. Is told where speech fell
-silent and when the utterance is over; `live/endpointing.py` decides that.
+Knows the utterance's audio and the model's results for it. It does not decide where
+speech stops and when the utterance is over; `live/endpointing.py` does.
 
 Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
 """
@@ -30,25 +30,25 @@ from text.ctc import FrameLabels, Vocabulary
 from text.keywords import N_BEST
 from text.word_times import SpikeOffsets
 
-# The first partial comes so long after speech was first heard, the next ones in
-# short hops, since somebody waits for the first word.
+# The first partial comes so long after the beginning of speech, and the next ones in
+# short hops, since people wait for the first word.
 _FIRST_AFTER = round(0.32 * SAMPLE_RATE)
 _ONSET_HOP = round(0.16 * SAMPLE_RATE)
 _ONSET = round(1.3 * SAMPLE_RATE)
 
-# A final is begun on suspicion as soon as silence is noticed: so early that it is there
-# when a client asks 0.2 s after the end of speech. A long utterance costs more to hear
-# and has more pauses to be wrong about, so it waits longer, one part in so many of its
-# length, but not so long that the final is late at its endpoint.
+# A speculation begins as soon as silence is noticed, so that its final is there when a
+# client asks 0.2 s after the end of speech. A long utterance takes longer to transcribe
+# and has more pauses inside, so its speculation waits for a fraction of its length, but
+# not so long that the final is late at the endpoint.
 _LENGTH_TO_SILENCE = 64
 _LATEST_SPECULATION = round(0.3 * SAMPLE_RATE)
 
-# After the end of speech hypotheses go on until the margin lies in silence, and a
-# little longer.
+# After the end of speech partials go on until the margin lies in silence, and a little
+# longer.
 _AFTERGLOW = round(0.1 * SAMPLE_RATE)
 
 
-# Nobody waits for a speculation yet.
+# No client waits for a speculation yet.
 _DUE_IN_S = {
     Work.STREAM_FINAL: 0.0,
     Work.STREAM_SPECULATION: 0.15,
@@ -58,14 +58,14 @@ _DUE_IN_S = {
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """A window that is to be labelled.
+    """A request to label a window.
 
     Attributes:
-        window: For the model.
-        piece: The part of a final that it is; None for a partial.
-        speculative: Whether nobody waits for it yet.
-        wanted: Whether its labels are still of use.
-        keywords: Heard in its labels before they are given to the session.
+        window: The window for the model.
+        piece: Its part of a final; None for a partial.
+        speculative: Whether it belongs to a speculation, for which no client waits yet.
+        wanted: Whether its labels are still needed.
+        keywords: Keywords to find in its labels before the session gets them.
     """
 
     utterance: "Utterance"
@@ -77,39 +77,39 @@ class Request:
 
     @property
     def work(self) -> Work:
-        """What it is wanted for at the moment."""
+        """The kind of work that it is now."""
         if self.piece is None:
             return Work.STREAM_PARTIAL
         return Work.STREAM_SPECULATION if self.speculative else Work.STREAM_FINAL
 
     def expect(self, keywords: tuple[str, ...]) -> None:
-        """Have keywords heard in it; call it before it is handed out."""
+        """Set its keywords; call it before the request is handed out."""
         if keywords:
             self.keywords = keywords
             self.window = replace(self.window, decoding=Decoding(n_best=N_BEST))
 
     @property
     def due_in_s(self) -> float:
-        """When it is wanted; among streams what is due first goes first."""
+        """Seconds until it is due; among streams the earliest goes first."""
         return _DUE_IN_S[self.work]
 
 
 class Utterance:
-    """From the first sound to the final.
+    """An utterance, from its first sound to its final.
 
     Args:
-        start: Sample position of its first sample.
-        onset: Where speech was first heard; at or after `start`.
-        vocabulary: Of the model.
-        offsets: How far its labels lie inside the sound.
-        options: Of the stream, for as long as the utterance lasts.
+        start: Position of its first sample.
+        onset: Where its speech begins; at or after `start`.
+        vocabulary: Vocabulary of the model.
+        offsets: How far the model's labels lie inside the sound.
+        options: Options of the stream, for the whole utterance.
 
     Attributes:
-        number: None while nobody knows of it.
-        announced: Whether its beginning was told.
-        cause: Why it ended, once it has.
-        decided: Up to where audio had come then.
-        error: What went wrong with its final.
+        number: Its number; None before the client learns of it.
+        announced: Whether its beginning was announced.
+        cause: Why it ended, once it has ended.
+        decided: One past the newest audio when its end was decided.
+        error: The error of its final.
     """
 
     def __init__(
@@ -136,7 +136,8 @@ class Utterance:
         self._options = options
         self._quiet: int | None = None  # where its speech ended, unless it goes on
         self._may_speculate = False
-        self._told_early: int | None = None  # its number, unless it is taken back
+        # Its number, if its early end was sent and not taken back.
+        self._told_early: int | None = None
         self._partial_request: Request | None = None  # on its way
         self._finals: list[Request] = []  # on their way, or not handed out yet
         self._new: list[Request] = []
@@ -171,12 +172,12 @@ class Utterance:
 
     @property
     def settled(self) -> bool:
-        """Whether it has ended and its final is there, or never will be."""
+        """Whether it has ended, and its final is there or has failed."""
         return self.cause is not None and (self.error is not None or self.final.done)
 
     @property
     def n_waiting(self) -> int:
-        """Samples of its final that are not labelled."""
+        """Samples of its final that have no labels yet."""
         return self.final.n_waiting
 
     def push_audio(self, samples: Samples, probabilities: Sequence[float]) -> None:
@@ -185,12 +186,12 @@ class Utterance:
             self._ask(pieces)
 
     def speech_ended(self, position: int) -> None:
-        """Silence began at a position; perhaps the utterance is over."""
+        """Note that silence began at a position; the utterance may be over."""
         self._quiet = position
         self._may_speculate = True
 
     def speculate(self, position: int) -> None:
-        """Begin the final on suspicion, if silence has lasted long enough by now."""
+        """Begin a speculation, if silence has lasted long enough."""
         if not self._may_speculate or self._quiet is None:
             return
         needed = min(
@@ -202,7 +203,7 @@ class Utterance:
             self._ask(self.final.speculate(), speculative=True)
 
     def end_early(self, silence: int, position: int) -> EagerEnd | None:
-        """Tell what it says if it is over, once, after so much silence by now."""
+        """Return its early final, once, after `silence` samples of silence."""
         if self._quiet is None or position - self._quiet < silence:
             return None
         segments = self.final.take_supposed()
@@ -213,7 +214,7 @@ class Utterance:
         return EagerEnd(self.number, self.start, self.final.supposed_end, segments)
 
     def speech_resumed(self, position: int) -> list[LiveEvent]:
-        """It is not over; take back that its end was told, if it was."""
+        """Note that it is not over; take back its early final, if it was sent."""
         told, self._told_early = self._told_early, None
         self._quiet, self._may_speculate = None, False
         self.final.drop_speculation()
@@ -221,7 +222,7 @@ class Utterance:
         return [] if told is None else [SpeechResumed(told, position)]
 
     def close(self, cause: Cause, position: int) -> None:
-        """End it where a speculation ended, else here; decided at a position."""
+        """End it where a speculation ended, else here; `position` is that of now."""
         self.cause = cause
         self.decided = position
         self._ask(self.final.finish())
@@ -231,14 +232,14 @@ class Utterance:
         self._drop_partial()
 
     def discard(self) -> None:
-        """Forget it; nobody wants anything of it any more."""
+        """Drop it; none of its labels are needed any more."""
         self._forget(list(self._finals))
         self._drop_partial()
 
     def take_requests(
         self, audio: AudioBuffer, max_left_context: int | None
     ) -> list[Request]:
-        """Return the windows that are to be labelled next."""
+        """Return the windows to label next."""
         requests, self._new = self._new, []
         if self._partial_request is None and self._is_due(audio.end):
             window = self.partials.window(audio, max_left_context=max_left_context)
@@ -271,7 +272,7 @@ class Utterance:
         return self.partials.accept(request.window, frames)
 
     def fail(self, request: Request, error: Exception) -> None:
-        """Do without the labels of a window."""
+        """Note that a window gets no labels."""
         if request.piece is None:
             self._partial_request = None
         elif request.speculative:
@@ -282,7 +283,7 @@ class Utterance:
             self.error = error
 
     def partial(self) -> Partial:
-        """Return what it seems to say so far; it must have a number."""
+        """Return its text so far; it must have a number."""
         assert self.number is not None
         return Partial(
             utterance=self.number,
@@ -294,7 +295,7 @@ class Utterance:
         )
 
     def outcome(self) -> UtteranceFinal | UtteranceFailed:
-        """Return what it says, or why that is not known; it must be settled."""
+        """Return its final or its failure; it must be settled."""
         number, cause = self.number, self.cause
         assert number is not None
         assert cause is not None
