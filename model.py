@@ -169,7 +169,7 @@ class ASRModel:
         return f"{text}, {self.self_check.error:.2%} off float32"
 
     def measure_memory(self) -> None:
-        """Find how much a batch may hold. A CPU's are short for another reason."""
+        """Measure how much a batch may hold; other rules limit a CPU's batches."""
         if self.device.type != "cpu":
             free_bytes = loading.free_memory(self.device)
             sizes, dtype = self._network.architecture, self._network.dtype
@@ -235,12 +235,12 @@ class ASRModel:
     def read_out(
         self, windows: Sequence[ModelInput], *, n_best: int, labels: Sequence[int]
     ) -> Tensor:
-        """Compute what is wanted of each frame of some windows.
+        """Compute the requested labels of each frame of some windows.
 
         Args:
-            windows: At least 400 samples each.
-            n_best: How many of the best labels are wanted.
-            labels: Labels that are wanted.
+            windows: Windows of at least 400 samples each.
+            n_best: Number of best labels to return.
+            labels: Labels whose probabilities to return.
 
         Returns:
             A row for each frame, on the device; see `network.readout.read_out`.
@@ -313,10 +313,10 @@ class ASRModel:
 
 
 def label_rows(logits: Tensor) -> FrameLabels:
-    """Take the most likely label of each frame and what the model thought of it.
+    """Return the most likely label of each frame with its probability.
 
     Args:
-        logits: Shape (n_frames, n_labels).
+        logits: The logits, shape (n_frames, n_labels).
     """
     no_labels = torch.empty(0, dtype=torch.long, device=logits.device)
     read = read_out(logits, n_best=0, labels=no_labels)
@@ -331,14 +331,14 @@ def _with_asked(
     labels: Sequence[int],
     edge: tuple[int, int],
 ) -> FrameLabels:
-    """Add to a window's frames what it asked for, out of what all windows did.
+    """Add to a window's frames the further labels that it asked for.
 
     Args:
-        frames: The window's, from `edge[0]` to `edge[1]` of the pass.
-        asked: Its decoding.
-        table: Of the pass.
-        labels: Those that any window asked for, in order.
-        edge: First row, and one past the last.
+        frames: The window's frames, from `edge[0]` to `edge[1]` of the pass.
+        asked: The window's decoding.
+        table: The table of the pass.
+        labels: Labels that any window asked for, in order.
+        edge: The window's first row, and one past its last row.
     """
     rows = slice(*edge)
     if asked.n_best:

@@ -1,21 +1,20 @@
 """Decide which waiting windows the model sees next, and which of them together.
 
-Three kinds of work meet at one model. The final of an utterance is what somebody
-waits for, so finals that are due go first. Then come partials, whichever is due first,
-so that all streams get theirs equally often. Finals that nobody waits for yet go with
-them: those that are begun on suspicion, and those of a stream that sends its audio
-faster than it was spoken, whose finals are due when a speaker's would be. Where there
-is time for everything they are there at once, and where there is not they take none
-from others.
+Three kinds of work share one model. Clients wait for finals, so finals that are due go
+first. Then come partials, the earliest due first, so that all streams get theirs
+equally often. Finals that are not due yet go with the partials: speculations, and
+finals of a stream that sends its audio faster than speech, which are due when a
+speaker's would be. If there is time for all work, they are computed at once; if not,
+they take no time from other streams.
 
-Files take what is left, but at least a share of the model's time while they wait, or a
-busy hour of streams would starve them. That share comes out of the partials' time;
-finals give way only once files are owed much.
+Files get the remaining time, but at least a share of the model's time while they wait;
+otherwise a busy hour of streams would starve them. That share comes out of the
+partials' time; finals are delayed only if files are owed much.
 
-A batch is made of what is ready when the model is free; nothing waits for company. It
-costs what its longest window costs, times its size, so only windows of about the same
-length share a pass, and only as many as pays on the device. Less urgent windows ride
-along while they cost the urgent ones nothing.
+A batch is made of the windows that wait when the model is free; no window waits for
+others. It costs as much as its longest window, times its size, so only windows of about
+the same length share a pass, and only as many as gain on the device. Less urgent
+windows join a pass if they cost the urgent ones nothing.
 
 Pure: no I/O, clock, settings or threads; `now` is an argument, so that a benchmark can
 run it in simulated time. Not safe for concurrent use.
@@ -28,20 +27,20 @@ from typing import Generic, TypeVar
 
 from audio.samples import SAMPLE_RATE
 
-# A batch costs what its longest window costs, times its size. A window that is
-# a quarter shorter than the longest still gains from sharing the pass.
+# A batch costs as much as its longest window, times its size. A window that is a
+# quarter shorter than the longest still gains from sharing the pass.
 _SHORTEST_RATIO = 0.75
 
-# What files are owed when streams give way to them.
+# Seconds that files are owed when finals give way to them.
 _OWED_BY_PARTIALS_S = 0.25
 _OWED_BY_FINALS_S = 1.0
 
 
 class Work(IntEnum):
-    """What a window is wanted for; the most urgent comes first."""
+    """Kinds of work; the most urgent comes first."""
 
     STREAM_FINAL = 0
-    STREAM_SPECULATION = 1  # a final that nobody has asked for yet
+    STREAM_SPECULATION = 1  # a final that is not due yet
     STREAM_PARTIAL = 2
     FILE = 3
 
@@ -52,8 +51,8 @@ class Job:
 
     Attributes:
         n_samples: Its length.
-        work: What it is wanted for.
-        due_in_s: When it is wanted, from when it is submitted.
+        work: Its kind of work.
+        due_in_s: Seconds from its submission until it is due.
         since: When it was submitted; set by the queue.
     """
 
@@ -64,11 +63,11 @@ class Job:
 
     @property
     def due(self) -> float:
-        """When it is wanted."""
+        """When it is due."""
         return self.since + self.due_in_s
 
     def rank(self, now: float) -> int:
-        """How urgent it is; what has the same rank goes by when it is due."""
+        """How urgent it is; jobs of the same rank go in the order of `due`."""
         if self.work == Work.FILE:
             return 2
         return 0 if self.work == Work.STREAM_FINAL and self.due <= now else 1
@@ -76,14 +75,14 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class BatchRules:
-    """What one forward pass may hold.
+    """Limits of one forward pass.
 
     Attributes:
         max_windows: Most windows.
-        max_samples: Most samples, padding included, unless one window alone has
-            more; None for no limit.
-        max_free_samples: Most samples, padding included, of a pass in which less
-            urgent windows ride along with more urgent ones.
+        max_samples: Most samples, padding included, unless a single window has more;
+            None for no limit.
+        max_free_samples: Most samples, padding included, of a pass in which less urgent
+            windows join more urgent ones.
     """
 
     max_windows: int
@@ -150,7 +149,7 @@ class WorkQueue(Generic[J]):
         self.rules = rules
         self._file_ratio = file_share / (1 - file_share)
         self._owed_to_files_s = 0.0
-        # Dictionaries, since sets would forget who came first.
+        # Dictionaries, because sets do not keep the order of arrival.
         self._waiting: dict[Work, dict[J, None]] = {work: {} for work in Work}
         self._contended = False  # whether streams wait while the batch is served
 
@@ -175,7 +174,7 @@ class WorkQueue(Generic[J]):
         self._waiting[job.work].pop(job, None)
 
     def take_older(self, than: float) -> list[J]:
-        """Remove and return the windows that were submitted before some moment."""
+        """Remove and return the windows that were submitted before a time."""
         old = [
             job for jobs in self._waiting.values() for job in jobs if job.since < than
         ]
@@ -187,7 +186,7 @@ class WorkQueue(Generic[J]):
         """Remove and return the windows of the next pass, the most urgent first.
 
         Returns:
-            Nothing if nothing waits. Tell `spent` how long the pass took.
+            No windows if none wait. Tell `spent` how long the pass took.
         """
         batch = self._batch(self._in_turn(now), now)
         for job in batch:
@@ -198,18 +197,18 @@ class WorkQueue(Generic[J]):
         return batch
 
     def spent(self, batch: Sequence[J], seconds: float) -> None:
-        """Tell how long the model took for the last batch."""
+        """Note how long the model took for the last batch."""
         of_files = sum(job.n_samples for job in batch if job.work == Work.FILE)
         total = sum(job.n_samples for job in batch)
         files_s = seconds * of_files / total if total else 0.0
         self._owed_to_files_s += self._file_ratio * (seconds - files_s)
         if self._contended:
             self._owed_to_files_s -= files_s
-        if not self._waiting[Work.FILE]:  # what does not wait is owed nothing
+        if not self._waiting[Work.FILE]:  # files that do not wait are owed nothing
             self._owed_to_files_s = min(0.0, self._owed_to_files_s)
 
     def _in_turn(self, now: float) -> list[J]:
-        """All that wait; whose turn is next comes first."""
+        """Return all waiting windows in the order of their turns."""
         ranks: list[list[J]] = [[], [], []]
         for jobs in self._waiting.values():
             for job in jobs:

@@ -1,10 +1,10 @@
-"""Describe a wav2vec 2.0 CTC network: what a card may choose, and what it may not.
+"""Describe a wav2vec 2.0 CTC network: which values a card may choose.
 
-A card names an architecture (`300m_v2`) and may override single values of it, in
-fairseq2's words. Of those words some set a size; some matter in training only;
-and some would make another network than the one this server computes. A card that
-uses one of the last kind is refused by name: a network computed a little wrongly
-writes plausible nonsense.
+A card names an architecture (`300m_v2`) and may override single values, under
+fairseq2's names. Some of them set a size; some matter only in training; and some would
+make a network that this server does not compute. A card with a value of the last kind
+is refused, with the name of the value: a network that is computed slightly wrong writes
+plausible nonsense.
 
 Source: the released cards and architectures of omnilingual-asr 0.2.0.
 Pure: no I/O, clock, settings or threads.
@@ -20,7 +20,7 @@ CONVOLUTIONS: Final = ((10, 5), *[(3, 2)] * 4, *[(2, 2)] * 2)
 
 
 class UnsupportedArchitecture(ValueError):
-    """The card describes no network that this server computes; it says which."""
+    """The server does not compute the card's network; the message names the field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,14 @@ class Architecture:
     """The sizes of a network.
 
     Attributes:
-        channels: Of each convolution over the samples.
+        channels: Channels of each convolution over the samples.
         model_dim: Width of the transformer.
-        n_layers: Of the transformer.
-        n_heads: Of its attention.
+        n_layers: Layers of the transformer.
+        n_heads: Heads of its attention.
         ffn_dim: Inner width of its feed-forward networks.
-        position_kernel: Frames the positional convolution looks at.
-        n_position_groups: Its channel groups.
-        n_labels: What a frame can be, blank included.
+        position_kernel: Frames that the positional convolution covers.
+        n_position_groups: Channel groups of the positional convolution.
+        n_labels: Number of labels, blank included.
     """
 
     channels: tuple[int, ...] = (512,) * len(CONVOLUTIONS)
@@ -49,7 +49,7 @@ class Architecture:
 
     @property
     def n_features(self) -> int:
-        """Width of what the convolutions make of a frame."""
+        """Width of the convolutions' output for a frame."""
         return self.channels[-1]
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -107,7 +107,7 @@ _SIZES: Final = {
     "7b": Architecture(model_dim=2048, n_layers=128, ffn_dim=8192),
 }
 
-# The second versions write more characters and are otherwise the same.
+# The second versions have more characters and are otherwise the same.
 ARCHITECTURES: Final[Mapping[str, Architecture]] = _SIZES | {
     f"{name}_v2": replace(size, n_labels=10288) for name, size in _SIZES.items()
 }
@@ -121,7 +121,7 @@ _ENCODER_SIZES: Final = {
     "num_pos_conv_groups": "n_position_groups",
 }
 
-# What every released model has, and all that is computed here.
+# Values of all released models; the server computes no others.
 _FIXED: Final[Mapping[str, object]] = {
     "use_fbank": False,
     "layer_norm_features": False,
@@ -159,11 +159,11 @@ _TRAINING_ONLY: Final = frozenset(
 
 
 def from_card(name: object, *overrides: object) -> Architecture:
-    """Read what a card says of its network.
+    """Read the architecture of a card's network.
 
     Args:
         name: The card's `model_arch`.
-        overrides: What it overrides, the last word last: None, or a mapping as in
+        overrides: Its overrides, of which later ones win: None, or a mapping as in
             `model_config_override`.
 
     Raises:

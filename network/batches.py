@@ -1,16 +1,17 @@
-"""Run a batch on an accelerator with one copy there and few operators.
+"""Run a batch on an accelerator with one copy to it and few operators.
 
-Every operator is a kernel to launch there, and a copy is a wait for all of them. So the
-host normalises windows and puts their new samples into one array, with the indexes that
-tell whose frames are where, and the device computes all windows as one. There are as
-many operators for many windows as for one.
+Every operator launches a kernel there, and every copy waits for all kernels. So the
+host normalises windows and puts their new samples into one array, with the indexes of
+each window's frames, and the device computes all windows as one. Many windows need no
+more operators than one.
 
-Windows are filled up to the longest, which the queue keeps a quarter longer at most
-(`engine/work_queue.py`); what is padding is looked at by no frame, and a window gets
-what it gets alone. PyTorch's own ragged tensors would spare the padding, but no MPS
-computes them.
+Windows are padded to the length of the longest, which the queue keeps at most a quarter
+longer (`engine/work_queue.py`). No frame hears the padding, so a window gets the same
+labels as alone. PyTorch's ragged tensors would avoid the padding, but MPS does not
+support them.
 
-Has run on CPUs and under fake tensors of `cuda` and `mps`, on neither of the two.
+This code has run on CPUs and with fake tensors of `cuda` and `mps`, but not on either
+device.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,15 +31,15 @@ from network.feature_cache import FeatureCache
 from network.tensors import MOST_LOGITS, blocks_for
 from network.wav2vec2 import Padding, Wav2Vec2
 
-# As `layer_norm` has it, which is what upstream normalises clips with.
+# The value of `layer_norm`, with which upstream normalises clips.
 _EPSILON = 1e-5
 
-# Attention with a mask is quickest where rows begin at multiples of so many.
+# Attention with a mask is fastest if rows begin at multiples of this.
 _ALIGNED = 8
 
 
 class Normalisation(Protocol):
-    """What is looked at of it; see `engine.interface.Normalisation`."""
+    """The needed parts of `engine.interface.Normalisation`."""
 
     @property
     def mean(self) -> float: ...
@@ -50,7 +51,7 @@ class Normalisation(Protocol):
 
 
 class Window(Protocol):
-    """What is looked at of a window; see `engine.interface.ModelInput`."""
+    """The needed parts of a window; see `engine.interface.ModelInput`."""
 
     @property
     def samples(self) -> Samples: ...
@@ -69,13 +70,14 @@ class Window(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Windows on the device, as far as nothing is known of them.
+    """The new parts of windows, on the device.
 
     Attributes:
-        wave: New samples, float32; a window's begin whole frames after another's.
-        new_rows: Which of the wave's frames are frames of a window, int64.
+        wave: New samples of all windows, float32; each window begins a whole number of
+            frames after the last.
+        new_rows: Indexes of the wave's frames that belong to a window, int64.
         padding: Where all frames lie in the transformer.
-        labels: Labels whose probabilities are wanted, int64.
+        labels: Labels whose probabilities are requested, int64.
     """
 
     wave: Tensor
@@ -85,7 +87,7 @@ class Batch:
 
 
 def normalised(window: Window, *, skip: int = 0) -> Samples:
-    """Normalise a window, by default over itself, and leave out its first samples."""
+    """Normalise a window, by default over itself, and drop its first `skip` samples."""
     samples = window.samples
     if given := window.normalisation:
         return (samples[skip:] - np.float32(given.mean)) / np.float32(given.std)
@@ -101,13 +103,13 @@ def send(
     device: torch.device,
     labels: Sequence[int] = (),
 ) -> Batch:
-    """Bring windows to the device, in one copy.
+    """Copy windows to the device, in one copy.
 
     Args:
-        waves: New samples of each window, normalised; less than 400 are none.
-        lengths: Frames of each, new or known; above 0.
-        device: Where they go.
-        labels: Labels whose probabilities are wanted.
+        waves: New samples of each window, normalised; fewer than 400 count as none.
+        lengths: Number of frames of each window, new or known; above 0.
+        device: The device.
+        labels: Labels whose probabilities are requested.
     """
     wave, new_rows = _one_wave(waves)
     longest = max(lengths)
@@ -118,7 +120,7 @@ def send(
     parts = [np.asarray(labels), new_rows, np.concatenate(rows), np.asarray(lengths)]
     edges = [0, *accumulate(map(len, parts))]
     numbers = np.concatenate(parts).astype(np.int32)
-    # Whole numbers: what is copied as such comes over bit for bit.
+    # As integers, which are copied bit by bit.
     host = torch.from_numpy(np.concatenate([wave.view(np.int32), numbers]))
     sent = host.to(device)
     indexes = sent[len(wave) :].long()
@@ -134,11 +136,11 @@ def send(
 
 
 def _one_wave(waves: Sequence[Samples]) -> tuple[Samples, NDArray[np.intp]]:
-    """Lay waves one after another, whole frames apart.
+    """Join waves, a whole number of frames apart.
 
     Returns:
-        The samples, and which of their frames are those of a wave: what lies across a
-        border is none.
+        The samples, and the indexes of the frames that belong to a wave: frames across
+        a border do not.
     """
     known = [(wave, n_frames(len(wave))) for wave in waves]
     some = [(wave, n) for wave, n in known if n]
@@ -157,9 +159,9 @@ class PaddedPass:
     """Computes batches of windows.
 
     Args:
-        network: Its weights are on the device.
-        cache: Of the features of live utterances.
-        device: Where it computes.
+        network: The network, with its weights on the device.
+        cache: Features of live utterances.
+        device: The device.
     """
 
     def __init__(
@@ -172,11 +174,11 @@ class PaddedPass:
     def logits(
         self, windows: Sequence[Window], labels: Sequence[int] = ()
     ) -> tuple[Iterator[Tensor], Tensor]:
-        """Compute what the network says of windows of a frame or more.
+        """Compute the logits of windows of one frame or more.
 
         Returns:
-            Logits of the next frames, as `Wav2Vec2.encode`, and the labels that are
-            wanted, on the device.
+            Logits of the next frames, as from `Wav2Vec2.encode`, and the requested
+            labels, on the device.
         """
         kept = [self._cache.find(window) for window in windows]
         waves = [
@@ -210,7 +212,7 @@ class PaddedPass:
         return features
 
     def _keep(self, windows: Sequence[Window], features: Tensor) -> None:
-        """Keep the features of live utterances, apart from each other."""
+        """Keep the features of each live utterance separately."""
         ends = accumulate(n_frames(len(window)) for window in windows)
         own = [
             (window, features[end - n_frames(len(window)) : end])
@@ -219,7 +221,7 @@ class PaddedPass:
         ]
         if not own:
             return
-        # A view would hold on to the features of the whole batch. One operator copies
+        # A view would keep the features of the whole batch alive. One operator copies
         # them all.
         copies = torch._foreach_mul([rows for _, rows in own], 1)
         for (window, _), rows in zip(own, copies, strict=True):
@@ -229,23 +231,23 @@ class PaddedPass:
 def most_samples(
     architecture: Architecture, dtype: torch.dtype, free_bytes: int
 ) -> int:
-    """Estimate how many samples, padding included, a batch has memory for.
+    """Estimate for how many samples of a batch, padding included, there is memory.
 
-    What is between two layers is counted at its widest, and attention as if it wrote
-    down its weights, which the quick kernels do not. Where it is wrong, the scheduler
+    The data between two layers counts at its widest, and attention as if it stored its
+    weights, which the fast kernels do not. If the estimate is too high, the scheduler
     halves the batch.
 
     Args:
-        architecture: Of the network.
-        dtype: Of what flows between the layers.
-        free_bytes: What is left once the weights are loaded.
+        architecture: Architecture of the network.
+        dtype: Data type between the layers.
+        free_bytes: Free memory after the weights are loaded.
 
     Returns:
         At least the longest window.
     """
     sizes, item = architecture, dtype.itemsize
     frames_at_once = blocks_for(torch.device("cuda")).frames
-    # The first convolution leaves 64 rows of a frame: itself, normalised, activated.
+    # The first convolution makes 64 rows per frame: its output, normalised, activated.
     extracting = 3 * 64 * max(sizes.channels) * item * frames_at_once
     reading_out = MOST_LOGITS * sizes.n_labels * (item + 8)
     longest = n_frames(MAX_WINDOW_SAMPLES)
@@ -259,5 +261,5 @@ def most_samples(
     return max(MAX_WINDOW_SAMPLES, int(left / a_frame) * FRAME_SHIFT)
 
 
-# Of the free memory that batches may take; allocators leave holes.
+# Share of the free memory that batches may use; allocators leave gaps.
 _SHARE = 0.7

@@ -1,15 +1,15 @@
-"""Count the cores that this process may use, and say how its threads shall wait.
+"""Count the cores that this process may use, and set how its threads wait.
 
-A container with two CPUs on a host of 64 sees 64 of them. What it may use is the
-smaller of two limits: the set of cores it may run on (its affinity), and how many
-seconds of them it may have in a second (the quota of its control group, or of any
-group above). The quota is read here: psutil and the standard library do not know
-it, and joblib's loky reads the root's group alone, while systemd and Kubernetes also
-set it elsewhere. `proclimits` reads all groups, but is new: 3,000 lines in beta, for
-what takes few here.
+A container with two CPUs on a host with 64 sees 64 of them. It may use the smaller of
+two limits: the set of cores on which it may run (its affinity), and the processor
+seconds that it may use in a second (the quota of its control group, or of any group
+above). This module reads the quota: psutil and the standard library do not know it, and
+joblib's loky reads only the root's group, while systemd and Kubernetes also set it
+elsewhere. `proclimits` reads all groups, but it is a beta of 3,000 lines for a task
+that takes few lines here.
 
-PyTorch's threads on Linux are libgomp's, which reads how they wait when it is loaded.
-So nothing here imports PyTorch, and `set_waiting` comes before anything does.
+PyTorch's threads on Linux are libgomp's, which reads how to wait when it is loaded. So
+this module does not import PyTorch, and `set_waiting` is called before any other does.
 
 Source: the kernel's `admin-guide/cgroup-v2.rst` and `scheduler/sched-bwc.rst`.
 """
@@ -21,18 +21,19 @@ from pathlib import Path, PurePosixPath
 
 import psutil
 
-# How often a thread that waits for another looks before it sleeps; 10,000 times take
-# about 0.2 ms here. Fewer make passes slower where nobody disturbs: a 5 s window of the
-# demo model took 18 ms with 3,000 and 23 without any, 15 with 10,000, 30,000 and
-# libgomp's own 300,000. More hold up a pass for longer where another program has the
-# core of the thread that is waited for, and hide it: a thread that looks in vain seems
-# to work, one that sleeps has less of the time (see `thread_choice.py`).
+# How often a waiting thread checks before it sleeps; 10,000 checks take about 0.2 ms
+# here. Fewer make passes slower on an idle machine: a 5 s window of the demo model took
+# 18 ms with 3,000 checks and 23 ms without any; 15 ms with 10,000, with 30,000 and with
+# libgomp's default of 300,000. More checks delay a pass for longer if another program
+# has the core of the thread that the others wait for. They also hide the delay: a
+# thread that checks in vain seems to work, while a sleeping one uses less processor
+# time (see `thread_choice.py`).
 SPIN_COUNT = 10_000
 
-# What an operator may have set, for libgomp or for LLVM's library.
+# Variables that an operator may have set, for libgomp or for LLVM's library.
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
-# Where control groups are: all controllers in one tree, or each in its own.
+# The folders of control groups: all controllers in one tree, or each in its own.
 _GROUPS = PurePosixPath("sys/fs/cgroup")
 _TREES = (_GROUPS, _GROUPS / "unified")
 _OLD_TREES = (_GROUPS / "cpu", _GROUPS / "cpu,cpuacct")
@@ -41,11 +42,11 @@ _OLD_TREES = (_GROUPS / "cpu", _GROUPS / "cpu,cpuacct")
 def usable_cores(root: Path = Path("/")) -> int:
     """Count the cores that this process may use, at least one.
 
-    A quota is rounded up: threads of half a core more are quicker while there is
-    time left of the period, and pass it asleep afterwards.
+    A quota is rounded up: a thread on half a core is faster while the period has time
+    left, and sleeps for the rest of the period.
 
     Args:
-        root: Where `proc` and `sys` are.
+        root: Folder of `proc` and `sys`.
     """
     allowed = len(allowed_cores())
     quota = cpu_quota(root)
@@ -59,14 +60,14 @@ def allowed_cores() -> frozenset[int]:
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:
-    """Return the seconds of processor that this process may have in a second.
+    """Return the processor seconds that this process may use in a second.
 
     Args:
-        root: Where `proc` and `sys` are.
+        root: Folder of `proc` and `sys`.
 
     Returns:
-        The least of its control group and of those above; None if none has a limit,
-        or where there are no control groups.
+        The lowest limit of its control group and those above; None without a limit or
+        without control groups.
     """
     try:
         rows = (root / "proc/self/cgroup").read_text().splitlines()
@@ -90,10 +91,10 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
 
 
 def _with_those_above(path: str) -> Iterator[PurePosixPath]:
-    """Name a group and all above it, from the root of what can be seen."""
+    """Yield the paths of a group and all groups above it that are visible."""
     group = PurePosixPath(path.lstrip("/"))
-    # In a container the path may be the host's, or point out of what can be seen.
-    # What does not exist has no limit that could be read; the root always exists.
+    # In a container the path may be the host's, or lead out of the visible tree. A
+    # group that does not exist has no readable limit; the root always exists.
     if ".." in group.parts:
         group = PurePosixPath()
     yield from (group, *group.parents)
@@ -123,8 +124,8 @@ def set_waiting(
 ) -> None:
     """Set how PyTorch's threads wait for each other, unless the operator has.
 
-    Only for Linux on x86-64, where it was measured and where a look takes about as
-    long everywhere. Macs have another library, Arm's processors look far more quickly.
+    Only for Linux on x86-64, where it was measured, and where a check takes about the
+    same time on all processors. Macs have another library; Arm's checks are far faster.
 
     Args:
         variables: The environment of the process, before PyTorch is imported.
@@ -138,10 +139,10 @@ def set_waiting(
 
 
 class SpareCores:
-    """How many cores other programs have left to this process.
+    """Measures how many cores other programs leave to this process.
 
     Args:
-        cores: Those that it may run on; see `allowed_cores`.
+        cores: Cores on which it may run; see `allowed_cores`.
     """
 
     def __init__(self, cores: frozenset[int]) -> None:
@@ -149,9 +150,9 @@ class SpareCores:
         self._before = self._read()
 
     def since_last(self) -> float | None:
-        """Return the cores that were idle or ours, on average since the last call.
+        """Return the average number of idle cores and our own since the last call.
 
-        None where the system does not tell, as in some sandboxes.
+        None if the system does not report it, as in some sandboxes.
         """
         before, self._before = self._before, self._read()
         idle, total, own = (
@@ -162,7 +163,7 @@ class SpareCores:
         return min(1.0, (idle + own) / total) * len(self._cores)
 
     def _read(self) -> tuple[float, float, float]:
-        """Read seconds that cores were idle, all of them, and those of our own."""
+        """Read the seconds of idle cores, of all cores, and of this process."""
         idle = total = 0.0
         for number, core in enumerate(psutil.cpu_times(percpu=True)):
             if number in self._cores:

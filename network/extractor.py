@@ -1,7 +1,7 @@
-"""The convolutions: from samples to what the network knows of each frame.
+"""The convolutions: from samples to the features of each frame.
 
 They are products on strided views of the samples, without a transposition around each
-normalisation. What they make of a frame depends on its 400 samples alone.
+normalisation. The features of a frame depend on its 400 samples alone.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Convolution:
         dtype = weights.arithmetic.products
         kernel = weights.tensor(f"{name}.conv.weight", dtype)  # (n_out, n_in, taps)
         self._taps, self._stride = CONVOLUTIONS[index]
-        # Row t of a product are the taps of frame t, one after another.
+        # Row t of a product has the taps of frame t, one after another.
         flat = kernel.permute(2, 1, 0).reshape(-1, kernel.shape[0]).contiguous()
         n_in = kernel.shape[1]
         self._split = n_in * min(self._taps, self._stride)
@@ -52,7 +52,7 @@ class Convolution:
 
 
 class Extractor:
-    """The convolutions: from samples to what the network knows of each frame."""
+    """The convolutions: from samples to the features of each frame."""
 
     def __init__(self, weights: Weights) -> None:
         self._n_at_once = weights.at_once.frames
@@ -65,8 +65,8 @@ class Extractor:
         """Turn waves of 400 samples or more into (n_frames, n_features)."""
         if len(waves) == 1:
             return self.of_wave(waves[0])
-        # As one wave, where each begins a whole number of frames after the last.
-        # What lies across a border is computed and left out.
+        # As one wave, in which each begins a whole number of frames after the last.
+        # Frames across a border are computed and left out.
         n_frames = [(len(wave) - FRAME_LENGTH) // FRAME_SHIFT + 1 for wave in waves]
         whole = waves[0].new_zeros(FRAME_SHIFT * (sum(n_frames) + len(waves)))
         starts = [0, *accumulate(n + 1 for n in n_frames)]
@@ -92,6 +92,6 @@ class Extractor:
 
 
 def _borders(n: int, most: int) -> list[int]:
-    """Cut `n` into as few parts of at most `most` as there can be, about equal."""
+    """Cut `n` into the fewest parts of at most `most`, about equal."""
     n_parts = -(-n // most)
     return [n * part // n_parts for part in range(n_parts + 1)]

@@ -1,8 +1,9 @@
 """Keep the convolution features of the newest window of each live utterance.
 
-What the convolutions make of a frame depends on the 400 samples of that frame alone.
-Windows of one utterance overlap almost wholly and carry the same key, so most frames
-of a window were computed for the one before. The features are forgotten with the key.
+The convolutions' output for a frame depends on the 400 samples of that frame alone.
+Windows of one utterance overlap almost completely and carry the same key, so most
+frames of a window were computed for the window before. The features are dropped with
+the key.
 
 Belongs to the model and to its thread. A key may be dropped in any thread.
 """
@@ -18,7 +19,7 @@ from audio.frames import FRAME_SHIFT, n_frames
 
 
 class Window(Protocol):
-    """What is looked at of a window; see `engine.interface.ModelInput`."""
+    """The needed parts of a window; see `engine.interface.ModelInput`."""
 
     @property
     def position(self) -> int: ...
@@ -39,8 +40,8 @@ class _Kept:
     Attributes:
         features: Shape (n_frames, n_features), on the model's device.
         position: Sample position of the first frame, a multiple of 320.
-        normalisation: The samples were normalised with it; features of another
-            normalisation are of no use.
+        normalisation: The normalisation of the samples; features with another one
+            cannot be used.
     """
 
     features: Tensor
@@ -58,10 +59,10 @@ class FeatureCache:
         return len(self._kept)
 
     def find(self, window: Window) -> Tensor | None:
-        """Return the features of the window's first frames that are known.
+        """Return the known features of the window's first frames.
 
-        They are known if an earlier window of the same key was normalised with the
-        same numbers and holds the first frame of this one; None otherwise.
+        They are known if an earlier window of the same key has the same normalisation
+        and holds the first frame of this one; otherwise this returns None.
 
         Returns:
             Shape (n_frames, n_features), n_frames above 0.
@@ -73,7 +74,7 @@ class FeatureCache:
             return None
         if window.position % FRAME_SHIFT:
             raise ValueError(
-                f"A window with a cache key begins at a multiple of {FRAME_SHIFT} "
+                f"A window with a cache key must begin at a multiple of {FRAME_SHIFT} "
                 f"samples, not at {window.position}."
             )
         kept = self._kept.get(window.cache_key)
@@ -85,7 +86,7 @@ class FeatureCache:
         return kept.features[first : first + n_frames(len(window))]
 
     def keep(self, window: Window, features: Tensor) -> None:
-        """Keep a window's features in place of those that its key had."""
+        """Keep a window's features instead of the earlier ones of its key."""
         if window.cache_key is not None and window.normalisation is not None:
             self._kept[window.cache_key] = _Kept(
                 features, window.position, window.normalisation

@@ -1,23 +1,22 @@
-"""Choose what a network is computed with: number formats, and the quickest kernels.
+"""Choose a network's number formats and the fastest kernels.
 
 Nine tenths of the network's arithmetic are products in linear layers. On x86-64 oneDNN
-takes weights that were put in its own order once; a plain product would reorder or copy
-them in every call, which costs most for short windows. The operators are PyTorch's own,
-though not documented, so each kind of layer is tried on a small product before it is
-used, and a plain one takes its place where it fails. int8 layers hold weights as 8-bit
-numbers, each row with a scale of its own, and round what comes in to 8 bits call by
-call.
+takes weights that were arranged once in its own order; a plain product would reorder or
+copy them in every call, which costs most for short windows. The operators are
+PyTorch's, but not documented. So each kind of layer is tried on a small product before
+it is used, and a plain one replaces it if it fails. int8 layers hold weights as 8-bit
+numbers, each row with its own scale, and round their input to 8 bits in every call.
 
-Attention lets every frame of a window look at all frames of it. PyTorch's own kernel
-never writes down how much each frame looks at each other. In bfloat16, though, on
-processors that have it without AMX, its products are no faster than those of float32,
-while a plain product of matrices, which goes through oneDNN, is twice as fast. There
-the frames' weights are written down, in blocks that stay in the cache.
+In attention every frame of a window hears all frames of it. PyTorch's own kernel never
+stores the weights between frames. But in bfloat16, on processors that have it without
+AMX, its products are no faster than in float32, while a plain product of matrices,
+which goes through oneDNN, is twice as fast. There the weights are stored, in blocks
+that stay in the cache.
 
-Linear layers have the format that was asked for. With 8-bit ones the rest stays as
-exact as the processor computes quickly: what flows between layers is float32, and the
-other products, those of convolutions and attention, are in bfloat16 where the processor
-has it, else in float32.
+Linear layers have the requested format. With 8-bit layers, the rest is as exact as the
+processor can compute fast: the data between layers is float32, and the other products,
+those of convolutions and attention, are in bfloat16 if the processor has it, else in
+float32.
 """
 
 import logging
@@ -77,9 +76,9 @@ class PackedLinear:
 
 
 class Int8Linear:
-    """8-bit weights, and rows rounded to 8 bits as they come.
+    """8-bit weights, and input rows rounded to 8 bits.
 
-    Only for CPUs. Each output has a scale of its own, each call one for its rows.
+    Only for CPUs. Each output has its own scale; each call has one for its rows.
     """
 
     __slots__ = ("_packed",)
@@ -106,8 +105,8 @@ class Int8Linear:
 def _has_vnni() -> bool:
     """Whether sums of 8-bit products cannot overflow.
 
-    Without these instructions two products are added in 16 bits, which is too
-    little for 8 bits each; rows are then rounded to 7 bits.
+    Without VNNI two products are added in 16 bits, which is too little for factors of
+    8 bits; rows are then rounded to 7 bits.
     """
     return bool(torch.cpu._is_vnni_supported())
 
@@ -143,10 +142,10 @@ def _works(kind: MakeLinear, dtype: torch.dtype, tolerance: float) -> bool:
 
 # --- attention ---
 
-# Query, key and value, (n_windows, n_heads, n_frames, n) each; returns as much.
+# Query, key and value, (n_windows, n_heads, n_frames, n) each; returns the same shape.
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-# Weights that are written down at once: 2 MB, and of how many frames they may be.
+# Weights that are stored at once: 2 MB; and the most frames that they may belong to.
 _MOST_WEIGHTS: Final = 1 << 20
 _MOST_FRAMES: Final = 512
 
@@ -178,13 +177,13 @@ def attend_in_blocks(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
-    """What a network is computed with.
+    """Number formats and kernels of a network.
 
     Attributes:
-        flowing: Of what flows between the layers.
-        products: Of convolutions and of attention.
-        make_linear: Makes a linear layer of a weight and a bias.
-        attend: Lets every frame look at all others.
+        flowing: Format of the data between the layers.
+        products: Format of convolutions and of attention.
+        make_linear: Makes a linear layer from a weight and a bias.
+        attend: Computes attention.
     """
 
     flowing: torch.dtype
@@ -222,5 +221,5 @@ def _cpu_has_amx() -> bool:
 
 
 def _is_x86() -> bool:
-    """Whether PyTorch can be asked; elsewhere its answers mean something else."""
+    """Whether the processor is x86; elsewhere PyTorch's answers mean something else."""
     return platform.machine().lower() in ("x86_64", "amd64")

@@ -1,7 +1,7 @@
-"""Read off logits what is wanted of each frame, as one table of whole numbers.
+"""Take the requested labels of each frame from logits, as one table of integers.
 
-Logits are as wide as the vocabulary and stay on the device. What leaves it is one small
-array, so that host and device meet once.
+Logits are as wide as the vocabulary and stay on the device. Only one small array leaves
+it, so that the host waits for the device once.
 """
 
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ BLANK = 0  # as in `text.ctc`
 
 
 def read_out(logits: Tensor, *, n_best: int, labels: Tensor) -> Tensor:
-    """Make a table of the most likely labels and what the model thought of them.
+    """Make a table of the most likely labels and their probabilities.
 
     Args:
-        logits: Shape (n, n_labels).
-        n_best: How many of the best labels are wanted, with log probabilities.
-        labels: Labels whose log probabilities are wanted, int64.
+        logits: The logits, shape (n, n_labels).
+        n_best: Number of best labels to return, with log probabilities.
+        labels: Labels whose log probabilities to return, int64.
 
     Returns:
         int32, shape (n, 3 + 2 * n_best + len(labels)), on the device: the best label,
         its probability and that of blank; the `n_best`, their log probabilities; those
-        of `labels`. Probabilities are float32, seen as whole numbers.
+        of `labels`. Probabilities are float32, stored as integers.
     """
     best, ids = logits.max(dim=-1)
     log_norm = logits.float().logsumexp(dim=-1, keepdim=True)
@@ -43,15 +43,16 @@ def read_out(logits: Tensor, *, n_best: int, labels: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What `read_out` has made, on the host.
+    """The table of `read_out`, on the host.
 
     Attributes:
         ids: The best label of each frame, int32, shape (n,).
         probs: Its probability, float32.
-        blank_probs: That of blank, float32.
-        best_ids: Shape (n, n_best), int32.
-        best_log_probs: Of these, float32.
-        log_probs: Of the labels that were wanted, shape (n, n_labels), float32.
+        blank_probs: Probability of blank, float32.
+        best_ids: The best labels, shape (n, n_best), int32.
+        best_log_probs: Their log probabilities, float32.
+        log_probs: Log probabilities of the requested labels, shape (n, n_labels),
+            float32.
     """
 
     ids: NDArray[np.int32]
@@ -63,7 +64,7 @@ class Table:
 
     @classmethod
     def of(cls, rows: NDArray[np.int32], *, n_best: int) -> "Table":
-        """Take a table of rows apart."""
+        """Split a table of rows."""
         ids, probs, blank_probs = np.ascontiguousarray(rows[:, :3].T)
         further = np.ascontiguousarray(rows[:, 3:])
         return cls(

@@ -1,6 +1,6 @@
-"""Say how far a device's arithmetic may be from float32, and on what it is tried.
+"""Say how far a device's arithmetic may be from float32, and make a clip to test it.
 
-Kernels that return garbage without any error exist, so a model has to prove itself
+Some kernels return garbage without an error, so the arithmetic of a model is checked
 before it is used.
 
 Pure: no I/O, clock, settings or threads.
@@ -13,9 +13,9 @@ import numpy as np
 
 from audio.samples import SAMPLE_RATE, Samples
 
-# The start-up check. bfloat16 alone moves the logits of the released
-# architectures by 1 to 3 %, 8-bit layers by about as much; a wrong kernel was
-# seen to move them by 100 %.
+# Tolerance of the start-up check. bfloat16 moves the logits of the released
+# architectures by 1 to 3 %, 8-bit layers by about as much; a wrong kernel moved them by
+# 100 %.
 SELF_CHECK_S = 2.0
 SELF_CHECK_TOLERANCE = 0.15
 

@@ -1,8 +1,8 @@
-"""Hold a checkpoint's tensors as they are computed with, and say how much at once.
+"""Hold a checkpoint's tensors as they are computed with, and the sizes of blocks.
 
-Frames are worked on in blocks, so that what is between two layers stays in the
-processor's cache and the memory of a pass does not grow with the width of its
-widest layer.
+Frames are processed in blocks, so that the data between two layers stays in the
+processor's cache and the memory of a pass does not grow with the width of its widest
+layer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,13 +17,13 @@ from network.kernels import PLAIN, Arithmetic, Linear
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """How much is worked on at once.
+    """How much is processed at once.
 
     Attributes:
-        frames: Whose samples go through the convolutions.
-        rows: Of a linear layer.
-        padded: Whether windows of unequal lengths are filled up to the longest, so
-            that many take no more operators than one.
+        frames: Frames whose samples go through the convolutions.
+        rows: Rows of a linear layer.
+        padded: Whether windows of unequal lengths are padded to the longest, so that
+            many need no more operators than one.
     """
 
     frames: int
@@ -34,27 +34,27 @@ class Blocks:
 # 1.2 s of audio, whose widest layer takes 8 MB.
 _ON_CPU = Blocks(frames=60, rows=512)
 
-# Elsewhere a block is a set of kernels to launch, and caches are small anyway: only
-# memory is kept in bounds, at 80 s of a batch and 11 minutes; `network/batches.py` says
-# how much that is.
+# On accelerators each block launches its kernels again, and caches are small anyway:
+# the blocks only limit memory, to 80 s of a batch and 11 minutes; `network/batches.py`
+# says how much that is.
 _ELSEWHERE = Blocks(frames=4000, rows=32_768, padded=True)
 
-# Rows of which there are logits at once, as wide as the vocabulary.
+# Rows whose logits exist at once; they are as wide as the vocabulary.
 MOST_LOGITS = 8192
 
 
 def blocks_for(device: torch.device) -> Blocks:
-    """Return what pays on a device."""
+    """Return the best sizes of blocks for a device."""
     return _ON_CPU if device.type == "cpu" else _ELSEWHERE
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A checkpoint's tensors, and what they are to be computed with.
+    """A checkpoint's tensors, and their formats and kernels.
 
     Attributes:
-        state: By the names of `Architecture.shapes`.
-        blocks: How much is worked on at once; None for what pays on the device.
+        state: The tensors, by the names of `Architecture.shapes`.
+        blocks: Sizes of blocks; None for the best ones for the device.
     """
 
     state: Mapping[str, Tensor]
@@ -64,22 +64,22 @@ class Weights:
 
     @property
     def at_once(self) -> Blocks:
-        """How much is worked on at once."""
+        """The sizes of blocks."""
         return self.blocks or blocks_for(self.device)
 
     def tensor(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
-        """Return one tensor, where and as it is computed with.
+        """Return one tensor on the device, in the format of the computation.
 
         It is a copy: a tensor of the checkpoint keeps the whole file mapped.
 
         Args:
-            dtype: By default that of what flows between the layers.
+            dtype: Its data type; by default that of the data between the layers.
         """
         dtype = dtype or self.arithmetic.flowing
         return self.state[name].to(self.device, dtype, copy=True)
 
     def linear(self, *names: str) -> Linear:
-        """Make one layer of one or more that have the same input."""
+        """Make one layer from one or more layers with the same input."""
         weights = [self.tensor(f"{name}.weight") for name in names]
         biases = [self.tensor(f"{name}.bias") for name in names]
         return self.arithmetic.make_linear(joined(weights), joined(biases))

@@ -1,20 +1,20 @@
-"""Choose how many threads a forward pass has, by what passes take.
+"""Choose the number of threads of a forward pass by the time that passes take.
 
-A pass is cut into many steps, and its threads wait for each other after each. A
-thread that another program keeps from its core so holds up all of them; fewer
-threads, each with a core to itself, are quicker. Nobody tells when another program
-comes or goes, but it shows:
+A pass has many steps, and its threads wait for each other after each step. If another
+program keeps one thread from its core, it delays all of them; fewer threads, each with
+a core to itself, are faster. No event reports that another program comes or goes, but
+there are signs:
 
-- The thread that runs a pass computes, or looks out for the others, nearly all the
-  time. If it does not, or if a pass takes much longer than one like it has before,
-  then passes are held up. The next ones get fewer threads, to see whether that helps.
+- The thread that runs a pass computes, or checks for the others, nearly all the time.
+  If it does not, or if a pass takes much longer than a similar one before, then passes
+  are delayed. The next ones get fewer threads, to see whether that helps.
 - If other programs have left enough cores free for a while, the next passes get more
   threads, to see whether that helps.
 
-So a trial is a few passes with another number of threads, each compared with what
-passes of about its length took before. Time alone decides, and a wrong guess changes
-nothing. Trials cost little: after one that failed, the next in its direction waits
-twice as long as the last, and a hundred times as long as what was lost.
+A trial is a few passes with another number of threads, each compared with the times of
+earlier passes of about its length. Only time decides, so a wrong guess changes nothing.
+Trials cost little: after one that failed, the next in its direction waits twice as long
+as the last one did, and at least a hundred times as long as the time that was lost.
 
 Pure: no I/O, clock or threads; times are arguments. Not safe for concurrent use.
 """
@@ -24,42 +24,42 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-# A pass is held up if its thread had a core for less of the time than this, or if it
-# took so many times as long as the quickest like it.
+# A pass is delayed if its thread had a core for a smaller share of the time than this,
+# or if it took so many times as long as the fastest similar pass.
 _LEAST_SHARE = 0.85
 _SLOW = 2.0
 _N_HELD_UP, _N_LAST = 3, 5  # so many of the last passes
 
-# Older passes say little of now.
+# Older passes say little about the present.
 _N_RECENT = 8
 
 # The first pass with another number of threads starts them, so it does not count.
 _N_WARM_UP = 1
 _N_COMPARED = 3
-_LONGEST_TRIAL = 20  # passes, where few can be compared
+_LONGEST_TRIAL = 20  # passes, if few can be compared
 _HOPELESS = 3.0  # times as long: the trial ends at once
 
-# What a number of threads has to take, over what passes took before. More threads
-# take cores from other programs, so they have to be worth it.
+# Highest time with a new number of threads, relative to before. More threads take cores
+# from other programs, so they have to gain more.
 _FEWER_IF = 1.0
 _MORE_IF = 0.9
 
 _FIRST_WAIT_S = 2.0
-_BLIND_WAIT_S = 20.0  # for more threads, where free cores cannot be seen
+_BLIND_WAIT_S = 20.0  # for more threads, if free cores are unknown
 _LONGEST_WAIT_S = 300.0
 _WAIT_FOR_LOST = 100
 
-# Some of a core is always taken, if only by the system.
+# A part of a core is always in use, at least by the system.
 _NEARLY = 0.3
 
-# The quickest pass of its length is forgotten in some thousand passes.
+# The fastest pass of a length is forgotten after some thousand passes.
 _FORGET = 1.0005
 
 
 def candidates(most: int) -> tuple[int, ...]:
     """Return numbers of threads to choose from, the largest first.
 
-    All, those that leave one core and a quarter to other programs, and halves.
+    They are all threads, those that leave one core and a quarter free, and halves.
     """
     found = {most, most - 1, most * 3 // 4} - {0}
     while most:
@@ -69,10 +69,10 @@ def candidates(most: int) -> tuple[int, ...]:
 
 
 def quickest(took_s: Mapping[int, float]) -> int:
-    """Return the number of threads with the least time; the least of about equal ones.
+    """Return the fastest number of threads; of about equal ones the smallest.
 
     Args:
-        took_s: What a pass took with each number.
+        took_s: Seconds of a pass with each number.
     """
     enough = 1.03 * min(took_s.values())
     return min(threads for threads, seconds in took_s.items() if seconds <= enough)
@@ -80,12 +80,12 @@ def quickest(took_s: Mapping[int, float]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """What one forward pass took.
+    """The times of one forward pass.
 
     Attributes:
         audio_s: Seconds of audio in it.
-        took_s: Seconds.
-        ran_s: Seconds of them that the thread which runs it had a core.
+        took_s: Seconds that it took.
+        ran_s: Seconds of these in which its thread had a core.
     """
 
     audio_s: float
@@ -94,7 +94,7 @@ class Pass:
 
     @property
     def length(self) -> int:
-        """How much audio it is, roughly: passes of one length can be compared."""
+        """Rough class of its length; passes of one class can be compared."""
         return round(4 * self.audio_s).bit_length()
 
     @property
@@ -105,13 +105,13 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """How a trial went.
+    """The result of a trial.
 
     Attributes:
         before: Threads of the passes before.
         tried: Threads of the trial's passes.
-        ratio: What these took over what they would have taken before; None if none
-            could be compared.
+        ratio: Time of these passes, relative to passes before; None if no pass could be
+            compared.
         chosen: Threads from now on.
     """
 
@@ -139,7 +139,7 @@ class _Wait:
     n_failed: int = 0  # since the last one that did not
 
     def succeed(self, now: float) -> None:
-        """Wait as at first."""
+        """Reset the wait."""
         self.seconds, self.n_failed = _FIRST_WAIT_S, 0
         self.until = now + self.seconds
 
@@ -171,12 +171,12 @@ class ThreadChoice:
     """The number of threads of the next pass.
 
     Args:
-        numbers: To choose from, the largest first.
-        first: To begin with; one of them.
-        now: In seconds, as all times.
+        numbers: Numbers to choose from, the largest first.
+        first: The first number; one of them.
+        now: The present time in seconds, as all times.
 
     Attributes:
-        threads: Of the next pass.
+        threads: Threads of the next pass.
     """
 
     def __init__(self, numbers: Sequence[int], first: int, now: float) -> None:
@@ -185,16 +185,16 @@ class ThreadChoice:
         self._fewer, self._more = _Wait(now), _Wait(now + _FIRST_WAIT_S)
         self._running: _Running | None = None
         self._recent: deque[Pass] = deque(maxlen=_N_RECENT)
-        self._quickest: dict[tuple[int, int], float] = {}  # of a number and a length
+        self._quickest: dict[tuple[int, int], float] = {}  # by threads and length
         self._held_up: deque[bool] = deque(maxlen=_N_LAST)
 
     def note_pass(self, now: float, own: Pass, *, free: float | None) -> Trial | None:
-        """Take what the last pass took; perhaps change `threads`.
+        """Take the times of the last pass; perhaps change `threads`.
 
         Args:
             now: When it ended.
-            own: What it took, with `threads` threads.
-            free: Cores that other programs have left of late; None if unknown.
+            own: Its times, with `threads` threads.
+            free: Cores that other programs have left recently; None if unknown.
 
         Returns:
             A trial that has ended with this pass.
@@ -219,9 +219,9 @@ class ThreadChoice:
         self._recent.append(own)
 
     def _try_fewer(self, now: float, free: float | None) -> _Running | None:
-        """Begin to try fewer threads, if passes are held up.
+        """Begin to try fewer threads, if passes are delayed.
 
-        As many as there are cores for, and fewer each time that this did not help.
+        Try as many as there are free cores, and fewer after each trial that failed.
         """
         below = [number for number in self._numbers if number < self._chosen]
         if not below or sum(self._held_up) < _N_HELD_UP or now < self._fewer.until:

@@ -1,8 +1,8 @@
-"""Run forward passes with the number of threads that is quickest at present.
+"""Run forward passes with the number of threads that is fastest at present.
 
-`thread_choice.py` decides; here are PyTorch, the clocks and the log. All of it
-happens in the thread that runs the passes, since PyTorch has a number of threads for
-each thread that calls it.
+`thread_choice.py` decides; this module has PyTorch, the clocks and the log. All of it
+happens in the thread that runs the passes, since PyTorch has a separate number of
+threads for each thread that calls it.
 """
 
 import logging
@@ -18,23 +18,23 @@ from network.thread_choice import Pass, ThreadChoice, candidates, quickest
 
 logger = logging.getLogger(__name__)
 
-# Until all numbers have been tried at start, or this much time is gone.
+# Seconds after which the trials at start end.
 REHEARSE_WITHIN_S = 2.0
 _N_REHEARSALS = 3
 
-# How often it is read what other programs take.
+# Seconds between two measurements of other programs.
 _LOOK_EVERY_S = 0.5
 
-# A number that takes so many times as long as the best: fewer would take longer still.
+# If a number takes so many times as long as the best, smaller ones are not tried.
 _TOO_FEW = 1.5
 
 T = TypeVar("T")
 
 
 def limit_threads() -> int:
-    """Let passes have no more threads than there are cores to use; return how many.
+    """Limit passes to one thread for each usable core; return the number.
 
-    PyTorch's own number is smaller where two threads share a core.
+    PyTorch's own number is smaller if two hardware threads share a core.
     """
     n_threads = min(torch.get_num_threads(), usable_cores())
     torch.set_num_threads(n_threads)
@@ -42,14 +42,14 @@ def limit_threads() -> int:
 
 
 class Threads:
-    """How many threads passes have.
+    """Runs passes with the chosen number of threads.
 
     Args:
-        most: There may be.
-        set_number: Sets it, for the calling thread.
+        most: Most threads.
+        set_number: Sets the number of threads for the calling thread.
         clock: Tells the time in seconds.
-        ran: Tells how long the calling thread has had a core, in seconds.
-        spare: Tells how many cores other programs have left to us; None if unknown.
+        ran: Returns for how many seconds the calling thread has had a core.
+        spare: Returns how many cores other programs leave to us; None if unknown.
     """
 
     def __init__(
@@ -77,10 +77,10 @@ class Threads:
         return self._choice.threads
 
     def rehearse(self, work: Callable[[], object]) -> None:
-        """Begin with the number that is quickest now.
+        """Begin with the number that is fastest now.
 
         Args:
-            work: A pass. It is run until two seconds are gone, but at least twice.
+            work: A pass. It is repeated for two seconds, but at least twice.
         """
         until = self._clock() + REHEARSE_WITHIN_S
         took_s: dict[int, float] = {}
@@ -98,7 +98,7 @@ class Threads:
         logger.info("Threads of a pass: %d. One took %s.", best, tried)
 
     def run(self, work: Callable[[], T], audio_s: float) -> T:
-        """Run a pass, with the number that was chosen, and learn from it.
+        """Run a pass with the chosen number of threads, and learn from its time.
 
         Args:
             work: The pass.
@@ -119,7 +119,7 @@ class Threads:
     def _least_time(
         self, work: Callable[[], object], number: int, *, until: float
     ) -> float:
-        """Time passes with a number of threads, one at least; return the least."""
+        """Time one or more passes with a number of threads; return the least time."""
         self._set_threads(number)
         work()  # the first starts the threads
         least = math.inf

@@ -6,9 +6,9 @@ views of it, without a transposition around each normalisation, and the windows 
 a batch lie one after another, without padding between them. Only two things look
 beyond a row, the positional convolution and the attention.
 
-On an accelerator, where every operator is a kernel to launch, the transformer works
-on windows that are filled up to the longest, so that many take as few operators as
-one; see `network/batches.py`.
+On an accelerator, where every operator launches a kernel, the transformer computes
+windows that are padded to the longest, so that many need no more operators than one;
+see `network/batches.py`.
 
 The same code is the reference of the start-up check: in float32 on the CPU, with
 plain products, one layer at a time, so that it takes the memory of one layer.
@@ -32,11 +32,11 @@ from network.tensors import MOST_LOGITS, Weights, cut_rows, joined
 
 @dataclass(frozen=True, slots=True)
 class Padding:
-    """Where the frames of windows lie once these are filled up to one length.
+    """Where the frames of windows lie after padding to one length.
 
     Attributes:
-        n_windows: How many windows there are.
-        n_frames: Frames that each is filled up to.
+        n_windows: Number of windows.
+        n_frames: Frames of each window with its padding.
         rows: Row of each frame, window after window, int64, shape (n,).
         mask: Whether a row is a frame, shape (n_windows, 1, 1, n_frames); None if all
             are.
@@ -49,7 +49,7 @@ class Padding:
 
 
 class PositionalConvolution:
-    """Tell each frame what is around it."""
+    """Adds to each frame what is around it."""
 
     def __init__(self, weights: Weights, architecture: Architecture) -> None:
         name = "encoder_frontend.pos_encoder.conv"
@@ -64,7 +64,7 @@ class PositionalConvolution:
         self._n_groups = architecture.n_position_groups
 
     def __call__(self, frames: Tensor) -> Tensor:
-        """Turn (n_windows, n_frames, dim) into as much; beyond a window is 0."""
+        """Map (n_windows, n_frames, dim) to the same shape; outside a window is 0."""
         kernel = self._weight.shape[2]
         moved = functional.conv1d(
             frames.to(self._dtype).transpose(1, 2),
@@ -73,14 +73,14 @@ class PositionalConvolution:
             padding=kernel // 2,
             groups=self._n_groups,
         )
-        # An even kernel has no middle; the frame too many is the last.
+        # An even kernel has no middle; the extra frame is the last one.
         n_frames = frames.shape[1]
         moved = moved[..., :n_frames].transpose(1, 2)
         return functional.gelu(moved).to(frames.dtype)
 
 
 class Frontend:
-    """From what the convolutions say to what the transformer reads."""
+    """From the convolutions' features to the transformer's input."""
 
     def __init__(self, weights: Weights, architecture: Architecture) -> None:
         name = "encoder_frontend"
@@ -135,13 +135,13 @@ class Layer:
     def __call__(
         self, rows: Tensor, lengths: Sequence[int], mask: Tensor | None = None
     ) -> Tensor:
-        """Work on (n_frames, dim), which is changed in place and returned.
+        """Process (n_frames, dim), which is changed in place and returned.
 
         Args:
-            rows: Of all windows, one after another.
-            lengths: Of each.
-            mask: Whether a frame may be looked at, (n_windows, 1, 1, n_frames), where
-                windows of equal lengths are partly padding; None where none are.
+            rows: Rows of all windows, one after another.
+            lengths: Number of frames of each window.
+            mask: Which frames are not padding, (n_windows, 1, 1, n_frames); None if
+                there is no padding.
         """
         blocks = cut_rows(rows, self._n_at_once)
         flowing, products = self._arithmetic.flowing, self._arithmetic.products
@@ -158,7 +158,7 @@ class Layer:
     def _attend(
         self, qkv: Tensor, lengths: Sequence[int], mask: Tensor | None
     ) -> Tensor:
-        """Let every frame look at all frames of its window, and at no other's."""
+        """Let every frame hear all frames of its window, and no others."""
         if len(set(lengths)) == 1:
             return self._attend_equal(qkv, len(lengths), mask)
         return torch.cat(
@@ -215,7 +215,7 @@ class Wav2Vec2:
         self._head = Head(weights)
 
     def encode(self, features: Tensor, lengths: Sequence[int]) -> Iterator[Tensor]:
-        """Read what the convolutions say of some windows.
+        """Compute logits from the convolutions' features of some windows.
 
         Args:
             features: Shape (n_frames, n_features).
@@ -231,7 +231,7 @@ class Wav2Vec2:
         yield from self._logits(rows)
 
     def encode_padded(self, features: Tensor, padding: Padding) -> Iterator[Tensor]:
-        """Do the same with as many operators for many windows as for one."""
+        """Do the same with padding, so that many windows need no more operators."""
         rows = self._frontend.padded(features, padding)
         lengths = [padding.n_frames] * padding.n_windows
         for layer in self._layers:
@@ -246,7 +246,7 @@ class Wav2Vec2:
 def reference_logits(
     state: Mapping[str, Tensor], architecture: Architecture, wave: Tensor
 ) -> Tensor:
-    """Compute one wave in float32 on the CPU, plainly, a layer at a time.
+    """Compute one wave in float32 on the CPU, with plain products, layer by layer.
 
     Args:
         wave: Normalised, float32, shape (n_samples,).
