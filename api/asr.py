@@ -1,6 +1,6 @@
-"""Write transcripts as Whisper's own program does, for clients of another server.
+"""Write transcripts as Whisper's own program does, for whisper-asr-webservice.
 
-Its JSON differs from OpenAI's in what a word is called, and in having no duration. Its
+Its JSON differs from OpenAI's in the names of a word's fields, and has no duration. Its
 tables have milliseconds.
 """
 
@@ -21,7 +21,7 @@ OUTPUTS: tuple[str, ...] = get_args(Output)
 class AsrWord(BaseModel):
     """A word as Whisper's own program writes it."""
 
-    word: str = Field(description="With the space in front of it.")
+    word: str = Field(description="The word with the space before it.")
     start: float
     end: float
     probability: float
@@ -38,7 +38,7 @@ class AsrTranscription(BaseModel):
 
     text: str
     segments: list[AsrSegment]
-    language: str = Field(description="BCP-47 tag; `und` where it is not known.")
+    language: str = Field(description="BCP-47 tag; `und` if it is unknown.")
 
 
 def json(transcript: Transcript, *, language: str, with_words: bool) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def txt(found: Iterable[Segment]) -> str:
 
 
 def tsv(found: Iterable[Segment]) -> str:
-    """Write a table: a line for each segment, below one with the columns' names."""
+    """Write a table with a head, and a line for each segment."""
     rows = (
         f"{_ms(segment.start)}\t{_ms(segment.end)}\t{segment.text}\n"
         for segment in found

@@ -1,8 +1,8 @@
 """Write errors on Deepgram's paths as Deepgram does.
 
-Its SDKs show the body; frameworks of voice agents see nothing of a refused handshake
-but its headers, and show `dg-error`. So every answer there has both, whichever gate
-refuses.
+Its SDKs show the body. Frameworks of voice agents get only the headers of a refused
+handshake, and show `dg-error`. So every error on these paths has both, whichever part
+of the server refuses.
 """
 
 import uuid
@@ -18,19 +18,19 @@ LIVE_TURNS = "/v2/listen"
 LISTEN = "/v1/listen"
 PATHS = frozenset({LIVE_TURNS, LISTEN})
 
-# Where Deepgram has a word of its own; elsewhere ours will do.
+# Deepgram's codes; for other errors ours are used.
 _CODES = {
     None: "Bad Request",
     "invalid_value": "Bad Request",
     "invalid_api_key": "INVALID_AUTH",
 }
 
-# What fits into a header.
+# Most characters of the text in a header.
 _MAX_HEADER_CHARS = 400
 
 
 class DeepgramError(BaseModel):
-    """What went wrong: `err_msg` is for people, `err_code` for programs."""
+    """An error: `err_msg` is for people, `err_code` for programs."""
 
     err_code: str
     err_msg: str
@@ -42,7 +42,7 @@ def request_id_of(scope: MutableMapping[str, Any]) -> str:
     own = state_of(scope).id
     try:
         return str(uuid.UUID(own))
-    except ValueError:  # the client has named it
+    except ValueError:  # the client has sent an id
         return str(uuid.uuid5(uuid.NAMESPACE_OID, own))
 
 

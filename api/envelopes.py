@@ -1,14 +1,13 @@
-"""Read the body of a transcription request, whatever envelope its recording is in.
+"""Read the body of a transcription request in any of its forms.
 
-OpenAI's clients send a form. Open WebUI and what was written for OpenRouter send JSON
-with the recording as base64, and others the recording bare, with everything else in the
-URL. All become the same form here, so that one function checks their fields.
+OpenAI's clients send a form. Open WebUI and clients of OpenRouter send JSON with the
+recording as base64; others send only the recording, with all fields in the URL. All of
+them become the same form here, so that one function checks their fields.
 
 Recordings are spooled to disk while they arrive. JSON is read into memory to take the
-recording out of it, one body at a time and in a thread: a hundred clients that send a
-hundred megabytes each then cost what one of them does. Once the recording is out, what
-is left is small or refused, because a parser would make a gigabyte of a body that is
-nothing but brackets.
+recording out of it, one body at a time and in a thread: so a hundred clients that send
+a hundred megabytes each need no more memory than one. The rest of the JSON has to be
+small, because a parser would need a gigabyte for a large body of brackets.
 """
 
 import asyncio
@@ -29,14 +28,14 @@ from starlette.requests import Request
 from api.bodies import Pace, Receive, limited, too_large
 from api.errors import BadRequest
 
-# More parts than any client sends beside keywords; a form of a million empty ones
-# costs nobody.
+# More parts than any client sends beside keywords, so that a million empty ones are
+# refused.
 _MAX_PARTS = 256
 
-# What is kept of a recording in memory before it goes to disk.
+# Bytes of a recording that stay in memory before it goes to disk.
 _IN_MEMORY_BYTES = 1024 * 1024
 
-# What a recording may be sent as when it is the whole body.
+# Types of a body that is a recording.
 _BARE = ("audio/", "video/", "application/octet-stream")
 
 # The recording in a body of JSON: a string without escapes but for that of the slash,
@@ -59,19 +58,19 @@ async def read_form(
     pace: Pace,
     turn: asyncio.Lock,
 ) -> FormData:
-    """Read a form, or what can be read as one.
+    """Read a form, or another body that becomes a form.
 
     The caller closes the form, which deletes the spooled file.
 
     Args:
         max_bytes: Most of the whole body.
-        max_field_bytes: Most of a field that is no recording.
-        max_keywords: Most parts of a form beside those that every client may send.
-        pace: How slowly the body may come.
-        turn: Held while JSON is read.
+        max_field_bytes: Most bytes of a field other than the recording.
+        max_keywords: Most further parts of a form, for keywords.
+        pace: The slowest rate of the body.
+        turn: A lock that is held while JSON is read.
 
     Raises:
-        BadRequest: It is nothing of the kind, it is too large, or it comes too slowly.
+        BadRequest: It is no such body, is too large, or comes too slowly.
     """
     refusal = too_large(max_bytes)
     within = limited(request, max_bytes, pace=pace, refusal=refusal)
@@ -117,7 +116,7 @@ async def _multipart(
 
 
 class _Preamble:
-    """Leave out what stands before the first part of a form.
+    """Leave out the text before the first part of a form.
 
     RFC 2046 section 5.1.1 allows any text there; the parser does not.
     """
@@ -148,7 +147,7 @@ class _Preamble:
 
 
 async def _bare(request: Request) -> FormData:
-    """Take the body for the recording, and the URL for all other fields."""
+    """Make a form from a body that is the recording, and a URL with all fields."""
     fields = request.query_params.multi_items()
     return FormData([*fields, ("file", await _spooled(request))])
 
@@ -170,7 +169,7 @@ async def _spooled(request: Request) -> UploadFile:
 
 
 async def _json(request: Request, max_field_bytes: int, turn: asyncio.Lock) -> FormData:
-    """Take the recording out of `input_audio`, and what else there is for fields."""
+    """Make a form from JSON, with the recording in `input_audio`."""
     spooled = await _spooled(request)
     try:
         async with turn:
@@ -195,7 +194,7 @@ def _form_of(spooled: UploadFile, max_field_bytes: int) -> FormData:
         fields = _OBJECT.validate_json(body)
     except ValidationError as error:
         detail = error.errors(include_url=False, include_input=False)[0]["msg"]
-        raise BadRequest(f"The body is no object of JSON: {detail}.") from None
+        raise BadRequest(f"The body is not a JSON object: {detail}.") from None
     audio = _recording(fields.pop("input_audio", None), sent)
     return FormData(
         [
@@ -214,8 +213,8 @@ def _recording(value: JsonValue, sent: bytes | None) -> UploadFile:
     """Decode the recording.
 
     Args:
-        value: What stands at `input_audio`.
-        sent: The base64 that was taken out of it, unless it still stands there.
+        value: The value of `input_audio`.
+        sent: The base64 that was taken out of it; None if it is still there.
     """
     written = value.get("data") if isinstance(value, dict) else value
     if not isinstance(written, str):
@@ -232,7 +231,7 @@ def _recording(value: JsonValue, sent: bytes | None) -> UploadFile:
         content = base64.b64decode(encoded, validate=True)
     except binascii.Error as error:
         raise BadRequest(
-            f"input_audio.data is no base64: {error}.", param="input_audio"
+            f"input_audio.data is not base64: {error}.", param="input_audio"
         ) from None
     file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)
     file.write(content)
@@ -241,7 +240,7 @@ def _recording(value: JsonValue, sent: bytes | None) -> UploadFile:
 
 
 def _texts(name: str, value: JsonValue) -> Iterable[tuple[str, str]]:
-    """Write a value as the fields of a form that say the same."""
+    """Write a value as fields of a form."""
     if isinstance(value, list):
         return [text for each in value for text in _texts(f"{name}[]", each)]
     if isinstance(value, dict):

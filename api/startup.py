@@ -1,4 +1,4 @@
-"""What is looked at before the server starts, and what is said then."""
+"""Checks before the server starts, and their messages."""
 
 import errno
 import socket
@@ -10,7 +10,7 @@ from weights.cards import ModelUnavailable, find_card
 
 
 def unknown_card(name: str, model_dir: Path | None) -> str | None:
-    """Say that there is no such model, before PyTorch is imported to find that out."""
+    """Say that there is no such model, before PyTorch is imported."""
     try:
         find_card(name, model_dir=model_dir)
     except ModelUnavailable as error:
@@ -19,7 +19,7 @@ def unknown_card(name: str, model_dir: Path | None) -> str | None:
 
 
 def port_taken(host: str, port: int) -> str | None:
-    """Say that another program listens on the port, and which, if that can be known."""
+    """Say that another program listens on the port, and name it, if possible."""
     if port == 0:
         return None
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -29,7 +29,7 @@ def port_taken(host: str, port: int) -> str | None:
             probe.bind((host, port))
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
-                return None  # which is told when it is tried in earnest
+                return None  # the real start reports it
             return (
                 f"PORT={port} is taken{_by_whom(port)}: stop it, or set PORT to "
                 "another number."
@@ -44,7 +44,7 @@ def _by_whom(port: int) -> str:
                 name = psutil.Process(own.pid).name() if own.pid else "another program"
                 return f" by {name} (process {own.pid})" if own.pid else f" by {name}"
     except psutil.Error:
-        pass  # only root may know it, here
+        pass  # only root may know it here
     return " by another program"
 
 

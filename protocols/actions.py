@@ -1,12 +1,11 @@
-"""What a protocol asks for, and what it is told.
+"""The actions of a protocol, and the calls that it gets.
 
 A protocol is a pure machine. It asks for actions; `sockets/session.py`, which has the
-socket and the stream, does them in order. In return it tells the protocol what comes
-from the client and from the stream, and why a session ends that its client has not
-ended.
+socket and the stream, carries them out in order. It tells the protocol what comes from
+the client and from the stream, and why the server ends a session.
 
-Everything that closes a socket takes its code from here. `CloseCode` has those of RFC
-6455 section 7.4.1 and of IANA's registry by their names, as plain numbers.
+All close codes come from here: `CloseCode` has those of RFC 6455 section 7.4.1 and of
+IANA's registry by their names, as plain numbers.
 
 Pure: no I/O, clock, settings or threads.
 """
@@ -28,8 +27,8 @@ class Send:
     """Send a message.
 
     Attributes:
-        droppable: Whether the next one says all that this one does, so that a
-            client which reads slowly may miss it.
+        droppable: Whether the next message says all that this one does, so that a
+            client that reads slowly may miss it.
     """
 
     text: str
@@ -50,12 +49,12 @@ class Flush:
 
 @dataclass(frozen=True, slots=True)
 class Clear:
-    """Have the stream forget the utterance that is open."""
+    """Let the stream forget the open utterance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Configure:
-    """From here on audio comes in this format, to be listened to like this."""
+    """Set the format of audio and the options of the stream from here on."""
 
     encoding: Encoding
     sample_rate: int
@@ -69,7 +68,7 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Close the socket, once all that was sent is on its way.
+    """Close the socket, once all messages are sent.
 
     Attributes:
         code: A `CloseCode`.
@@ -92,7 +91,7 @@ class Stop(Enum):
 
 
 class Failure(Enum):
-    """Why the server gives a session up; nothing more comes of it."""
+    """Why the server ends a session without its remaining finals."""
 
     SLOW_READER = "slow_reader"
     INTERNAL = "internal_error"

@@ -1,4 +1,4 @@
-"""What answers say of what was wanted and could not be done.
+"""Warnings in answers, about requests that could not be fulfilled.
 
 Pure: no I/O, clock, settings or threads.
 """
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from schemas import AnswerWarning
 
-# Phrases that a warning names; of more there are enough in the client's list.
+# Most phrases that a warning names.
 _MOST_NAMED = 20
 
 

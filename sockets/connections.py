@@ -1,7 +1,7 @@
-"""Know the sockets that are open, so that they can be ended when the server stops.
+"""Know the open sockets, so that they can be ended when the server stops.
 
-Left to itself, the web server drops them all at once: their clients would lose what
-they have said. So they are asked first, and given time.
+The web server by itself drops them all at once, and their clients would lose the last
+text. So they are asked to end first, and get time for it.
 """
 
 import asyncio
@@ -11,13 +11,13 @@ from typing import Protocol
 
 
 class Stoppable(Protocol):
-    """A connection that can be asked to come to its end."""
+    """A connection that can be asked to end."""
 
     def stop(self) -> None: ...
 
 
 class Connections:
-    """All that are open. To be made and used in the event loop."""
+    """All open connections. Make and use it in the event loop."""
 
     def __init__(self) -> None:
         self._open: set[Stoppable] = set()
@@ -30,7 +30,7 @@ class Connections:
 
     @contextmanager
     def hold(self, connection: Stoppable) -> Iterator[None]:
-        """Count a connection as open; one that comes too late is stopped at once."""
+        """Count a connection as open; stop it at once if the server is stopping."""
         self._open.add(connection)
         self._none_open.clear()
         if self._stopping:
@@ -43,7 +43,7 @@ class Connections:
                 self._none_open.set()
 
     async def stop(self, *, within_s: float) -> bool:
-        """Ask all of them to end, and wait; whether they all did in time."""
+        """Ask all of them to end, and wait; return whether they all did in time."""
         self._stopping = True
         for connection in tuple(self._open):
             connection.stop()

@@ -1,8 +1,8 @@
-"""Keep what a client has sent ahead of the stream, up to a bound.
+"""Keep messages that a client has sent ahead of the stream, up to a bound.
 
-The bound is generous: while the server reads, it also answers the client's pings. A
-client that sends ten minutes at once, and gives its connection up when no pong comes
-for twenty seconds, is read in one go and worked off afterwards.
+The bound is large, because the server answers the client's pings only while it reads. A
+client may send ten minutes at once, and give its connection up if no pong comes for
+twenty seconds: its messages are all read at once, and processed afterwards.
 
 Not safe for use from several threads.
 """
@@ -12,7 +12,7 @@ from collections import deque
 
 from protocols.actions import Stop
 
-# What one message costs, however short it is.
+# Bytes that each message counts in addition, however short it is.
 _MESSAGE_BYTES = 100
 
 
@@ -20,7 +20,7 @@ class Inbox:
     """Messages in order.
 
     Args:
-        max_bytes: Once so many wait, no more are taken until some are worked off.
+        max_bytes: Once so many bytes wait, no more are taken until some are processed.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -33,7 +33,7 @@ class Inbox:
 
     @property
     def busy(self) -> bool:
-        """Whether something waits or is being worked on."""
+        """Whether a message waits or is being processed."""
         return self._working or bool(self._waiting)
 
     async def put(self, message: str | bytes | Stop) -> None:
@@ -46,7 +46,7 @@ class Inbox:
         self._news.set()
 
     async def get(self) -> str | bytes | Stop:
-        """Take the oldest, or wait for one; the one before it is worked off."""
+        """Take the oldest message, or wait for one; the last one is processed then."""
         self._working = False
         while not self._waiting:
             self._news.clear()

@@ -1,9 +1,9 @@
-"""Keep what a client has not been sent yet, and no more than it may leave unread.
+"""Keep messages that were not sent yet, up to the most that a client may leave unread.
 
-Whoever makes messages never waits for the client to read them: it would stop
-listening. So messages wait here. Of droppable ones in a row only the newest is kept,
-and all of them go before the limit counts; what is left is never dropped. If that is
-too much, the client does not read at all.
+The session never waits for the client to read, because it would stop taking audio. So
+messages wait here. Of several droppable ones in a row only the newest is kept, and all
+droppable ones are dropped before the limit is reached; other messages never are. If
+they exceed the limit, the client does not read at all.
 
 Not safe for use from several threads.
 """
@@ -15,17 +15,17 @@ from protocols.actions import Close, Send
 
 
 class OutboxFull(Exception):
-    """The client leaves more unread than is kept for it."""
+    """The client leaves more unread than its limit."""
 
 
 class Outbox:
     """Messages in order, and at their end the close.
 
     Args:
-        max_bytes: Most of them that wait, in UTF-8.
+        max_bytes: Most bytes of waiting messages, in UTF-8.
 
     Attributes:
-        n_dropped: Messages that gave way so far.
+        n_dropped: Messages that were dropped so far.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -38,11 +38,11 @@ class Outbox:
 
     @property
     def n_bytes(self) -> int:
-        """Length of all that waits."""
+        """Length of all waiting messages."""
         return self._n_bytes
 
     def put(self, message: Send, *, beyond_limit: bool = False) -> None:
-        """Add a message; it is dropped if the close is there already.
+        """Add a message; after the close it is dropped.
 
         Raises:
             OutboxFull: There is no room; the message was not added.

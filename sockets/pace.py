@@ -1,17 +1,17 @@
-"""Read no more messages a second than any client of speech sends.
+"""Read no more messages a second than voice clients send.
 
-A message costs the same however short it is. A voice client sends 10 to 50 a second;
-one that has a recording may send all of it at once.
+A message costs the same however short it is. A voice client sends 10 to 50 a second; a
+client with a recording may send all of it at once.
 
 No I/O, no clock. Not safe for use from several threads.
 """
 
 
 class MessagePace:
-    """Say how long to wait for the next message, so that a rate is kept.
+    """Say how long to wait for the next message, to limit the rate.
 
     Args:
-        now: Seconds, by any clock.
+        now: Seconds of any monotonic clock.
         rate: Messages a second in the long run.
         burst: Messages that may come at once before that.
     """

@@ -1,8 +1,8 @@
-"""Read what a client sends, until there is a reason to take no more.
+"""Read a client's messages, until there is a reason to take no more.
 
 Messages go into the inbox, and nothing is read while that is full, so that TCP slows
-the client down. Silence, a session that has lasted long enough and a server that stops
-are reasons to take no more; the inbox's last message says which.
+the client down. The reasons to take no more are an idle client, the longest session,
+and a server that stops; the inbox's last message says which.
 """
 
 import asyncio
@@ -14,26 +14,26 @@ from protocols.actions import Stop
 from sockets.inbox import Inbox
 from sockets.pace import MessagePace
 
-# When the server stops, what was on its way is still read: until nothing comes for
-# the first time, in any case no longer than the second. Voice clients send a frame
+# When the server stops, it still reads messages on their way: until none comes for the
+# first of these times, and no longer than the second. Voice clients send a message
 # every 20 to 100 ms.
 _LAST_PAUSE_S = 0.1
 _LAST_READ_S = 2.0
 
-# Messages that are read a second, and at once before that: 200 s in frames of 20 ms.
+# Messages that are read a second, and before that at once: 200 s in pieces of 20 ms.
 _MESSAGES_A_S = 1_000
 _MESSAGES_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one session may use.
+    """Limits of one session.
 
     Attributes:
-        idle_s: Longest that its client may send nothing.
-        session_s: Longest that it may last, and most audio that it may send.
-        ahead_bytes: Most that is read ahead of the stream.
-        unread_bytes: Most of its messages that may wait to be sent.
+        idle_s: Longest time without a message of the client.
+        session_s: Longest time of the session, and most audio, in seconds.
+        ahead_bytes: Most bytes that are read ahead of the stream.
+        unread_bytes: Most bytes of messages that may wait to be sent.
     """
 
     idle_s: float
@@ -43,10 +43,10 @@ class Limits:
 
 
 class Gone(Exception):
-    """The client is not there any more.
+    """The client has left.
 
     Attributes:
-        code: What the socket was closed with.
+        code: Code with which the socket was closed.
     """
 
     def __init__(self, code: int) -> None:
@@ -58,13 +58,13 @@ class SocketReader:
     """Fills the inbox of one session.
 
     Args:
-        socket: Accepted. Nothing else may receive from it.
-        inbox: Where messages go.
-        limits: What the session may use.
+        socket: The accepted socket. Nothing else may receive from it.
+        inbox: Gets the messages.
+        limits: Limits of the session.
 
     Attributes:
-        answering: Whether all that came is being answered, so that the client waits
-            for us and is not idle.
+        answering: Whether the server still answers what came, so that the client waits
+            for it and is not idle.
     """
 
     def __init__(self, socket: WebSocket, inbox: Inbox, *, limits: Limits) -> None:
@@ -81,7 +81,7 @@ class SocketReader:
         self.answering = False
 
     def stop(self) -> None:
-        """Take no more than what is on its way, because the server stops."""
+        """Take only what is on its way, because the server stops."""
         self._stop_at = self._now() + _LAST_READ_S
         if self._receiving is not None:
             self._receiving.reschedule(self._now() + _LAST_PAUSE_S)
@@ -90,7 +90,7 @@ class SocketReader:
         """Fill the inbox; its last message says why no more is taken.
 
         Raises:
-            Gone: There is nobody to wait for.
+            Gone: The client has left.
         """
         message = await self._receive()
         while not isinstance(message, Stop):
@@ -103,10 +103,10 @@ class SocketReader:
         await self.discard()
 
     async def discard(self) -> None:
-        """Read on for nothing: many a client cannot read while it waits to send.
+        """Read and discard: many clients cannot read while they wait to send.
 
         Raises:
-            Gone: There is nobody to wait for.
+            Gone: The client has left.
         """
         while True:
             await self._next_message()

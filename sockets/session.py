@@ -1,14 +1,14 @@
 """Carry one session between a socket and a live stream.
 
-Four tasks, and none of them waits for the client to read. The reader puts messages
-into the inbox, and stops reading while that is full, so that TCP slows the client
-down. The worker does what the protocol makes of them, as fast as the stream takes
-audio. The listener takes what the stream tells. The writer sends what waits in the
-outbox.
+There are four tasks, and none of them waits for the client to read. The reader puts
+messages into the inbox, and stops reading while that is full, so that TCP slows the
+client down. The worker carries out the protocol's actions for them, as fast as the
+stream takes audio. The listener takes the stream's events (`live/events.py`). The
+writer sends the messages in the outbox.
 
-However a session ends, the client is told why if it can be: finals that were made are
-sent first, then the reason, then the close. One that has gone away is not waited for,
-and whatever it held is given back.
+When a session ends, the client is told why, if it is still there: finals that were made
+are sent first, then the reason, then the close. When a client has left, the session
+ends at once and frees all that it held.
 """
 
 import asyncio
@@ -43,18 +43,18 @@ from sockets.reader import Gone, Limits, SocketReader
 
 logger = logging.getLogger("omniasr")
 
-# Audio is decoded in pieces of about a second, and others get their turn in between.
+# Audio is decoded in pieces of about a second, with other tasks in between.
 _SLICE_BYTES = 32 * 1024
 
-# Flushes that may wait for their finals; nothing more is done at more.
+# Most flushes that may wait for their finals; then no further message is processed.
 _MAX_FLUSHES = 32
 
-# Once no audio is taken any more, the longest that sending one message may last.
+# Once no audio is taken any more, the longest time for sending one message.
 _SEND_S = 30.0
 
 
 class Stream(Protocol):
-    """What a session needs of a stream; see `streaming.LiveStream`."""
+    """The parts of a stream that a session needs; see `streaming.LiveStream`."""
 
     async def push_audio(self, samples: Samples) -> None: ...
 
@@ -75,16 +75,16 @@ class SocketSession:
     """One session, from its greeting to its close.
 
     Args:
-        socket: Accepted. Nothing else may receive from it or send to it.
-        machine: The protocol that is spoken.
-        stream: Closed when the session is over, however that comes.
-        limits: What it may use.
-        name: Names it in the log.
+        socket: The accepted socket. Nothing else may receive from it or send to it.
+        machine: The protocol.
+        stream: The stream; closed when the session is over.
+        limits: Limits of the session.
+        name: Its name in the log.
 
     Attributes:
-        n_samples: Audio that came, at 16 kHz.
-        slowest_final_ms: Latency of the final that was waited for longest.
-        close_code: How it ended.
+        n_samples: Samples of audio that came, at 16 kHz.
+        slowest_final_ms: Longest latency of a final.
+        close_code: Code with which it ended.
     """
 
     def __init__(
@@ -111,18 +111,18 @@ class SocketSession:
         self._flushes = asyncio.Semaphore(_MAX_FLUSHES)
         self._sending: asyncio.Timeout | None = None
         self._full = False  # no more audio may come
-        self._ended = False  # none is taken any more
+        self._ended = False  # no audio is taken any more
         self.n_samples = 0
         self.slowest_final_ms = 0.0
         self.close_code: int = CloseCode.ABNORMAL_CLOSURE
 
     @property
     def n_unsent(self) -> int:
-        """Messages that gave way to newer ones before they were sent."""
+        """Messages that newer ones replaced before they were sent."""
         return self._outbox.n_dropped
 
     async def run(self) -> None:
-        """Serve the client until one of the two goes. Cancelling is safe."""
+        """Serve the client until it leaves or the session ends. Cancelling is safe."""
         try:
             async with asyncio.TaskGroup() as group:
                 work = group.create_task(self._work(), name=f"{self._name} work")
@@ -136,11 +136,11 @@ class SocketSession:
             await self._stream.aclose()
 
     def stop(self) -> None:
-        """Come to an end, because the server does: finals first."""
+        """End the session with its finals, because the server stops."""
         self._reader.stop()
 
     async def _work(self) -> None:
-        """Read and listen until the stream is over or has to be given up."""
+        """Read and listen until the stream is over or has failed."""
         failure: Failure | None = None
         try:
             async with asyncio.TaskGroup() as group:
@@ -158,10 +158,10 @@ class SocketSession:
             await self._give_up(failure)
 
     async def _give_up(self, why: Failure) -> None:
-        """Tell why, and discard what still comes until that is sent.
+        """Tell the client why, and discard its messages until that is sent.
 
         Raises:
-            Gone: Nobody is there to be told.
+            Gone: The client has left.
         """
         await self._stream.aclose()
         self._note_end()
@@ -171,7 +171,7 @@ class SocketSession:
     # --- the worker ---
 
     async def _work_off(self) -> None:
-        """Do what the protocol makes of what comes."""
+        """Carry out the protocol's actions for the client's messages."""
         await self._do(self._machine.greet())
         while True:
             message = await self._inbox.get()
@@ -237,7 +237,7 @@ class SocketSession:
             self._decoder = None
 
     def _note_end(self) -> None:
-        """From here on the client is only waited for while it reads."""
+        """Note that the input has ended: from here on the client only has to read."""
         self._ended = self._reader.answering = True
         if self._sending is not None:
             self._sending.reschedule(self._now() + _SEND_S)
@@ -259,7 +259,7 @@ class SocketSession:
             if _answers_a_flush(event):
                 self._flushes.release()
         waited_ms = (self._now() - self._newest_audio) * 1000
-        # Nothing comes after these, so they need not fit in.
+        # These are the last messages, so they need not fit into the limit.
         self._send(
             self._machine.finish(latency_ms=waited_ms, audio_position=self.n_samples),
             beyond_limit=True,
@@ -270,17 +270,17 @@ class SocketSession:
             if isinstance(action, Close):
                 self._outbox.close(action)
             else:
-                assert isinstance(action, Send), "nothing else is asked for here"
+                assert isinstance(action, Send), "no other action comes from events"
                 self._outbox.put(action, beyond_limit=beyond_limit)
 
     # --- the writer ---
 
     async def _write(self) -> None:
-        """Send what comes into the outbox, up to the close.
+        """Send the messages of the outbox, up to the close.
 
         Raises:
-            Gone: Nobody is there to take it.
-            TimeoutError: Somebody is, and does not.
+            Gone: The client has left.
+            TimeoutError: The client does not read.
         """
         while True:
             message = await self._outbox.get()
@@ -288,7 +288,7 @@ class SocketSession:
             try:
                 async with asyncio.timeout(limit_s) as self._sending:
                     if isinstance(message, Close):
-                        # Its place is free when the client learns of it.
+                        # Its place is free before the client learns of the close.
                         await self._stream.aclose()
                         await self._socket.close(message.code, message.reason)
                         self.close_code = message.code

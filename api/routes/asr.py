@@ -1,7 +1,7 @@
-"""The route of whisper-asr-webservice, which makers of subtitles send recordings to.
+"""The route of whisper-asr-webservice, to which subtitle programs send recordings.
 
-Everything but the recording is in the URL. Answers are plain text but for JSON,
-which has what Whisper's own program writes.
+All options are in the URL. Answers are plain text, except JSON, which has the form of
+Whisper's own program.
 """
 
 import asyncio
@@ -40,20 +40,20 @@ _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
 _SAMPLE_BYTES = 2
 _PIECE_BYTES = 1024 * 1024
 
-# What raw samples may be mistaken for, since it has no header to be told by.
+# Formats for which raw samples may be mistaken, because they have no header.
 _ELEMENTARY = ("mp3", "aac")
 
 Wanted = Annotated[
     str,
     Query(
-        description="What the answer is: `txt` (a line for each segment), `json`, "
+        description="Format of the answer: `txt` (a line for each segment), `json`, "
         "`srt`, `vtt` or `tsv`.",
         examples=["srt"],
     ),
 ]
 Task = Annotated[
     str,
-    Query(description="`transcribe`; nothing else is done.", examples=["transcribe"]),
+    Query(description="Only `transcribe`.", examples=["transcribe"]),
 ]
 Language = Annotated[
     str,
@@ -92,7 +92,7 @@ def add_routes(app: FastAPI) -> None:
         encode: Encode = "true",
         word_timestamps: WordTimestamps = "false",
     ) -> Response:
-        """Write what is said, as Whisper's own program would."""
+        """Transcribe a recording; the answer has the form of Whisper's own program."""
         if output not in asr.OUTPUTS:
             raise BadRequest(
                 f"output {output!r} is not supported; choose one of "
@@ -128,7 +128,7 @@ def add_routes(app: FastAPI) -> None:
 
 def _switch(name: str, value: str) -> bool:
     if value.lower() not in _TRUE + _FALSE:
-        raise BadRequest(f"{name} {value!r} is neither true nor false.", param=name)
+        raise BadRequest(f"{name} {value!r} must be true or false.", param=name)
     return value.lower() in _TRUE
 
 
@@ -144,7 +144,7 @@ def _audio_file(fields: FormData) -> UploadFile:
 
 
 def _as_wav(samples: UploadFile) -> UploadFile:
-    """Put a header in front of bare samples; the caller closes what is returned."""
+    """Put a header before bare samples; the caller closes the returned file."""
     spooled = tempfile.SpooledTemporaryFile(max_size=_PIECE_BYTES)
     with wave.open(spooled, "wb") as file:
         file.setparams((1, _SAMPLE_BYTES, SAMPLE_RATE, 0, "NONE", ""))
@@ -158,7 +158,7 @@ def _as_wav(samples: UploadFile) -> UploadFile:
 def _answer(
     job: Upload, transcript: Transcript, output: str, *, with_words: bool
 ) -> Response:
-    """Write a transcript as the program of that name does."""
+    """Write a transcript in a format of whisper-asr-webservice."""
     if output in ("srt", "vtt"):
         return PlainTextResponse(subtitles_of(transcript, output))
     if output == "json":

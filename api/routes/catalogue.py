@@ -1,4 +1,4 @@
-"""The routes that list what can be asked for: the models and the languages."""
+"""The routes that list the models and the languages."""
 
 from typing import Annotated
 
@@ -48,7 +48,7 @@ def add_routes(app: FastAPI) -> None:
         responses={200: answers.MODEL, **answers.MODEL_ERRORS},
     )
     async def retrieve_model(request: Request, name: ModelName) -> schemas.Model:
-        """Describe the model that a name means, under the name that was asked for."""
+        """Describe the model that a name means, under the requested name."""
         service = service_of(request)
         require_model(service, name)
         return described(service, name)

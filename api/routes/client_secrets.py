@@ -1,4 +1,4 @@
-"""The route that hands out ephemeral keys, as OpenAI's SDKs ask for them."""
+"""The route that makes ephemeral keys, as OpenAI's SDKs request them."""
 
 import secrets
 import time
@@ -24,17 +24,17 @@ from protocols.realtime.session import (
 
 PATH = "/v1/realtime/client_secrets"
 
-# More than any configuration that fits into a key.
+# Longer than any configuration that fits into a key.
 _MAX_BODY_BYTES = 64 * 1024
 
 
 def new_keys() -> EphemeralKeys:
-    """Return keys that nobody else can make, in this process or any other."""
+    """Return keys with a random secret, which no other process has."""
     return EphemeralKeys(secrets.token_bytes(32))
 
 
 def add_routes(app: FastAPI, keys: EphemeralKeys) -> None:
-    """Add the route to the application; `keys` are those that the gate knows."""
+    """Add the route to the application; the gate must have the same `keys`."""
 
     @app.post(
         PATH,

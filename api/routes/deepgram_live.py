@@ -1,9 +1,9 @@
-"""Serve Deepgram's live doors: Flux at `/v2/listen`, Nova at `/v1/listen`.
+"""Serve Deepgram's live APIs: Flux at `/v2/listen`, Nova at `/v1/listen`.
 
-What cannot be honoured is refused at the handshake, which clients take for good.
-Everything else lets them in: a socket is accepted and greeted, and then waits for the
-model, or for room, while its messages wait too. It is told to try again later only
-after longer than any client takes for a sign that trying is of no use.
+Parameters that are not supported are refused at the handshake, after which clients do
+not try again. All other sockets are accepted and greeted. They then wait for the model,
+or for room, and their messages wait, too. A socket that has waited in vain is closed
+only after a time that makes clients try again instead of giving up.
 """
 
 import logging
@@ -46,8 +46,8 @@ logger = logging.getLogger("omniasr")
 
 Asked = TypeVar("Asked")
 
-# Offered by clients that cannot set headers, in front of their key; they take no
-# answer without it.
+# The subprotocol of clients that cannot set headers, before their key; they need it in
+# the answer.
 SUBPROTOCOLS = ("token", "bearer")
 
 # Pipecat gives up for good after three connections in a row that last less than 5 s,
@@ -117,7 +117,7 @@ async def _serve_nova(socket: WebSocket, service: LiveService) -> None:
 
 
 def served_model(service: LiveService, name: str | None) -> LiveModel:
-    """Return the model that an address has named."""
+    """Return the model that a URL names."""
     model = service.find_model(name)
     assert model is not None, "the name was checked"
     return model
@@ -134,7 +134,7 @@ def model_uuid(name: str) -> str:
 
 
 def now() -> str:
-    """Return the time of day as Deepgram writes it."""
+    """Return the present time in Deepgram's format."""
     written = datetime.now(UTC).isoformat(timespec="milliseconds")
     return written.replace("+00:00", "Z")
 
@@ -144,7 +144,7 @@ async def _read(
     service: LiveService,
     read: Callable[..., Asked],
 ) -> Asked | None:
-    """Read the address; refuse the handshake if it asks for what is not done."""
+    """Read the URL; refuse the handshake if a parameter is not supported."""
     items: Items = socket.query_params.multi_items()
     try:
         return read(

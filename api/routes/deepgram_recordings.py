@@ -1,8 +1,8 @@
-"""Serve recordings in Deepgram's shape: the body is the file, the address the rest.
+"""Serve recordings in Deepgram's form: the body is the file, the URL has the options.
 
-What a file is, its content tells; only bytes without a container are taken for what the
-address says that they are. An address in the body is refused: this server fetches
-nothing.
+The format of a file is found by its content; only bytes without a container have the
+format that the URL states. A URL in the body is refused: this server downloads no
+recordings.
 """
 
 import asyncio
@@ -48,14 +48,14 @@ from protocols.deepgram.recordings import (
 )
 from text.transcript import Transcript
 
-# What of a body is looked at before it is spooled, and is kept in memory of it.
+# Bytes of a body that are checked before it is spooled, and that stay in memory.
 _HEAD_BYTES = 64 * 1024
 _SPOOL_BYTES = 1024 * 1024
 
-# A body of JSON is none of a recording, so it need not be long.
+# A JSON body is not a recording, so it is short.
 _MAX_JSON_BYTES = 64 * 1024
 
-# How WAV calls the encodings, and bytes of a sample. Source: RFC 2361, section 2.
+# WAV's numbers of the encodings, and bytes of a sample. Source: RFC 2361, section 2.
 _WAV_FORMATS = {
     Encoding.S16LE: 1,
     Encoding.F32LE: 3,
@@ -67,11 +67,11 @@ _WAV_HEADER_BYTES = 44
 
 @dataclass(frozen=True, slots=True)
 class _Body:
-    """A recording that has come.
+    """A received recording.
 
     Attributes:
-        file: Spooled.
-        sha256: Of what came, in hexadecimal.
+        file: The spooled file.
+        sha256: Hash of the body, in hexadecimal.
     """
 
     file: UploadFile
@@ -89,7 +89,7 @@ def add_routes(app: FastAPI) -> None:
         openapi_extra=described.RECORDING,
     )
     async def listen(request: Request) -> Response:
-        """Write what is said in the recording that is the body."""
+        """Transcribe the recording in the body."""
         return await _transcribe(request)
 
 
@@ -130,7 +130,7 @@ def _asked(request: Request, service: Service) -> RecordingParameters:
 
 
 async def _refuse_forms(request: Request, service: Service) -> None:
-    """Refuse bodies that are no recordings, whatever is in them."""
+    """Refuse bodies that are not recordings."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         raise BadRequest(
@@ -145,7 +145,7 @@ async def _refuse_forms(request: Request, service: Service) -> None:
     )
     if b'"url"' in body:
         raise BadRequest(
-            "This server fetches no addresses; send the file itself as the body.",
+            "This server downloads no URLs; send the file itself as the body.",
             code="remote_content_error",
         )
     raise BadRequest(
@@ -160,7 +160,7 @@ async def _read_body(
     raw: AudioFormat | None,
     cleanup: AsyncExitStack,
 ) -> _Body:
-    """Spool the body; bytes without a container are given the header of a WAV file."""
+    """Spool the body; bytes without a container get the header of a WAV file."""
     settings = service.settings
     within = limited(
         request,
@@ -195,7 +195,7 @@ async def _read_body(
 
 
 def _header(raw: AudioFormat | None, head: bytes) -> bytes:
-    """Return room for a header, if there is none and the address says what it is."""
+    """Return room for a header, if there is none and the URL states the format."""
     bare = raw is not None and head and not head.startswith(b"ID3")
     if bare and recognise(BytesIO(head)) is None:
         return bytes(_WAV_HEADER_BYTES)
@@ -203,7 +203,7 @@ def _header(raw: AudioFormat | None, head: bytes) -> bytes:
 
 
 def _wav_header(raw: AudioFormat, n_bytes: int) -> bytes:
-    """Write the header of a WAV file with so many bytes of samples."""
+    """Write the header of a WAV file with `n_bytes` of samples."""
     width = raw.encoding.n_bytes
     n_bytes -= n_bytes % width
     described = struct.pack(

@@ -1,9 +1,9 @@
 """Serve `/docs` and `/redoc`: the description of the API, to read and to try out.
 
-FastAPI's own pages load their programs from other hosts, so they show nothing without
-the internet, and run whatever those hosts send. The same programs come from a package
-here, and a policy holds the pages to this server. Both pages are written by programs
-that set styles in elements, so that is allowed; scripts in the page are not.
+FastAPI's own pages load their programs from other hosts, so they need the internet, and
+run anything that those hosts send. Here the same programs come from a package, and a
+policy limits the pages to this server. The programs set styles in elements, so the
+policy allows that; it does not allow scripts in the page.
 
 Addresses are relative, so that the pages work below any path of a proxy.
 """
@@ -24,7 +24,7 @@ _POLICY = "; ".join(
         "img-src 'self' data:",
         "font-src 'self' data:",
         "connect-src 'self'",
-        "worker-src blob:",  # in which ReDoc searches
+        "worker-src blob:",  # ReDoc searches in it
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",
@@ -64,11 +64,11 @@ _START = """SwaggerUIBundle({
 
 
 def add_routes(app: FastAPI) -> None:
-    """Add both pages and what they load."""
+    """Add both pages and their files."""
 
     @app.get("/docs", include_in_schema=False)
     async def swagger() -> Response:
-        """Show the API, and let it be tried out."""
+        """Show the API, to try it out."""
         return _page(app.title, _SWAGGER)
 
     @app.get("/redoc", include_in_schema=False)
@@ -78,7 +78,7 @@ def add_routes(app: FastAPI) -> None:
 
     @app.get("/docs/start.js", include_in_schema=False)
     async def start() -> Response:
-        """Start Swagger UI: a script in the page itself would not be run."""
+        """Start Swagger UI, because the policy forbids a script in the page itself."""
         return Response(_START, media_type="text/javascript", headers=_HEADERS)
 
     app.mount("/docs/files", _Files(directory=_folder()), name="docs")
@@ -94,7 +94,7 @@ class _Files(StaticFiles):
 
 
 def _folder() -> Path:
-    """Return where the package has the programs; it is not imported."""
+    """Return the folder of the programs in their package, without importing it."""
     found = find_spec("fastapi_offline")
     assert found is not None, "a requirement is missing"
     assert found.origin is not None

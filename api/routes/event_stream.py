@@ -20,32 +20,32 @@ from text.transcript import Segment, SegmentPart, join
 
 logger = logging.getLogger("omniasr")
 
-# An event stream begins with its first event, so that an error before it can
-# still be a status. Where there is none for so long, it begins without.
+# An event stream begins with its first event, so that an error before it can still be a
+# status. If there is no event for so long, the stream begins without one.
 _FIRST_EVENT_WITHIN_S = 5.0
 
-# A comment now and then tells proxies and clients that the connection lives.
+# Regular comments tell proxies and clients that the connection lives.
 _COMMENT_EVERY_S = 10.0
 
 
 class EventStream:
     """Server-sent events of one transcription, as OpenAI sends them.
 
-    Deltas, which joined are the text of the last event, and that event. A failure in
-    mid-stream is an event too, which SDKs raise. Each has its type in an `event:` line,
-    for browsers' `EventSource` and others that go by it, and again in its data, for
-    SDKs, of which those up to 1.74 took only events with known names.
+    There are deltas and a last event, whose text is that of all deltas joined. A
+    failure in mid-stream is an event, too, which SDKs raise. Each event has its type in
+    an `event:` line, for browsers' `EventSource` and similar clients, and again in its
+    data, for SDKs; versions up to 1.74 took only events with known names.
 
     Args:
-        job: What to transcribe.
-        cleanup: Closed when the stream ends, however it does.
+        job: The upload to transcribe.
+        cleanup: Closed when the stream ends in any way.
     """
 
     def __init__(self, job: Upload, cleanup: AsyncExitStack) -> None:
         self._job = job
         self._cleanup = cleanup
         self._text: list[str] = []
-        self._parts: list[SegmentPart] = []  # if the last event has anything of them
+        self._parts: list[SegmentPart] = []  # if the last event has any of their data
         self._n_tokens = 0
         self._n_words = 0
         self._generator = self._events()
@@ -56,10 +56,10 @@ class EventStream:
         return self._job.id
 
     async def response(self) -> Response:
-        """Begin to transcribe; answer once there is something to say.
+        """Begin to transcribe; answer with the first event.
 
         Raises:
-            What transcribing raises before the first event.
+            The error of the transcription, if it comes before the first event.
         """
         self._coming = asyncio.ensure_future(anext(self._generator))
         try:
@@ -72,7 +72,7 @@ class EventStream:
         return _EventStreamResponse(self, self._job.service.settings.max_idle_s)
 
     async def body(self) -> AsyncIterator[str]:
-        """Send events as they come, comments while none does, errors at last."""
+        """Yield events as they come, comments in between, and an error at the end."""
         assert self._coming is not None
         try:
             while True:
@@ -91,7 +91,7 @@ class EventStream:
             yield _event(error_body(message, refusal))
 
     async def close(self) -> None:
-        """Stop what is going on and give everything back."""
+        """Stop the transcription and free everything."""
         if self._coming is not None:
             self._coming.cancel()
             await asyncio.gather(self._coming, return_exceptions=True)
@@ -156,25 +156,25 @@ class EventStream:
         return self._job.form.response_format == "verbose_json"
 
     def _log_probs(self, parts: Iterable[Segment]) -> dict[str, Any]:
-        """Tell how likely each character was, if that was asked for."""
+        """Return the log probability of each character, if requested."""
         if not self._job.form.logprobs:
             return {}
         tokens = (token for part in parts for token in part.tokens)
         return {"logprobs": [each.model_dump() for each in schemas.log_probs(tokens)]}
 
     def _words(self, part: Segment) -> dict[str, Any]:
-        """Give a delta the times of its words, if they were asked for."""
+        """Return the times of a delta's words, if requested."""
         if not self._job.form.wants_words:
             return {}
         return {"words": [word.model_dump() for word in schemas.words(part.words)]}
 
     def _warnings(self) -> dict[str, Any]:
-        """Tell what was wanted and could not be done, if anything."""
+        """Return the warnings about requests that could not be fulfilled, if any."""
         warnings = [warning.model_dump() for warning in self._job.warnings]
         return {"warnings": warnings} if warnings else {}
 
     def _summary(self, text: str, end: int) -> dict[str, Any]:
-        """Give the last event what `verbose_json` has."""
+        """Return the fields of `verbose_json` for the last event."""
         if not self._is_verbose:
             return {}
         language = language_of(self._job, text)
@@ -194,9 +194,9 @@ class EventStream:
 
 
 class _EventStreamResponse(StreamingResponse):
-    """Closes its stream however it ends, also before its body was begun.
+    """Closes its stream in any case, even before its body has begun.
 
-    A client that reads nothing for `idle_s` has gone away.
+    A client that reads nothing for `idle_s` counts as gone.
     """
 
     def __init__(self, stream: EventStream, idle_s: float) -> None:
@@ -225,12 +225,14 @@ class _EventStreamResponse(StreamingResponse):
         except Exception:
             if not stalled:
                 raise
-            logger.warning("Request %s: nobody reads the answer.", self._stream.id)
+            logger.warning(
+                "Request %s: the client does not read the answer.", self._stream.id
+            )
         finally:
             await self._stream.close()
 
 
 def _event(body: dict[str, Any]) -> str:
-    """Write an event; only failures have no type of their own."""
+    """Write an event; failures have no type."""
     name = body.get("type", "error")
     return f"event: {name}\ndata: {json.dumps(body, ensure_ascii=False)}\n\n"

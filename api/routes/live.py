@@ -1,7 +1,7 @@
-"""Serve live streams over WebSockets, in our own protocol.
+"""Serve live streams over WebSockets, in the native protocol.
 
-A session is let in here or refused, and written about in the log: a line when it
-opens, a line when it closes, and never what was said.
+A session is accepted or refused here. The log has a line when it opens and one when it
+closes, and never what was said.
 """
 
 import logging
@@ -23,13 +23,13 @@ from protocols.native.setup import Defaults
 
 PATH = "/v1/audio/transcriptions"
 
-# Offered by browsers, which cannot do without one beside that with their key.
+# The subprotocol that browsers offer beside the one with their key.
 SUBPROTOCOL = "omniasr"
 
 logger = logging.getLogger("omniasr")
 
-# Streams that have just come show within two seconds whether somebody speaks in them;
-# of those who wait for that, some have to wait once more.
+# New streams show within two seconds whether they have speech. Of the clients that wait
+# for that, some have to wait once more.
 _PATIENCE_S = 5.0
 
 
@@ -83,9 +83,9 @@ def _defaults(settings: Settings, model: LiveModel) -> Defaults:
 
 
 async def _refuse(socket: WebSocket, error: Exception) -> None:
-    """Say why no stream can be opened.
+    """Tell the client why no stream can be opened.
 
-    A socket that is refused before it is accepted tells its client nothing.
+    A client whose socket is refused before it is accepted would not learn the reason.
     """
     message, refusal = refusal_of(error)
     state = state_of(socket.scope)
@@ -113,4 +113,4 @@ async def _refuse(socket: WebSocket, error: Exception) -> None:
             elif isinstance(action, Close):
                 await socket.close(action.code, action.reason)
     except WebSocketDisconnect:
-        pass  # it did not wait for the answer
+        pass  # the client did not wait for the answer

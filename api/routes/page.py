@@ -1,13 +1,12 @@
-"""Serve the live page: the files in `web/`, and the headers that hold it to them.
+"""Serve the live page: the files in `web/`, and the headers that limit it to them.
 
-Browsers get the page at `/`, everybody else the JSON that was always there. The page
-may load nothing but its own files, run nothing that is written into it and talk to
-nobody but this server; a text that somebody speaks, or a name that somebody gave a
-file, can then do no harm, even if the page had a mistake. Its addresses are relative,
-so that it works below any path of a proxy.
+Browsers get the page at `/`, other clients JSON. The page may load only its own files,
+run no scripts in its text and connect only to this server. So transcribed text, or the
+name of a file, can do no harm, even if the page has a mistake. Its addresses are
+relative, so that it works below any path of a proxy.
 
-Types are named here instead of asked of the system, because some have wrong ones for
-JavaScript, which browsers then refuse.
+Media types are listed here, because some systems have wrong ones for JavaScript, which
+browsers then refuse.
 """
 
 import os
@@ -31,7 +30,7 @@ MEDIA_TYPES = {
 }
 
 _HEADERS = {
-    # Files are asked for every time and sent only when they have changed.
+    # Browsers ask for files every time, and get them only if they have changed.
     "cache-control": "no-cache",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "microphone=(self), camera=(), geolocation=(), payment=()",
@@ -39,7 +38,7 @@ _HEADERS = {
     "x-content-type-options": "nosniff",
 }
 
-# A header of the client's that may be written into one of ours.
+# A client's header that may be written into one of ours.
 _HOST = re.compile(r"[A-Za-z0-9.-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
 
 
@@ -76,21 +75,21 @@ class Page(StaticFiles):
 
 
 def add_routes(app: FastAPI) -> Page:
-    """Serve the files that the page consists of; return them."""
+    """Serve the files of the page; return them."""
     page = Page()
     app.mount(PATH, page, name="page")
     return page
 
 
 def is_wanted(request: Request) -> bool:
-    """Whether a client would rather have a page than JSON, as browsers would."""
+    """Whether a client prefers a page to JSON, as browsers do."""
     return "text/html" in request.headers.get("accept", "")
 
 
 def _policy(asked: Headers) -> str:
     """Return the Content-Security-Policy.
 
-    To some browsers `'self'` does not mean sockets, so they are named.
+    For some browsers `'self'` does not include sockets, so they are named.
     """
     host = asked.get("host", "")
     sockets = f" ws://{host} wss://{host}" if _HOST.fullmatch(host) else ""

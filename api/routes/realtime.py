@@ -1,10 +1,10 @@
 """Serve the Realtime API: let every socket in, and find it a stream.
 
-Clients read an error, a refused handshake or a socket that closes at once as "never
-try again": which of them depends on the client. So every socket with a key is
-accepted and greeted. It then waits for the model, or for room, while its messages
-wait too, and is told to try again later only after longer than any client takes for
-a sign that trying is of no use.
+After an error, a refused handshake or a socket that closes at once, clients never try
+again: which of these it is depends on the client. So every socket with a key is
+accepted and greeted. It then waits for the model, or for room, and its messages wait,
+too. A socket that has waited in vain is closed only after a time that makes clients try
+again instead of giving up.
 """
 
 import logging
@@ -27,8 +27,8 @@ logger = logging.getLogger("omniasr")
 
 PATH = "/v1/realtime"
 
-# Offered by clients that cannot set headers, beside the one with their key; they
-# take no answer without it.
+# The subprotocol of clients that cannot set headers, beside the one with their key;
+# they need it in the answer.
 SUBPROTOCOL = "realtime"
 
 # Pipecat gives up for good after three connections in a row that last less than 5 s.
@@ -59,9 +59,9 @@ async def _serve(socket: WebSocket, service: LiveService) -> None:
 
 
 def session_defaults(service: LiveService, url_model: str | None = None) -> Defaults:
-    """Return what a session has that its client did not ask for.
+    """Return the options that do not come from the client's updates.
 
-    The URL chooses the model for as long as the session lasts.
+    The URL chooses the model for the whole session.
     """
     served = _model(service, url_model)
     return Defaults(

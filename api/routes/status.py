@@ -1,4 +1,4 @@
-"""The routes that tell how the server is doing."""
+"""The routes that show the state of the server."""
 
 import time
 
@@ -14,14 +14,14 @@ from weights.downloads import cached_bytes
 
 VERSION = "0.1.0"
 DESCRIPTION = "Speech to text in 1600+ languages behind OpenAI's API."
-_METRICS = "how the server is doing, for Prometheus"
+_METRICS = "latencies, waiting times, refusals and more, for Prometheus"
 
 
 def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
     """Add the routes to the application, and the live page at `/`.
 
     Args:
-        app: Where they are added.
+        app: The application.
         with_metrics: Whether there is `/metrics`.
     """
     files = page.add_routes(app)
@@ -34,7 +34,7 @@ def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
         responses={200: answers.ABOUT},
     )
     async def about(request: Request, response: Response) -> Response | schemas.About:
-        """Say what this is and what it offers; to browsers, show it."""
+        """Describe the server and its addresses; browsers get the page."""
         if page.is_wanted(request):
             return await files.index(request)
         response.headers["vary"] = "accept"
@@ -53,10 +53,10 @@ def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
                 "GET /": "this, or the live page for browsers",
                 "POST /v1/audio/transcriptions": "transcribe a recording",
                 "WS /v1/audio/transcriptions": "transcribe a live stream",
-                "POST /v1/audio/subtitles": "make subtitles of words",
+                "POST /v1/audio/subtitles": "make subtitles from words",
                 "GET /v1/models": "the model that is served",
                 "GET /v1/languages": "the languages it knows",
-                "GET /health": "what the process is doing",
+                "GET /health": "the state of the process",
                 "GET /ready": "whether requests are served yet",
                 "GET /docs": "the API, to try out",
             }
@@ -66,11 +66,11 @@ def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
     @app.get(
         "/health",
         tags=["status"],
-        summary="What the process is doing",
+        summary="The state of the process",
         responses={200: answers.HEALTH},
     )
     async def health(request: Request) -> schemas.Health:
-        """Say that the process is alive, and what it is doing."""
+        """Show that the process is alive, and its state."""
         service = service_of(request)
         default = service.models.default
         traits = default.scheduler.traits if service.ready else None
@@ -89,11 +89,11 @@ def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
     @app.get(
         "/ready",
         tags=["status"],
-        summary="Whether work may come",
+        summary="Whether work may be sent",
         responses=answers.READY,
     )
     async def ready(request: Request) -> Response:
-        """Answer 200 if work may come; 503 before, and while no results come."""
+        """Answer 200 if work may be sent; 503 before, and while no results come."""
         service = service_of(request)
         loading = service.loading
         fetching = loading.stage.startswith("fetching")
@@ -126,6 +126,6 @@ def _add_metrics(app: FastAPI) -> None:
         responses={200: answers.METRICS},
     )
     async def metrics(request: Request) -> Response:
-        """Tell Prometheus how the server is doing."""
+        """Give Prometheus all metrics."""
         text, media_type = service_of(request).metrics.exposition()
         return Response(text, media_type=media_type)

@@ -1,13 +1,12 @@
-"""The route that makes subtitles of words that a client already has.
+"""The route that makes subtitles from words that a client already has.
 
-A recording's subtitles come with its transcription. Those of a live stream cannot: it
-tells of words one utterance at a time, and where a subtitle ends depends on what
-follows. So whoever kept the words asks here, as our own page does for captions and
-recordings alike, and gets what `response_format=srt` would have been. No model takes
-part, and nothing is kept.
+A recording's subtitles come with its transcription. Those of a live stream cannot: its
+words come one utterance at a time, and where a subtitle ends depends on the words after
+it. So a client that has kept the words sends them here, as our page does, and gets the
+same subtitles as with `response_format=srt`. No model takes part, and nothing is kept.
 
-Hours of words take seconds to cut, in a thread, one request after another: more at once
-would only take the event loop's time from those who listen.
+Hours of words take seconds to divide, in a thread, one request after another: several
+at once would only take the event loop's time from live streams.
 """
 
 import asyncio
@@ -34,12 +33,12 @@ PATH = "/v1/audio/subtitles"
 # a word with times of its own, spoken at 15 a second: 216 000 of 75 bytes each.
 MAX_BODY_BYTES = 20_000_000
 
-# Requests that are read or wait for their turn. Each holds its body meanwhile.
+# Most requests that are read or wait for their turn; each holds its body meanwhile.
 MAX_AT_ONCE = 8
 
 _MEDIA_TYPES = {"srt": "application/x-subrip", "vtt": "text/vtt"}
 
-# What would end a line of a subtitle, or the subtitle.
+# Characters that would end a line of a subtitle, or the subtitle.
 _BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -51,7 +50,7 @@ def add_routes(app: FastAPI) -> None:
     @app.post(
         PATH,
         tags=["audio"],
-        summary="Make subtitles of words",
+        summary="Make subtitles from words",
         response_class=Response,
         responses={200: answers.SUBTITLES, **answers.SUBTITLE_ERRORS},
         openapi_extra=answers.SUBTITLE_REQUEST,
@@ -69,10 +68,10 @@ def add_routes(app: FastAPI) -> None:
 
 
 def answer(body: bytes) -> Response:
-    """Make the subtitles that a body asks for.
+    """Make the subtitles for a body.
 
     Raises:
-        BadRequest: Names the first field at fault.
+        BadRequest: It names the first wrong field.
     """
     asked = bodies.parse(body, SubtitleRequest)
     n_samples = None if asked.duration is None else _position(asked.duration)
@@ -86,7 +85,7 @@ def _words(asked: list[SubtitleWord]) -> tuple[Word, ...]:
     """Check words beyond what their types say.
 
     Raises:
-        BadRequest: Names the first field at fault.
+        BadRequest: It names the first wrong field.
     """
     earliest = 0.0
     for number, word in enumerate(asked):
@@ -105,8 +104,8 @@ def _words(asked: list[SubtitleWord]) -> tuple[Word, ...]:
             )
         if word.start < earliest:
             raise BadRequest(
-                f"{where}.start: the word starts ({word.start:g} s) before the one in "
-                f"front of it ({earliest:g} s). Send words in the order of their "
+                f"{where}.start: the word starts ({word.start:g} s) before the one "
+                f"before it ({earliest:g} s). Send words in the order of their "
                 "starts.",
                 param=f"{where}.start",
             )
@@ -116,7 +115,7 @@ def _words(asked: list[SubtitleWord]) -> tuple[Word, ...]:
             word.word,
             _position(word.start),
             _position(word.end),
-            confidence=1.0,  # which subtitles do not show
+            confidence=1.0,  # subtitles do not show it
             space_before=word.space_before,
         )
         for word in asked

@@ -61,7 +61,7 @@ def add_routes(app: FastAPI) -> None:
         openapi_extra=answers.FORM,
     )
     async def create_transcription(request: Request) -> Response:
-        """Write what is said, in the language in which it is said."""
+        """Transcribe a recording, in the language that is spoken."""
         return await _transcribe(request)
 
     @app.post(
@@ -97,7 +97,7 @@ def add_routes(app: FastAPI) -> None:
         responses=answers.TRANSLATION_ERRORS,
     )
     async def create_translation(request: Request) -> Response:
-        """Refuse: these models write what was said, in the language it was said in."""
+        """Refuse: these models write text in the language that is spoken."""
         raise BadRequest(TRANSLATION_REFUSED, code="translation_not_supported")
 
 
@@ -125,7 +125,7 @@ async def _transcribe(
 
 
 def _answer(job: Upload, transcript: Transcript) -> Response:
-    """Write a transcript in the format that was asked for."""
+    """Write a transcript in the requested format."""
     form = job.form
     if form.response_format == "text":
         return PlainTextResponse(transcript.text + "\n")
@@ -154,6 +154,6 @@ def _answer(job: Upload, transcript: Transcript) -> Response:
 
 
 def subtitles_of(transcript: Transcript, kind: str) -> str:
-    """Write a transcript as `srt` or `vtt`; of hours, it takes seconds."""
+    """Write a transcript as `srt` or `vtt`; for hours of words, it takes seconds."""
     cues = subtitles.cues(transcript.words, n_samples=transcript.end)
     return srt(cues) if kind == "srt" else vtt(cues)

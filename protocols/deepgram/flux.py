@@ -1,12 +1,12 @@
 """Speak Deepgram's Flux, `/v2/listen`: turns, for agents that answer them.
 
-Messages of the client go in; what to do with a live stream and what to send to the
-client comes out. Events of the stream go in; more messages for the client come out.
-`sockets/session.py` does all this in order.
+It takes messages of the client, and returns actions on the stream and messages for the
+client. It takes events of the stream, and returns more messages. `sockets/session.py`
+carries all this out in order.
 
 Clients interrupt their agent when a turn starts, answer when it ends, and begin to
 answer when it may have ended; `turns.py` keeps these in order. Each `Configure` has one
-answer, in its turn.
+answer, in order.
 
 No I/O, no clock, no asyncio: ids come from outside, times from the stream.
 """
@@ -49,20 +49,20 @@ from schemas import UNKNOWN_TEXT, Json
 
 _THRESHOLDS = ("eot_threshold", "eager_eot_threshold", "eot_timeout_ms")
 
-_SLOW_READER = "More waits to be read than this server keeps. Read while you send."
+_SLOW_READER = "Too many messages are unread. Read while you send."
 
 
 class FluxProtocol:
     """One connection.
 
     Args:
-        parameters: What its address asks for.
-        profile: How to listen, apart from when a turn is over.
-        max_keyterms: Most words and phrases to expect.
-        request_id: A UUID, which names the connection to its client.
-        default_language: omniASR id of the language that texts are labelled with if
-            their script allows it and the client asked for none.
-        explain: Returns what clients may know of an exception.
+        parameters: Parameters of its URL.
+        profile: Options of the stream, except those that end a turn.
+        max_keyterms: Most key terms.
+        request_id: A UUID, the client's id of the connection.
+        default_language: omniASR id of the label of texts, if their script allows it
+            and the client asked for no language.
+        explain: Returns the public text of an exception.
 
     Attributes:
         n_words: Words in the turns so far.
@@ -92,7 +92,7 @@ class FluxProtocol:
 
     @property
     def options(self) -> StreamOptions:
-        """How the stream is to be listened to."""
+        """Options of the stream."""
         thresholds = self._parameters.thresholds
         return replace(
             self._profile,
@@ -104,7 +104,7 @@ class FluxProtocol:
 
     @property
     def configured(self) -> Configure:
-        """How audio comes and is listened to now."""
+        """The format of audio and the options in effect."""
         audio = self._parameters.audio
         return Configure(audio.encoding, audio.sample_rate, self.options)
 
@@ -115,7 +115,7 @@ class FluxProtocol:
     # --- from the client ---
 
     def greet(self) -> list[Action]:
-        """Set up the stream; the client was greeted before there was one."""
+        """Set up the stream; the client was greeted before."""
         return [self.configured]
 
     def receive(self, message: str | bytes) -> list[Action]:
@@ -131,9 +131,9 @@ class FluxProtocol:
             return self._give_up("UNPARSABLE_CLIENT_MESSAGE", str(error))
 
     def stop(self, why: Stop) -> list[Action]:
-        """Take no more audio; the turn that is open still ends.
+        """Take no more audio; the open turn still ends.
 
-        Clients come back by themselves after any code but 1000.
+        Clients connect again by themselves after any code but 1000.
         """
         if self._ended:
             return []
@@ -145,7 +145,7 @@ class FluxProtocol:
         return [End()]
 
     def fail(self, why: Failure) -> list[Action]:
-        """Give the session up."""
+        """End the session after a failure."""
         if why is Failure.SLOW_READER:
             return [Close(CloseCode.POLICY_VIOLATION, _SLOW_READER)]
         return self._give_up(
@@ -153,7 +153,7 @@ class FluxProtocol:
         )
 
     def finish(self, *, latency_ms: float, audio_position: int) -> list[Action]:
-        """Close, since the stream has told all."""
+        """Close, after the last event of the stream."""
         return [Close(self._close_code)]
 
     def _obey(self, message: Json) -> list[Action]:
@@ -168,7 +168,7 @@ class FluxProtocol:
         return []
 
     def _configure(self, message: Json) -> list[Action]:
-        """Change what a message names; null is the default."""
+        """Change the parameters that a message names; null is the default."""
         try:
             wanted = self._wanted(message)
         except (wire.BadMessage, BadThreshold) as error:
@@ -191,14 +191,14 @@ class FluxProtocol:
         )
         after = self.configured
         changed = [] if after == before else [after]
-        # Sent first: what the stream tells meanwhile has later numbers.
+        # Sent first: events of the stream that come meanwhile have later numbers.
         return [self._send(done), *changed]
 
     def _wanted(self, message: Json) -> FluxParameters:
         """Return the parameters as a message changes them.
 
         Raises:
-            BadMessage, BadThreshold: It cannot be done.
+            BadMessage, BadThreshold: A value is not allowed.
         """
         wanted = self._parameters
         if "thresholds" in message:
@@ -217,7 +217,7 @@ class FluxProtocol:
     def tell(
         self, event: LiveEvent, *, latency_ms: float, audio_position: int
     ) -> list[Action]:
-        """Take what the stream tells."""
+        """Take an event of the stream."""
         thresholds = self._parameters.thresholds
         match event:
             case SpeechStarted() | SpeechEnded():
@@ -269,7 +269,7 @@ class FluxProtocol:
         return self._send(info, droppable=told.kind == "Update")
 
     def _hint(self) -> str | None:
-        """Return the id of the only language there may be; several are none."""
+        """Return the id of the only language hint; None if there are several."""
         hints = self._parameters.language_hints
         if len(hints) != 1:
             return None
@@ -286,7 +286,7 @@ class FluxProtocol:
         return [self._send(error), Close(close, code)]
 
     def _head(self) -> dict[str, Any]:
-        """Return what every message begins with; each is sent."""
+        """Return the first fields of every message; each message counts."""
         head = {"request_id": self._request_id, "sequence_id": self._n_sent}
         self._n_sent += 1
         return head
@@ -299,7 +299,7 @@ def _numbers(thresholds: object) -> dict[str, float | None]:
     """Return the thresholds that an object names; null names all of them.
 
     Raises:
-        BadMessage: One is no number.
+        BadMessage: One of them is not a number.
     """
     if thresholds is None:
         return dict.fromkeys(_THRESHOLDS)

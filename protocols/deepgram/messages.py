@@ -1,12 +1,11 @@
-"""What is said on Deepgram's live doors: Flux, `/v2/listen`, and Nova, `/v1/listen`.
+"""The messages of Deepgram's live APIs: Flux, `/v2/listen`, and Nova, `/v1/listen`.
 
-The names and fields are those of Deepgram's SDKs, whose types the tests hold every
-message against; all fields of a message are always there, and none is null. Nothing is
-sent that the SDKs do not know.
+The names and fields are those of Deepgram's SDKs, and the tests check every message
+with the SDKs' types; all fields of a message are always there, and none is null. The
+server sends no message that the SDKs do not know.
 
-Of what clients send only what is no JSON object with a type, and what is longer than
-any of them sends, is a mistake; a type that nobody knows is ignored, as Deepgram's own
-clients gain new ones.
+A client's message is refused only if it is not a JSON object with a type, or is longer
+than any client sends. Unknown types are ignored, since Deepgram's clients get new ones.
 
 Pure: no I/O, clock, settings or threads.
 """
@@ -26,7 +25,7 @@ from text.ctc import Word
 # Most characters of a text message; a list of key terms has a few thousand.
 MAX_MESSAGE_CHARS = 64 * 1024
 
-# Key terms that one warning names.
+# Most key terms that one warning names.
 _MOST_NAMED = 10
 
 
@@ -67,7 +66,7 @@ class Connected(_FluxMessage):
 class TurnInfo(_FluxMessage):
     """How far a turn is, and all of its text so far.
 
-    `trigger` is there at the end of a turn alone, `languages` where one is known.
+    `trigger` is only there at the end of a turn, `languages` only if one is known.
     """
 
     type: Literal["TurnInfo"] = "TurnInfo"
@@ -86,7 +85,7 @@ class TurnInfo(_FluxMessage):
 
 
 class ThresholdsInEffect(_Part):
-    """What decides when a turn is over."""
+    """The thresholds that decide when a turn is over."""
 
     eager_eot_threshold: float | None
     eot_threshold: float
@@ -113,7 +112,7 @@ class FluxNotConfigured(_FluxMessage):
 
 
 class FluxWarning(_FluxMessage):
-    """Something went wrong, and the session goes on."""
+    """An error after which the session goes on."""
 
     type: Literal["Warning"] = "Warning"
     code: str
@@ -121,7 +120,7 @@ class FluxWarning(_FluxMessage):
 
 
 class FluxError(_Part):
-    """Something went wrong that ends the session: the close follows."""
+    """An error that ends the session: the close follows."""
 
     type: Literal["Error"] = "Error"
     sequence_id: int
@@ -165,7 +164,7 @@ class ModelInfo(_Part):
 
 
 class ResultsMetadata(_Part):
-    """What made the text."""
+    """The model of the text."""
 
     request_id: str
     model_info: ModelInfo
@@ -187,7 +186,7 @@ class Results(_Part):
 
 
 class SpeechStarted(_Part):
-    """Speech was heard."""
+    """Speech was detected."""
 
     type: Literal["SpeechStarted"] = "SpeechStarted"
     channel: tuple[int, int] = (0, 1)
@@ -243,7 +242,7 @@ class NovaNotConfigured(_Part):
 
 
 class NovaError(_Part):
-    """Something went wrong that ends the session: the close follows."""
+    """An error that ends the session: the close follows."""
 
     type: Literal["Error"] = "Error"
     variant: str
@@ -303,14 +302,14 @@ def alternative(text: str, words: Iterable[Word]) -> Alternative:
 def warnings_of(
     ignored: Iterable[str], *, unheard: Iterable[str] = ()
 ) -> tuple[Warned, ...] | None:
-    """Say of each parameter that it was ignored; None if there is nothing to say.
+    """Name the ignored parameters and key terms; None if there are none.
 
     Args:
         ignored: Names of parameters.
-        unheard: Key terms that the model has no letters for.
+        unheard: Key terms for which the model has no letters.
     """
     warned = [
-        Warned(parameter=name, message=f"{name} was ignored: this server has none.")
+        Warned(parameter=name, message=f"{name} was ignored: not supported here.")
         for name in ignored
     ]
     named = ", ".join(repr(term) for term in islice(unheard, _MOST_NAMED))
@@ -324,14 +323,14 @@ def warnings_of(
 
 
 class BadMessage(Exception):
-    """A message that cannot be read; the text says why."""
+    """The message cannot be read; the text says why."""
 
 
 def read(message: str) -> Json:
     """Read a text message as an object with a `type`.
 
     Raises:
-        BadMessage: It is none.
+        BadMessage: It is not such an object.
     """
     if len(message) > MAX_MESSAGE_CHARS:
         raise BadMessage(
@@ -341,7 +340,7 @@ def read(message: str) -> Json:
     try:
         found = json.loads(message)
     except (ValueError, RecursionError) as error:
-        raise BadMessage(f"The message is no JSON: {error}.") from error
+        raise BadMessage(f"The message is not JSON: {error}.") from error
     if not isinstance(found, dict) or not isinstance(found.get("type"), str):
         raise BadMessage("A message is a JSON object with a string 'type'.")
     return found
@@ -351,7 +350,7 @@ def strings(message: Json, name: str) -> tuple[str, ...] | None:
     """Return a list of strings; None if the message has none.
 
     Raises:
-        BadMessage: It is something else.
+        BadMessage: The field is not a list of strings.
     """
     value = message.get(name)
     if value is None:
@@ -362,10 +361,10 @@ def strings(message: Json, name: str) -> tuple[str, ...] | None:
 
 
 def keyterms(message: Json, *, most: int) -> tuple[str, ...] | None:
-    """Return the words and phrases to expect; None if a message has none.
+    """Return the key terms; None if a message has none.
 
     Raises:
-        BadMessage: They cannot be expected.
+        BadMessage: They are not valid key terms.
     """
     found = strings(message, "keyterms")
     if found is None:

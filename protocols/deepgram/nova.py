@@ -1,19 +1,19 @@
 """Speak Deepgram's live API of Nova, `/v1/listen`: results, utterance by utterance.
 
-Messages of the client go in; what to do with a live stream and what to send to the
-client comes out. Events of the stream go in; more messages for the client come out.
-`sockets/session.py` does all this in order.
+It takes messages of the client, and returns actions on the stream and messages for the
+client. It takes events of the stream, and returns more messages. `sockets/session.py`
+carries all this out in order.
 
-Clients rely on more than the names of messages, so this holds, whatever comes in:
+Clients rely on more than the names of messages, so these rules hold for any input:
 
-- Each `Finalize` has one final with `from_finalize`, silence included.
-- After `SpeechStarted` an utterance has its final, if only an empty one.
+- Each `Finalize` gets one final with `from_finalize`, even after silence.
+- After `SpeechStarted` an utterance gets its final, which may be empty.
 - Interim results are about one utterance, and its final about the same.
-- `UtteranceEnd` comes after the final that it speaks of, once, and not while somebody
-  speaks again.
+- `UtteranceEnd` comes after the final of its utterance, once, and not during new
+  speech.
 
-What is committed in the middle of an utterance is not final here: the final, which is
-heard whole, may still correct it.
+Committed text within an utterance is not final here: the final of the whole utterance
+may still correct it.
 
 No I/O, no clock, no asyncio: ids and times of day come from outside.
 """
@@ -52,19 +52,19 @@ from protocols.deepgram.parameters import NovaParameters
 from schemas import UNKNOWN_TEXT, Json
 
 _STOP_TEXTS = {
-    Stop.IDLE: "Nothing came for longer than this server waits. Send KeepAlive.",
-    Stop.TOO_LONG: "The session is as long as this server lets one be.",
+    Stop.IDLE: "No message came for the longest idle time. Send KeepAlive.",
+    Stop.TOO_LONG: "The session has reached the longest time allowed.",
     Stop.SHUTDOWN: "The server restarts.",
 }
-_SLOW_READER = "More waits to be read than this server keeps. Read while you send."
+_SLOW_READER = "Too many messages are unread. Read while you send."
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What results say of what made them.
+    """Data about the connection and the model in results.
 
     Attributes:
-        request_id: A UUID, which names the connection to its client.
+        request_id: A UUID, the client's id of the connection.
         model_uuid: A UUID of the model.
         created: When the connection began, as ISO 8601.
     """
@@ -79,10 +79,10 @@ class NovaProtocol:
     """One connection.
 
     Args:
-        parameters: What its address asks for.
-        profile: How to listen, apart from when an utterance is over.
-        max_keyterms: Most words and phrases to expect.
-        made: Written into the results.
+        parameters: Parameters of its URL.
+        profile: Options of the stream, except those that end an utterance.
+        max_keyterms: Most key terms.
+        made: Data for the results.
 
     Attributes:
         n_words: Words in the finals so far.
@@ -108,8 +108,8 @@ class NovaProtocol:
         self._sha256 = hashlib.sha256()
         self._n_bytes = 0
         self._n_bytes_before = 0  # the last `KeepAlive`
-        self._last_word_end: int | None = None  # that `UtteranceEnd` may speak of
-        self._newest = 0  # utterance that speech was heard in
+        self._last_word_end: int | None = None  # for `UtteranceEnd`
+        self._newest = 0  # utterance with detected speech
         self._newest_final = 0
         self._close = Close(CloseCode.NORMAL_CLOSURE)
         self._ended = False
@@ -117,7 +117,7 @@ class NovaProtocol:
 
     @property
     def options(self) -> StreamOptions:
-        """How the stream is to be listened to."""
+        """Options of the stream."""
         silence = self._parameters.endpointing_ms * SAMPLE_RATE // 1000
         return replace(
             self._profile,
@@ -128,7 +128,7 @@ class NovaProtocol:
 
     @property
     def configured(self) -> Configure:
-        """How audio comes and is listened to now."""
+        """The format of audio and the options in effect."""
         audio = self._parameters.audio
         return Configure(audio.encoding, audio.sample_rate, self.options)
 
@@ -151,9 +151,9 @@ class NovaProtocol:
             return _give_up("SchemaError", str(error), CloseCode.POLICY_VIOLATION)
 
     def stop(self, why: Stop) -> list[Action]:
-        """Take no more audio; what was said so far is still told.
+        """Take no more audio; the finals of earlier audio are still sent.
 
-        Clients come back by themselves after any code but 1000.
+        Clients connect again by themselves after any code but 1000.
         """
         if self._ended:
             return []
@@ -163,13 +163,13 @@ class NovaProtocol:
         return self._end()
 
     def fail(self, why: Failure) -> list[Action]:
-        """Give the session up."""
+        """End the session after a failure."""
         if why is Failure.SLOW_READER:
             return [Close(CloseCode.POLICY_VIOLATION, _SLOW_READER)]
         return _give_up("InternalError", UNKNOWN_TEXT, CloseCode.INTERNAL_ERROR)
 
     def finish(self, *, latency_ms: float, audio_position: int) -> list[Action]:
-        """Sum up and close, since the stream has told all."""
+        """Send the metadata and close, after the last event of the stream."""
         metadata = wire.Metadata(
             request_id=self._made.request_id,
             sha256=self._sha256.hexdigest(),
@@ -180,7 +180,7 @@ class NovaProtocol:
         return [_send(metadata), self._close]
 
     def _append(self, audio: bytes) -> list[Action]:
-        # Of what came before: whoever speaks in these bytes was not heard yet.
+        # For the audio before: speech in these bytes was not detected yet.
         ended = self._utterance_ended(self._position)
         self._sha256.update(audio)
         self._n_bytes += len(audio)
@@ -203,7 +203,7 @@ class NovaProtocol:
         return []
 
     def _keep_alive(self) -> list[Action]:
-        """Note that time goes by; clients send these every few seconds."""
+        """Note the time; clients send these messages every few seconds."""
         paused = self._n_bytes == self._n_bytes_before
         self._n_bytes_before = self._n_bytes
         return self._utterance_ended() if paused else []
@@ -229,7 +229,7 @@ class NovaProtocol:
     def tell(
         self, event: LiveEvent, *, latency_ms: float, audio_position: int
     ) -> list[Action]:
-        """Take what the stream tells."""
+        """Take an event of the stream."""
         match event:
             case SpeechStarted():
                 self._newest = event.utterance
@@ -267,7 +267,7 @@ class NovaProtocol:
         return [_send(interim, droppable=True)]
 
     def _final(self, event: UtteranceFinal | UtteranceFailed) -> Send:
-        """Write a final; that of an utterance that failed is empty."""
+        """Write a final; a failed utterance gets an empty one."""
         if isinstance(event, UtteranceFailed):
             said = wire.alternative("", ())
         else:
@@ -300,9 +300,9 @@ class NovaProtocol:
         return n_samples * SAMPLE_RATE // audio.sample_rate
 
     def _utterance_ended(self, position: int | None = None) -> list[Action]:
-        """Tell that no word came for long enough, once audio has come up to here.
+        """Return `UtteranceEnd`, if no word came for long enough up to a position.
 
-        Without a position: once nothing comes any more.
+        Without a position: because no more audio comes.
         """
         last, wait_ms = self._last_word_end, self._parameters.utterance_end_ms
         speaking = self._newest > self._newest_final

@@ -1,10 +1,10 @@
-"""Read what clients of Deepgram ask for in the address, and decide what to do about it.
+"""Read the parameters in the URL of Deepgram's clients.
 
-Clients send their defaults whether they matter or not, and give up for good when a
-handshake is refused. So what we do not have is ignored, as are parameters that nobody
-knows. Refused is only what would be answered wrongly in silence: audio that cannot be
-decoded, words to be hidden that would be shown, an address to be called that never is,
-and numbers that are none.
+Clients send all their defaults, and give up for good when a handshake is refused. So
+parameters that we do not have are ignored, and so are unknown ones. Only parameters
+whose answer would be wrong without notice are refused: audio that cannot be decoded,
+words to hide that would be shown, a URL to call that is never called, and values that
+are not numbers.
 
 `table.py` has the whole list.
 
@@ -30,8 +30,9 @@ _ENCODINGS = {
 # Deepgram's own names of models all mean the one that is loaded.
 _MODEL_PREFIXES = ("flux", "nova", "enhanced", "base", "whisper")
 
-# Ours ends an utterance, Deepgram's only marks a pause: no less than our `agent`
-# profile, and no more than an utterance may wait. Without any, a long pause ends it.
+# Our endpointing ends an utterance, Deepgram's only marks a pause. So it is not shorter
+# than that of our `agent` profile, and not longer than an utterance may wait. Without
+# it, a long pause ends an utterance.
 _ENDPOINTING_MS = (350, 10_000)
 _NO_ENDPOINTING_MS = 1_000
 
@@ -41,17 +42,17 @@ _UTT_SPLIT_S = 0.8
 # `keywords` have a weight after a colon.
 _WEIGHT = re.compile(r":-?\d+(\.\d+)?$")
 
-# What is quoted of a value that a client sent.
+# Most characters that are quoted of a client's value.
 _MAX_QUOTED = 100
 
 Items = Sequence[tuple[str, str]]
 
 
 class BadParameter(Exception):
-    """A parameter that cannot be honoured; the text says what to do.
+    """The parameter is not supported; the text says what to do.
 
     Attributes:
-        name: Of the parameter.
+        name: Name of the parameter.
     """
 
     def __init__(self, message: str, name: str) -> None:
@@ -61,7 +62,7 @@ class BadParameter(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
-    """How the bytes of a stream are to be read."""
+    """The format of the bytes of a stream."""
 
     encoding: Encoding
     sample_rate: int  # Hz
@@ -69,12 +70,12 @@ class AudioFormat:
 
 @dataclass(frozen=True, slots=True)
 class FluxParameters:
-    """What a client of `/v2/listen` asks for.
+    """The parameters of `/v2/listen`.
 
     Attributes:
-        model: Its name; None for the default.
-        language_hints: As they were sent; any number.
-        keyterms: Words and phrases to expect.
+        model: Name of the model; None for the default.
+        language_hints: Language hints as the client sent them; any number.
+        keyterms: Key terms.
     """
 
     audio: AudioFormat
@@ -86,15 +87,16 @@ class FluxParameters:
 
 @dataclass(frozen=True, slots=True)
 class NovaParameters:
-    """What a client of `/v1/listen` asks for.
+    """The parameters of the socket `/v1/listen`.
 
     Attributes:
-        model: Its name; None for the default.
+        model: Name of the model; None for the default.
         endpointing_ms: Silence that ends an utterance.
-        marks_endpoints: Whether that is the end of speech to the client.
+        marks_endpoints: Whether the client takes that for the end of speech.
         utterance_end_ms: Time without a word after which `UtteranceEnd` is sent.
-        keyterms: Words and phrases to expect.
-        ignored: Parameters that leave the text other than the client expects.
+        keyterms: Key terms.
+        ignored: Ignored parameters without which the text differs from the client's
+            expectation.
     """
 
     audio: AudioFormat
@@ -110,15 +112,16 @@ class NovaParameters:
 
 @dataclass(frozen=True, slots=True)
 class RecordingParameters:
-    """What a client that sends a recording asks for.
+    """The parameters of a recording.
 
     Attributes:
-        audio: How to read bytes without a container; None: it says so itself.
-        model: Its name; None for the default.
-        language: As it was sent.
+        audio: Format of bytes without a container; None if the container states it.
+        model: Name of the model; None for the default.
+        language: Language as the client sent it.
         utterances: Whether to list utterances, split where words are so far apart.
-        keyterms: Words and phrases to expect.
-        ignored: Parameters that leave the text other than the client expects.
+        keyterms: Key terms.
+        ignored: Ignored parameters without which the text differs from the client's
+            expectation.
     """
 
     audio: AudioFormat | None = None
@@ -142,10 +145,10 @@ def read_flux(
     Args:
         items: Names and values, in order.
         known_model: Whether a name means a model that is served.
-        max_keyterms: Most of them.
+        max_keyterms: Most key terms.
 
     Raises:
-        BadParameter: One cannot be honoured.
+        BadParameter: A parameter is not supported.
     """
     query = _Query(items, Door.FLUX, known_model)
     numbers = {name: query.number(name) for name in _THRESHOLDS}
@@ -191,7 +194,7 @@ def read_recording(
     query = _Query(items, Door.RECORDINGS, known_model)
     split_s = query.number("utt_split")
     if split_s is not None and not 0 < split_s <= 3600:
-        raise BadParameter(f"utt_split is {split_s:g}; it is seconds.", "utt_split")
+        raise BadParameter(f"utt_split is {split_s:g}; use seconds.", "utt_split")
     return RecordingParameters(
         audio=query.recorded_audio(),
         model=query.model,
@@ -214,10 +217,10 @@ class _Query:
     """Parameters by name.
 
     Attributes:
-        model: Its name; None for the default.
+        model: Name of the model; None for the default.
 
     Raises:
-        BadParameter: There is one that is refused at this door.
+        BadParameter: A parameter is refused at this door.
     """
 
     def __init__(
@@ -255,7 +258,7 @@ class _Query:
     def switch(self, name: str) -> bool:
         value = (self.last(name) or "false").lower()
         if value not in ("true", "false"):
-            raise BadParameter(f"{name} {_quoted(value)} is no true or false.", name)
+            raise BadParameter(f"{name} {_quoted(value)} must be true or false.", name)
         return value == "true"
 
     def number(self, name: str) -> float | None:
@@ -267,11 +270,11 @@ class _Query:
         except ValueError:
             number = float("nan")
         if not abs(number) < float("inf"):
-            raise BadParameter(f"{name} {_quoted(value)} is no number.", name)
+            raise BadParameter(f"{name} {_quoted(value)} is not a number.", name)
         return number
 
     def live_audio(self) -> AudioFormat:
-        """Return how to read a stream."""
+        """Return the format of a stream."""
         audio = self.recorded_audio()
         if audio is None:
             raise BadParameter(
@@ -282,7 +285,7 @@ class _Query:
         return audio
 
     def recorded_audio(self) -> AudioFormat | None:
-        """Return how to read bytes that do not say so themselves."""
+        """Return the format of bytes without a container; None if none is given."""
         encoding = self.last("encoding")
         if encoding is None:
             return None
@@ -290,7 +293,7 @@ class _Query:
             if self._door is Door.RECORDINGS:
                 return None  # the content tells
             raise BadParameter(
-                f"The encoding {_quoted(encoding)} is not decoded in a stream. Use "
+                f"The encoding {_quoted(encoding)} is not supported in a stream. Use "
                 f"one of {', '.join(_ENCODINGS)}.",
                 "encoding",
             )
@@ -305,7 +308,7 @@ class _Query:
         return AudioFormat(_ENCODINGS[encoding.lower()], round(rate))
 
     def endpointing_ms(self) -> int:
-        """Return the silence that marks an end; 0: none does."""
+        """Return the silence that marks an end of speech; 0 for none."""
         value = (self.last("endpointing") or "true").lower()
         if value in ("true", "false"):
             return _ENDPOINTING_MS[0] if value == "true" else 0
@@ -317,7 +320,7 @@ class _Query:
         return self._milliseconds("utterance_end_ms", _MAX_UTTERANCE_END_MS)
 
     def keyterms(self, most: int) -> tuple[str, ...]:
-        """Return words and phrases to expect, without their weights."""
+        """Return the key terms, without their weights."""
         if PARAMETERS["keywords"][self._door.value] is Treatment.UNKNOWN:
             weighted = []
         else:
@@ -328,7 +331,7 @@ class _Query:
             raise BadParameter(f"keyterm: {error}.", "keyterm") from error
 
     def ignored(self) -> tuple[str, ...]:
-        """Return what was asked for and leaves the text other than expected."""
+        """Return the ignored parameters without which the text differs."""
         return tuple(
             name
             for name in WORTH_A_WARNING
@@ -344,7 +347,7 @@ class _Query:
         return round(value)
 
     def _refuse(self) -> None:
-        """Refuse what would be answered wrongly."""
+        """Refuse parameters whose answer would be wrong."""
         for name, text in _REFUSALS.items():
             if PARAMETERS[name][self._door.value] is not Treatment.REFUSED:
                 continue
@@ -356,11 +359,11 @@ class _Query:
 
 _REFUSALS = {
     "channels": (
-        "channels must be 1: channels that are interleaved are not taken apart here. "
+        "channels must be 1: this server does not separate interleaved channels. "
         "Open a connection for each channel, or send the recording as a file."
     ),
-    "redact": "redact is not done here: what it should hide would be shown.",
-    "callback": "callback is not done here: this server calls nobody.",
+    "redact": "redact is not supported: the words to hide would be shown.",
+    "callback": "callback is not supported: this server calls no URL.",
 }
 
 

@@ -1,8 +1,8 @@
 """Write the transcript of a recording as Deepgram answers `POST /v1/listen`.
 
-There is always one channel with one alternative, since clients read them by index;
-that of silence is empty. A paragraph is what a pause separates from others, and one
-sentence, as the models write no punctuation.
+There is always one channel with one alternative, because clients read them by index;
+for silence it is empty. Pauses separate paragraphs, and each has one sentence, because
+the models write no punctuation.
 
 Pure: no I/O, clock, settings or threads.
 """
@@ -35,7 +35,7 @@ class Sentence(_Part):
 
 
 class Paragraph(_Part):
-    """What a pause separates from the rest."""
+    """A paragraph: pauses separate it from the rest."""
 
     sentences: tuple[Sentence, ...]
     num_words: int
@@ -64,7 +64,7 @@ class RecordedChannel(_Part):
 
 
 class Utterance(_Part):
-    """Words that lie closer together than was asked for."""
+    """Words without a longer pause than the requested one."""
 
     start: float
     end: float
@@ -76,14 +76,14 @@ class Utterance(_Part):
 
 
 class ListenResults(_Part):
-    """What was said; `utterances` if they were asked for."""
+    """The text; `utterances` if they were requested."""
 
     channels: tuple[RecordedChannel]
     utterances: tuple[Utterance, ...] | None = None
 
 
 class ListenMetadata(_Part):
-    """What was heard, by which model; `sha256` is of the body."""
+    """Data about the recording and the model; `sha256` is that of the body."""
 
     transaction_key: Literal["deprecated"] = "deprecated"
     request_id: str
@@ -112,12 +112,12 @@ def results_of(
     language: str | None,
     new_id: Callable[[], str],
 ) -> ListenResults:
-    """Write what was said.
+    """Write the results of a recording.
 
     Args:
-        transcript: Of the recording.
-        asked: What its client wants to see.
-        language: BCP-47 tag; None if it is not known.
+        transcript: Transcript of the recording.
+        asked: Parameters of the request.
+        language: BCP-47 tag; None if it is unknown.
         new_id: Makes a UUID.
     """
     alternative = RecordedAlternative(
@@ -168,7 +168,7 @@ def _utterance(words: Sequence[Word], utterance_id: str) -> Utterance:
 
 
 def _split(words: Sequence[Word], pause: int) -> Iterator[Sequence[Word]]:
-    """Cut words where they are so many samples apart."""
+    """Cut words at pauses of at least `pause` samples."""
     first = 0
     for k in range(1, len(words) + 1):
         if k == len(words) or words[k].start - words[k - 1].end >= pause:

@@ -1,4 +1,4 @@
-"""All parameters of Deepgram's addresses, and what is done about each, door by door.
+"""All parameters of Deepgram's URLs, and how each door treats them.
 
 `docs/deepgram.md` has the same table.
 
@@ -10,7 +10,7 @@ from enum import Enum, StrEnum
 
 
 class Door(Enum):
-    """The ways in, as columns of `PARAMETERS`."""
+    """The three APIs, as columns of `PARAMETERS`."""
 
     FLUX = 0  # WS /v2/listen
     NOVA = 1  # WS /v1/listen
@@ -18,7 +18,7 @@ class Door(Enum):
 
 
 class Treatment(StrEnum):
-    """What is done about a parameter."""
+    """How a parameter is treated."""
 
     HONOURED = "honoured"
     IGNORED = "ignored"
@@ -43,7 +43,7 @@ PARAMETERS: Mapping[str, tuple[Treatment, Treatment, Treatment]] = {
     "detect_language": (_U, _I, _H),
     "keyterm": (_H, _H, _H),
     "keywords": (_U, _H, _H),
-    # When something is told
+    # The times of events
     "eot_threshold": (_H, _U, _U),
     "eager_eot_threshold": (_H, _U, _U),
     "eot_timeout_ms": (_H, _U, _U),
@@ -64,7 +64,7 @@ PARAMETERS: Mapping[str, tuple[Treatment, Treatment, Treatment]] = {
     "filler_words": (_U, _I, _I),
     "profanity_filter": (_I, _I, _I),
     "replace": (_U, _I, _I),
-    # What is found out about it
+    # Analyses of the text
     "diarize": (_U, _I, _I),
     "diarize_model": (_U, _I, _I),
     "diarize_version": (_U, _I, _I),
@@ -79,7 +79,7 @@ PARAMETERS: Mapping[str, tuple[Treatment, Treatment, Treatment]] = {
     "custom_intent_mode": (_U, _I, _I),
     "sentiment": (_U, _I, _I),
     "summarize": (_U, _I, _I),
-    # What else happens
+    # Other effects
     "redact": (_R, _R, _R),
     "callback": (_U, _R, _R),
     "callback_method": (_U, _I, _I),
@@ -88,8 +88,8 @@ PARAMETERS: Mapping[str, tuple[Treatment, Treatment, Treatment]] = {
     "mip_opt_out": (_I, _I, _I),
 }
 
-# What leaves the text other than the client expects it. The rest of what is ignored
-# only decorates it, or asks for what is so anyway.
+# Ignored parameters without which the text differs from the client's expectation. The
+# other ignored ones only change its form, or ask for the default.
 WORTH_A_WARNING = (
     "detect_entities",
     "detect_topics",

@@ -1,10 +1,10 @@
-"""Say after how much silence a turn is over, by Deepgram's thresholds of confidence.
+"""Turn Deepgram's thresholds of confidence into the silence that ends a turn.
 
-Deepgram's model says how sure it is that somebody has finished. We hear silence, and
-one curve says how sure a silence makes us: linear between a few points, of which the
-first is the least silence that is noticed, and 0.7, Deepgram's default, is the silence
-of our `agent` profile. It only rises, so a client that wants to be surer waits longer.
-`python -m benchmarks.turns` measures what its points are worth.
+Deepgram's model estimates its confidence that a turn is over. This server measures
+silence, and a curve gives the confidence for each silence. It is linear between a few
+points: the first is the least silence that is noticed, and 0.7, Deepgram's default, is
+the silence of our `agent` profile. It only rises, so a client that asks for more
+confidence waits longer. `python -m benchmarks.turns` measures its points.
 
 Pure: no I/O, clock, settings or threads.
 """
@@ -17,7 +17,7 @@ import numpy as np
 
 from audio.samples import SAMPLE_RATE
 
-# Silence in milliseconds, and how sure it makes us.
+# Silence in milliseconds, and the confidence that it gives.
 _CURVE = ((0, 0.0), (96, 0.3), (200, 0.5), (350, 0.7), (800, 0.9), (2_000, 0.99))
 
 # The least and the most of each threshold.
@@ -29,18 +29,18 @@ _BOUNDS = {
 
 
 class BadThreshold(Exception):
-    """A threshold that is out of range; the text says which and what it may be."""
+    """The threshold is out of range; the text names it and its range."""
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """How sure to be that a turn is over.
+    """The thresholds of a turn's end.
 
     Attributes:
-        eot_threshold: From this confidence on it is; 1.0: only by the timeout.
-        eager_eot_threshold: From this one on it may be, and the client is told; None:
-            it is not.
-        eot_timeout_ms: Silence after which it is over, however sure we are.
+        eot_threshold: Confidence at which a turn is over; 1.0: only by the timeout.
+        eager_eot_threshold: Confidence at which the client is told that a turn may be
+            over; None: it is never told.
+        eot_timeout_ms: Silence after which a turn is over at any confidence.
 
     Raises:
         BadThreshold: One is out of range, or the eager one is above the other.
@@ -64,7 +64,7 @@ class Thresholds:
         """Return these with other values; None is the default.
 
         Raises:
-            BadThreshold: They do not go together.
+            BadThreshold: The values contradict each other.
         """
         wanted: dict[str, Any] = asdict(self)
         for own in fields(self):
@@ -88,7 +88,7 @@ class Thresholds:
 
     @property
     def ends_by_timeout(self) -> bool:
-        """Whether it is the timeout that ends turns."""
+        """Whether the timeout ends turns."""
         return self._silence_ms(self.eot_threshold) >= self.eot_timeout_ms
 
     def _silence_ms(self, confidence: float) -> float:
@@ -107,7 +107,7 @@ def _check(name: str, value: float | None) -> None:
 
 
 def confidence_after(silence: int) -> float:
-    """Return how sure so many samples of silence make us that a turn is over."""
+    """Return the confidence that a turn is over after some samples of silence."""
     silences_ms, confidences = zip(*_CURVE, strict=True)
     silence_ms = 1000 * silence / SAMPLE_RATE
     return round(float(np.interp(silence_ms, silences_ms, confidences)), 4)

@@ -1,10 +1,10 @@
-"""Make turns of what a live stream tells of its utterances, as Flux counts them.
+"""Turn the events of a stream's utterances into Flux's turns.
 
-An utterance in which something is said is a turn. What is told of one keeps this order:
-its start, with a word; updates; its eager end, and then nothing but that this is taken
-back, or its end. The text of that end is the eager one, and never empty.
+An utterance with words is a turn. The messages about a turn have this order: its start,
+with a word; updates; its eager end; then either the end, with the same text, which is
+never empty, or the message that takes the eager end back.
 
-Knows what the client was told. Does not know how that is written.
+Knows what the client was told. Does not know the format of messages.
 
 Pure: no I/O, clock, settings or threads.
 """
@@ -27,7 +27,7 @@ Kind = Literal["StartOfTurn", "Update", "EagerEndOfTurn", "TurnResumed", "EndOfT
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a turn says so far; positions of the stream."""
+    """The text of a turn so far; positions in the stream."""
 
     text: str
     words: tuple[Word, ...]
@@ -37,11 +37,11 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What is told of a turn.
+    """A message about a turn.
 
     Attributes:
-        index: Of the turn, from 0.
-        confidence: That it is over.
+        index: Number of the turn, from 0.
+        confidence: Confidence that the turn is over.
         trigger: What has ended it; None unless it has ended.
     """
 
@@ -53,15 +53,16 @@ class Told:
 
 
 class Turns:
-    """Events of one stream in, what is told of its turns out."""
+    """Takes events of one stream; gives messages about its turns."""
 
     def __init__(self) -> None:
         self._open: Said | None = None
-        self._eager: Said | None = None  # told as its end, and not taken back
+        # The eager end that was sent and not taken back.
+        self._eager: Said | None = None
         self._n_ended = 0
 
     def extend(self, event: Partial) -> list[Told]:
-        """Take what an utterance seems to say."""
+        """Take a partial."""
         said = Said(
             event.committed_text + event.pending_text,
             (*event.committed, *event.pending),
@@ -76,7 +77,7 @@ class Turns:
         return [] if self._eager is not None else [self._told("Update", said)]
 
     def end_early(self, event: EagerEnd, thresholds: Thresholds) -> list[Told]:
-        """Take the end that an utterance may have."""
+        """Take the early final of an utterance."""
         threshold = thresholds.eager_eot_threshold
         if threshold is None or self._eager is not None:
             return []  # the client has changed its mind
@@ -97,7 +98,7 @@ class Turns:
     def end(
         self, event: UtteranceFinal | UtteranceFailed, thresholds: Thresholds
     ) -> list[Told]:
-        """End the turn with what was said; if that is not known, with what was told."""
+        """End the turn with its final text; after a failure, with the text so far."""
         said: Said | None = None
         if isinstance(event, UtteranceFinal) and event.segments:
             said = Said(event.text, event.words, event.start, event.end)
@@ -112,7 +113,7 @@ class Turns:
         return [*start, end]
 
     def _start(self, said: Said) -> list[Told]:
-        """Start a turn, unless one is open."""
+        """Start a turn, unless one has started."""
         if self._open is not None:
             return []
         self._open = said
@@ -132,7 +133,7 @@ class Turns:
 def _why(
     event: UtteranceFinal | UtteranceFailed, said: Said, thresholds: Thresholds
 ) -> tuple[str, float]:
-    """Return what has ended a turn, and how sure it is that it is over."""
+    """Return what has ended a turn, and the confidence that it is over."""
     silence = max(0, event.position - said.words[-1].end)
     match event.cause:
         case Cause.ENDPOINT if not thresholds.ends_by_timeout:

@@ -1,9 +1,9 @@
 """The messages of the native streaming protocol; `docs/protocol.md` specifies them.
 
-Clients are told at once what they got wrong: a message with an unknown type, an
-unknown field or a value out of its bounds is refused with its mistakes named, and
-changes nothing. Every message of the server but the first has `text` and
-`is_final`, so that a client which knows only these two never stumbles.
+A message with an unknown type, an unknown field or a value out of its bounds is refused
+at once, with an error that names its mistakes, and changes nothing. Every message of
+the server but the first has `text` and `is_final`, so that clients that know only these
+two can read all messages.
 """
 
 from typing import Annotated, Any, Literal
@@ -43,7 +43,7 @@ ErrorCode = Literal[
 
 
 class _Message(BaseModel):
-    """A message of our own: what it does not know it refuses."""
+    """A message of the native protocol; it refuses unknown fields."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False
@@ -51,7 +51,7 @@ class _Message(BaseModel):
 
 
 def _bounded(bounds: Bounds) -> Any:
-    """Make a field that may be absent; if it is not, it lies within bounds."""
+    """Make an optional field whose value lies within bounds."""
     return Field(None, ge=bounds.lowest, le=bounds.highest)
 
 
@@ -59,9 +59,9 @@ def _bounded(bounds: Bounds) -> Any:
 
 
 class Config(_Message):
-    """Change how the stream is read or listened to, from here on.
+    """Change options of the stream from here on.
 
-    Fields that are absent stay as they are; null sets one back to its default.
+    Absent fields stay as they are; null sets a field back to its default.
     """
 
     type: Literal["config"]
@@ -83,19 +83,19 @@ class Config(_Message):
 
 
 class Flush(_Message):
-    """Finish the utterance that is open, and go on."""
+    """End the open utterance, and go on."""
 
     type: Literal["flush"]
 
 
 class Clear(_Message):
-    """Forget the utterance that is open."""
+    """Forget the open utterance."""
 
     type: Literal["clear"]
 
 
 class Keepalive(_Message):
-    """Show that somebody is there."""
+    """Show that the client is alive."""
 
     type: Literal["keepalive"]
 
@@ -116,12 +116,12 @@ _CLIENT: TypeAdapter[Config | Flush | Clear | Keepalive | End] = TypeAdapter(
 )
 
 
-# Most mistakes of one message that are named: of more there is no end.
+# Most mistakes of one message that an error names.
 MAX_NAMED = 8
 
 
 class BadMessage(Exception):
-    """A message that cannot be understood; the text says why."""
+    """The message cannot be read; the text says why."""
 
     def __init__(self, message: str, *, code: ErrorCode = "invalid_message") -> None:
         super().__init__(message)
@@ -132,7 +132,7 @@ def parse(text: str) -> Config | Flush | Clear | Keepalive | End:
     """Read a message of the client.
 
     Raises:
-        BadMessage: It is no JSON, of no known type, or has mistakes.
+        BadMessage: It is not JSON, has an unknown type, or has mistakes.
     """
     try:
         return _CLIENT.validate_json(text)
@@ -172,7 +172,7 @@ def _mistake(place: tuple[int | str, ...], kind: str, message: str) -> str:
 
 
 class WordTime(_Message):
-    """A word, when it was said, and how sure that is.
+    """A word, its times and its confidence.
 
     Attributes:
         start: Seconds since the stream began; so is `end`.
@@ -188,11 +188,11 @@ class WordTime(_Message):
 
 
 class Listening(_Message):
-    """How a stream is read and listened to.
+    """The options of a stream.
 
     Attributes:
-        keywords: If there are any.
-        warnings: What was wanted and could not be done, if anything.
+        keywords: Keywords, if there are any.
+        warnings: Requests that could not be fulfilled, if any.
     """
 
     type: str
@@ -224,7 +224,7 @@ class Ready(Listening):
 
 
 class Configured(Listening):
-    """The answer to `config`: all that is in effect now."""
+    """The answer to `config`: all options in effect."""
 
     type: Literal["configured"] = "configured"
     text: Literal[""] = ""
@@ -232,7 +232,7 @@ class Configured(Listening):
 
 
 class Transcript(_Message):
-    """What an utterance seems to say, or says; or what the whole session said.
+    """The text of an utterance so far, its final, or the text of the whole session.
 
     Attributes:
         utterance: Its number, from 1; in the session's final, how many there were.
@@ -241,11 +241,11 @@ class Transcript(_Message):
         is_final: Whether this is the session's final; nothing comes after it.
         utterance_final: Whether this is the utterance's last message.
         cause: Why the utterance ended, in its last message.
-        language: BCP-47, in finals, where it is known.
+        language: BCP-47 tag, in finals, if it is known.
         start: Where the utterance begins, in seconds since the stream began.
-        audio_position: Up to where audio was listened to for this, likewise.
+        audio_position: End of the audio that this covers, likewise.
         audio_duration: Seconds of audio that the server has received.
-        latency_ms: From the arrival of the newest audio this speaks for to now.
+        latency_ms: Milliseconds since the newest audio that this covers arrived.
         words: With `words` on; never in the session's final.
     """
 
@@ -266,7 +266,7 @@ class Transcript(_Message):
 
 
 class SpeechStarted(_Message):
-    """With `events` on: speech was heard; it began at `audio_position`."""
+    """With `events` on: speech began at `audio_position`."""
 
     type: Literal["speech_started"] = "speech_started"
     utterance: int
@@ -290,14 +290,14 @@ class SpeechEnded(_Message):
 
 
 class Error(_Message):
-    """Something went wrong.
+    """An error.
 
     Attributes:
         code: For programs; `message` is for people.
         fatal: Whether the session ends because of it.
-        utterance: Which one failed; this is its last message then.
-        retry_after_s: When to come back.
-        streams: How many live streams are open, if these are too many.
+        utterance: Number of the failed utterance; this is its last message then.
+        retry_after_s: Seconds after which to try again.
+        streams: Number of open live streams, if these are too many.
     """
 
     type: Literal["error"] = "error"

@@ -1,15 +1,14 @@
 """Speak the native streaming protocol; `docs/protocol.md` specifies it.
 
-Messages of the client go in; what to do with the stream and what to send to the client
-comes out. Events of the stream go in; more messages for the client come out.
-`sockets/session.py` does all this in order. Whatever comes in, in whatever order, this
-holds:
+It takes messages of the client, and returns actions on the stream and messages for the
+client. It takes events of the stream, and returns more messages. `sockets/session.py`
+carries all this out in order. These rules hold for any input:
 
 - Every message but the first has `text` and `is_final`.
-- Each utterance that the stream tells of has one last message: its final, or an error.
-- Once the input ends, by the client or by us, there is one message with `is_final`,
-  whose text is that of all finals, and after it the socket is closed.
-- What the client gets wrong is answered with an error and changes nothing.
+- Each utterance of the stream has one last message: its final, or an error.
+- Once the client or the server ends the input, there is one message with `is_final`,
+  whose text is that of all finals; then the socket is closed.
+- A mistake of the client is answered with an error and changes nothing.
 
 No I/O, no clock, no asyncio: ids come from outside, times from the stream.
 """
@@ -49,23 +48,23 @@ from protocols.native import messages as wire
 from protocols.native.setup import Defaults, Setup
 from schemas import UNKNOWN_TEXT
 
-# Configuration and control are short, but for keywords; only audio is long.
+# Configuration and control are short, except for keywords; only audio is long.
 MAX_MESSAGE_CHARS = 64 * 1024
 
 _STOP_TEXTS: Mapping[Stop, str] = {
     Stop.IDLE: (
-        "Nothing came for longer than this server waits. Send audio or "
+        "No message came for the longest idle time. Send audio or "
         '{"type": "keepalive"}.'
     ),
     Stop.TOO_LONG: (
-        "The session is as long as this server lets one be. Open another to go on."
+        "The session has reached the longest time allowed. Open another to go on."
     ),
 }
 
 _FAILURES: Mapping[Failure, tuple[wire.ErrorCode, str, int]] = {
     Failure.SLOW_READER: (
         "slow_reader",
-        "More finals wait to be read than this server keeps. Read while you send.",
+        "Too many finals are unread. Read while you send.",
         CloseCode.POLICY_VIOLATION,
     ),
     Failure.INTERNAL: ("internal_error", UNKNOWN_TEXT, CloseCode.INTERNAL_ERROR),
@@ -74,7 +73,7 @@ _FAILURES: Mapping[Failure, tuple[wire.ErrorCode, str, int]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Times:
-    """What every message about audio carries."""
+    """The fields of every message about audio."""
 
     latency_ms: float
     audio_duration: float
@@ -84,9 +83,9 @@ class LiveProtocol:
     """One session, from `ready` to its close.
 
     Args:
-        session_id: Names it in `ready`, and in the log.
-        defaults: What it is like until its client configures it.
-        explain: Returns what clients may know of an exception.
+        session_id: Its id in `ready` and in the log.
+        defaults: Its options before the client sends `config`.
+        explain: Returns the public text of an exception.
 
     Attributes:
         n_words: Words in the finals so far.
@@ -112,13 +111,13 @@ class LiveProtocol:
 
     @property
     def options(self) -> StreamOptions:
-        """How the stream is to be listened to."""
+        """Options of the stream."""
         return self._setup.options
 
     # --- from the client ---
 
     def greet(self) -> list[Action]:
-        """Begin: the first thing to be done."""
+        """Return the first actions of the session."""
         ready = wire.Ready(
             id=self._id, model=self._defaults.model, **self._setup.in_effect()
         )
@@ -141,7 +140,7 @@ class LiveProtocol:
             return [_send(mistake)]
 
     def stop(self, why: Stop) -> list[Action]:
-        """End the session for the client; its finals come as if it had."""
+        """End the session instead of the client; the finals still come."""
         if self._stop is not None or self._ended:
             return []
         self._stop = why
@@ -154,7 +153,7 @@ class LiveProtocol:
         return [_send(error), End()]
 
     def fail(self, why: Failure) -> list[Action]:
-        """Give the session up."""
+        """End the session after a failure."""
         code, message, close = _FAILURES[why]
         return farewell(code, message, close=close)
 
@@ -195,10 +194,10 @@ class LiveProtocol:
     def tell(
         self, event: LiveEvent, *, latency_ms: float, audio_position: int
     ) -> list[Action]:
-        """Take what the stream tells.
+        """Take an event of the stream.
 
         Args:
-            latency_ms: From the arrival of the newest audio it speaks for to now.
+            latency_ms: Milliseconds since the newest audio that it covers arrived.
             audio_position: Samples received so far.
         """
         times = _Times(round(latency_ms, 1), seconds(audio_position))
@@ -212,12 +211,12 @@ class LiveProtocol:
             case UtteranceFailed():
                 return [_send(self._failure(event))]
             case EagerEnd() | SpeechResumed():
-                return []  # which this protocol does not ask for
+                return []  # this protocol does not ask for these
             case _:
                 assert_never(event)
 
     def finish(self, *, latency_ms: float, audio_position: int) -> list[Action]:
-        """Say what was said in all, once the stream has nothing more to tell."""
+        """Send the text of the whole session, after the last event of the stream."""
         text = join_texts(self._texts)
         whole = wire.Transcript(
             utterance=self._n_utterances,
@@ -316,7 +315,7 @@ def farewell(
     retry_after_s: int | None = None,
     streams: int | None = None,
 ) -> list[Action]:
-    """Refuse a session, or give one up."""
+    """Refuse a session, or end one after a failure."""
     error = wire.Error(
         code=code,
         message=message,

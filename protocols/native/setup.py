@@ -1,8 +1,8 @@
-"""What a client of the native protocol may change, and what is in effect then.
+"""Work out the options of a native session.
 
-The operator's defaults come first, then the profile that is asked for, then what the
-client asks for by itself. Every value has bounds (`protocols.native.messages.Config`),
-so that no client makes itself much more expensive than the others.
+The operator's defaults come first, then the requested profile, then the single options
+that the client requests. Every value has bounds (`protocols.native.messages.Config`),
+so that no client becomes much more expensive than the others.
 
 No I/O, no clock.
 """
@@ -24,15 +24,15 @@ from text import phrases
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a session is like before its client asks for anything else.
+    """The options of a session before its client changes any.
 
     Attributes:
         model: The name of the model.
-        vad: Whether the server tells speech from silence at all.
+        vad: Whether the server has voice activity detection.
         language: Id of the operator's default language.
-        profiles: How to listen, by the names clients use.
+        profiles: Options of the stream, by the names of profiles.
         max_keywords: Most keywords of a session.
-        left_out: Tells which keywords the model cannot write.
+        left_out: Returns the keywords that the model cannot write.
     """
 
     model: str
@@ -47,7 +47,7 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What is in effect: defaults, and what the client wants in their place."""
+    """The options in effect: the defaults with the client's changes."""
 
     encoding: Encoding
     sample_rate: int
@@ -62,10 +62,10 @@ class Setup:
 
     @classmethod
     def of(cls, wanted: Mapping[str, Any], defaults: Defaults) -> "Setup":
-        """Apply what the client wants.
+        """Apply the client's changes.
 
         Raises:
-            BadMessage: A language is unknown, settings do not go together, or
+            BadMessage: A language is unknown, options contradict each other, or
                 keywords are too many or too long.
         """
         keywords = _keywords(wanted, defaults.max_keywords)

@@ -1,14 +1,14 @@
-"""Decide when a commit is answered: at once, or when its utterance is there.
+"""Decide when a commit is answered: at once, or when its utterance is known.
 
 `committed` names an item, and an item is an utterance. Utterances are numbered in the
-order in which they end. As long as commits alone end them, the number of the one that
-a commit ends is known beforehand. With turn detection silence may have ended others
-before it, in audio that was not listened to yet; then the number is known when the
-commit's final comes, and the answer waits for that. Answers keep their order: behind
-one that waits, all wait.
+order in which they end. While only commits end them, the number of a commit's utterance
+is known at once. With turn detection, silence may end other utterances before it, in
+audio that is not processed yet. Then the number is known only when the commit's final
+comes, and the answer waits for that. Answers keep their order: behind one that waits,
+all wait.
 
-A commit's final is the final that the stream makes because of it. Finals of
-utterances that silence ends do not concern this module.
+A commit's final is the final that the stream makes because of it. This module ignores
+finals of utterances that silence ends.
 
 | State    | cuttable audio | commit, turns on | turns off        | clear  | final |
 |----------|----------------|------------------|------------------|--------|-------|
@@ -19,8 +19,8 @@ utterances that silence ends do not concern this module.
 1. It waits if a commit waits before it; else it is answered.
 2. → KNOWN after the final of the last commit that waits; else stay.
 
-The final of a commit that waits is its answer, and then the clears are answered that
-wait between it and the next commit.
+The final of a waiting commit brings its answer; then the clears that wait between it
+and the next commit are answered.
 
 Pure: no I/O, clock, settings or threads.
 """
@@ -30,7 +30,7 @@ from enum import Enum
 
 
 class State(Enum):
-    """What is known of the utterance that the next commit ends."""
+    """What is known about the utterance that the next commit ends."""
 
     KNOWN = "its number"
     UNKNOWN = "nothing: silence may cut the audio before it"
@@ -41,12 +41,12 @@ class Commits:
     """The commits of one session that have no final yet, and the clears behind them.
 
     Attributes:
-        state: What decides whether the next commit is answered at once.
+        state: Decides whether the next commit is answered at once.
     """
 
     def __init__(self) -> None:
         self.state = State.KNOWN
-        self._n_answered = 0  # commits that were answered and have no final yet
+        self._n_answered = 0  # answered commits that have no final yet
         # For each commit that waits for its answer, the clears that wait behind it.
         self._waiting: deque[int] = deque()
 

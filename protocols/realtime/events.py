@@ -1,8 +1,8 @@
-"""What the server sends in OpenAI's Realtime API, as far as it is about transcription.
+"""The events that the server sends in OpenAI's Realtime API, for transcription.
 
-The names, the fields and the nulls are those of OpenAI's SDK, whose types the tests
-hold every event against. A field that is sent as null stands there as None; the few
-that are left out where there is nothing to say are marked so.
+The names, the fields and the nulls are those of OpenAI's SDK; the tests check every
+event with the SDK's types. A field that is sent as null is None here; the few fields
+that are left out when they have no value are marked.
 
 Pure: no I/O, clock, settings or threads.
 """
@@ -28,18 +28,18 @@ def _is_none(value: object) -> bool:
 
 
 class Format(_Part):
-    """How audio comes; only PCM has a rate."""
+    """The format of audio; only PCM has a rate."""
 
     type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"]
     rate: int | None = Field(None, exclude_if=_is_none)
 
 
-# What was wanted and could not be done; OpenAI has none.
+# Requests that could not be fulfilled; OpenAI's API has no such field.
 Warnings = tuple[schemas.AnswerWarning, ...] | None
 
 
 class Transcription(_Part):
-    """What transcribes; `delay` and `keywords` are there if they were asked for."""
+    """The model; `delay` and `keywords` are there if they were requested."""
 
     model: str
     language: str | None = Field(None, exclude_if=_is_none)
@@ -57,7 +57,7 @@ class ServerVad(_Part):
 
 
 class AudioInput(_Part):
-    """How audio is read and listened to; null turns are ended by commits alone."""
+    """Options of the input; with null `turn_detection`, only commits end turns."""
 
     format: Format
     transcription: Transcription
@@ -65,7 +65,7 @@ class AudioInput(_Part):
 
 
 class Audio(_Part):
-    """The level that OpenAI has for input and output."""
+    """The level of OpenAI's API that separates input and output."""
 
     input: AudioInput
 
@@ -109,7 +109,7 @@ class SessionCreated(_Event):
 
 
 class SessionUpdated(_Event):
-    """Answers `session.update` with all that is in effect."""
+    """Answers `session.update` with all options in effect."""
 
     type: Literal["session.updated"] = "session.updated"
     session: Session
@@ -163,7 +163,7 @@ class Content(_Part):
 
 
 class Item(_Part):
-    """An utterance, as conversations have it."""
+    """An utterance, as an item of a conversation."""
 
     id: str
     object: Literal["realtime.item"] = "realtime.item"
@@ -230,7 +230,7 @@ class Completed(_Event):
 
 
 class Failed(_Event):
-    """An item that could not be transcribed; the session goes on."""
+    """An item could not be transcribed; the session goes on."""
 
     type: Literal["conversation.item.input_audio_transcription.failed"] = (
         "conversation.item.input_audio_transcription.failed"
@@ -241,7 +241,7 @@ class Failed(_Event):
 
 
 class Mistake(_Part):
-    """What is wrong with an event of the client; `event_id` is the one it gave."""
+    """The mistake in an event of the client; `event_id` is the client's."""
 
     type: Literal["invalid_request_error"] = "invalid_request_error"
     code: str

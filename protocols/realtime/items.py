@@ -21,7 +21,7 @@ class _Item:
     """An utterance as the client sees it.
 
     Attributes:
-        sent: The deltas so far, joined.
+        sent: All deltas so far, joined.
     """
 
     id: str
@@ -37,7 +37,7 @@ class Items:
     Each method returns the events that tell the client.
 
     Args:
-        new_id: Makes a new id that begins with a word and an underscore.
+        new_id: Makes a new id, which begins with a word and an underscore.
         beta: See the attribute.
 
     Attributes:
@@ -60,11 +60,11 @@ class Items:
     def start(
         self, utterance: int, position: int, *, padding: int
     ) -> list[ServerEvent]:
-        """Tell that speech was heard.
+        """Tell the client that speech began.
 
         Args:
             position: Where it began.
-            padding: Samples before it that are heard, too.
+            padding: Samples before it that belong to the utterance, too.
         """
         before = self._end_before(utterance, position)
         if self._item(utterance).started:  # of audio that was cleared
@@ -79,7 +79,7 @@ class Items:
         return [*before, started]
 
     def end(self, utterance: int, position: int) -> list[ServerEvent]:
-        """Tell that speech is over, as far as the client does not know."""
+        """Tell the client that speech is over, unless it knows already."""
         return [
             *self._end_before(utterance, position),
             *self._stop(self._item(utterance), position),
@@ -87,7 +87,7 @@ class Items:
         ]
 
     def commit(self, utterance: int) -> list[ServerEvent]:
-        """Tell that an utterance is an item of the conversation, the first time."""
+        """Tell the client, once, that an utterance is an item of the conversation."""
         item = self._item(utterance)
         if item.committed:
             return []
@@ -114,10 +114,10 @@ class Items:
     def extend(
         self, utterance: int, text: str, tokens: Sequence[Token] | None
     ) -> list[ServerEvent]:
-        """Tell what a text has more than the deltas so far, if it begins with them.
+        """Send the text after the deltas so far, if the text begins with them.
 
         Args:
-            tokens: What spells the text, if probabilities are to be told.
+            tokens: Tokens of the text, if their probabilities are to be sent.
         """
         item = self._item(utterance)
         if not text.startswith(item.sent) or text == item.sent:
@@ -137,12 +137,12 @@ class Items:
         ]
 
     def close(self, utterance: int) -> None:
-        """Forget an utterance that had its final."""
+        """Forget an utterance that has its final."""
         del self._items[utterance]
         self.last_final = utterance
 
     def clear(self) -> None:
-        """Forget what was not committed."""
+        """Forget the utterances that were not committed."""
         self._items = {
             utterance: item for utterance, item in self._items.items() if item.committed
         }

@@ -1,13 +1,13 @@
-"""Read what clients of OpenAI's Realtime API send.
+"""Read the messages of clients of OpenAI's Realtime API.
 
-Clients take an error for the end of the session, so only what cannot be read is one.
-What a session is asked for is read in `protocols/realtime/session.py`.
+Clients take an error for the end of the session, so only unreadable messages cause one.
+`protocols/realtime/session.py` reads the options of a session.
 
-Only audio is long. Reading JSON costs time and memory by the number of its values, up
-to a hundred times the bytes of the message, and all other clients wait meanwhile. An
-append has a handful of values, one of which is long; so a long message that is no
-append, or has more than a handful, is refused after its letters were counted, which
-takes milliseconds, and never read.
+Only audio is long. Parsing JSON takes time and memory for each value, up to a hundred
+times the bytes of the message, and all other clients wait meanwhile. An append has a
+handful of values, one of which is long. So a long message that is not an append, or has
+more values, is refused after its punctuation was counted, which takes milliseconds, and
+never parsed.
 
 Pure: no I/O, clock, settings or threads.
 """
@@ -21,8 +21,7 @@ from schemas import Json
 
 APPEND = "input_audio_buffer.append"
 
-# Most characters of a message that appends no audio; a session update has a few
-# thousand.
+# Most characters of a message without audio; a session update has a few thousand.
 MAX_EVENT_CHARS = 64 * 1024
 
 # Most quotes, brackets, braces and commas of a longer message. Base64 has none, and an
@@ -30,7 +29,7 @@ MAX_EVENT_CHARS = 64 * 1024
 _MAX_MARKS = 64
 _MARKS = '"[{,'
 
-# What is quoted of a word that a client sent.
+# Most characters that are quoted of a client's word.
 _MAX_QUOTED = 100
 
 # Events of a conversation, which this server does not hold.
@@ -56,7 +55,7 @@ class ClearAudio:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """Change the session; `beta` is whether it is answered in the flat form."""
+    """Change the session; `beta`: whether the answer has the flat form."""
 
     session: Json
     beta: bool
@@ -66,11 +65,11 @@ ClientEvent = AppendAudio | Commit | ClearAudio | Update
 
 
 class BadEvent(Exception):
-    """A client's event that cannot be read; the text says why.
+    """A client's event cannot be read; the text says why.
 
     Attributes:
-        code: For programs.
-        param: The field at fault.
+        code: A word for programs.
+        param: The wrong field.
     """
 
     def __init__(self, message: str, *, code: str, param: str | None = None) -> None:
@@ -87,7 +86,7 @@ def load(message: str) -> Json:
     """Read a message as an object with a `type`.
 
     Raises:
-        BadEvent: It is none, or too long for what it is.
+        BadEvent: It is not such an object, or is too long for its kind.
     """
     if len(message) > MAX_EVENT_CHARS and not _may_append(message):
         raise BadEvent(
@@ -99,7 +98,7 @@ def load(message: str) -> Json:
     try:
         event = json.loads(message)
     except (ValueError, RecursionError) as error:
-        raise BadEvent(f"This is no JSON: {error}.", code="invalid_json") from error
+        raise BadEvent(f"This is not JSON: {error}.", code="invalid_json") from error
     if not isinstance(event, dict) or not isinstance(event.get("type"), str):
         raise BadEvent(
             "An event is a JSON object with a string 'type'.",
@@ -108,14 +107,14 @@ def load(message: str) -> Json:
         )
     if _SURROGATE.search(message) and not _can_be_written(event):
         raise BadEvent(
-            "The message has one half of a surrogate pair, which is no character.",
+            "The message has half of a surrogate pair, which is not a character.",
             code="invalid_json",
         )
     return event
 
 
 def _can_be_written(event: Json) -> bool:
-    """Whether what is quoted of an event can go into an answer, as UTF-8."""
+    """Whether the quoted parts of an event can be encoded as UTF-8."""
     try:
         json.dumps(event, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -124,7 +123,7 @@ def _can_be_written(event: Json) -> bool:
 
 
 def _may_append(message: str) -> bool:
-    """Say whether a long message can be an append, without reading it."""
+    """Whether a long message can be an append, without parsing it."""
     if APPEND not in message:
         return False
     return sum(message.count(mark) for mark in _MARKS) <= _MAX_MARKS
@@ -173,7 +172,7 @@ def _audio(event: Json) -> bytes:
         return base64.b64decode(audio, validate=True)
     except ValueError as error:  # binascii.Error, or a letter outside ASCII
         raise BadEvent(
-            f"'audio' is no valid base64: {error}.",
+            f"'audio' is not valid base64: {error}.",
             code="invalid_base64",
             param="audio",
         ) from error

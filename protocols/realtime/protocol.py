@@ -1,21 +1,21 @@
-"""Speak OpenAI's Realtime protocol, as far as it is about transcription.
+"""Speak OpenAI's Realtime protocol, for transcription.
 
-Messages of the client go in; what to do with a live stream and what to send to the
-client comes out. Events of the stream go in; more messages for the client come out.
-`sockets/session.py` does all this in order.
+It takes messages of the client, and returns actions on the stream and messages for the
+client. It takes events of the stream, and returns more messages. `sockets/session.py`
+carries all this out in order.
 
-Clients rely on more than the names of events, so this holds, whatever comes in:
+Clients rely on more than the names of events, so these rules hold for any input:
 
 - An utterance is one item, with one id from `speech_started` to `completed`.
-- For each `committed` there is exactly one `completed` or `failed`, silence included.
+- For each `committed` there is exactly one `completed` or `failed`, even for silence.
 - The deltas of an item only add, never correct, and end before those of the next
   begin; `completed` has the authoritative text.
 - `cleared` comes after the answers to all commits before it.
 - `error` is for messages that cannot be read, since clients take it for the end.
 
-`messages.py` reads what the client sends, `events.py` has what it is sent, `items.py`
-knows what it was told of each utterance, and `commits.py` decides when a commit is
-answered: at once without turn detection, with it when its utterance is there.
+`messages.py` reads the client's messages, `events.py` has the server's, `items.py`
+knows what the client was told about each utterance, and `commits.py` decides when a
+commit is answered: without turn detection at once, with it when its utterance is known.
 
 No I/O, no clock, no asyncio: ids come from outside, times from the stream.
 """
@@ -62,12 +62,12 @@ class RealtimeProtocol:
     """One connection's side of the protocol.
 
     Args:
-        defaults: What the session has that its client did not ask for.
-        config: What was asked for before the client says anything.
-        default_language: omniASR id of the language that transcripts are labelled
-            with if their script allows it and the client asked for none.
-        new_id: Makes a new id that begins with a word and an underscore.
-        describe: Writes what the model raised in words for the client.
+        defaults: Options that the client did not request.
+        config: Options that were requested before the first message.
+        default_language: omniASR id of the label of transcripts, if their script allows
+            it and the client asked for no language.
+        new_id: Makes a new id, which begins with a word and an underscore.
+        describe: Returns the public text of the model's error.
         beta: Whether the client asked for the protocol of the beta.
     """
 
@@ -87,20 +87,20 @@ class RealtimeProtocol:
         self._describe = describe
         self._config = config or SessionConfig()
         self._session = in_effect(self._config, defaults, new_id("sess"))
-        self.n_words = 0  # of all finals
+        self.n_words = 0  # words of all finals
         self._items = Items(new_id, beta=beta)
         self._commits = Commits()
         self._close_code = CloseCode.GOING_AWAY
-        self._n_bytes = 0  # appended since the last commit
+        self._n_bytes = 0  # audio since the last commit
 
     @property
     def session_id(self) -> str:
-        """Names the session in the log as it does for its client."""
+        """The id of the session, in the log and for the client."""
         return self._session.id
 
     @property
     def configured(self) -> Configure:
-        """How audio comes and is listened to now."""
+        """The format of audio and the options in effect."""
         session = self._session
         return Configure(session.encoding, session.sample_rate, session.options)
 
@@ -113,11 +113,11 @@ class RealtimeProtocol:
         )
 
     def greet(self) -> list[Action]:
-        """Set up the stream; the client was greeted before there was one."""
+        """Set up the stream; the client was greeted before."""
         return [self.configured]
 
     def receive(self, message: str | bytes) -> list[Action]:
-        """Take a message of the client; binary ones mean nothing."""
+        """Take a message of the client; binary messages are ignored."""
         if isinstance(message, bytes):
             return []
         event_id = None
@@ -137,13 +137,13 @@ class RealtimeProtocol:
     def tell(
         self, event: LiveEvent, *, latency_ms: float, audio_position: int
     ) -> list[Send]:
-        """Take what the stream tells."""
+        """Take an event of the stream."""
         return [_send(each) for each in self._told(event)]
 
     def stop(self, why: Stop) -> list[Action]:
-        """Take no more audio; what was said so far is still answered.
+        """Take no more audio; the finals of earlier audio are still sent.
 
-        OpenAI's SDK connects again after the close, whatever the reason is.
+        OpenAI's SDK connects again after the close, for any reason.
         """
         shutdown = why is Stop.SHUTDOWN
         self._close_code = (
@@ -152,20 +152,20 @@ class RealtimeProtocol:
         return [End()]
 
     def finish(self, *, latency_ms: float, audio_position: int) -> list[Action]:
-        """Close, since the stream has told all."""
+        """Close, after the last event of the stream."""
         return [Close(self._close_code)]
 
     def fail(self, why: Failure) -> list[Action]:
-        """Give the session up.
+        """End the session after a failure.
 
-        There is no error event: LiveKit would never connect again after one. OpenAI's
+        No error event is sent: LiveKit would never connect again after one. OpenAI's
         SDK connects again after INTERNAL_ERROR, not after POLICY_VIOLATION.
         """
         slow = why is Failure.SLOW_READER
         code = CloseCode.POLICY_VIOLATION if slow else CloseCode.INTERNAL_ERROR
         return [Close(code)]
 
-    # --- what the client sends ---
+    # --- messages of the client ---
 
     def _answer(self, event: messages.ClientEvent) -> list[Action]:
         match event:
@@ -224,7 +224,7 @@ class RealtimeProtocol:
         after = self.configured
         return [_send(reply)] if after == before else [after, _send(reply)]
 
-    # --- what the stream tells ---
+    # --- events of the stream ---
 
     def _told(self, event: LiveEvent) -> list[ServerEvent]:
         match event:
@@ -241,7 +241,7 @@ class RealtimeProtocol:
             case UtteranceFinal() | UtteranceFailed():
                 return self._final(event)
             case EagerEnd() | SpeechResumed():
-                return []  # which this protocol does not ask for
+                return []  # this protocol does not ask for these
             case _:
                 assert_never(event)
 

@@ -1,14 +1,14 @@
-"""What a client of the Realtime API asks of its session, and what it gets.
+"""The requested options of a Realtime session, and those in effect.
 
-Updates are partial and may come at any time: an absent key keeps what was there, an
-explicit null switches it off. `SessionConfig` is the sum of all updates, in the form
-of OpenAI's general release; the flat form of its beta is translated on the way in
-and out. `Session` is what is in effect, and what clients are told in reply.
+Updates are partial and may come at any time: an absent key keeps its value, an explicit
+null switches the option off. `SessionConfig` is the sum of all updates, in the form of
+OpenAI's general release; the flat form of its beta is translated on the way in and out.
+`Session` has the options in effect, which clients get as the answer.
 
-Clients take an error for the end of the session, so an option that we do not have is
-no error: it is missing from the reply. A value out of range is put into it. Only what
-cannot be read (a threshold that is no number) and audio that cannot be decoded are
-refused.
+Clients take an error for the end of the session. So an option that we do not have is no
+error: it is missing from the answer. A value out of range is replaced by the nearest
+bound. Only unreadable values (a threshold that is not a number) and audio that cannot
+be decoded are refused.
 
 No I/O, no clock.
 """
@@ -41,11 +41,11 @@ LOGPROBS = "item.input_audio_transcription.logprobs"
 DEFAULT_RATE = 24_000
 _TELEPHONE_RATE = 8_000  # of G.711
 
-# Models of OpenAI that have no turn detection. Clients that ask for one of them
-# leave the key out and commit themselves.
+# Models of OpenAI without turn detection. Clients that ask for one of them leave the
+# key out and commit themselves.
 _CLIENT_COMMITS = ("gpt-realtime-whisper", "gpt-live-transcribe")
 
-# Spellings of the beta, and of samples in OpenAI's own documents.
+# Spellings of the beta, and of examples in OpenAI's own documents.
 _FORMATS = {
     "pcm16": "audio/pcm",
     "g711_ulaw": "audio/pcmu",
@@ -57,7 +57,7 @@ _ENCODINGS = {
     "audio/pcma": Encoding.ALAW,
 }
 
-# How long to wait before text is shown, as profiles of ours.
+# The profiles for the delays of text.
 _PROFILE_OF_DELAY = {
     "minimal": "agent",
     "low": "agent",
@@ -66,15 +66,16 @@ _PROFILE_OF_DELAY = {
     "xhigh": "quality",
 }
 
-# We hear silence, not meaning. How eager to answer becomes how long to wait.
+# This server measures silence, not meaning, so the eagerness becomes a length of
+# silence.
 _SILENCE_OF_EAGERNESS_MS = {"high": 350, "medium": 500, "auto": 500, "low": 1_000}
 
 
 class BadSession(Exception):
-    """An update that cannot be read.
+    """The update cannot be read.
 
     Attributes:
-        param: The path of the value at fault.
+        param: Path of the wrong value.
     """
 
     def __init__(self, message: str, param: str) -> None:
@@ -82,19 +83,19 @@ class BadSession(Exception):
         self.param = param
 
 
-# --- what was asked for ---------------------------------------------------------
+# --- requested options ----------------------------------------------------------
 
 
 class _Part(BaseModel):
-    # Options we do not have are dropped here, so that nobody can make us keep them.
-    # Lists fail at their first mistake, the one that clients are told.
+    # Options that we do not have are dropped here, so that they take no memory. Lists
+    # fail at their first mistake, which the client is told.
     model_config = ConfigDict(
         frozen=True, extra="ignore", allow_inf_nan=False, protected_namespaces=()
     )
 
 
 class AudioFormat(_Part):
-    """How the bytes of `input_audio_buffer.append` are to be read."""
+    """The format of the bytes in `input_audio_buffer.append`."""
 
     type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"] = "audio/pcm"
     rate: int | None = None
@@ -108,7 +109,7 @@ class AudioFormat(_Part):
 
 
 class Transcription(_Part):
-    """Which model, for which language."""
+    """The model and the language."""
 
     model: str | None = None
     language: str | None = None
@@ -128,7 +129,7 @@ class TurnDetection(_Part):
 
 
 class AudioInput(_Part):
-    """Everything about the audio that comes in."""
+    """All options of the input."""
 
     format: AudioFormat | None = None
     transcription: Transcription | None = None
@@ -143,13 +144,13 @@ class AudioInput(_Part):
 
 
 class Audio(_Part):
-    """The level that OpenAI has for input and output."""
+    """The level of OpenAI's API that separates input and output."""
 
     input: AudioInput | None = None
 
 
 class SessionConfig(_Part):
-    """All that a client asked for so far."""
+    """All options that a client has requested so far."""
 
     audio: Audio | None = None
     include: tuple[str, ...] | None = Field(None, fail_fast=True)
@@ -158,7 +159,7 @@ class SessionConfig(_Part):
         """Return the configuration after one more update, in either form.
 
         Raises:
-            BadSession: Names the value at fault; nothing has changed.
+            BadSession: It names the wrong value; nothing has changed.
         """
         merged = _merge(self.model_dump(exclude_unset=True), _general_form(update))
         try:
@@ -175,7 +176,7 @@ class SessionConfig(_Part):
 
 
 def _merge(current: Json, update: Json) -> Json:
-    """Put an update over what was there, level by level."""
+    """Merge an update into the present options, level by level."""
     merged = dict(current)
     for key, value in update.items():
         before = current.get(key)
@@ -202,20 +203,20 @@ def _general_form(update: Mapping[str, Any]) -> Json:
     return _merge(general, {"audio": {"input": flat}})
 
 
-# --- what is in effect ----------------------------------------------------------
+# --- options in effect ----------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a session has that its client did not ask for in an update.
+    """The options that do not come from the client's updates.
 
     Attributes:
         served_model: Name of the model that is served.
-        known_model: Whether a name means it.
-        url_model: The model that the URL named.
-        profiles: How streams are listened to; the names of `live.options.PROFILES`.
+        known_model: Whether a name means this model.
+        url_model: The model's name in the URL.
+        profiles: Options of streams, by the names of `live.options.PROFILES`.
         max_keywords: Most keywords of a session.
-        left_out: Tells which keywords the model cannot write.
+        left_out: Returns the keywords that the model cannot write.
     """
 
     served_model: str
@@ -228,14 +229,14 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What is in effect.
+    """The options in effect.
 
     Attributes:
-        hint: omniASR id of the language that was asked for, if it is known.
-        options: How the stream is listened to.
-        vad: None if only the client ends utterances.
-        keywords: None if the client has never named any.
-        left_out: Those that the model cannot write.
+        hint: omniASR id of the requested language, if it is known.
+        options: Options of the stream.
+        vad: Turn detection; None if only the client ends utterances.
+        keywords: Keywords; None if the client has never sent any.
+        left_out: Keywords that the model cannot write.
     """
 
     id: str
@@ -253,7 +254,7 @@ class Session:
     left_out: tuple[str, ...]
 
     def general_form(self) -> events.Session:
-        """Write it as `session.updated` has it."""
+        """Write it in the form of `session.updated`."""
         rate = self.sample_rate if self.encoding is Encoding.S16LE else None
         audio_input = events.AudioInput(
             format=events.Format(type=self.format.type, rate=rate),
@@ -268,7 +269,7 @@ class Session:
         )
 
     def flat_form(self) -> events.FlatSession:
-        """Write it as `transcription_session.updated` has it, in the beta."""
+        """Write it in the form of the beta's `transcription_session.updated`."""
         beta_name = {name: beta for beta, name in _FORMATS.items()}
         return events.FlatSession(
             id=self.id,
@@ -295,10 +296,10 @@ class Session:
 
 
 def in_effect(config: SessionConfig, defaults: Defaults, session_id: str) -> Session:
-    """Work out what a client gets for what it asked for.
+    """Work out the options in effect from the requested ones.
 
     Raises:
-        BadSession: Keywords are too many or too long.
+        BadSession: There are too many keywords, or they are too long.
     """
     asked = config.input.transcription or Transcription()
     format = config.input.format or AudioFormat()
@@ -340,10 +341,10 @@ def _sample_rate(format: AudioFormat) -> int:
 
 
 def _language(asked: Transcription) -> tuple[str | None, str | None]:
-    """Return the language as it was asked for, and its id; None if unknown.
+    """Return the requested language and its id; None if unknown.
 
-    Several languages are none: CTC models are not told any, and a transcript can
-    be labelled with one alone.
+    Several languages count as none: CTC models take no language, and a transcript has
+    only one label.
     """
     codes = (asked.language,) if asked.language else asked.languages or ()
     if len(codes) != 1:
@@ -380,7 +381,7 @@ def _server_vad(asked: AudioInput, model: str | None) -> ServerVad | None:
 
 
 def _nearest_ms(bounds: Bounds, wanted: float | None, default: int) -> int:
-    """Put what is wanted within bounds in seconds; both in milliseconds."""
+    """Limit a requested value in milliseconds to bounds in seconds."""
     return default if wanted is None else round(1000 * bounds.nearest(wanted / 1000))
 
 

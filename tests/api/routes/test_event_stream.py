@@ -288,7 +288,7 @@ class TestFailures:
             wait_for(lambda: hung_up(client))
 
         assert sum(map(len, model.batches)) < 200  # of four hundred
-        assert "nobody reads the answer" in caplog.text
+        assert "the client does not read the answer" in caplog.text
         assert "Traceback" not in caplog.text
 
 

@@ -175,18 +175,21 @@ class TestAudio:
         ("query", "named"),
         [
             ("", "encoding is missing"),
-            ("encoding=opus&sample_rate=48000", "'opus' is not decoded in a stream"),
+            ("encoding=opus&sample_rate=48000", "'opus' is not supported in a stream"),
             ("encoding=linear16", "sample_rate is missing"),
             ("encoding=linear16&sample_rate=4000", "sample_rate is 4000"),
-            ("encoding=linear16&sample_rate=fast", "sample_rate 'fast' is no number"),
-            ("encoding=linear16&sample_rate=inf", "is no number"),
+            (
+                "encoding=linear16&sample_rate=fast",
+                "sample_rate 'fast' is not a number",
+            ),
+            ("encoding=linear16&sample_rate=inf", "is not a number"),
             (
                 AUDIO + "".join(f"&keyterm={k}" for k in range(10)),
                 "at most 9 are allowed",
             ),
             (f"{AUDIO}&keyterm={'x' * 101}", "keyword 1 has 101 characters"),
             (f"{AUDIO}&model=large-v3", "'large-v3' is not served here"),
-            (f"{AUDIO}&redact=pci", "redact is not done here"),
+            (f"{AUDIO}&redact=pci", "redact is not supported"),
         ],
     )
     @pytest.mark.parametrize("door", [Door.FLUX, Door.NOVA])
