@@ -571,7 +571,7 @@ class TestSdk:
             client.listen.v1.media.transcribe_url(url="https://a.test/x.wav")
 
         assert refused.value.body["err_code"] == "REMOTE_CONTENT_ERROR"
-        assert "fetches no addresses" in refused.value.body["err_msg"]
+        assert "downloads no URLs" in refused.value.body["err_msg"]
 
 
 class TestNode:
