@@ -57,7 +57,6 @@ class TestMeasuring:
         speller = Speller(demo_model.vocabulary)
         return Corpus("digits", tuple(clips), keywords.lists_of(DIGITS, clips, speller))
 
-    @pytest.mark.slow
     def test_the_right_list_helps_and_names_that_nobody_says_do_no_harm(
         self, demo_model: ASRModel, corpus: Corpus
     ) -> None:
