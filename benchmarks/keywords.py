@@ -69,6 +69,8 @@ from text.ctc import FrameLabels, Vocabulary
 from text.keywords import DEFAULT_BOOST, N_BEST, Speller
 from vad.silero import SileroVad
 
+DIGITS: Final = "digits"
+MANDARIN: Final = "Mandarin"
 CONDITIONS: Final = ("clean", "8-khz", "noise-10-db", "noise-5-db")
 SUITES: Final = ("S1", "S6")
 MAX_LIST: Final = 500
@@ -218,13 +220,13 @@ def corpora(chosen: argparse.Namespace, speller: Speller) -> Iterator[Corpus]:
     count = 18 if chosen.quick else N_STRINGS
     material = suites.load(chosen.speech_dir)
     recordings = material.spoken if chosen.speech_dir else composer.load()
-    clips = strings("en test recordings", recordings, count)
-    yield Corpus(
-        "digits", tuple(clips), lists_of(tuple(composer.WORDS), clips, speller)
-    )
-    if not chosen.speech_dir:
+    if DIGITS in chosen.set:
+        clips = strings("en test recordings", recordings, count)
+        lists = lists_of(tuple(composer.WORDS), clips, speller)
+        yield Corpus(DIGITS, tuple(clips), lists)
+    if MANDARIN in chosen.set and not chosen.speech_dir:
         clips = strings("cmn", material.unspaced, count // 3, spaced=False)
-        yield Corpus("Mandarin", tuple(clips), mandarin_lists(clips))
+        yield Corpus(MANDARIN, tuple(clips), mandarin_lists(clips))
 
 
 # --- what is heard ----------------------------------------------------------------
@@ -515,6 +517,7 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--recordings", type=Path, nargs="+", default=[], help="manifests")
     add("--keywords", type=Path, help="the list, a line each; with --recordings")
     add("--speech-dir", type=Path, help="recordings of digits (default: the tests')")
+    add("--set", nargs="+", default=[DIGITS, MANDARIN], choices=[DIGITS, MANDARIN])
     add("--condition", nargs="+", default=CONDITIONS, choices=CONDITIONS)
     add("--boost", type=float, nargs="+", default=[DEFAULT_BOOST])
     add("--card", default="omniASR_CTC_demo", help="the model (default: %(default)s)")
@@ -533,9 +536,9 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def measured(chosen: argparse.Namespace, model: ASRModel) -> Iterator[Row]:
     """Measure everything that was chosen."""
     speller = Speller(model.vocabulary)
-    keywords: Words = ()
+    keywords: Words = tuple(composer.WORDS)
     for corpus in corpora(chosen, speller):
-        keywords = keywords or corpus.lists["all"]
+        keywords = corpus.lists.get("all", keywords)
         yield from measure_lists(
             model, corpus, chosen.boost, conditions=chosen.condition
         )
