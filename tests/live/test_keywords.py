@@ -62,12 +62,12 @@ def as_a_file(script: Script, keywords: tuple[str, ...]) -> str:
 
 class TestUpdates:
     @given(randoms, st.sampled_from(sorted(PROFILES)))
-    @settings(deadline=None, max_examples=15)
+    @settings(deadline=None, max_examples=5)
     def test_committed_text_only_grows_whatever_the_list_is(
         self, rng: Random, profile: str
     ) -> None:
         """It may change between any two windows."""
-        script = write(rng, n_words=25, longest_pause=25)
+        script = write(rng, n_words=12, longest_pause=25)
         heard = listening(PROFILES[profile])
         samples, probabilities = script.samples, script.probabilities
         for first in range(0, len(samples), 1600):
@@ -107,7 +107,7 @@ class TestUpdates:
 
 class TestFinals:
     @given(randoms, st.sampled_from(LISTS))
-    @settings(deadline=None, max_examples=12)
+    @settings(deadline=None, max_examples=5)
     def test_a_final_says_what_a_file_says(
         self, rng: Random, keywords: tuple[str, ...]
     ) -> None:
@@ -124,7 +124,7 @@ class TestFinals:
 
     def test_they_are_written_as_the_client_does(self) -> None:
         """In partials and in finals."""
-        script = write(Random(1), n_words=30, longest_pause=20)
+        script = write(Random(1), n_words=12, longest_pause=20)
         heard = listening(StreamOptions(keywords=("ABC", "cab", "Ca Ba")))
         heard.hear(script.samples, script.probabilities, (1600,))
         heard.end()
