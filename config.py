@@ -164,11 +164,11 @@ class Settings(BaseSettings):
     )
 
     # Streaming
-    chunk_duration: float = Field(
-        5.0,
+    chunk_duration: float | None = Field(
+        None,
         ge=CHUNK_DURATION_S.lowest,
         le=CHUNK_DURATION_S.highest,
-        description="Window of live streaming in seconds; recordings do not use it.",
+        description="Seconds of the window behind partials (empty: the profile's).",
     )
     vad_enabled: bool = Field(
         True,

@@ -84,7 +84,7 @@ def profiles_of(settings: Settings) -> Mapping[str, StreamOptions]:
     """Return how to listen, by name, as the settings have it."""
     return {
         name: replace(
-            profile.stretched(settings.chunk_duration), vad=settings.vad_enabled
+            profile.with_window(settings.chunk_duration), vad=settings.vad_enabled
         )
         for name, profile in settings.profiles.items()
     }

@@ -24,6 +24,10 @@ tokens that the truth does not have, are counted by distance from the edge: e(d)
 
 All of it twice: with windows normalised each over itself, and with one
 normalisation, measured on the first second of speech, for all windows of a clip.
+
+From the latter, which is how live streams are heard, come the settings that the last
+lines print: the worst R2 of all suites for `MARGIN_S`, and for `CHUNK_DURATION` the
+worst L, that margin and one hop.
 """
 
 import argparse
@@ -37,10 +41,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audio.frames import FRAME_SHIFT, MAX_WINDOW_SAMPLES, n_frames
-from audio.samples import SAMPLE_RATE, Samples
+from audio.samples import SAMPLE_RATE, Samples, seconds
 from benchmarks.corpus import suites
 from benchmarks.corpus.suites import Stream
 from engine.interface import ModelInput, Normalisation
+from live.options import CHUNK_DURATION_S, MARGIN_S, PROFILES
 from model import ASRModel
 from text import ctc
 from text.ctc import Token
@@ -273,6 +278,21 @@ def settings(edges: Edges) -> str:
     return "\n".join([*lines, f"cut half-width: {width} blank frames on each side"])
 
 
+def variables(every: Sequence[Edges], hop_s: float) -> str:
+    """Write what to set for a model, as lines of an environment file.
+
+    Args:
+        every: Its curves, one or more.
+        hop_s: Seconds from one partial to the next.
+    """
+    margins = [edges.agreed.within(RIGHT_GOAL) for edges in every]
+    contexts = [edges.left.within(LEFT_GOAL) for edges in every]
+    margin_s = MARGIN_S.nearest(max(margins) / _FRAMES_A_SECOND)
+    window_s = max(contexts) / _FRAMES_A_SECOND + margin_s + hop_s
+    window_s = CHUNK_DURATION_S.nearest(window_s)
+    return f"MARGIN_S={margin_s:.2f}\nCHUNK_DURATION={window_s:.2f}"
+
+
 def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Measure a model's errors near window edges; print the margins."
@@ -285,6 +305,7 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     add("--suite", nargs="+", choices=suites.PLANS, default=["S1", "S2", "S9"])
     add("--speech-dir", type=Path, help="recordings of digits (default: the tests')")
     add("--clips", type=int, default=24, help="utterances of each suite")
+    add("--profile", choices=PROFILES, default="captions", help="whose hop is counted")
     return parser.parse_args(arguments)
 
 
@@ -302,6 +323,7 @@ def main(arguments: Sequence[str]) -> None:
 
     material = suites.load(options.speech_dir)
     print(f"{model.description}; {options.clips} clips of each suite\n")
+    as_live: list[Edges] = []
     for normalised in ("each window over itself", "frozen for the utterance"):
         fixed = normalised.startswith("frozen")
         for name in options.suite:
@@ -322,9 +344,12 @@ def main(arguments: Sequence[str]) -> None:
             print(table("left edge", edges.left, (0, 8, *range(16, 241, 16))))
             print(f"\n{settings(edges)}")
             if fixed:
+                as_live.append(edges)
                 share = n_changed / max(1, n_tokens)
                 print(f"whole clips, frozen against own normalisation: {share:.2%}")
             print(flush=True)
+    print("## Settings for this model\n")
+    print(variables(as_live, seconds(PROFILES[options.profile].hop)))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ async def _run(options: argparse.Namespace) -> None:
         await _loaded(service, failed)
         profile = options.profile or settings.stream_profile
         stream = service.models.default.live.open(
-            settings.profiles[profile].stretched(settings.chunk_duration)
+            settings.profiles[profile].with_window(settings.chunk_duration)
         )
         try:
             await _caption(microphone, stream)

@@ -6,10 +6,10 @@ more time for both. Their margins come from the edge curve of the demo model
 (`python -m benchmarks.edge_curve`): half a second from the right edge of a window the
 edge has little effect; small changes go on up to 1.1 s.
 
-`CHUNK_DURATION` sets the length of a partial's window. Its margin and one hop are at
-the right; the rest is context on the left of the words that are not committed yet. A
-longer window costs more compute, and gives better partials as long as the model needs
-that context; finals do not depend on it.
+`CHUNK_DURATION` replaces the length of a profile's window. Margin and one hop are at
+the right of the window; the rest is context on the left of the words that are not
+committed yet. A longer window costs more compute, and gives better partials as long as
+the model needs that context; finals do not depend on it.
 
 Operators and clients set options within the same bounds, which are written only here.
 
@@ -23,10 +23,11 @@ from audio.frames import FRAME_SHIFT, MAX_WINDOW_SAMPLES
 from audio.samples import SAMPLE_RATE
 from vad.spans import START_PROB
 
-# The chunk duration for which the windows of the profiles are written.
-NOMINAL_CHUNK_S = 5.0
-
 _MIN_CONTEXT = SAMPLE_RATE // 2
+
+# How much longer than a nominal window one may become, at least, while nothing can be
+# committed.
+_BEYOND_WINDOW = 3 * SAMPLE_RATE
 
 
 class Bounds(NamedTuple):
@@ -76,8 +77,8 @@ class StreamOptions:
         ValueError: A length is out of range.
     """
 
-    window: int = round(5.0 * SAMPLE_RATE)
-    hop: int = round(0.32 * SAMPLE_RATE)
+    window: int = 3 * SAMPLE_RATE
+    hop: int = round(0.48 * SAMPLE_RATE)
     margin: int = round(0.5 * SAMPLE_RATE)
     max_window: int = 8 * SAMPLE_RATE
     endpoint_silence: int = round(0.6 * SAMPLE_RATE)
@@ -104,24 +105,25 @@ class StreamOptions:
         """Audio before the uncommitted words that the model hears as well."""
         return max(_MIN_CONTEXT, self.window - self.margin - self.hop)
 
-    def stretched(self, chunk_duration_s: float) -> "StreamOptions":
-        """Return these options for another nominal window."""
-        ratio = chunk_duration_s / NOMINAL_CHUNK_S
-        longest = min(round(self.max_window * max(1.0, ratio)), MAX_WINDOW_SAMPLES)
-        window = min(round(self.window * ratio), longest)
-        return replace(self, window=window, max_window=longest)
+    def with_window(self, seconds: float | None) -> "StreamOptions":
+        """Return these options with another nominal window; None: as they are."""
+        if seconds is None:
+            return self
+        window = min(round(seconds * SAMPLE_RATE), MAX_WINDOW_SAMPLES)
+        longest = min(window + _BEYOND_WINDOW, MAX_WINDOW_SAMPLES)
+        return replace(self, window=window, max_window=max(self.max_window, longest))
 
 
 PROFILES = {
     "captions": StreamOptions(),
     "agent": StreamOptions(
-        window=round(3.7 * SAMPLE_RATE),
-        hop=round(0.2 * SAMPLE_RATE),
+        window=round(2.8 * SAMPLE_RATE),
+        hop=round(0.32 * SAMPLE_RATE),
         margin=round(0.48 * SAMPLE_RATE),
         endpoint_silence=round(0.35 * SAMPLE_RATE),
     ),
     "quality": StreamOptions(
-        window=round(9.4 * SAMPLE_RATE),
+        window=round(5.6 * SAMPLE_RATE),
         hop=round(0.48 * SAMPLE_RATE),
         margin=round(1.12 * SAMPLE_RATE),
         max_window=15 * SAMPLE_RATE,

@@ -6,7 +6,11 @@ frames coincide. They share one normalisation, measured on the utterance's first
 and then frozen: labels must not change because the speaker gets louder.
 
 Committed text is published word by word. A word is complete when a space or a pause
-follows; until then its committed letters are shown among the pending ones.
+follows, even if the space itself may still change; until then its committed letters are
+shown among the pending ones.
+
+The labels of a speculation, which begins in a pause, are a hypothesis like any other.
+Its window is longer, and is normalised over its own samples.
 
 The final, which comes from the whole utterance, does not depend on this module.
 Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
@@ -122,13 +126,23 @@ class Partials:
             cache_key=self._cache_key,
         )
 
-    def accept(self, window: ModelInput, frames: FrameLabels) -> bool:
-        """Take the labels of a window; return whether the words have changed."""
-        self.heard = window.position + len(window)
-        hypothesis = WindowLabels(window.position // FRAME_SHIFT, frames)
+    def accept(self, start: int, end: int, frames: FrameLabels) -> bool:
+        """Take the labels of a window; return whether the words have changed.
+
+        Args:
+            start: Sample position of the window's first sample. That of a final may
+                lie between two frames, and labels count for the nearest ones.
+            end: One past its last. What ends before an earlier window says nothing.
+            frames: Its labels.
+        """
+        first_frame = round(start / FRAME_SHIFT)
+        if end < self.heard or first_frame > self._agreement.cut_frame:
+            return False
+        self.heard = end
+        hypothesis = WindowLabels(first_frame, frames)
         agreed = self._agreement.add_hypothesis(hypothesis)
         tokens = [*self._open, *agreed.committed]
-        n_complete = self._n_complete(tokens, hypothesis)
+        n_complete = self._n_complete(tokens, agreed.pending)
         self._open = tokens[n_complete:]
         before = (self.committed, self.pending)
         complete, self._space = self._spell(tokens[:n_complete])
@@ -153,10 +167,12 @@ class Partials:
             self._normalisation = measured
         return measured
 
-    def _n_complete(self, tokens: Sequence[Token], hypothesis: WindowLabels) -> int:
+    def _n_complete(self, tokens: Sequence[Token], pending: Sequence[Token]) -> int:
         """Count the committed tokens that belong to complete words."""
         if not tokens:
             return 0
+        if pending and pending[0].text.isspace():
+            return len(tokens)
         *_, last = ctc.groups(tokens)
         n_blanks = self._agreement.cut_frame - 1 - tokens[-1].last_frame
         if last[0].text.isspace() or n_blanks >= _WORD_BLANKS:

@@ -177,13 +177,12 @@ class StreamSession:
             return []
         utterance = request.utterance
         changed = utterance.accept(request, frames)
-        events: list[LiveEvent] = [*self._order.settle(), *self._tell_early()]
-        if not changed or utterance is not self._open:
-            return events
-        events += self._announce(utterance)
-        if self._order.all_told:  # else the final of the utterance before comes first
-            events.append(utterance.partial())
-        return events
+        events: list[LiveEvent] = [*self._order.settle()]
+        if changed and utterance is self._open:
+            events += self._announce(utterance)
+            if self._order.all_told:  # or the final of the one before comes first
+                events.append(utterance.partial())
+        return [*events, *self._tell_early()]
 
     def fail(self, request: Request, error: Exception) -> list[LiveEvent]:
         """Note that a window gets no labels."""

@@ -1,7 +1,8 @@
 """One utterance of a live stream: its partials, its final, and the windows of both.
 
-Knows the utterance's audio and the model's results for it. It does not decide where
-speech stops and when the utterance is over; `live/endpointing.py` does.
+Knows the utterance's audio and the model's results for it. `live/endpointing.py`
+decides where speech stops and when the utterance is over, `live/cadence.py` when the
+model hears it.
 
 Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
 """
@@ -9,11 +10,11 @@ Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from audio.samples import SAMPLE_RATE, Samples
+from audio.samples import Samples
 from audio_buffer import AudioBuffer
 from engine.interface import Decoding, ModelInput
 from engine.work_queue import Work
-from live.endpointing import MIN_SILENCE
+from live.cadence import Cadence
 from live.events import (
     Cause,
     EagerEnd,
@@ -30,24 +31,6 @@ from text.ctc import FrameLabels, Vocabulary
 from text.keywords import N_BEST
 from text.word_times import SpikeOffsets
 
-# The first partial comes so long after the beginning of speech, and the next ones in
-# short hops, since people wait for the first word.
-_FIRST_AFTER = round(0.32 * SAMPLE_RATE)
-_ONSET_HOP = round(0.16 * SAMPLE_RATE)
-_ONSET = round(1.3 * SAMPLE_RATE)
-
-# A speculation begins as soon as silence is noticed, so that its final is there when a
-# client asks 0.2 s after the end of speech. A long utterance takes longer to transcribe
-# and has more pauses inside, so its speculation waits for a fraction of its length, but
-# not so long that the final is late at the endpoint.
-_LENGTH_TO_SILENCE = 64
-_LATEST_SPECULATION = round(0.3 * SAMPLE_RATE)
-
-# After the end of speech partials go on until the margin lies in silence, and a little
-# longer.
-_AFTERGLOW = round(0.1 * SAMPLE_RATE)
-
-
 # No client waits for a speculation yet.
 _DUE_IN_S = {
     Work.STREAM_FINAL: 0.0,
@@ -62,6 +45,7 @@ class Request:
 
     Attributes:
         window: The window for the model.
+        start: Sample position of its first sample in the stream.
         piece: Its part of a final; None for a partial.
         speculative: Whether it belongs to a speculation, for which no client waits yet.
         wanted: Whether its labels are still needed.
@@ -70,10 +54,16 @@ class Request:
 
     utterance: "Utterance"
     window: ModelInput
+    start: int
     piece: Piece | None = None
     speculative: bool = False
     wanted: bool = True
     keywords: tuple[str, ...] = ()
+
+    @property
+    def end(self) -> int:
+        """One past the position of its last sample."""
+        return self.start + len(self.window)
 
     @property
     def work(self) -> Work:
@@ -134,11 +124,11 @@ class Utterance:
         self.decided = start
         self.error: Exception | None = None
         self._options = options
-        self._quiet: int | None = None  # where its speech ended, unless it goes on
-        self._may_speculate = False
         # Its number, if its early end was sent and not taken back.
         self._told_early: int | None = None
+        self._cadence = Cadence(start, options)
         self._partial_request: Request | None = None  # on its way
+        self._doubling: Request | None = None  # a speculation's that is one as well
         self._finals: list[Request] = []  # on their way, or not handed out yet
         self._new: list[Request] = []
 
@@ -184,27 +174,23 @@ class Utterance:
         """Take the next samples, and the probabilities of frames that end in them."""
         if pieces := self.final.push_audio(samples, probabilities):
             self._ask(pieces)
+        self._cadence.push_probabilities(probabilities, self.final.end)
 
     def speech_ended(self, position: int) -> None:
         """Note that silence began at a position; the utterance may be over."""
-        self._quiet = position
-        self._may_speculate = True
+        self._cadence.speech_ended(position)
 
     def speculate(self, position: int) -> None:
         """Begin a speculation, if silence has lasted long enough."""
-        if not self._may_speculate or self._quiet is None:
-            return
-        needed = min(
-            max(MIN_SILENCE, self.final.n_uncut // _LENGTH_TO_SILENCE),
-            _LATEST_SPECULATION,
-        )
-        if position - self._quiet >= needed:
-            self._may_speculate = False
-            self._ask(self.final.speculate(), speculative=True)
+        if self._cadence.may_speculate(position, self.final.n_uncut):
+            requests = self._ask(self.final.speculate(), speculative=True)
+            if self._options.partials and requests:
+                self._doubling = requests[-1]
 
     def end_early(self, silence: int, position: int) -> EagerEnd | None:
         """Return its early final, once, after `silence` samples of silence."""
-        if self._quiet is None or position - self._quiet < silence:
+        quiet = self._cadence.quiet
+        if quiet is None or position - quiet < silence:
             return None
         segments = self.final.take_supposed()
         if not segments:
@@ -216,8 +202,9 @@ class Utterance:
     def speech_resumed(self, position: int) -> list[LiveEvent]:
         """Note that it is not over; take back its early final, if it was sent."""
         told, self._told_early = self._told_early, None
-        self._quiet, self._may_speculate = None, False
+        self._cadence.speech_resumed()
         self.final.drop_speculation()
+        self._keep_as_partial()
         self._forget_unwanted()
         return [] if told is None else [SpeechResumed(told, position)]
 
@@ -241,10 +228,10 @@ class Utterance:
     ) -> list[Request]:
         """Return the windows to label next."""
         requests, self._new = self._new, []
-        if self._partial_request is None and self._is_due(audio.end):
+        if self._is_due(audio.end):
             window = self.partials.window(audio, max_left_context=max_left_context)
             if window is not None:
-                self._partial_request = Request(self, window)
+                self._partial_request = Request(self, window, window.position)
                 requests.append(self._partial_request)
         return [request for request in requests if request.wanted]
 
@@ -253,8 +240,8 @@ class Utterance:
         request = self._partial_request
         if request is None:
             return None
-        heard = request.window.position + len(request.window)
-        return request if position - heard >= self._hop(position) else None
+        stale = position - request.end >= self._cadence.hop(self, position)
+        return request if stale or self._doubling else None
 
     def withdraw(self, request: Request) -> None:
         """Forget a partial that never reached the model."""
@@ -267,15 +254,19 @@ class Utterance:
         if request.piece is not None:
             self._finals.remove(request)
             self.final.accept(request.piece, frames)
-            return False
-        self._partial_request = None
-        return self.partials.accept(request.window, frames)
+            if request is not self._doubling:
+                return False
+            self._doubling = None
+        else:
+            self._partial_request = None
+        return self.partials.accept(request.start, request.end, frames)
 
     def fail(self, request: Request, error: Exception) -> None:
         """Note that a window gets no labels."""
         if request.piece is None:
             self._partial_request = None
         elif request.speculative:
+            self._doubling = None
             self.final.drop_speculation()
             self._forget_unwanted()
         else:
@@ -306,37 +297,35 @@ class Utterance:
         return UtteranceFinal(number, start, end, cause, segments, self.decided)
 
     def _is_due(self, position: int) -> bool:
-        if not self._options.partials or self.cause is not None:
+        if self._partial_request or self._doubling or self.cause:
             return False
-        heard = self.partials.heard
-        if heard <= self.final.start:
-            return position - self.onset >= _FIRST_AFTER
-        if self._quiet is not None:
-            if heard < self._quiet + _AFTERGLOW:
-                return position > heard
-            if heard >= self._quiet + self._options.margin + _AFTERGLOW:
-                return False
-        return position - heard >= self._hop(position)
+        wanted = self._options.partials
+        return wanted and self._cadence.partial_is_due(self, position)
 
-    def _hop(self, position: int) -> int:
-        hop = self._options.hop
-        if position - self.onset < _ONSET:
-            hop = min(hop, _ONSET_HOP)
-        return hop
-
-    def _ask(self, pieces: Sequence[Piece], *, speculative: bool = False) -> None:
-        requests = [
-            Request(self, ModelInput(piece.window.samples), piece, speculative)
-            for piece in pieces
-        ]
+    def _ask(
+        self, pieces: Sequence[Piece], *, speculative: bool = False
+    ) -> list[Request]:
+        requests = []
+        for piece in pieces:
+            window = ModelInput(piece.window.samples)
+            start = self.start + piece.window.position
+            requests.append(Request(self, window, start, piece, speculative))
         self._finals += requests
         self._new += requests
+        return requests
+
+    def _keep_as_partial(self) -> None:
+        """Let what was to be a part of a final, too, be no more than a partial."""
+        request, self._doubling = self._doubling, None
+        if request is None or self._partial_request is not None:
+            return
+        self._finals.remove(request)
+        request.piece, request.speculative = None, False
+        self._partial_request = request
 
     def _forget_unwanted(self) -> None:
-        self._forget([own for own in self._finals if not self._is_wanted(own)])
-
-    def _is_wanted(self, request: Request) -> bool:
-        return request.piece is not None and self.final.wants(request.piece)
+        wants = self.final.wants
+        self._forget([r for r in self._finals if r.piece and not wants(r.piece)])
 
     def _forget(self, requests: Sequence[Request]) -> None:
         for request in requests:
@@ -344,5 +333,6 @@ class Utterance:
             self._finals.remove(request)
 
     def _drop_partial(self) -> None:
+        self._doubling = None
         if self._partial_request is not None:
             self.withdraw(self._partial_request)

@@ -33,7 +33,6 @@ class TestDefaults:
         assert settings.default_lang == "eng_Latn"
         assert (settings.device, settings.dtype) == ("auto", "auto")
         assert (settings.host, settings.port) == ("0.0.0.0", 8000)
-        assert settings.chunk_duration == 5.0
         assert settings.vad_enabled
 
     def test_settings_are_frozen(self) -> None:

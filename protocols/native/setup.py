@@ -15,7 +15,7 @@ from audio.encoding import Encoding
 from audio.samples import SAMPLE_RATE, seconds
 from languages import codes
 from languages.catalogue import to_bcp47
-from live.options import NOMINAL_CHUNK_S, PROFILES, StreamOptions
+from live.options import PROFILES, StreamOptions
 from protocols.actions import Configure
 from protocols.native import messages as wire
 from protocols.warnings import keywords_left_out
@@ -30,6 +30,7 @@ class Defaults:
         model: The name of the model.
         vad: Whether the server has voice activity detection.
         language: Id of the operator's default language.
+        chunk_duration_s: Nominal window of partials in seconds; None: the profile's.
         profiles: Options of the stream, by the names of profiles.
         max_keywords: Most keywords of a session.
         left_out: Returns the keywords that the model cannot write.
@@ -38,7 +39,7 @@ class Defaults:
     model: str
     vad: bool = True
     language: str | None = None
-    chunk_duration_s: float = NOMINAL_CHUNK_S
+    chunk_duration_s: float | None = None
     profile: wire.Profile = "captions"
     profiles: Mapping[str, StreamOptions] = field(default_factory=lambda: PROFILES)
     max_keywords: int = 500
@@ -56,7 +57,6 @@ class Setup:
     words: bool
     events: bool
     profile: wire.Profile
-    chunk_duration: float
     options: StreamOptions
     left_out: tuple[str, ...]  # of the keywords
 
@@ -70,7 +70,7 @@ class Setup:
         """
         keywords = _keywords(wanted, defaults.max_keywords)
         profile: wire.Profile = wanted.get("profile", defaults.profile)
-        chunk_duration = float(wanted.get("chunk_duration", defaults.chunk_duration_s))
+        window_s = wanted.get("chunk_duration", defaults.chunk_duration_s)
         return cls(
             encoding=wanted.get("encoding", Encoding.S16LE),
             sample_rate=wanted.get("sample_rate", SAMPLE_RATE),
@@ -79,10 +79,9 @@ class Setup:
             words=wanted.get("words", False),
             events=wanted.get("events", False),
             profile=profile,
-            chunk_duration=chunk_duration,
             options=_options(
                 wanted,
-                defaults.profiles[profile].stretched(chunk_duration),
+                defaults.profiles[profile].with_window(window_s),
                 vad=defaults.vad,
                 keywords=keywords,
             ),
@@ -105,7 +104,7 @@ class Setup:
             "events": self.events,
             "profile": self.profile,
             "endpointing": options.endpointing,
-            "chunk_duration": self.chunk_duration,
+            "chunk_duration": seconds(options.window),
             "hop_s": seconds(options.hop),
             "margin_s": seconds(options.margin),
             "endpoint_silence_s": seconds(options.endpoint_silence),

@@ -8,7 +8,15 @@ import pytest
 from audio.frames import FRAME_SHIFT, MAX_WINDOW_SAMPLES, n_frames
 from audio.samples import SAMPLE_RATE, Samples
 from benchmarks.corpus.suites import compose, load
-from benchmarks.edge_curve import Curve, Edges, clips, measure, settings, table
+from benchmarks.edge_curve import (
+    Curve,
+    Edges,
+    clips,
+    measure,
+    settings,
+    table,
+    variables,
+)
 from engine.interface import ModelInput
 from text.ctc import Token
 
@@ -84,6 +92,23 @@ class TestCurve:
 
         assert "right margin R: 0.50 s" in settings(edges)
         assert "| 0.48 |" in table("right edge", edges.right, (24,))
+
+    def test_what_to_set_is_what_the_worst_suite_needs(self) -> None:
+        """A margin, and a window that holds context, margin and hop; within bounds."""
+        every = []
+        for deaf_left, deaf_right in ((10, 25), (50, 10)):
+            edges = Edges(Curve(), Curve(), Curve())
+            model = Hearing(deaf_left=deaf_left, deaf_right=deaf_right)
+            for seed in range(4):
+                measure(numbered(), model, None, edges, Random(seed))
+            every.append(edges)
+
+        worst = variables(every, 0.5)
+
+        assert worst == "MARGIN_S=0.50\nCHUNK_DURATION=2.00"
+        assert variables([Edges(Curve(), Curve(), Curve())], 0.5) == (
+            "MARGIN_S=0.10\nCHUNK_DURATION=1.00"
+        )
 
 
 class TestClips:

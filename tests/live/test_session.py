@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from audio.frames import FRAME_SHIFT, MAX_WINDOW_SAMPLES
 from audio.samples import SAMPLE_RATE, Samples
-from audio_buffer import AudioBuffer
 from audio_chunker import AudioChunker
 from engine.interface import ModelInput
+from engine.work_queue import Work
 from live.events import (
     Cause,
     EagerEnd,
@@ -27,7 +27,6 @@ from live.events import (
     UtteranceFinal,
 )
 from live.options import PROFILES, StreamOptions
-from live.utterance import Utterance
 from recordings.segments import SegmentReader
 from tests.support.live import Listener, listen_to, listener, silence
 from tests.support.scripted_speech import VOCABULARY, Encoder, Script, write
@@ -62,6 +61,10 @@ def said(script: Script) -> str:
 
 def joined(heard: Listener) -> str:
     return " ".join(final.text for final in heard.finals if final.text)
+
+
+def shown(partial: Partial) -> str:
+    return partial.committed_text + partial.pending_text
 
 
 class TestFinals:
@@ -182,7 +185,7 @@ class TestHypotheses:
             return sum(len(r.window) for r in heard.asked if r.piece is None)
 
         short, nominal, long = (
-            heard_in_all(StreamOptions().stretched(s)) for s in (2.5, 5.0, 10.0)
+            heard_in_all(StreamOptions().with_window(s)) for s in (2.5, 5.0, 10.0)
         )
         assert 1.3 * short < nominal < long / 1.3
 
@@ -192,7 +195,7 @@ class TestHypotheses:
         true = said(script).split()
 
         def n_right(chunk_duration_s: float) -> int:
-            options = StreamOptions(endpointing=False).stretched(chunk_duration_s)
+            options = StreamOptions(endpointing=False).with_window(chunk_duration_s)
             heard = listener(options, label=forgetful)
             heard.hear(script.samples, script.probabilities, (1600,))
             committed = heard.partials[-1].committed_text.split()
@@ -416,31 +419,70 @@ class TestFaintSpeech:
 
 
 class TestSuspicion:
-    @pytest.mark.parametrize(
-        ("length_s", "silence_s"), [(2, 0.096), (12, 0.19), (35, 0.3)]
-    )
-    def test_a_long_utterance_is_heard_on_suspicion_later(
-        self, length_s: float, silence_s: float
+    """Finals that are begun in pauses, before it is known that they are the end."""
+
+    def test_their_labels_make_the_partial_of_the_pause(self) -> None:
+        """Nothing else is heard for it."""
+        script = write(Random(4), n_words=3, longest_pause=5)
+        spoken = script.spoken[-1][1] * FRAME_SHIFT
+        heard = listener()
+        heard.hear(script.samples, script.probabilities, (512,))
+
+        (only,) = [r for r in heard.asked if r.end > spoken + FRAME_SAMPLES]
+        assert only.speculative
+        assert heard.partials[-1].position == only.end
+        assert shown(heard.partials[-1]) == said(script)
+
+    def test_one_that_is_on_its_way_when_speech_goes_on_is_still_a_partial(
+        self,
     ) -> None:
-        """It has more pauses, and hearing it costs more."""
-        n_frames = round(length_s * SAMPLE_RATE) // FRAME_SAMPLES
-        spoken = n_frames * FRAME_SAMPLES
-        options = StreamOptions(partials=False)
-        utterance = Utterance(
-            0, 0, vocabulary=VOCABULARY, offsets=UNMEASURED, options=options
-        )
-        utterance.push_audio(np.zeros(spoken, np.float32), [1.0] * n_frames)
-        utterance.speech_ended(spoken)
-        buffer = AudioBuffer(capacity=1)
+        """It has heard the newest words, if not the last ones."""
+        script = write(Random(4), n_words=3, longest_pause=5)
+        spoken = -(-script.spoken[-1][1] * FRAME_SHIFT // FRAME_SAMPLES)
+        probabilities = script.probabilities[:spoken] + [0.0] * 3 + [1.0] * 3
+        samples = np.resize(script.samples, len(probabilities) * FRAME_SAMPLES)
+        heard = listener()
+        heard.hear(samples[: spoken * FRAME_SAMPLES], probabilities, (512,))
+        heard.held_back = True
+        heard.hear(samples[heard.session.position :][:1536], probabilities, (512,))
+        (request,) = heard.session.requests()
+        assert request.speculative
 
-        n_silent = 0
-        while not utterance.take_requests(buffer, None):
-            n_silent += 1
-            utterance.push_audio(np.zeros(FRAME_SAMPLES, np.float32), [0.0])
-            utterance.speculate(spoken + n_silent * FRAME_SAMPLES)
+        heard.hear(samples[heard.session.position :], probabilities, (512,))
 
-        waited_s = n_silent * FRAME_SAMPLES / SAMPLE_RATE
-        assert silence_s <= waited_s < silence_s + 0.033
+        assert request.wanted
+        assert request.work is Work.STREAM_PARTIAL
+        labels = Encoder().label(request.window.samples)
+        (partial,) = heard.session.accept(request, labels)
+        assert isinstance(partial, Partial)
+        assert shown(partial) == said(script)
+
+    @given(randoms, blocks)
+    @settings(deadline=None, max_examples=20)
+    def test_finals_are_the_same_without_partials(
+        self, rng: Random, blocks: list[int]
+    ) -> None:
+        """Where they begin and end, too."""
+        script = write(rng, n_words=15, longest_pause=60)
+
+        finals = listen_to(script, blocks=blocks).finals
+        without = listen_to(script, StreamOptions(partials=False), blocks=blocks)
+
+        assert [(f.start, f.end, f.text) for f in finals] == [
+            (f.start, f.end, f.text) for f in without.finals
+        ]
+
+    @pytest.mark.parametrize("longest_pause", [2, 15, 25])
+    def test_a_second_of_a_monologue_is_not_heard_many_times(
+        self, longest_pause: int
+    ) -> None:
+        """Whatever its pauses; finals and what was in vain are in it."""
+        script = write(Random(2), n_words=120, longest_pause=longest_pause)
+
+        heard = listen_to(script)
+
+        n_heard = sum(len(request.window) for request in heard.asked)
+        assert n_heard <= 12 * len(script.samples)
 
 
 class TestEagerEnds:
@@ -785,16 +827,17 @@ class TestMemory:
 
 class TestOptions:
     @pytest.mark.parametrize("profile", PROFILES)
-    def test_the_nominal_window_changes_nothing(self, profile: str) -> None:
-        """Profiles are written down for it."""
-        assert PROFILES[profile].stretched(5.0) == PROFILES[profile]
+    def test_without_a_window_a_profile_keeps_its_own(self, profile: str) -> None:
+        """An empty CHUNK_DURATION changes nothing."""
+        assert PROFILES[profile].with_window(None) == PROFILES[profile]
 
     @pytest.mark.parametrize("chunk_duration_s", [1.0, 5.0, 40.0])
     @pytest.mark.parametrize("profile", PROFILES)
     def test_windows_stay_within_what_the_model_takes(
         self, profile: str, chunk_duration_s: float
     ) -> None:
-        """However far they are stretched."""
-        options = PROFILES[profile].stretched(chunk_duration_s)
+        """However long they shall be."""
+        options = PROFILES[profile].with_window(chunk_duration_s)
 
+        assert options.window == chunk_duration_s * SAMPLE_RATE
         assert options.window <= options.max_window <= MAX_WINDOW_SAMPLES

@@ -119,7 +119,7 @@ class TestGreeting:
 
         configure, ready = machine.greet()
 
-        options = PROFILES["captions"].stretched(5.0)
+        options = PROFILES["captions"]
         assert configure == Configure(Encoding.S16LE, SAMPLE_RATE, options)
         message = only([ready])
         assert message["type"] == "ready"
@@ -127,13 +127,14 @@ class TestGreeting:
         assert (message["sample_rate"], message["encoding"]) == (16_000, "s16le")
         assert message["channels"] == 1
         assert message["profile"] == "captions"
+        assert message["chunk_duration"] == options.window / SAMPLE_RATE
 
     def test_the_operators_defaults_are_in_it(self) -> None:
         """The nominal window, and whether silence ends utterances."""
         configure, ready = protocol(vad=False, chunk_duration_s=10.0).greet()
 
         assert isinstance(configure, Configure)
-        assert configure.options.window == 2 * PROFILES["captions"].window
+        assert configure.options.window == 10 * SAMPLE_RATE
         assert not configure.options.vad
         message = only([ready])
         assert message["endpointing"] is False
@@ -279,7 +280,7 @@ class TestConfiguration:
         assert (options.hop, options.margin) == (8_000, 16_000)
         assert (options.endpoint_silence, options.pre_roll) == (32_000, 0)
         assert options.speech_prob == 0.7
-        assert options.window == 2 * PROFILES["agent"].window
+        assert options.window == 10 * SAMPLE_RATE
         assert not options.endpointing
         assert not options.partials
         message = only([confirmed])
@@ -295,7 +296,7 @@ class TestConfiguration:
         reset = only(receive(machine, type="config", hop_s=None))
 
         assert (kept["hop_s"], kept["words"]) == (0.5, True)
-        assert (reset["hop_s"], reset["words"]) == (0.32, True)
+        assert (reset["hop_s"], reset["words"]) == (0.48, True)
 
     def test_a_refused_message_changes_nothing_of_it(self) -> None:
         """Not even what was right in it."""
@@ -320,7 +321,7 @@ class TestConfiguration:
 
         agent = only(receive(machine, type="config", profile="agent"))
 
-        assert agent["hop_s"] == 0.2
+        assert agent["hop_s"] == 0.32
         assert agent["endpoint_silence_s"] == 1.0
 
 

@@ -1,0 +1,142 @@
+"""Decide when the model hears an utterance: for a partial, or on suspicion.
+
+A second of speech costs as much each time it is heard, so it is heard when there is
+something new to find. Partials come
+
+* early and in short hops until the first word is there, since somebody waits for it;
+* one hop after the last one. If the newest sound may be the beginning of a pause, the
+  partial waits until that is known;
+* as soon as a pause is noticed: what is before it does not change much any more. If
+  the final is begun on suspicion at that moment, its labels are the partial;
+* in silence only where voice activity detection is not sure of it, and once more when
+  all that was said lies before the margin.
+
+A final is begun on suspicion as soon as silence is noticed: so early that it is there
+when a client asks 0.2 s after the end of speech. Each pause in the utterance makes
+that vain, and the longer the utterance the more is heard in vain. So a longer one has
+a limit to that; beyond it waits until the silence is more likely to be its end.
+
+Everything here follows from positions and probabilities of speech, never from how busy
+the model is: what a final says must not depend on that.
+Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
+"""
+
+from collections.abc import Sequence
+
+from audio.samples import SAMPLE_RATE
+from live.endpointing import MIN_SILENCE, Heard
+from live.options import StreamOptions
+from vad.spans import FRAME_SAMPLES, STAY_PROB
+
+# The first partial comes so long after speech was first heard, and the next ones in
+# short hops until a letter was heard or so much time has passed.
+_FIRST_AFTER = round(0.32 * SAMPLE_RATE)
+_ONSET_HOP = round(0.16 * SAMPLE_RATE)
+_ONSET = round(1.3 * SAMPLE_RATE)
+
+# A partial waits so long for a pause that may be beginning.
+_WAIT_FOR_PAUSE = MIN_SILENCE - FRAME_SAMPLES
+
+# In silence a word may go on softly, if a probability of speech is not lower than this.
+_SOUND_PROB = 0.1
+_QUIET_HOP = round(0.32 * SAMPLE_RATE)
+
+# How long after the end of speech the margin lies in silence, beyond its own length.
+_AFTERGLOW = round(0.1 * SAMPLE_RATE)
+
+# A final of at most so many samples is always begun early. Longer ones wait, once a
+# share of what was said was heard in vain for them: for three quarters of the silence
+# that ends an utterance, which is longer than the pauses of fluent speech. Beyond
+# another share they are not begun before the end.
+_SHORT = 7 * SAMPLE_RATE
+_LATE = round(0.3 * SAMPLE_RATE)
+_MUCH, _MOST = 0.5, 2.0
+
+
+class Cadence:
+    """When to hear one utterance.
+
+    Args:
+        start: Sample position of its first sample.
+        options: Of the stream.
+
+    Attributes:
+        quiet: Where the utterance's speech ended, unless it goes on.
+    """
+
+    def __init__(self, start: int, options: StreamOptions) -> None:
+        self._start = start
+        self._options = options
+        self.quiet: int | None = None
+        self._may_speculate = False
+        self._n_supposed = 0  # samples of the final that is begun on suspicion
+        self._n_in_vain = 0  # samples of longer ones that were
+        self._n_silent = 0  # samples at the end that may be silence
+        self._last_sound = start  # one past the newest frame that may be sound
+
+    def push_probabilities(self, probabilities: Sequence[float], end: int) -> None:
+        """Take the probabilities of speech of the newest frames, up to a position."""
+        for probability in probabilities:
+            self._n_silent += FRAME_SAMPLES
+            if probability >= STAY_PROB:
+                self._n_silent = 0
+            if probability >= _SOUND_PROB:
+                self._last_sound = end
+
+    def speech_ended(self, position: int) -> None:
+        """Silence began at a position."""
+        self.quiet = position
+        self._may_speculate = True
+
+    def speech_resumed(self) -> None:
+        """Speech goes on."""
+        if self._n_supposed > _SHORT:
+            self._n_in_vain += self._n_supposed
+        self._n_supposed = 0
+        self.quiet = None
+        self._may_speculate = False
+
+    def may_speculate(self, position: int, n_uncut: int) -> bool:
+        """Return whether to begin the final on suspicion, once for each silence.
+
+        Args:
+            position: One past the newest sample.
+            n_uncut: Samples that would be heard.
+        """
+        if not self._may_speculate or self.quiet is None:
+            return False
+        needed = MIN_SILENCE
+        if n_uncut > _SHORT:
+            in_vain = self._n_in_vain / (position - self._start)
+            if in_vain > _MUCH:
+                needed = max(_LATE, 3 * self._options.endpoint_silence // 4)
+            if in_vain > _MOST:
+                return False
+        if position - self.quiet < needed:
+            return False
+        self._may_speculate = False
+        self._n_supposed = n_uncut
+        return True
+
+    def partial_is_due(self, utterance: Heard, position: int) -> bool:
+        """Return whether to make a partial, now that audio goes up to here."""
+        heard = utterance.heard
+        if heard <= self._start:
+            return position - utterance.onset >= _FIRST_AFTER
+        hop = self.hop(utterance, position)
+        if self.quiet is None:
+            may_pause = 0 < self._n_silent < MIN_SILENCE
+            return position - heard >= hop + (_WAIT_FOR_PAUSE if may_pause else 0)
+        if heard < self.quiet + MIN_SILENCE:
+            return position >= self.quiet + MIN_SILENCE
+        settled = self.quiet + self._options.margin + _AFTERGLOW
+        if position >= settled:
+            return heard < settled
+        return self._last_sound > heard and position - heard >= min(hop, _QUIET_HOP)
+
+    def hop(self, utterance: Heard, position: int) -> int:
+        """Return how much new audio a partial should have, except in a pause."""
+        hop = self._options.hop
+        if utterance.last_letter > self._start or position - utterance.onset >= _ONSET:
+            return hop
+        return min(hop, _ONSET_HOP)
