@@ -31,12 +31,11 @@ from engine.costs import Costs
 from engine.interface import Overloaded
 from engine.work_queue import Job, Work
 
-# The longest left context of partials under overload. Two seconds of context are as
-# good as eight for an encoder that hears both ways (Qwen3-ASR-causal), and all that the
-# bundled model needs.
-SHORT_CONTEXT = 2 * SAMPLE_RATE
+# The longest left context of partials under overload, half of what the profiles have.
+# It costs an encoder that hears both ways one word in a hundred (Qwen3-ASR-causal).
+SHORT_CONTEXT = SAMPLE_RATE
 
-# Cost of such a partial, relative to one with its whole context: from 0.6 in a
+# Cost of such a partial, relative to one with its whole context: from 0.67 in a
 # monologue to 0.85 where people say a few words at a time, so that these words are the
 # whole context (`benchmarks.capacity`).
 _COST_OF_SHORT = 0.85
