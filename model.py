@@ -28,9 +28,8 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import layer_norm
 
-from audio.frames import FRAME_SHIFT, MAX_WINDOW_SAMPLES, n_frames
+from audio.frames import MAX_WINDOW_SAMPLES, n_frames
 from audio.samples import SAMPLE_RATE
 from engine.interface import (
     BEST_LABEL,
@@ -42,6 +41,7 @@ from engine.interface import (
 )
 from network.batches import PaddedPass, most_samples
 from network.feature_cache import FeatureCache
+from network.packed import PackedPass, normalised
 from network.readout import Table, read_out
 from network.self_check import SELF_CHECK_TOLERANCE, SelfCheck, check_clip
 from network.threads import Threads, limit_threads
@@ -77,8 +77,8 @@ class ASRModel:
         self.dtype = dtype
         self.self_check: SelfCheck | None = None
         self._max_batch_samples: int | None = None
-        self._cache = FeatureCache()
-        self._padded_pass = PaddedPass(self._network, self._cache, device)
+        kind = PaddedPass if self._network.padded else PackedPass
+        self._pass = kind(self._network, FeatureCache(), device)
         self._threads: Threads | None = None
 
     @classmethod
@@ -273,39 +273,13 @@ class ASRModel:
         for window in windows:
             if len(window) > MAX_WINDOW_SAMPLES:
                 raise WindowTooLong(len(window), MAX_WINDOW_SAMPLES)
-        if self._network.padded:
-            return self._padded_pass.logits(windows, labels)
-        lengths = [n_frames(len(window)) for window in windows]
-        own_labels = torch.tensor(labels, dtype=torch.long, device=self.device)
-        return self._network.encode(self._features(windows), lengths), own_labels
-
-    def _features(self, windows: Sequence[ModelInput]) -> Tensor:
-        """Return the convolution features of all windows, one after another."""
-        kept = [self._cache.find(window) for window in windows]
-        waves = [
-            self._wave(window, skip=0 if old is None else len(old) * FRAME_SHIFT)
-            for window, old in zip(windows, kept, strict=True)
-        ]
-        n_new = [n_frames(len(wave)) for wave in waves]
-        missing = [wave for wave, n in zip(waves, n_new, strict=True) if n]
-        made = self._network.features(missing) if missing else kept[0]
-        assert made is not None, "a window has frames, old or new"
-        features = []
-        rows = torch.split(made, n_new) if missing else [made[:0]] * len(windows)
-        for window, old, new in zip(windows, kept, rows, strict=True):
-            features.append(new if old is None else torch.cat([old, new]))
-            self._cache.keep(window, features[-1])
-        return torch.cat(features)
-
-    def _wave(self, window: ModelInput, *, skip: int) -> Tensor:
-        wave = _normalised(window)[skip:]
-        return wave.to(self.device, self._network.dtype)
+        return self._pass.logits(windows, labels)
 
     def check_arithmetic(self) -> SelfCheck:
         """Compare this model with its own weights in float32 on the CPU."""
         clip = ModelInput(check_clip())
         ours = self.logits([clip])[0].float().cpu()
-        reference = self._reference(_normalised(clip))
+        reference = self._reference(normalised(clip))
         difference = (ours - reference).norm() / reference.norm().clamp_min(1e-12)
         same = (ours.argmax(-1) == reference.argmax(-1)).float().mean()
         self.self_check = SelfCheck(float(difference), float(same))
@@ -377,17 +351,3 @@ def _complaint(model: ASRModel) -> str:
 _NO_FRAMES = FrameLabels(
     np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0, np.float32)
 )
-
-
-def _normalised(window: ModelInput) -> Tensor:
-    """Normalise a window, by default over its own samples.
-
-    Source: omnilingual-asr's `apply_audio_normalization`.
-
-    Returns:
-        float32, shape (n_samples,), on the CPU.
-    """
-    samples = torch.tensor(window.samples)
-    if given := window.normalisation:
-        return (samples - given.mean) / given.std
-    return layer_norm(samples, samples.shape)
