@@ -105,3 +105,23 @@ class TestMeasuring:
         """They go together."""
         with pytest.raises(SystemExit):
             keywords.main(["--keywords", "list.txt"])
+
+
+class TestGoals:
+    """Of the committed figures, as far as they are about this repository's speech."""
+
+    def test_they_are_met(self) -> None:
+        """Ten digits, names that nobody says, silence, and the time it takes."""
+        rows = documents.read_rows(documents.RESULTS / "keywords.jsonl")
+        of = {
+            (row["set"], row["list"], row["condition"]): row
+            for row in rows
+            if row.get("kind") == "list" and row.get("boost", 2.5) == 2.5
+        }
+
+        assert of["digits", "all", "clean"]["wer"] <= 0.006
+        assert of["digits", "all", "noise-5-db"]["wer"] <= 0.024
+        for condition in keywords.CONDITIONS:
+            assert of["digits", "100 absent", condition]["broken"] <= 0.7
+            assert of["digits", "100 absent", condition]["ms_per_s"] <= 2
+        assert not any(row["words"] for row in rows if row.get("kind") == "noise")

@@ -12,6 +12,7 @@ from benchmarks import (
     capacity,
     compiled,
     finals,
+    keywords,
     parts,
     soft_words,
     streaming,
@@ -117,6 +118,8 @@ TABLES = {
     "finals.jsonl": finals.table,
     "real_time.jsonl": streaming.difference,
     "capacity.jsonl": capacity.table,
+    "keywords.jsonl": keywords.table,
+    "keywords_boosts.jsonl": keywords.boost_table,
 }
 
 
