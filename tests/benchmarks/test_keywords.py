@@ -50,13 +50,14 @@ class TestCounting:
         assert not set(DIGITS) & set(near)
 
 
-class TestMeasuring:
-    @pytest.fixture(scope="class")
-    def corpus(self, demo_model: ASRModel) -> Corpus:
-        clips = keywords.strings("en test recordings", composer.load(), 45)
-        speller = Speller(demo_model.vocabulary)
-        return Corpus("digits", tuple(clips), keywords.lists_of(DIGITS, clips, speller))
+@pytest.fixture(scope="module")
+def corpus(demo_model: ASRModel) -> Corpus:
+    clips = keywords.strings("en test recordings", composer.load(), 36)
+    speller = Speller(demo_model.vocabulary)
+    return Corpus("digits", tuple(clips), keywords.lists_of(DIGITS, clips, speller))
 
+
+class TestMeasuring:
     def test_the_right_list_helps_and_names_that_nobody_says_do_no_harm(
         self, demo_model: ASRModel, corpus: Corpus
     ) -> None:

@@ -120,6 +120,7 @@ TABLES = {
     "capacity.jsonl": capacity.table,
     "keywords.jsonl": keywords.table,
     "keywords_boosts.jsonl": keywords.boost_table,
+    "keywords_streams.jsonl": keywords.stream_table,
 }
 
 
