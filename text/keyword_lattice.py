@@ -1,11 +1,11 @@
-"""Tell which keywords could be in a window at all, and in which of its frames.
+"""Find the keywords that are possible in a window, and the frames of each.
 
-All frames of a trie's level at once: the best score of a label in a frame is a maximum
-over the frames in which the label may have begun, which is a running maximum over
-cumulated scores. So a level costs a few numpy operations, however long the window is,
-and most branches of a trie end after a few levels.
+It computes all frames of a trie's level at once: the best score of a label in a frame
+is a maximum over the frames in which the label may have begun, which is a running
+maximum over cumulated scores. So a level takes a few numpy operations, however long the
+window is, and most branches of a trie end after a few levels.
 
-What is said here is an upper bound: a keyword may begin in any frame for nothing,
+The results are upper bounds: here a keyword may begin in any frame without cost,
 whatever is before it. `text/keyword_path.py` decides.
 
 Pure: no I/O, clock, settings or threads.
@@ -19,12 +19,12 @@ import numpy as np
 from text.keyword_scores import Scores
 from text.keyword_trie import NEVER, Bools, Floats, Ints, Trie
 
-# Of the arrays that look back and forth at once: 16 MB each.
+# Most cells of each array in the search back and forth: 16 MB.
 _MOST_CELLS = 2_000_000
 
 
 def worthwhile(scores: Scores, trie: Trie, slack: float) -> Ints:
-    """Return the ends of phrases that could earn something somewhere."""
+    """Return the ends of phrases that could gain in some frame."""
     lattice = _Lattice(scores, trie)
     found: list[Ints] = []
     alive = np.arange(0)
@@ -52,9 +52,9 @@ def worthwhile(scores: Scores, trie: Trie, slack: float) -> Ints:
 
 
 def active_frames(scores: Scores, trie: Trie, slack: float) -> Bools:
-    """Return in which frames a phrase could be that earns something.
+    """Return the frames in which a phrase could be that gains.
 
-    All of them where finding out would need much memory.
+    If the search would need much memory, it returns all frames.
     """
     if len(trie) * len(scores) > _MOST_CELLS:
         return np.ones(len(scores), bool)
@@ -84,11 +84,11 @@ def active_frames(scores: Scores, trie: Trie, slack: float) -> Bools:
 
 
 class _ToGo(NamedTuple):
-    """What can still be earned at best, shape (n_nodes, n_frames)."""
+    """The best further gain, shape (n_nodes, n_frames)."""
 
-    of_labels: Floats  # by who has said a node's label in a frame
-    of_blanks: Floats  # by who has said a blank after it
-    before: Floats  # by who says the label from the next frame on
+    of_labels: Floats  # after a node's label in a frame
+    of_blanks: Floats  # after a blank behind the label
+    before: Floats  # before the label, which begins in the next frame
 
 
 class _Lattice:
@@ -127,9 +127,9 @@ class _Lattice:
         """Look ahead from the nodes of a level.
 
         Args:
-            nodes: All of them.
-            before: What is to be earned by going on to the nodes below.
-            below: Those, all of the next level.
+            nodes: All nodes of the level.
+            before: Best further gain at the nodes below.
+            below: All nodes of the next level.
         """
         ends = self._trie.bonus[nodes][:, None]
         after_blank = np.repeat(ends, self._scores.shape[1], axis=1)

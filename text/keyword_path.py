@@ -1,17 +1,17 @@
-"""Find the keywords in a window whose bonus is worth what they cost.
+"""Find the keywords in a window whose bonus exceeds their cost.
 
-Free text and whole keywords compete in one graph. Free text says a frame's best letter,
-a space or nothing, so what the model liked best costs nothing. A keyword has to be
-said label by label, between spaces or the edges of the window, and earns its bonus when
-it is complete. The best path through this is found exactly.
+Free text and whole keywords compete in one graph. Free text is a frame's best letter, a
+space or silence, so the model's best labels cost nothing. A keyword has to be spelled
+label by label, between spaces or the edges of the window, and gets its bonus when it is
+complete. The best path through the graph is found exactly.
 
-Three passes, each over less than the one before:
+There are three passes, each over less than the one before:
 
-1. Through the whole trie, as if keywords could begin anywhere for nothing. A phrase
-   that is worth nothing even so is worth nothing at all, and mostly none is left.
-2. Through what is left, back and forth: in which frames could a phrase be? Both are in
-   `text/keyword_lattice.py`.
-3. Through those frames one by one, with all that a keyword must have around it.
+1. Over the whole trie, as if keywords could begin anywhere without cost. A phrase that
+   does not gain here cannot gain at all; mostly no phrase is left.
+2. Over the remaining phrases, back and forth, to find the frames in which each could
+   be. The first two passes are in `text/keyword_lattice.py`.
+3. Over these frames one by one, with all rules about the neighbours of a keyword.
 
 In a script without spaces keywords may be next to letters, but not next to the same
 label, with which CTC would merge them.
@@ -31,7 +31,7 @@ from text.keyword_lattice import active_frames, worthwhile
 from text.keyword_scores import Scores
 from text.keyword_trie import LOOSE, NEVER, STRICT, Bools, Trie
 
-# Sums of the same numbers in another order differ by less.
+# Sums of the same numbers in different orders differ by less.
 _ROUNDING = 1e-6
 
 
@@ -39,12 +39,12 @@ class Found(NamedTuple):
     """A keyword on the best path.
 
     Attributes:
-        node: Of the trie, where its phrase ends.
+        node: Node of the trie at which its phrase ends.
         first: Its first frame.
-        last: Its last; blanks may follow its last label.
-        paused: Whether that is a blank.
-        boundary: The frame of the space before it, from which on all is silent; -1 for
-            the edge of the window, None if it follows a letter.
+        last: Its last frame; blanks may follow its last label.
+        paused: Whether its last frame is a blank.
+        boundary: Frame of the space before it, after which all frames are silent; -1
+            for the edge of the window, None if it follows a letter.
         closed: Whether the frame after it is a space.
         before: The keyword before it.
     """
@@ -63,9 +63,9 @@ class BestPath:
     """The best path through a window.
 
     Attributes:
-        score: What it costs more than what the model liked best, bonuses included.
+        score: Its score relative to the model's best labels, bonuses included.
         last: Its last keyword.
-        trie: What its nodes are nodes of.
+        trie: The trie of its nodes.
     """
 
     score: float
@@ -73,7 +73,7 @@ class BestPath:
     trie: Trie
 
     def found(self) -> Iterator[Found]:
-        """Give its keywords, the last first."""
+        """Yield its keywords, the last first."""
         found = self.last
         while found is not None:
             yield found
@@ -84,15 +84,16 @@ def best_path(scores: Scores, trie: Trie, *, prune: bool = True) -> BestPath:
     """Find the best path through a window.
 
     Args:
-        scores: Of its frames.
-        trie: Of all keywords.
-        prune: Whether to leave out what cannot be on it; the score is the same.
+        scores: Scores of its frames.
+        trie: Trie of all keywords.
+        prune: Whether to leave out phrases that cannot be on the path; the score is the
+            same.
     """
     if not len(scores) or not len(trie):
         return BestPath(0.0, None, trie)
     active = np.ones(len(scores), bool)
     if prune:
-        # With nothing but silence to part two keywords, one may be worth a loss.
+        # If only silence separates two keywords, one of them may be worth a loss.
         slack = _ROUNDING - (scores.silent.min() if trie.is_loose else 0.0)
         trie = trie.pruned(worthwhile(scores, trie, slack))
         if not len(trie):
@@ -110,7 +111,7 @@ class _Free(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """What a keyword may follow that needs no space, and the label that may not."""
+    """A state that a keyword may follow without a space, and the excluded label."""
 
     free: _Free
     label: int
@@ -119,8 +120,8 @@ class _Entry(NamedTuple):
 class _Walk:
     """Goes through a window frame by frame, where there may be keywords.
 
-    Each node has two states: its label, and the blank after it. Behind the nodes' own
-    there are three for what a keyword may begin after.
+    Each node has two states: its label, and the blank after it. After the nodes' states
+    come three for the contexts in which a keyword may begin.
     """
 
     def __init__(self, scores: Scores, trie: Trie, active: Bools) -> None:
@@ -136,7 +137,7 @@ class _Walk:
         self._merging = np.where(trie.repeats, NEVER, 0.0)
         self._labels = np.full(n + 3, NEVER)
         self._blanks = np.full(n + 3, NEVER)
-        # Which of the beginnings below each came from.
+        # The context in which each of them began.
         self._labels_from = np.zeros(n + 3, int)
         self._blanks_from = np.zeros(n + 3, int)
         self._begun: list[tuple[int, _Free]] = []
@@ -192,7 +193,7 @@ class _Walk:
         self._begun.append((frame, free))
 
     def _step(self, frame: int) -> None:
-        """Go on with all keywords that may be in a frame."""
+        """Continue all keywords that may be in a frame."""
         n, parent = len(self._trie), self._parent
         labels, blanks = self._labels[:n], self._blanks[:n]
         before_label = self._labels[parent] + self._merging
@@ -238,7 +239,7 @@ class _Walk:
         after_label = self._labels[ends] + bonus
         best = int(after_blank.argmax())
         chosen = [(best, after_blank[best], self._blanks_from, -1)]
-        for _ in range(2):  # of which at most one ends with what the next begins with
+        for _ in range(2):  # at most one of them ends with the first label of the next
             best = int(after_label.argmax())
             label = int(of_ends[best])
             chosen.append((best, after_label[best], self._labels_from, label))
@@ -270,7 +271,7 @@ class _Walk:
 
 
 class _FreeText:
-    """What is not a keyword: letters, spaces and silence, each as the model likes it.
+    """Free text: the model's best letters, spaces and silence.
 
     Attributes:
         between: After a space, or nothing yet.
@@ -293,12 +294,12 @@ class _FreeText:
         return max(self.between, self.inside, self.paused, key=_score)
 
     def go_on(self, frame: int, ended: _Free, loose: Sequence[_Free]) -> None:
-        """Go on for a frame, perhaps after keywords.
+        """Continue for a frame, perhaps after keywords.
 
         Args:
-            frame: The next.
-            ended: The best keyword that may be followed by a space.
-            loose: Some that may be followed by a letter.
+            frame: The next frame.
+            ended: The best keyword that a space may follow.
+            loose: Keywords that a letter may follow.
         """
         silent = float(self._silent[frame])
         within = max(self.inside, self.paused, key=_score)
@@ -313,13 +314,13 @@ class _FreeText:
         self.paused = _Free(within.score + silent, within.last)
 
     def skip(self, first: int, end: int) -> None:
-        """Go on through frames without keywords."""
+        """Continue over frames without keywords."""
         if end - first < _WORTH_SKIPPING:
             for frame in range(first, end):
                 self.go_on(frame, _Free(), ())
             return
-        # What is said as the model likes it costs nothing, so all that counts is where
-        # the last space, or the last letter, was.
+        # The model's best labels cost nothing, so only the place of the last space, or
+        # of the last letter, counts.
         before = self.best
         within = max(self.inside, self.paused, key=_score)
         silence = self._silence[end] - self._silence[first + 1 : end + 1]
@@ -339,7 +340,7 @@ class _FreeText:
         self.inside = _Free(before.score + float(self._letter[end - 1]), before.last)
 
 
-# Fewer frames are quicker one by one.
+# Fewer frames are faster one by one.
 _WORTH_SKIPPING = 4
 
 

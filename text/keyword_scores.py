@@ -1,8 +1,8 @@
-"""What the model thought of each frame, as far as keywords can use it.
+"""The model's scores of each frame, in the form that keywords need.
 
-All scores are log-probabilities less that of the frame's own label, so they are at most
-0, and what the model liked best costs nothing. Of labels that are not among the
-alternatives it is known only that they are no better than the last of them.
+All scores are log probabilities minus that of the frame's best label, so they are at
+most 0, and the best label costs nothing. Labels that are not among the alternatives are
+only known to be no better than the last of them.
 
 Pure: no I/O, clock, settings or threads.
 """
@@ -16,10 +16,10 @@ from text.phrases import Alphabet, Kind
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
-# A label that is not among the alternatives is taken to be at most so likely.
+# Highest assumed probability of a label that is not among the alternatives.
 _MISSING = -8.0
 
-# Of a kind of labels that the vocabulary lacks.
+# Score of a kind of labels that the vocabulary lacks.
 _NEVER = -1e9
 
 
@@ -27,20 +27,20 @@ class Scores:
     """The frames of one window; arrays are of shape (n_frames,).
 
     Args:
-        frames: With alternatives.
-        alphabet: Of the model.
+        frames: Frames with alternatives.
+        alphabet: Alphabet of the model.
 
     Attributes:
         silent: Score of the best label that writes nothing.
-        boundary: Of the best that separates words.
-        letter: Of the best that is part of a word.
-        silent_label: Which that is.
-        boundary_label: Which that is.
-        letter_label: Which that is; -1 if it is not known.
+        boundary: Score of the best label that separates words.
+        letter: Score of the best label that is part of a word.
+        silent_label: The best label that writes nothing.
+        boundary_label: The best label that separates words.
+        letter_label: The best label that is part of a word; -1 if it is unknown.
     """
 
     def __init__(self, frames: FrameLabels, alphabet: Alphabet) -> None:
-        assert frames.alternatives is not None, "nobody asked the model for them"
+        assert frames.alternatives is not None, "keywords need alternatives"
         self._ids = frames.alternatives.ids
         log_probs = frames.alternatives.log_probs.astype(float)
         own = self._ids == frames.ids[:, None]

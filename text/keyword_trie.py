@@ -1,8 +1,8 @@
 """Put the spellings of many phrases into one trie of arrays.
 
-A node is a label after those of its parents; what begins alike is heard once. Nodes lie
-level by level, and within a level those of one parent are neighbours, so that a level
-is a slice and a step through the trie a few numpy operations.
+A node is a label after those of its parents; phrases with the same beginning share
+nodes. Nodes lie level by level, and within a level those of one parent are neighbours,
+so that a level is a slice, and a step through the trie takes a few numpy operations.
 
 Pure: no I/O, clock, settings or threads.
 """
@@ -22,8 +22,8 @@ Bools = NDArray[np.bool_]
 
 NEVER = -np.inf
 
-# Nodes before the first labels have these numbers, counted from the number of nodes:
-# of phrases that begin a word, and of those that may also follow a letter.
+# Numbers of the nodes before the first labels, counted from the number of nodes: that
+# of phrases that begin a word, and that of phrases that may also follow a letter.
 STRICT, LOOSE = 0, 1
 
 
@@ -33,11 +33,11 @@ class Trie:
 
     Attributes:
         parent: The node before; from n_nodes on it is `STRICT` or `LOOSE`.
-        label: Of the vocabulary.
-        bonus: What a whole phrase is worth that ends here; -inf if none does.
-        best_bonus: The highest that can still be reached.
-        levels: Where each depth begins, and where the last ends.
-        spellings: That end here, by node.
+        label: Label of the vocabulary.
+        bonus: Bonus of a phrase that ends here; -inf if none does.
+        best_bonus: The highest bonus that can still be reached.
+        levels: Where each depth begins, and where the last one ends.
+        spellings: Spellings that end at a node, by node.
     """
 
     parent: Ints
@@ -52,12 +52,12 @@ class Trie:
 
     @cached_property
     def labels(self) -> Ints:
-        """Those that occur, in order."""
+        """All labels that occur, in order."""
         return np.unique(self.label)
 
     @cached_property
     def column(self) -> Ints:
-        """Where among `labels` each node's own is."""
+        """Index of each node's label in `labels`."""
         return np.searchsorted(self.labels, self.label)
 
     @cached_property
@@ -73,7 +73,7 @@ class Trie:
 
     @cached_property
     def loose_ends(self) -> Ints:
-        """Those after which a letter may follow."""
+        """Ends of phrases that a letter may follow."""
         return np.array([n for n in self.ends if self.spellings[n].joins_after], int)
 
     @cached_property
@@ -88,7 +88,7 @@ class Trie:
         return bool(self.loose_roots) or bool(len(self.loose_ends))
 
     def pruned(self, ends: Ints) -> "Trie":
-        """Return the trie of those phrases alone that end at some nodes."""
+        """Return a trie of only the phrases that end at some nodes."""
         keep = np.zeros(len(self), bool)
         ahead = ends
         while len(ahead):
@@ -113,7 +113,7 @@ class Trie:
 def build(spellings: Iterable[tuple[Spelling, float]]) -> Trie:
     """Build the trie of spellings and their bonuses.
 
-    Of two phrases that are spelled alike the first counts.
+    Of two phrases with the same spelling the first counts.
     """
     known: dict[tuple[int, ...], tuple[Spelling, float]] = {}
     for spelling, bonus in spellings:

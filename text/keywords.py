@@ -1,17 +1,17 @@
-"""Hear words and phrases more readily that a client expects.
+"""Recognise words and phrases more easily that a client expects.
 
-Labels of frames in, labels of frames out: a keyword is written where the model nearly
-heard it, and everything that comes after (words, times, confidence, stitching,
-agreement) works as without. A keyword of n letters may cost `boost x (n - 2)` nats more
-than what the model liked best. Why not a bonus for each letter alone: short words are
-nearly heard everywhere, and did ten times the harm.
+It takes labels of frames and gives labels of frames: a keyword is written where the
+model nearly recognised it, and everything after it (words, times, confidence,
+stitching, agreement) works as without keywords. A keyword of n letters may cost
+`boost x (n - 2)` nats more than the model's best labels. A bonus for every letter was
+rejected: short words are nearly recognised everywhere, and did ten times the harm.
 
-What was tried instead: the published word spotter broke six times as many other words
-at equal recall, since with characters nothing tells it where words begin; beam search
-loses rare names by pruning. Nothing of a keyword is rewarded before it is complete, so
-that nothing has to be taken back.
+Rejected: the published word spotter, which broke six times as many other words at equal
+recall, since characters do not show it where words begin; and beam search, which loses
+rare names by pruning. A keyword gets its bonus only when it is complete, so that no
+bonus has to be taken back.
 
-Pure: no I/O, clock, settings or threads. Safe to be used from several threads.
+Pure: no I/O, clock, settings or threads. Safe to use from several threads.
 """
 
 from collections.abc import Iterable
@@ -28,29 +28,29 @@ from text.keyword_scores import Floats, Ints, Scores
 from text.keyword_trie import Trie
 from text.phrases import Alphabet, Kind, Spelling
 
-# Nats a letter. What it is worth depends on how sure a model is of its letters; see
+# Nats a letter. The best value depends on how sure a model is of its letters; see
 # `python -m benchmarks.keywords`.
 DEFAULT_BOOST = 2.5
 MAX_BOOST = 5.0
 
-# Alternatives that the model is asked for. Eight say as much as all labels of two
-# small models; ten thousand labels have more rivals.
+# Number of alternatives to request from the model. For two small models eight are as
+# good as all labels; among ten thousand labels there are more rivals.
 N_BEST = 16
 
-# Letters of a keyword that earn nothing: in short words chance has its way.
+# Letters of a keyword without a bonus: short words match too often by chance.
 FREE_LETTERS = 2
 
-# Lists whose tries are kept: sessions use the same one again and again.
+# Lists whose tries are kept, because sessions use the same list again and again.
 _KEPT = 64
 
 
 class Speller:
-    """Writes keywords where they were nearly heard.
+    """Writes keywords where the model nearly recognised them.
 
     Args:
-        vocabulary: Of the model.
+        vocabulary: Vocabulary of the model.
         boost: Nats that a keyword may cost for each of its letters; 0 for no keywords.
-        free_letters: How many of them do not count.
+        free_letters: Number of letters that do not count.
     """
 
     def __init__(
@@ -70,15 +70,15 @@ class Speller:
         return tuple(p for p in phrases if not self._alphabet.can_spell(p))
 
     def spell(self, frames: FrameLabels, phrases: tuple[str, ...]) -> FrameLabels:
-        """Hear keywords more readily in one window.
+        """Find keywords in one window.
 
         Args:
-            frames: As the model has labelled them, with alternatives.
-            phrases: The keywords, as they are to be written.
+            frames: The model's labels, with alternatives.
+            phrases: The keywords, spelled as in the text.
 
         Returns:
-            The same frames with other labels where keywords are, and with what is to
-            be written for them; the alternatives are left out.
+            The same frames with the keywords' labels and spellings where keywords are;
+            the alternatives are left out.
         """
         heard = (self._alphabet.kinds[frames.ids] == Kind.LETTER).any()
         trie = self._trie(phrases) if self._boost and heard else None
@@ -125,7 +125,7 @@ class _Pen:
         spelling = trie.spellings[found.node]
         changes = {**self._around(found), **self._aligned(found, spelling)}
         if changes and not trie.bonus[found.node]:
-            return  # worth nothing, and as likely as what it would replace by chance
+            return  # it gets no bonus, and may be there by chance
         for frame, label in changes.items():
             self._ids[frame] = label
             self._probs[frame] = self._scores.prob(frame, label)
@@ -139,7 +139,7 @@ class _Pen:
                 self._written[begin + k] = text
 
     def _around(self, found: Found) -> dict[int, int]:
-        """Put spaces around a keyword, and silence between the first and it."""
+        """Put spaces around a keyword, and silence after the space before it."""
         changes: dict[int, int] = {}
         if found.boundary is not None:
             if found.boundary >= 0:
@@ -151,7 +151,7 @@ class _Pen:
         return changes
 
     def _put(self, kind: Kind, frame: int, changes: dict[int, int]) -> None:
-        """Have a frame say the best label of a kind, unless it says one already."""
+        """Give a frame the best label of a kind, unless it has one already."""
         if self._alphabet.kinds[self._ids[frame]] != kind:
             best = (
                 self._scores.silent_label
@@ -161,11 +161,13 @@ class _Pen:
             changes[frame] = int(best[frame])
 
     def _aligned(self, found: Found, spelling: Spelling) -> dict[int, int]:
-        """Say which frames of a keyword get another label."""
+        """Return the frames of a keyword that get another label."""
         frames = slice(found.first, found.last + 1)
         own = self._ids[frames]
         labels = np.array(spelling.labels)
-        pauses = found.paused and not found.closed  # or the next label would merge
+        pauses = (
+            found.paused and not found.closed
+        )  # otherwise the next label would merge
         if np.array_equal(self._spelled(own)[0], labels) and not (
             pauses and self._alphabet.kinds[own[-1]] != Kind.SILENT
         ):
@@ -180,19 +182,19 @@ class _Pen:
         return {found.first + k: int(wanted[k]) for k in differ}
 
     def _spelled(self, ids: NDArray[np.int32]) -> tuple[Ints, list[int]]:
-        """Return the labels that some frames write, and where each begins."""
+        """Return the labels that frames write, and where each begins."""
         begins = np.flatnonzero(np.diff(ids, prepend=-1))
         writes = self._alphabet.kinds[ids[begins]] != Kind.SILENT
         return ids[begins][writes].astype(int), begins[writes].tolist()
 
 
 def align(emissions: Floats, silent: Floats, labels: Ints, *, pauses: bool) -> Ints:
-    """Say where among some frames each label lies.
+    """Align labels with frames.
 
     Args:
         emissions: Scores of the labels, shape (n_labels, n_frames).
-        silent: Of a blank, shape (n_frames,).
-        labels: In order.
+        silent: Scores of a blank, shape (n_frames,).
+        labels: The labels, in order.
         pauses: Whether the last frame must be a blank.
 
     Returns:

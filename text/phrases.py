@@ -1,9 +1,9 @@
-"""Spell phrases that people write with the labels that a model has.
+"""Spell phrases with the labels of a model.
 
-People write "LiveKit" or "Häagen-Dazs"; a vocabulary may have small letters alone, no
-hyphen, or letters and their marks as labels of their own. Of each phrase several
-spellings are tried, and each knows what its labels stand for in the phrase, so that
-the client's own spelling can be written wherever one of them is heard.
+People write "LiveKit" or "Häagen-Dazs"; a vocabulary may have only small letters, no
+hyphen, or separate labels for letters and their marks. Each phrase has several
+spellings, and each spelling knows which part of the phrase its labels stand for, so
+that the client's own spelling can be written wherever one of them is found.
 
 Pure: no I/O, clock, settings or threads.
 """
@@ -23,19 +23,19 @@ from text.ctc import Vocabulary
 
 MAX_PHRASE_LENGTH = 100
 
-# A character of these says as much as a letter and a half of an alphabet.
+# A character of these scripts counts as one and a half letters of an alphabet.
 _SYLLABLE = regex.compile(r"[\p{Han}\p{Hangul}\p{Hiragana}\p{Katakana}]")
 _SYLLABLE_LETTERS = 1.5
 
 # Marks that any script may borrow, unlike the vowel signs of one.
 _DIACRITIC = regex.compile(r"[\p{Script=Inherited}&&\p{M}]", regex.VERSION1)
 
-# Words are told apart by everything but these: letters, marks and numbers.
+# Characters of words: letters, marks and numbers; all others separate words.
 _IN_WORDS = frozenset("LMN")
 
 
 class Kind(IntEnum):
-    """What a label is to the words around it."""
+    """The role of a label between words."""
 
     SILENT = 0  # blank and control symbols
     BOUNDARY = 1  # a space, or punctuation
@@ -44,13 +44,13 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """One way in which a phrase can be heard.
+    """One spelling of a phrase.
 
     Attributes:
-        labels: Of the vocabulary.
-        texts: What is written for each; joined they are the phrase, and some may be
+        labels: Labels of the vocabulary.
+        texts: The text for each label; joined they are the phrase, and some may be
             empty.
-        n_letters: How many there are, spaces left out and syllables counted more.
+        n_letters: Number of letters, without spaces; syllables count more.
         joins_before: Whether it may follow a letter: its script has no spaces.
         joins_after: Whether a letter may follow it.
     """
@@ -63,15 +63,15 @@ class Spelling:
 
 
 class Alphabet:
-    """A vocabulary, as far as spelling is concerned.
+    """The spelling rules of a vocabulary.
 
     Args:
-        vocabulary: Of the model.
+        vocabulary: Vocabulary of the model.
 
     Attributes:
-        vocabulary: The same.
-        kinds: Of each label, uint8.
-        space: The label of a word boundary; None if there is none.
+        vocabulary: The vocabulary.
+        kinds: Kind of each label, uint8.
+        space: Label of a word boundary; None if there is none.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
@@ -89,7 +89,7 @@ class Alphabet:
         self.kinds[ctc.BLANK] = Kind.SILENT
 
     def can_spell(self, phrase: str) -> bool:
-        """Whether a phrase can be spelled at all; quick for most that can."""
+        """Whether a phrase can be spelled at all; fast for most that can."""
         text = tidy(phrase)
         if text and self._labels.keys() >= set(text.lower()):
             return True
@@ -125,7 +125,7 @@ class Alphabet:
         return best[-1]
 
     def _plain(self, text: str) -> str | None:
-        """Do without marks and punctuation that the vocabulary lacks.
+        """Remove marks and punctuation that the vocabulary lacks.
 
         Returns:
             None if it lacks a letter or a number as well.
@@ -155,19 +155,19 @@ class Alphabet:
 
 
 class BadPhrases(ValueError):
-    """A list of phrases that nobody can be meant to send; the message says why."""
+    """The list of phrases is not allowed; the message says why."""
 
 
 def checked(phrases: Iterable[object], *, most: int) -> tuple[str, ...]:
-    """Return a client's phrases as they are to be written, each once.
+    """Return a client's phrases with tidy spaces, each once.
 
     Raises:
-        BadPhrases: One is no text, or too long, or there are too many.
+        BadPhrases: A phrase is not a text or is too long, or there are too many.
     """
     found: dict[str, None] = {}
     for number, phrase in enumerate(phrases, 1):
         if not isinstance(phrase, str):
-            raise BadPhrases(f"keyword {number} is no text")
+            raise BadPhrases(f"keyword {number} is not a text")
         written = tidy(phrase)
         if len(written) > MAX_PHRASE_LENGTH:
             raise BadPhrases(
@@ -187,16 +187,16 @@ def tidy(phrase: str) -> str:
 
 
 def dealt_out(phrase: str, texts: Sequence[str]) -> list[str]:
-    """Say what is written of a phrase at each label that spells it.
+    """Divide a phrase among the labels that spell it.
 
-    Equal characters are written where they are heard, others beside them.
+    Equal characters go to their own labels, others to a label next to them.
 
     Args:
-        phrase: As it is to be written.
-        texts: Of the labels that spell it, perhaps otherwise.
+        phrase: The phrase as in the text.
+        texts: Texts of the labels, perhaps in another spelling.
 
     Returns:
-        As many as labels; joined they are the phrase.
+        A part for each label; joined they are the phrase.
     """
     owner = [k for k, text in enumerate(texts) for _ in text]
     heard = _foldable("".join(texts))
@@ -210,12 +210,12 @@ def dealt_out(phrase: str, texts: Sequence[str]) -> list[str]:
 
 
 def _foldable(text: str) -> str:
-    """Make characters comparable, one by one: without case and marks."""
+    """Fold characters one by one, without case and marks, to compare them."""
     return "".join(normalize("NFD", character)[0].lower()[0] for character in text)
 
 
 def _cased(text: str, has_capitals: bool) -> Iterator[str]:
-    """Give the ways in which people and models write one text."""
+    """Yield the ways in which people and models write a text."""
     ways = [text, text.lower()]
     if has_capitals:
         ways.append(" ".join(w[:1].upper() + w[1:].lower() for w in text.split(" ")))
@@ -225,7 +225,7 @@ def _cased(text: str, has_capitals: bool) -> Iterator[str]:
 
 
 def _plainer(character: str) -> Iterator[str]:
-    """Give what a character may be replaced by, the nearest first."""
+    """Yield replacements of a character, the nearest first."""
     yield character
     yield character.lower()
     base = "".join(c for c in normalize("NFKD", character) if not combining(c))

@@ -172,7 +172,7 @@ class TestLimits:
         with connected(url, additional_headers=header) as client:
             client.manual()
 
-        assert "of ann is open" in caplog.text
+        assert "is open, for the key ann." in caplog.text
         assert "sesame" not in caplog.text
         assert key.partition(".")[2] not in caplog.text
 
