@@ -96,8 +96,7 @@ class StreamSession:
                 stream that ends within `samples`; empty without VAD.
 
         Raises:
-            ValueError: After `end`, or if there are not as many probabilities as
-                frames.
+            ValueError: After `end`, or not as many probabilities as frames.
         """
         self._check_open()
         heard = probabilities if self._options.vad else None
@@ -114,8 +113,7 @@ class StreamSession:
     def stall(self) -> list[LiveEvent]:
         """End the open utterance, because no more audio comes in mid-speech.
 
-        If only the client ends utterances, this does nothing: the client may send
-        nothing for any reason.
+        It does nothing if only the client ends utterances.
         """
         may_end = self._open is not None and self._endpointing.by_itself
         return self.flush(Cause.STALLED) if may_end else []

@@ -124,11 +124,12 @@ class Utterance:
         self.decided = start
         self.error: Exception | None = None
         self._options = options
-        # Its number, if its early end was sent and not taken back.
-        self._told_early: int | None = None
+        self._told_early: int | None = None  # its number, unless it is taken back
         self._cadence = Cadence(start, options)
         self._partial_request: Request | None = None  # on its way
-        self._doubling: Request | None = None  # a speculation's that is one as well
+        self._doubling: Request | None = (
+            None  # a speculation's window that is a partial, too
+        )
         self._finals: list[Request] = []  # on their way, or not handed out yet
         self._new: list[Request] = []
 

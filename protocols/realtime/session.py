@@ -66,8 +66,7 @@ _PROFILE_OF_DELAY = {
     "xhigh": "quality",
 }
 
-# This server measures silence, not meaning, so the eagerness becomes a length of
-# silence.
+# This server measures silence, not meaning: eagerness becomes a length of silence.
 _SILENCE_OF_EAGERNESS_MS = {"high": 350, "medium": 500, "auto": 500, "low": 1_000}
 
 
