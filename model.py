@@ -251,16 +251,10 @@ class ASRModel:
 
     @torch.inference_mode()
     def logits(self, windows: Sequence[ModelInput]) -> list[Tensor]:
-        """Run the forward pass and return the output of the last layer.
-
-        Args:
-            windows: Windows of at least 400 samples each.
+        """Run the forward pass over windows of at least 400 samples each.
 
         Returns:
             Each window's logits, shape (n_frames, n_labels), on the device.
-
-        Raises:
-            ValueError: As `label_frames`.
         """
         lengths = [n_frames(len(window)) for window in windows]
         blocks, _ = self._logits(windows)

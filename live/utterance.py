@@ -96,10 +96,7 @@ class Utterance:
 
     Attributes:
         number: Its number; None before the client learns of it.
-        announced: Whether its beginning was announced.
-        cause: Why it ended, once it has ended.
         decided: One past the newest audio when its end was decided.
-        error: The error of its final.
     """
 
     def __init__(
