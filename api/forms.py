@@ -67,14 +67,41 @@ class TranscriptionForm:
     language: str | None
     response_format: str
     granularities: frozenset[str]
+    times_asked: bool
     logprobs: bool
     stream: bool
     keywords: tuple[str, ...]
 
     @property
+    def is_verbose(self) -> bool:
+        return self.response_format == "verbose_json"
+
+    @property
     def wants_words(self) -> bool:
         """Whether the answer has times of words."""
-        return self.response_format == "verbose_json" and "word" in self.granularities
+        return "word" in self.granularities
+
+    @property
+    def has_events_with_times(self) -> bool:
+        """Whether the last event of a stream has times.
+
+        Subtitle Edit asks for them with `json`.
+        """
+        return self.is_verbose or self.times_asked
+
+    def check_words(self) -> None:
+        """Refuse times of words in an answer that has no place for them.
+
+        Raises:
+            BadRequest: Names the format that has one.
+        """
+        if self.wants_words and not self.is_verbose:
+            raise BadRequest(
+                "Times of words (timestamp_granularities 'word') come with "
+                "response_format verbose_json, or in the events of stream=true; this "
+                f"request asks for {self.response_format}.",
+                param="timestamp_granularities",
+            )
 
 
 def parse_form(form: FormData, *, max_keywords: int) -> TranscriptionForm:
@@ -92,18 +119,13 @@ def parse_form(form: FormData, *, max_keywords: int) -> TranscriptionForm:
         )
     _check_temperature(_text(form, "temperature"))
     granularities = _granularities(form)
-    if "word" in granularities and response_format != "verbose_json":
-        raise BadRequest(
-            "Times of words (timestamp_granularities 'word') come with "
-            f"response_format verbose_json; this request asks for {response_format}.",
-            param="timestamp_granularities",
-        )
     return TranscriptionForm(
         file=_file(form),
         model=_text(form, "model"),
         language=_text(form, "language") or _only_candidate(form),
         response_format=response_format,
-        granularities=granularities,
+        granularities=granularities or frozenset({"segment"}),
+        times_asked=bool(granularities),
         logprobs="logprobs" in _array(form, "include"),
         stream=_switch(form, "stream"),
         keywords=_keywords(form, max_keywords),
@@ -175,7 +197,7 @@ def _granularities(form: FormData) -> frozenset[str]:
             "choose word, segment or both.",
             param="timestamp_granularities",
         )
-    return wanted or frozenset({"segment"})
+    return wanted
 
 
 def _check_temperature(value: str | None) -> None:

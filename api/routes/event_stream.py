@@ -110,7 +110,7 @@ class EventStream:
                 end = advance.position
                 n_samples = end - advance.start
                 for part in advance.parts:
-                    if job.form.logprobs or self._is_verbose:
+                    if job.form.logprobs or job.form.has_events_with_times:
                         self._parts.append(part)
                     yield self._delta(part.segment)
         job.note_end(n_samples, self._n_words)
@@ -124,6 +124,7 @@ class EventStream:
             {
                 "type": "transcript.text.done",
                 "text": text,
+                **self._times(),
                 **self._summary(text, end),
                 **self._log_probs(part.segment for part in self._parts),
                 **self._warnings(),
@@ -151,10 +152,6 @@ class EventStream:
             }
         )
 
-    @property
-    def _is_verbose(self) -> bool:
-        return self._job.form.response_format == "verbose_json"
-
     def _log_probs(self, parts: Iterable[Segment]) -> dict[str, Any]:
         """Return the log probability of each character, if requested."""
         if not self._job.form.logprobs:
@@ -175,9 +172,18 @@ class EventStream:
 
     def _summary(self, text: str, end: int) -> dict[str, Any]:
         """Return the fields of `verbose_json` for the last event."""
-        if not self._is_verbose:
+        if not self._job.form.is_verbose:
             return {}
         language = language_of(self._job, text)
+        return {
+            "duration": seconds(end),
+            "languages": [{"code": language}] if language else [],
+        }
+
+    def _times(self) -> dict[str, Any]:
+        """Return the requested segments and words for the last event."""
+        if not self._job.form.has_events_with_times:
+            return {}
         segments, wanted = join(self._parts), self._job.form.granularities
         times: dict[str, Any] = {}
         if "segment" in wanted:
@@ -186,11 +192,7 @@ class EventStream:
         if "word" in wanted:
             words = (word for segment in segments for word in segment.words)
             times["words"] = [word.model_dump() for word in schemas.words(words)]
-        return {
-            **times,
-            "duration": seconds(end),
-            "languages": [{"code": language}] if language else [],
-        }
+        return times
 
 
 class _EventStreamResponse(StreamingResponse):

@@ -113,6 +113,7 @@ async def _transcribe(
         if stream or job.form.stream:
             events = EventStream(job, cleanup.pop_all())
             return await events.response()
+        job.form.check_words()
         transcript = await unless_disconnected(
             request,
             job.model.files.transcribe(job.form.file.file, keywords=job.form.keywords),

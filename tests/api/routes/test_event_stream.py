@@ -108,21 +108,35 @@ class TestEvents:
         assert done["languages"] == [{"code": plain["language"]}]
 
     @pytest.mark.parametrize("wanted", [["word"], ["segment"], ["word", "segment"]])
+    @pytest.mark.parametrize("name", ["verbose_json", "json"])
     def test_the_last_event_has_all_that_the_plain_answer_has(
-        self, demo_server: ServerProcess, wav: Path, wanted: list[str]
+        self, demo_server: ServerProcess, wav: Path, name: str, wanted: list[str]
     ) -> None:
-        """Segments and words, as they were asked for."""
+        """Segments and words, as they were asked for.
+
+        With `json`, too: Subtitle Edit makes its subtitles of them.
+        """
         asked = {"response_format": "verbose_json", "timestamp_granularities[]": wanted}
+        events = {**asked, "response_format": name, "stream": "true"}
         files = {"file": ("upload", wav.read_bytes())}
         url = demo_server.url + PATH
 
         plain = post(url, files=files, data=asked).json()
-        streamed = post(url, files=files, data={**asked, "stream": "true"})
+        streamed = post(url, files=files, data=events)
 
         done = events_of(streamed)[-1]
         for name in ("segments", "words"):
             assert done.get(name) == plain.get(name)
             assert (name in done) == (name.removesuffix("s") in wanted)
+
+    def test_without_asking_there_are_no_times(self) -> None:
+        """As OpenAI has it."""
+        with app_in_thread(settings(), ScriptedModel) as url:
+            files = {"file": ("upload", silence())}
+            answer = post(url + PATH, files=files, data={"stream": "true"})
+
+        for event in events_of(answer):
+            assert not {"segments", "words", "duration"} & set(event)
 
     def test_characters_come_with_their_probabilities(self) -> None:
         """The deltas' are those of the last event, and of the plain answer."""
