@@ -119,6 +119,31 @@ class TestOrigin:
             "*",
         )
 
+    @pytest.mark.parametrize(
+        "origin", ["app://obsidian.md", "capacitor://localhost", "http://localhost"]
+    )
+    def test_so_are_those_of_programs_that_are_made_of_pages(self, origin: str) -> None:
+        """As Obsidian is, on each kind of device; docs/clients.md has them."""
+        ours = settings(cors_origins=f"https://page.test,{origin}")
+        with app_in_thread(ours, ScriptedModel) as url:
+            preflight = httpx.options(
+                url + PATH,
+                headers={
+                    "origin": origin,
+                    "access-control-request-method": "POST",
+                    "access-control-request-headers": "authorization",
+                },
+            )
+            answer = httpx.post(
+                url + PATH,
+                content=multipart(wav()),
+                headers={**FORM, "origin": origin},
+            )
+
+        for each in (preflight, answer):
+            assert each.status_code == 200
+            assert each.headers["access-control-allow-origin"] == origin
+
     def test_a_proxy_that_ends_tls_is_no_obstacle(self) -> None:
         """It passes on what the browser says: https, and the public name."""
         proxied = {"host": "asr.example", "x-forwarded-proto": "https"}
