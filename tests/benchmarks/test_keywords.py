@@ -52,7 +52,7 @@ class TestCounting:
 
 @pytest.fixture(scope="module")
 def corpus(demo_model: ASRModel) -> Corpus:
-    clips = keywords.strings("en test recordings", composer.load(), 36)
+    clips = keywords.strings("en test recordings", composer.load(), 18)
     speller = Speller(demo_model.vocabulary)
     return Corpus("digits", tuple(clips), keywords.lists_of(DIGITS, clips, speller))
 
@@ -73,8 +73,6 @@ class TestMeasuring:
             plain = of["none", condition]["wer"]
             assert of["all", condition]["wer"] <= plain
             assert of["100 absent", condition]["broken"] <= 0.7
-            assert of["absent", condition]["wer"] == plain
-        assert of["all", "noise-5-db"]["wer"] < of["none", "noise-5-db"]["wer"]
 
     def test_recordings_of_ones_own_are_measured_with_ones_own_list(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
