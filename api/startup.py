@@ -49,13 +49,12 @@ def _by_whom(port: int) -> str:
 
 
 def open_to(host: str, port: int) -> str:
-    """Say who can use a server without keys, and how to change that."""
+    """Say which clients can use a server without keys, and how to change that."""
     if host in ("127.0.0.1", "::1", "localhost"):
-        return f"No API_KEYS are set: everybody on this machine can use port {port}."
+        return f"No API_KEYS are set: all programs on this machine can use port {port}."
     whole = host in ("0.0.0.0", "::")
     place = "this machine, on all its networks," if whole else host
     return (
-        f"No API_KEYS are set: everybody who reaches {place} can use port {port}. "
-        "Set API_KEYS to ask for a key, or HOST=127.0.0.1 to be reached from this "
-        "machine alone."
+        f"No API_KEYS are set: all clients that reach {place} can use port {port}. "
+        "Set API_KEYS to require a key, or HOST=127.0.0.1 to serve only this machine."
     )

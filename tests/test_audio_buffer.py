@@ -65,7 +65,7 @@ class TestHolding:
         assert max(peaks) < block.nbytes
 
     def test_views_are_read_only(self) -> None:
-        """Nobody changes what others will read."""
+        """A reader cannot change what others will read."""
         buffer = AudioBuffer(capacity=4)
         buffer.append(counting(0, 4))
 
@@ -75,7 +75,7 @@ class TestHolding:
 
 class TestRefusing:
     def test_a_full_ring_refuses_and_keeps_what_it_has(self) -> None:
-        """It does not forget audio that nobody gave up."""
+        """It drops no audio that was not discarded."""
         buffer = AudioBuffer(capacity=4)
         buffer.append(counting(0, 3))
 

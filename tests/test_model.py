@@ -588,7 +588,7 @@ class TestDecoding:
 
     @pytest.fixture
     def clip(self) -> Samples:
-        """Somebody saying a digit."""
+        """A person saying a digit."""
         return composer.load(speakers=("jackson",), indexes=(0,))[0].samples
 
     def test_the_best_labels_come_with_their_log_probabilities(

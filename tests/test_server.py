@@ -57,7 +57,7 @@ def post(url: str, content: bytes | None = None, **fields: str) -> httpx.Respons
 
 
 def settings(**values: Any) -> Settings:
-    """Without VAD, which would hear nobody in these recordings."""
+    """Without VAD, which would find no speech in these recordings."""
     return Settings(model_card="scripted", vad_enabled=False, **values)
 
 
@@ -175,7 +175,7 @@ class TestLoading:
     def test_the_process_is_alive_meanwhile(
         self, loading: tuple[str, threading.Event]
     ) -> None:
-        """Nobody restarts it for loading slowly."""
+        """It is not restarted for loading slowly."""
         url, _ = loading
 
         assert httpx.get(url + "/health").status_code == 200
@@ -273,7 +273,7 @@ class TestOverload:
         assert model.batches == [[16_000], [48_000]]
 
     def test_so_do_all_windows_of_a_long_recording(self, model: ScriptedModel) -> None:
-        """None but the one the model is at is worked on for nobody."""
+        """Only the window that the model hears already is computed in vain."""
         model.may_run.clear()
         with app_in_thread(settings(batch_size=2), lambda: model) as url:
             files = {"file": ("upload", wav(300))}
@@ -630,7 +630,7 @@ class TestStopping:
             half.close()
 
     def test_stopping_while_the_model_loads_is_no_failure(self, tmp_path: Path) -> None:
-        """Somebody changed his mind."""
+        """The user changed their mind."""
         with server_process(tmp_path / "log", MODEL_CARD="omniASR_CTC_demo") as server:
             wait_for(lambda: listens(server))
             server.process.terminate()
@@ -638,7 +638,7 @@ class TestStopping:
             assert server.process.wait(timeout=60) == 0
 
     def test_a_socket_that_is_handed_over_is_never_closed(self, tmp_path: Path) -> None:
-        """The next process takes it while the last one stops; nobody is refused."""
+        """The next process takes it while the last one stops; no client is refused."""
         model = {"MODEL_CARD": "omniASR_CTC_demo"}
         with socket.create_server(("127.0.0.1", 0)) as listener:
             with server_on(listener, tmp_path / "1", **model) as first:

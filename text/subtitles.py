@@ -39,7 +39,7 @@ from text.transcript import SEGMENT_PAUSE
 MAX_COLUMNS = 42
 MAX_DURATION = 7 * SAMPLE_RATE
 
-# Nobody can read a cue in less time, however short it is.
+# A cue cannot be read in less time, however short it is.
 MIN_DURATION = SAMPLE_RATE
 # Adults read 17 Latin letters a second; 9 Chinese characters, of two columns each, are
 # about the same. A cue stays for its reading time if the next one comes late enough;

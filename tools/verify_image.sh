@@ -47,7 +47,7 @@ build commit --quiet "$base" debian:bookworm-slim >/dev/null
 build rm "$base" >/dev/null
 rm -rf "$work/base"
 
-# Let pip trust whom this machine trusts: it may be behind a proxy of its own.
+# Let pip trust the certificates that this machine trusts: it may be behind a proxy.
 settings=()
 trusted=${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}
 if [ -e "$trusted" ]; then

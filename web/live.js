@@ -156,7 +156,7 @@ export class LiveView {
     this.#enter('finishing');
     this.#patience = setTimeout(() => this.#offerToLeave(), PATIENT_MS);
     await this.#closeMicrophone();
-    stream.end(); // nobody minds if it is over by now
+    stream.end(); // it may be over already
   }
 
   async #closeMicrophone() {

@@ -16,7 +16,7 @@ from benchmarks.corpus.composer import Composition
 
 MODEL = "omniASR_CTC_demo"
 
-# Silence after which everybody agrees that somebody has finished.
+# Silence after which every framework ends a turn.
 PAUSE_S = 1.2
 WORDS = 6
 

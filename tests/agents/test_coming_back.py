@@ -162,7 +162,7 @@ class SdkEar(Counting):
 
 @asynccontextmanager
 async def sdk(url: str) -> AsyncIterator[Ear]:
-    """It connects again if somebody wants to know of it."""
+    """It connects again if the application handles the error."""
     client = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none")
     again = client.realtime.connect(on_reconnecting=lambda event: None)
     async with client, again as connection:
@@ -249,7 +249,7 @@ def start_on(
 
 
 def test_pipecat_outlives_a_restart(tmp_path: Path, conversation: Conversation) -> None:
-    """In the middle of a session, and of a word; nobody listens for a while."""
+    """In the middle of a session and a word; no server listens for a while."""
     utterance = conversation.utterances[0].samples
     port = str(free_port())
 
@@ -270,7 +270,7 @@ def test_pipecat_outlives_a_restart(tmp_path: Path, conversation: Conversation) 
 def test_pipecat_over_http_outlives_a_restart(
     tmp_path: Path, conversation: Conversation
 ) -> None:
-    """What is said while nobody listens is lost and told of; then it hears again."""
+    """Speech while no server listens is lost and reported; then it hears again."""
     utterance = conversation.utterances[0].samples
     port = str(free_port())
 
@@ -303,7 +303,7 @@ def test_pipecat_over_http_outlives_a_restart(
 def test_livekit_over_http_outlives_a_restart(
     tmp_path: Path, conversation: Conversation
 ) -> None:
-    """It asks again while nobody is there, and nothing is lost."""
+    """It tries again while no server is there, and nothing is lost."""
     utterance = conversation.utterances[0].samples
     port = str(free_port())
 

@@ -148,7 +148,7 @@ class TestNova:
         assert len(of_type(heard, SpeechEventType.INTERIM_TRANSCRIPT)) > n
 
     def test_noise_ends_as_well(self, server: ServerProcess) -> None:
-        """Else LiveKit would think that somebody speaks for ever."""
+        """Otherwise LiveKit would wait for ever for the end of speech."""
         rng = np.random.default_rng(0)
         noise = rng.uniform(-0.3, 0.3, SAMPLE_RATE).astype(np.float32)
         parts = [speech.silence(1), noise, speech.silence(2)]

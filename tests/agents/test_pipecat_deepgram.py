@@ -231,7 +231,7 @@ class TestFlux:
         assert talk.answers() == [f.text for f in talk.of_type(TranscriptionFrame)]
 
     def test_a_cough_is_not_answered(self, server: ServerProcess) -> None:
-        """It starts no turn, and interrupts nobody."""
+        """It starts no turn, and interrupts no agent."""
         rng = np.random.default_rng(0)
         cough = rng.uniform(-0.3, 0.3, SAMPLE_RATE // 3).astype(np.float32)
         parts = [speech.silence(1), cough, speech.silence(2), cough, speech.silence(7)]

@@ -208,7 +208,7 @@ class TestSessions:
         ],
     )
     def test_codes_have_words(self, code: int, outcome: str) -> None:
-        """Few ones, whatever clients close with."""
+        """There are few outcomes, whatever code a client closes with."""
         assert outcome_of(code) == outcome
 
 

@@ -1,4 +1,4 @@
-"""API keys: who is let in, and what is never said."""
+"""API keys: which clients are let in, and what is never revealed."""
 
 import asyncio
 import contextlib
@@ -104,7 +104,7 @@ class TestGate:
         ],
     )
     def test_every_route_asks_but_for_few(self, metrics: str, open_: set[str]) -> None:
-        """Also one that does not exist: it tells nobody what does."""
+        """Also one that does not exist, so that answers do not show which do."""
         with gated(metrics=metrics) as url:
             paths = httpx.get(f"{url}/openapi.json").json()["paths"]
             for path, methods in paths.items():
@@ -204,7 +204,7 @@ class TestGate:
             show_key_everywhere(url, key)
 
     def test_nor_the_key_of_a_web_page(self) -> None:
-        """Which opens little, but opens it to everybody who reads the log."""
+        """It opens little, but would open it to every reader of the log."""
         right = {"authorization": "Bearer sesame-4711"}
         with gated() as url:
             made = httpx.post(f"{url}/v1/realtime/client_secrets", headers=right)
@@ -450,7 +450,7 @@ class TestChanges:
     def test_a_file_that_is_the_same_is_not_read(
         self, ring: KeyRing, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """But if somebody asks."""
+        """Unless it is asked for."""
         ring.reload_if_changed()
         assert "read again" not in caplog.text
         ring.reload()
@@ -486,7 +486,7 @@ class TestChanges:
         assert messages  # to its end
 
     def test_keys_of_pages_go_with_the_key_that_made_them(self) -> None:
-        """Not with whoever has taken its name since."""
+        """It does not pass to a new key with the same name."""
         keys = {"ann": ApiKey("sesame-4711")}
         ring = KeyRing(lambda: keys)
         ephemeral = EphemeralKeys(b"x" * 32)
@@ -574,7 +574,7 @@ class TestGuesses:
         assert gate.ask("sesame-4711") == 200
 
     def test_others_go_on(self, gate: Gate) -> None:
-        """Other addresses, and who was known at this one."""
+        """Other addresses are let in, and so are keys that were right from this one."""
         assert gate.ask("sesame-4711") == 200
         for n in range(100):
             gate.ask(f"guess{n}")

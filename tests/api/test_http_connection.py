@@ -1,4 +1,4 @@
-"""What a client may send before it is asked who it is, and how long it may take."""
+"""What a client may send before its key is checked, and how long it may take."""
 
 import contextlib
 import http.client
@@ -68,7 +68,7 @@ def answer_to(client: socket.socket) -> tuple[int, dict[str, str], Any]:
 
 
 def send_on(client: socket.socket, piece: bytes, n_pieces: int) -> int:
-    """Send the same again and again, until nobody takes it; return how often."""
+    """Send the same again and again until the server takes no more; return how often."""
     client.settimeout(1)
     for k in range(n_pieces):
         try:
@@ -155,7 +155,7 @@ class TestSize:
         assert httpx.post(url + "/v1/audio/subtitles", content=b"[" * 10**6).is_error
 
     def test_what_is_no_http_is_answered_in_the_same_shape(self, url: str) -> None:
-        """It may be the mistake of somebody who can read."""
+        """A person may have made the mistake, and can read the answer."""
         with connected(url) as client:
             client.sendall(b"hello\r\n\r\n")
             status, _, body = answer_to(client)

@@ -103,7 +103,7 @@ class TestHearing:
 
 class TestBounds:
     def test_what_cannot_be_written_is_named(self, model: ScriptedModel) -> None:
-        """And never an error: frameworks send lists that nobody has checked."""
+        """And never an error: frameworks send unchecked lists."""
         with app_in_thread(settings(), lambda: model) as url:
             answer = post(url, ["LiveKit", "дом", "四", "  "])
             many = post(url, ["дом" * k for k in range(1, 31)])

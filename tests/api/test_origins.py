@@ -1,4 +1,4 @@
-"""Web pages of other origins and foreign names of the host: who is turned away."""
+"""Web pages of other origins and foreign host names are refused."""
 
 import asyncio
 import json
@@ -162,7 +162,7 @@ class TestOrigin:
     def test_one_that_changes_host_has_to_be_trusted(
         self, proxies: str, status: int
     ) -> None:
-        """Anybody can send `X-Forwarded-Host`."""
+        """Any client can send `X-Forwarded-Host`."""
         headers = {
             **FORM,
             "origin": "https://asr.example",

@@ -1,4 +1,4 @@
-"""Places: all are for use, and nobody keeps others from theirs."""
+"""Places: all can be used, and no client keeps others from theirs."""
 
 from contextlib import ExitStack
 
@@ -66,7 +66,7 @@ def take_one(places: Places, holder: str, held: ExitStack) -> bool:
 
 
 def test_two_share_what_there_is() -> None:
-    """Each of them may have half, and nobody more than there are."""
+    """Each of them may have half, and no more than there are."""
     places = Places(10)
     with ExitStack() as held:
         assert take_all(places, "a", held) == 9

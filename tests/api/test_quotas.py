@@ -242,7 +242,7 @@ class TestServer:
         assert later.json()["error"]["code"] == "insufficient_quota"
 
     def test_metrics_tell_what_each_key_uses(self, keyed: str) -> None:
-        """To who has a key; its own line says so by the name alone."""
+        """Metrics with a key name the keys; one client's use is under its name."""
         httpx.post(keyed + PATH, files={"file": ("a", wav(2))}, headers=BOB)
         told = httpx.get(f"{keyed}/metrics", headers=BOB).text
 
@@ -252,7 +252,7 @@ class TestServer:
         assert httpx.get(f"{keyed}/metrics").status_code == 401
 
     def test_open_metrics_name_no_key(self) -> None:
-        """Anybody may read those."""
+        """Any client may read those."""
         with app_in_thread(settings(api_keys="bob:b-key"), ScriptedModel) as url:
             httpx.get(f"{url}/v1/models", headers=BOB)
             told = Series.of(url).values

@@ -1,4 +1,4 @@
-"""Settings that decide who is served when do so from the environment on."""
+"""Settings of limits and shares take effect from the environment on."""
 
 import asyncio
 import time

@@ -120,7 +120,7 @@ class TestAll:
     def test_what_is_computed_wrongly_is_its_status(
         self, demo_model: ASRModel, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """So that nobody commits figures of nonsense."""
+        """So that no wrong figures are committed."""
         row = gpu.correctness(demo_model, demo_model, 1)
         wrong = [row | {"arithmetic": "float32", "right": False}]
         monkeypatch.setattr(gpu, "parse", lambda arguments: (SMALL, None))

@@ -39,7 +39,7 @@ def children() -> list[psutil.Process]:
 
 
 class Machine:
-    """Seconds that everybody on two cores has had, as `psutil` would tell them."""
+    """Processor seconds of all processes on two cores, as `psutil` gives them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = self.idle = self.of_strangers = self.of_child = self.own = 0.0
@@ -110,7 +110,7 @@ class TestCrowd:
 class TestSettings:
     @pytest.fixture(autouse=True)
     def operators(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What somebody may have set where the program is run."""
+        """Variables that may be set where the program runs."""
         monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
         monkeypatch.setenv("NUM_THREADS", "17")
 
@@ -310,7 +310,7 @@ class TestConclusions:
 
 class TestOptions:
     def test_a_quick_run_shows_that_it_works(self) -> None:
-        """In one short round, whoever else is there."""
+        """In one short round, even beside other programs."""
         quick = parse_options(["--quick"])
 
         assert quick.rounds == 1

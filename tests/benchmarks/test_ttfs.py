@@ -14,7 +14,7 @@ from tests.support.serving import ROOT, ServerProcess
 def test_it_reports_all_ways(
     demo_server: ServerProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the 0.2 s in it that nobody can be faster than."""
+    """It includes the 0.2 s that no server can shorten."""
     ttfs.main(["--url", demo_server.url, "--utterances", "3"])
 
     lines = capsys.readouterr().out.splitlines()

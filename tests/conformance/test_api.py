@@ -593,7 +593,7 @@ class TestStatus:
             assert http.request(method, path).status_code in (200, 400)
 
     def test_the_openapi_document_describes_the_form(self, http: httpx.Client) -> None:
-        """For whoever generates a client from it."""
+        """For generated clients."""
         document = http.get("/openapi.json").json()
 
         post = document["paths"]["/v1/audio/transcriptions"]["post"]

@@ -49,7 +49,7 @@ OTHER = utterance("two", "nine", tail_s=1.5)
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """With keys, as somebody would run it who lets others in."""
+    """With keys, as on a server for several users."""
     log = tmp_path_factory.mktemp("server") / "server.log"
     variables = {
         "MODEL_CARD": "omniASR_CTC_demo",
@@ -206,7 +206,7 @@ class TestFlux:
         assert client.turns() == ["four two"]
 
     def test_noise_and_silence_are_no_turn(self, server: ServerProcess) -> None:
-        """Nobody is interrupted by a cough."""
+        """A cough interrupts no agent."""
         cough = (0.3 * noise(SAMPLE_RATE // 3)).astype(np.float32)
         with flux(server, **EAGER) as client:
             for part in (silence(10), cough, silence(10), cough, silence(5)):
@@ -217,7 +217,7 @@ class TestFlux:
         assert client.events() == ["Connected"]
 
     def test_turns_are_ended_by_the_client(self, server: ServerProcess) -> None:
-        """And nothing is where nobody speaks."""
+        """And no event comes where there is no speech."""
         with flux(server, eot_threshold="1.0") as client:
             client.send_audio(pcm(utterance("four", tail_s=0.1).samples))
             client.until(event="StartOfTurn")
@@ -275,7 +275,7 @@ class TestFlux:
 
 class TestNova:
     def test_an_utterance(self, server: ServerProcess) -> None:
-        """Interim results for those who ask, and what a file of it says."""
+        """Interim results if they are requested, and the text of a file."""
         with nova(server, interim_results="true", vad_events="true") as client:
             client.send_audio(pcm(FOUR.samples))
             final = client.until(is_final=True)

@@ -248,7 +248,7 @@ class TestPoint4:
 
     @pytest.mark.parametrize("content", [b"", b"Dear server, please listen.\n" * 9])
     def test_what_is_no_audio(self, client: OpenAI, content: bytes) -> None:
-        """400, which nobody tries again."""
+        """400, after which no SDK tries again."""
         with pytest.raises(openai.BadRequestError) as error:
             client.audio.transcriptions.create(model="whisper-1", file=content)
 
@@ -378,7 +378,7 @@ class TestPoint6:
         assert (error.value.code, error.value.param) == ("file_too_large", "file")
 
     def test_500(self) -> None:
-        """Nobody learns what it was but from the log."""
+        """Only the log says what it was."""
         model = ScriptedModel(failures=[ValueError("secret detail")])
         with (
             app_in_thread(settings(), lambda: model) as url,
@@ -410,7 +410,7 @@ class TestPoint6:
 
 
 class TestPoint7:
-    """A busy server is tried again; who gives up is not worked for."""
+    """SDKs try a busy server again; no work is done for a client that has left."""
 
     def test_the_third_try_succeeds(self) -> None:
         """The SDK waits as long as it is told, in milliseconds if it is."""

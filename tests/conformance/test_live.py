@@ -116,7 +116,7 @@ class TestOriginalClients:
     def test_one_that_sends_ten_minutes_before_it_reads(
         self, client: ClientConnection, audio: bytes
     ) -> None:
-        """Nothing is lost, whoever of the two is slow."""
+        """Nothing is lost, whether the server or the client is slow."""
         n = 67
         pause = bytes(2 * SAMPLE_RATE)
         listen(client)

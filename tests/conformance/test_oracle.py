@@ -2,7 +2,7 @@
 
 `ASRInferencePipeline` is the reference: the same weights, the same clip, float32.
 Frames whose best two logits differ by less than 1e-4 may fall either way, since
-a sum of thousands of products has no one right last digit; such frames are
+the last digit of a sum of thousands of products is not determined; such frames are
 counted out, and nothing else is.
 """
 

@@ -142,7 +142,7 @@ class TestPoint12:
     """Events in order, one item for each turn, one text for each `committed`."""
 
     def test_turns_that_follow_one_another(self, demo_server: ServerProcess) -> None:
-        """Sent faster than anybody speaks, so that they overlap."""
+        """They are sent faster than speech, so that they overlap."""
         words = ("one two three", "four five six", "seven eight nine")
         spoken = [utterance(*text.split(), tail_s=1.2) for text in words]
         audio = np.concatenate([each.samples for each in spoken])

@@ -52,7 +52,7 @@ LOUDER = 2.0**-15 / 1e-9
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
-    """Four seconds of 16-bit audio, and where somebody speaks in it."""
+    """Four seconds of 16-bit audio, and where it has speech."""
 
     audio: NDArray[np.int16]
     probabilities: tuple[float, ...]
@@ -158,7 +158,7 @@ class Client:
 
 
 class Ear:
-    """Knows where somebody speaks."""
+    """Knows where there is speech."""
 
     def __init__(self, pieces: Sequence[Piece]) -> None:
         self._probabilities = (p for piece in pieces for p in piece.probabilities)

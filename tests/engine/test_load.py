@@ -113,7 +113,7 @@ class TestAdmission:
         assert server.load.n_streams == 80
 
     def test_a_refusal_says_whether_waiting_for_that_helps(self) -> None:
-        """Those who have just come may be silent; those who speak are not."""
+        """New streams may turn out to be silent; speaking streams do not."""
         server = Server(cost=0.01)
         server.let_in(24)
         crowded = server.refuse()
@@ -217,7 +217,7 @@ class TestTightness:
         assert not found[-1]
 
     def test_it_never_is_for_one_stream(self) -> None:
-        """It gets what the machine gives, whoever else is there and silent."""
+        """It gets all of the machine, however many silent streams there are."""
         server = Server()
         server.let_in(20)
         speaker = server.let_in(1, speaking=True)

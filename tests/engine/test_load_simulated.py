@@ -1,7 +1,7 @@
 """Load degrades text evenly and refuses last: whole streams, in simulated time.
 
 The machine takes 20 ms for a second of audio while it is quiet, which is enough for
-half a dozen people who talk as people do; see `tests/support/machine.py`.
+half a dozen people in conversation; see `tests/support/machine.py`.
 """
 
 from collections.abc import Awaitable, Sequence
@@ -28,7 +28,7 @@ def talk(
 
 @pytest.fixture(scope="module")
 def alone() -> list[Heard]:
-    """What each of many is told when nobody else is there."""
+    """The text of each of many streams when it is alone."""
     return [run(Machine(COST).listen(speech(k, SECONDS)))[0] for k in range(30)]
 
 
@@ -55,7 +55,7 @@ class TestSharing:
     def test_with_twice_as_many_as_are_served_each_has_text_every_two_seconds(
         self, n_served: int, alone: list[Heard]
     ) -> None:
-        """Finals are in time, and say what they say when nobody else is there."""
+        """Finals are in time, and have the same text as without other streams."""
         machine = Machine(COST)
 
         heard = run(*talk(machine, 2 * n_served))
@@ -108,7 +108,7 @@ class TestLettingIn:
             assert all(own.refused is None for own in heard)
 
     def test_silent_sockets_cost_nothing(self) -> None:
-        """Sixty of them take no place from those who speak."""
+        """Sixty of them take no place from speaking streams."""
         machine = Machine(COST)
         silent = [machine.listen(silence(2 * SECONDS), at_s=0.2 * k) for k in range(60)]
 
@@ -138,7 +138,7 @@ class TestLettingIn:
         assert all(own.finals for own in heard[:4])
 
     def test_after_an_idle_hour_the_slow_one_before_is_forgotten(self) -> None:
-        """The first who speak show what the machine is now."""
+        """The first speaking streams show how fast the machine is now."""
         machine = Machine(
             COST, speed=lambda now: 0.1 if now < 60 else 1.0, rehearsals=[10 * COST] * 3
         )

@@ -113,7 +113,7 @@ class SlowModel(ScriptedModel):
 
 
 class Poisoned(ScriptedModel):
-    """Cannot bear windows of one length, whatever is beside them.
+    """Fails on windows of one length, whatever is beside them.
 
     Args:
         n_samples: The length.
@@ -217,7 +217,7 @@ class TestBatches:
 
 class TestUrgency:
     def test_a_final_overtakes_fifty_queued_windows(self, start: Start) -> None:
-        """Somebody waits for it; it goes next."""
+        """A client waits for it, so it goes next."""
         model = ScriptedModel()
         scheduler = start(model, max_queued=50)
         jobs = [occupy(scheduler, model)]
@@ -270,7 +270,7 @@ class TestLimits:
     def test_a_full_queue_is_refused_with_a_time_to_come_back(
         self, start: Start
     ) -> None:
-        """Nobody waits without end."""
+        """No caller waits without end."""
         model = ScriptedModel()
         scheduler = start(model, max_queued=2)
         occupy(scheduler, model)
@@ -299,7 +299,7 @@ class TestLimits:
         assert model.batches == [[SECOND], [2 * SECOND]]
 
     def test_a_window_whose_turn_comes_too_late_is_told_so(self, start: Start) -> None:
-        """Nobody waits for its answer any more; the model is spared."""
+        """No caller waits for its answer, so the model does not compute it."""
         model = ScriptedModel()
         now = [0.0]
         scheduler = start(model, clock=lambda: now[0])
@@ -444,7 +444,7 @@ class TestErrors:
         assert len(scheduler.submit(window()).result(timeout=10).ids) == 49
 
     def test_a_window_that_breaks_a_pass_fails_alone(self, start: Start) -> None:
-        """Those who shared its pass get their frames."""
+        """The other windows of its pass get their frames."""
         model = Poisoned(n_samples=round(2.2 * SECOND))
         scheduler = start(model)
         jobs = [occupy(scheduler, model)]
@@ -459,7 +459,7 @@ class TestErrors:
         assert scheduler.watchdog.trouble is None
 
     def test_a_model_that_fails_for_everybody_is_noticed(self, start: Start) -> None:
-        """Everybody is told, and others are told to keep away."""
+        """All waiting callers get an error, and new windows are refused."""
         model = ScriptedModel(failures=[None, *(ValueError("broken"),) * 5])
         scheduler = start(model)
         jobs = [occupy(scheduler, model)]
@@ -474,7 +474,7 @@ class TestErrors:
 
 class TestMemory:
     def test_a_batch_that_does_not_fit_is_split(self, start: Start) -> None:
-        """Everybody gets an answer."""
+        """Every caller gets an answer."""
         model = Cramped()
         scheduler = start(model)
         jobs = [occupy(scheduler, model)]
@@ -488,7 +488,7 @@ class TestMemory:
     def test_only_the_window_that_is_too_much_by_itself_fails(
         self, start: Start
     ) -> None:
-        """Those who shared its pass do not."""
+        """The other windows of its pass do not."""
         model = Cramped()
         scheduler = start(model)
         jobs = [occupy(scheduler, model)]
@@ -577,7 +577,7 @@ class TestLifetime:
     def test_closing_serves_what_is_queued_and_takes_no_more(
         self, start: Start
     ) -> None:
-        """Nobody who was let in is sent away."""
+        """No stream that was let in is ended."""
         model = ScriptedModel()
         scheduler = start(model)
         jobs = [occupy(scheduler, model), scheduler.submit(window(3))]
@@ -659,7 +659,7 @@ class TestContract:
     def test_a_thread_that_breaks_is_a_lost_model(
         self, start_here: Start, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Nobody waits for a thread that is not there any more."""
+        """No caller waits for a thread that has ended."""
         model = ScriptedModel(failures=[SystemExit("gone")])
         scheduler = start_here(model)
 
@@ -714,7 +714,7 @@ class TestContract:
     def test_a_model_that_answers_for_too_few_windows_is_told_so(
         self, start: Start
     ) -> None:
-        """Nobody gets the frames of another, and the thread goes on."""
+        """No window gets the frames of another, and the thread goes on."""
         model = Forgetful()
         scheduler = start(model)
 

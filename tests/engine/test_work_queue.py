@@ -69,7 +69,7 @@ class TestUrgency:
         assert drain(queue) == [[late], [early]]
 
     def test_a_final_that_is_not_due_goes_with_the_partials(self) -> None:
-        """A flood of audio takes no time from those who speak as others do."""
+        """A flood of audio takes no time from streams at the pace of speech."""
         early, own = final(), [partial(due_in_s=0.3), partial(due_in_s=5.0)]
         early.due_in_s = 3.0
         queue = queue_of(early, *own)

@@ -451,7 +451,7 @@ class TestUnknownCodes:
 
     @pytest.mark.parametrize("code", ["nn", "nno", "nn-NO", "no-nyn"])
     def test_nynorsk_is_refused_and_bokmal_suggested(self, code: str) -> None:
-        """Text in Bokmål is not what somebody asks for with `nn`."""
+        """A client that asks for `nn` must not get text in Bokmål."""
         with pytest.raises(UnknownLanguage) as caught:
             resolve_language(code)
 

@@ -50,7 +50,7 @@ def test_only_native_bfloat16_without_amx_attends_by_blocks(
     dtype: torch.dtype,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Elsewhere PyTorch's kernel is quicker, or nobody has measured it."""
+    """Elsewhere PyTorch's kernel is faster, or was not measured."""
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)

@@ -209,7 +209,7 @@ class TestWaiting:
     def test_other_machines_keep_their_own_way(
         self, platform: str, machine: str
     ) -> None:
-        """Nobody has measured there."""
+        """It was not measured there."""
         environ: dict[str, str] = {}
 
         set_waiting(environ, platform=platform, machine=machine)

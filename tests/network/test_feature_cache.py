@@ -64,7 +64,7 @@ class TestFeatureCache:
         assert len(cache) == 0
 
     def test_features_are_forgotten_with_their_key(self) -> None:
-        """Nobody has to tell the model that an utterance is over."""
+        """The model needs no call when an utterance is over."""
         cache, key = FeatureCache(), CacheKey()
         cache.keep(window(key), features())
 

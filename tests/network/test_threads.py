@@ -150,7 +150,7 @@ class TestModel:
     def test_passes_are_what_they_were_with_any_number(
         self, demo_model: ASRModel
     ) -> None:
-        """No label changes, whoever shares the machine."""
+        """No label changes, whatever else runs on the machine."""
         noise = np.random.default_rng(0).standard_normal(5 * 16_000)
         window = ModelInput(noise.astype(np.float32) / 10)
 

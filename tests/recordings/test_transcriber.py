@@ -21,7 +21,7 @@ LIMITS = DecodeLimits(
     max_seconds=600, max_channels=2, min_sample_rate=8_000, max_sample_rate=48_000
 )
 
-# Where somebody speaks, in seconds.
+# Where there is speech, in seconds.
 Spans = tuple[tuple[float, float], ...]
 
 
@@ -91,7 +91,7 @@ class TestListening:
     def test_one_window_is_listened_to_until_somebody_speaks(
         self, seconds: float
     ) -> None:
-        """Somebody waits for it, and more speech changes nothing."""
+        """A client waits for it, and more speech changes nothing."""
         ear = Ear(((0.5, 1.5), (3.0, seconds)))
 
         text, windows = transcribed(seconds, ear)

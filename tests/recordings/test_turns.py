@@ -81,7 +81,7 @@ def test_long_ones_get_about_the_same() -> None:
 
 
 def test_short_ones_do_not_stop_a_long_one() -> None:
-    """Every fourth turn is for whoever waits longest, however many come."""
+    """Every fourth turn is for the recording that waits longest, however many come."""
     pool, turns, told = busy(1, 50)
     told.clear()
     for number in range(400):
@@ -94,7 +94,7 @@ def test_short_ones_do_not_stop_a_long_one() -> None:
 
 
 def test_a_call_that_is_cancelled_is_not_made() -> None:
-    """And takes nobody's turn."""
+    """And takes no turn of another."""
     pool = OneTurnAtATime()
     turns = Turns(pool, clock=pool.clock)
     told: list[str] = []
@@ -118,7 +118,7 @@ def test_results_and_errors_reach_who_waits() -> None:
 
 
 def test_nobody_waits_for_threads_that_have_ended() -> None:
-    """Neither those who come later, nor those who waited."""
+    """Neither later calls are made, nor waiting ones."""
     pool = ThreadPoolExecutor(1)
     share = Turns(pool).share()
     may_end: Future[None] = Future()

@@ -123,7 +123,7 @@ class TestHealthCheck:
             assert healthcheck.main() == 0
 
     def test_it_fails_if_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Nobody listens there."""
+        """Nothing listens there."""
         monkeypatch.setenv("PORT", str(free_port()))
 
         assert healthcheck.main() == 1
@@ -243,7 +243,7 @@ class TestOperations:
             assert rule["alert"] in document
 
     def test_the_buckets_are_those_of_the_histograms(self) -> None:
-        """As somebody needs them who asks for a share below a limit."""
+        """As a query for a share below a limit needs them."""
         table = document_section("### Metrics").split("| Histogram |")[1]
         stated = re.findall(r"^\| `(omniasr_\w+)` \| (.+) \|$", table, re.MULTILINE)
 
@@ -281,7 +281,7 @@ def exposition() -> str:
 
 class TestGrafana:
     def test_the_dashboard_is_what_its_program_writes(self) -> None:
-        """Nobody edits it by hand."""
+        """It is never edited by hand."""
         assert build_dashboard.DASHBOARD.read_text() == build_dashboard.text()
 
     def test_all_it_asks_for_is_there(self) -> None:

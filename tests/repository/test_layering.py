@@ -103,7 +103,7 @@ class TestRooms:
 
     @pytest.mark.parametrize("module", sorted(MODULES))
     def test_a_room_imports_only_lower_floors_and_itself(self, module: str) -> None:
-        """So whoever reads a room needs to know nothing of those above."""
+        """So a reader of a room needs to know nothing of those above."""
         own = room_of(module)
         above = {
             name

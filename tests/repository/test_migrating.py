@@ -102,7 +102,7 @@ class TestFromOpenAI:
         assert text == "hello"
 
     def test_every_format_goes_with_every_name(self, url: str) -> None:
-        """But for the one that needs to know who speaks."""
+        """Except for the one that would need to identify speakers."""
         for model in Settings().model_aliases:
             assert post(url, model=model, response_format="srt").status_code == 200
         assert post(url, response_format="diarized_json").status_code == 400

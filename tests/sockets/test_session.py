@@ -146,7 +146,7 @@ class TestSession:
         assert messages[-1]["text"] == ""
 
     def test_mistakes_are_answered_and_the_session_goes_on(self) -> None:
-        """Nonsense, and a type nobody knows."""
+        """Nonsense, and an unknown type."""
         with serving() as place, place.connect() as client:
             client.send("nonsense")
             say(client, "dance")
@@ -251,7 +251,7 @@ class TestAudio:
     def test_a_frame_of_ten_minutes_comes_in_pieces_and_others_are_served(
         self,
     ) -> None:
-        """It takes neither all memory nor everybody's time."""
+        """It takes neither all memory nor the other clients' time."""
         with serving() as place, place.connect() as client:
             listen(client)
             big = place.stream
@@ -532,7 +532,7 @@ class TestFailures:
 
 class TestShutdown:
     def test_every_stream_gets_its_final_for_what_it_sent(self) -> None:
-        """Also for what was sent just before; the close says who goes."""
+        """Also for audio sent just before; the close says that the server goes."""
         with serving() as place, ExitStack() as stack:
             clients = [stack.enter_context(place.connect()) for _ in range(3)]
             for client in clients:

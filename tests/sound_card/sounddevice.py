@@ -1,4 +1,4 @@
-"""A sound card that plays a recording into whoever opens its microphone.
+"""A sound card that plays a recording into its microphone.
 
 It takes the place of the package of this name for processes that are started with
 this folder on their path. `MICROPHONE` names the recording; without it there is no

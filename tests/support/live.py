@@ -27,7 +27,7 @@ def scripted(encoder: Encoder) -> Label:
 
 @dataclass
 class Listener:
-    """A session, who labels its windows, and what it told.
+    """A session, the model that labels its windows, and its events.
 
     Attributes:
         events: All of them, in order.

@@ -83,7 +83,7 @@ def speech(seed: int, seconds: float) -> Speech:
 
 
 def silence(seconds: float) -> Speech:
-    """Return a stream in which nobody speaks."""
+    """Return a stream without speech."""
     n = round(seconds * SAMPLE_RATE)
     return Speech(np.zeros(n, np.float32), [0.0] * (n // FRAME_SAMPLES))
 
@@ -128,7 +128,7 @@ class Heard:
 
     @property
     def longest_gap_s(self) -> float:
-        """The longest time without a partial while somebody spoke."""
+        """The longest time without a partial during speech."""
         gaps, before = [float("inf")] if not self.partials else [], (0.0, 0)
         for at, partial in self.partials:
             began = self.began + partial.start / SAMPLE_RATE
@@ -153,7 +153,7 @@ class Machine:
         cost: Seconds for a second of audio while the machine is quiet.
         speed: Of the machine at a time.
         rehearsals: Seconds that a second of audio took before there were streams.
-        min_streams: Streams that are let in whatever is forecast.
+        min_streams: Streams that are let in whatever the forecast says.
         max_streams: Most streams there are.
     """
 

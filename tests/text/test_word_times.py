@@ -350,7 +350,7 @@ class TestOffsetsOfACard:
     """A card may say how far its model's frames lie inside words."""
 
     def test_a_card_that_says_nothing_gets_the_defaults(self) -> None:
-        """Models nobody has measured are served all the same."""
+        """Models without measurements are served as well."""
         assert cards.spike_offsets(Card("some", {})) == UNMEASURED
 
     def test_milliseconds_become_samples(self) -> None:
@@ -378,7 +378,7 @@ class TestOffsetsOfACard:
             cards.spike_offsets(card)
 
     def test_the_bundled_model_is_measured(self, demo_model: ASRModel) -> None:
-        """Its card's offsets reach whoever times its words."""
+        """Its card's offsets reach the code that times its words."""
         assert demo_model.spike_offsets != UNMEASURED
 
 

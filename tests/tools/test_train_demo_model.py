@@ -62,7 +62,7 @@ class TestHeldOutRecordings:
         assert voices.parse_recording(Path("x/3_george_15.wav")) == (3, "george", 15)
 
     def test_a_folder_is_read_without_them(self, tmp_path: Path) -> None:
-        """Unreadable test recordings do no harm, since nobody reads them."""
+        """Unreadable test recordings do no harm, since they are not read."""
         for index in range(5):
             (tmp_path / f"7_george_{index}.wav").write_bytes(b"not audio")
         soundfile.write(tmp_path / "7_george_5.wav", tone(0.3), 8000)
@@ -91,7 +91,7 @@ class TestHeldOutRecordings:
             voices.recorded_voices(tmp_path, indices=range(5, 46))
 
     def test_nobody_but_the_left_out_speaker_is_an_error(self, tmp_path: Path) -> None:
-        """Somebody has to be left."""
+        """At least one speaker has to be left."""
         soundfile.write(tmp_path / "7_george_46.wav", tone(0.3), 8000)
 
         with pytest.raises(MissingInput, match="of others than george"):

@@ -77,7 +77,7 @@ class TestManyStreams:
     def test_each_hears_what_it_would_hear_alone(
         self, batcher: VadBatcher, speech: list[Samples]
     ) -> None:
-        """However its audio is cut, and whoever shares its calls."""
+        """However its audio is cut, and whichever streams share its calls."""
 
         async def listen(number: int) -> list[float]:
             stream = batcher.open()
@@ -190,7 +190,7 @@ class TestEndings:
     def test_an_error_reaches_those_who_shared_the_call(
         self, batcher: VadBatcher, vad: WatchedVad
     ) -> None:
-        """And nobody after them."""
+        """And no later one."""
 
         async def run() -> None:
             stream = batcher.open()
@@ -204,7 +204,7 @@ class TestEndings:
     def test_two_blocks_of_a_stream_at_once_are_refused(
         self, batcher: VadBatcher, vad: WatchedVad
     ) -> None:
-        """Nobody could say which comes first."""
+        """Otherwise their order would be unknown."""
 
         async def run() -> None:
             stream = batcher.open()

@@ -25,7 +25,7 @@ DEVICE_RATE = 48_000
 
 
 def say(words: list[str], *, tail_s: float) -> Samples:
-    """Have one person say digits, whom the model hears right at any level and phase."""
+    """Let one person say digits that the model hears right at any level and phase."""
     recordings = composer.load(speakers=("george",), indexes=(0,))
     by_word = {recording.word: recording for recording in recordings}
     pauses_s = [0.2] * (len(words) - 1)

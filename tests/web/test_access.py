@@ -1,4 +1,4 @@
-"""The page is for everybody: by keyboard, by ear, on a phone, in light and dark."""
+"""The page works for all people: by keyboard, by ear, on a phone, light and dark."""
 
 import json
 from pathlib import Path

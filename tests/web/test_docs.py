@@ -1,4 +1,4 @@
-"""The description of the API in a browser: it appears, and asks nobody else."""
+"""The description of the API in a browser loads nothing from other hosts."""
 
 from urllib.parse import urlsplit
 

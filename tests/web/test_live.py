@@ -1,4 +1,4 @@
-"""Live captions: somebody speaks, and reads what was said."""
+"""Live captions: a person speaks, and reads the text."""
 
 import asyncio
 import contextlib
@@ -67,7 +67,7 @@ class TestCaptions:
             assert copied.split() == SAID
 
     def test_the_meter_shows_that_somebody_speaks(self, visit: Visit) -> None:
-        """In numbers and in a word, for those who do not see it."""
+        """In numbers and in a word, for people who cannot see it."""
         level = "[node.ariaValueText, Number(node.ariaValueNow)]"
         visit.note("levels", "#level", level, attributes=True)
 
@@ -386,7 +386,7 @@ class TestProxy:
 
 
 class TestFinishing:
-    """Nobody has to wait for a last word that never comes."""
+    """A user does not have to wait for a last word that never comes."""
 
     def stop(self, visit: Visit) -> Script:
         """Say something, stop, and have the server say nothing to it."""

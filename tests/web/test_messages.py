@@ -134,7 +134,7 @@ class TestServer:
             second.stop()
 
     def test_load_is_shown_when_words_come_less_often(self, visit: Visit) -> None:
-        """And not before: who listens alone has nothing of it."""
+        """And not before: it means nothing to a single listener."""
 
         def make_busy(route: Route) -> None:
             answer = route.fetch()

@@ -1,7 +1,7 @@
 """Visit the page in headless Chromium, and notice what it must never do.
 
 However a test ends, its visit has broken no rule of the page's Content-Security-Policy,
-asked nobody but its own server for anything, and thrown no error that nobody caught.
+loaded nothing from other hosts, and thrown no uncaught error.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ _TRY_MS = 20_000
 # How often what Python knows is looked at; meanwhile it is told of the browser.
 _LOOK_MS = 20
 
-# Told by the browser of whatever a policy kept the page from.
+# Violations of the page's policy, as the browser reports them.
 _WATCH = """
 addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) =>
   console.error(`policy violated: ${violatedDirective} by ${blockedURI}`));
@@ -153,7 +153,7 @@ class Visit:
     def note(self, name: str, selector: str, told: str, **kinds: bool) -> None:
         """Have the page note, under a name, what an element goes through.
 
-        Some of it lasts for a moment, which who looks now and then may miss.
+        Some changes last only a moment, which polling could miss.
 
         Args:
             told: An expression of what to note of `node`, whatever changed.

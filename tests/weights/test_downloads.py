@@ -100,7 +100,7 @@ class TestFetching:
         assert cached_bytes() == 0
 
     def test_a_file_placed_by_hand_is_taken(self, server: FileServer) -> None:
-        """Under any name; nobody is asked."""
+        """Under any name; no request is made."""
         place = place_of(server.url).with_name("by hand.pt")
         place.parent.mkdir(parents=True)
         place.write_bytes(b"mine")

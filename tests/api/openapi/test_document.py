@@ -464,7 +464,7 @@ class TestErrors:
         is_like_its_example(document, refused, "origin_not_allowed")
 
     def test_a_name_that_is_not_the_servers(self, document: Json) -> None:
-        """Such as one that somebody had point here."""
+        """Such as a name that an attacker lets point here."""
         headers = {"host": "page.example"}
         with app_in_thread(settings(), ScriptedModel) as url:
             refused = httpx.post(url + PATH, headers=headers)

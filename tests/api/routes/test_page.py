@@ -1,4 +1,4 @@
-"""The live page as files: who gets it, with what headers, and what it may contain.
+"""The live page as files: its clients, its headers, and what it may contain.
 
 `tests/web` has it used in a browser.
 """

@@ -94,7 +94,7 @@ class TestWaiting:
     def test_a_client_that_leaves_while_it_waits_is_forgotten(
         self, full: list[int]
     ) -> None:
-        """Its stream is not opened for nobody."""
+        """No stream is opened for a client that has left."""
         full[0] = 3
         with app_in_thread(settings(), ScriptedModel) as url:
             with connected(url):

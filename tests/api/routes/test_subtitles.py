@@ -307,7 +307,7 @@ except BadRequest as refusal:
 
 class TestLimits:
     def test_of_many_mistakes_only_the_first_is_written_down(self) -> None:
-        """Those of one word; others would cost time and memory for nobody."""
+        """Those of one word; more would take time and memory in vain."""
         body = b'{"words":[' + b"{}," * 1000 + b'{}],"format":"srt"}'
 
         with pytest.raises(ValidationError) as mistakes:

@@ -143,7 +143,7 @@ class Conversation:
             self.do(self.machine.receive(step))
 
     def finish(self) -> None:
-        """Let the client end it, if nobody has."""
+        """Let the client end it, if it has not ended."""
         if not self._ended and not self.closes:
             self.do(self.machine.receive('{"type": "CloseStream"}'))
         if self.closes:

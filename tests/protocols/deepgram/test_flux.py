@@ -230,7 +230,7 @@ class TestEagerEnds:
         assert end["transcript"] == "w0 w1"
 
     def test_without_a_threshold_the_stream_is_not_asked(self) -> None:
-        """LiveKit would start replies that nobody wants."""
+        """LiveKit would start needless replies."""
         assert flux().options.eager_silence is None
         assert tell(flux(), eager(1)) == []
 
@@ -357,7 +357,7 @@ class TestClients:
         assert machine.finish(latency_ms=0, audio_position=0) == [Close(code)]
 
     def test_failures(self) -> None:
-        """An error says that it is ours; who does not read is closed."""
+        """An error is the server's; a client that does not read is closed."""
         error, close = flux().fail(Failure.INTERNAL)
         (message,) = sent([error])
         assert (message["type"], message["code"]) == ("Error", "INTERNAL_SERVER_ERROR")

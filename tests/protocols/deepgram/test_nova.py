@@ -302,7 +302,7 @@ class TestClients:
         assert len(close.reason.encode()) <= 123
 
     def test_failures(self) -> None:
-        """An error says that it is ours; who does not read is closed."""
+        """An error is the server's; a client that does not read is closed."""
         error, close = nova().fail(Failure.INTERNAL)
         assert sent([error])[0]["type"] == "Error"
         assert isinstance(close, Close)

@@ -18,7 +18,7 @@ class TestCurve:
     def test_who_wants_to_be_surer_waits_no_less(
         self, one: float, other: float, timeout_ms: int
     ) -> None:
-        """At any timeout, which is the most that anybody waits."""
+        """At any timeout, which is the longest wait."""
         low, high = (
             Thresholds(eot_threshold=each, eot_timeout_ms=timeout_ms).endpoint_silence
             for each in sorted((one, other))

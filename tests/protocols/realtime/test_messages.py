@@ -1,4 +1,4 @@
-"""What a client may send without anybody else noticing: counted, not timed."""
+"""What a client may send without delaying others: counted, not timed."""
 
 import base64
 import json
@@ -90,7 +90,7 @@ class TestMistakes:
         ids=["include", "languages"],
     )
     def test_only_the_first_is_written_down(self, update: dict[str, object]) -> None:
-        """The others would cost time and memory for nobody."""
+        """More would take time and memory in vain."""
         with pytest.raises(BadSession) as refused:
             SessionConfig().updated(update)
 

@@ -963,7 +963,7 @@ class TestEnd:
 class Stream:
     """A live stream as `live_events` describes it, with what is said drawn at random.
 
-    What it has to tell lies in `events` until somebody reads it, however late.
+    Its events lie in `events` until the test reads them, however late.
     """
 
     draw: Callable[[int], int]
