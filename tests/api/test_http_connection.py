@@ -68,7 +68,7 @@ def answer_to(client: socket.socket) -> tuple[int, dict[str, str], Any]:
 
 
 def send_on(client: socket.socket, piece: bytes, n_pieces: int) -> int:
-    """Send the same again and again until the server takes no more; return how often."""
+    """Send the same until the server takes no more; return how often."""
     client.settimeout(1)
     for k in range(n_pieces):
         try:
