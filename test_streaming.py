@@ -90,7 +90,7 @@ def _add_keywords(parser: argparse.ArgumentParser) -> None:
         default=[],
         dest="keywords",
         metavar="PHRASE",
-        help="a word or phrase to hear more readily; may be given again",
+        help="a word or phrase to recognise more easily; repeatable",
     )
 
 

@@ -116,7 +116,7 @@ class SocketPaths:
 
 
 class SocketReadAhead:
-    """Let sockets be read ahead, so that those that wait notice who left.
+    """Read sockets ahead, so that waiting ones notice if their client has left.
 
     Args:
         max_bytes: Most that is kept of one.

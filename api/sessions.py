@@ -133,7 +133,7 @@ async def opened(
 
 
 def _leaving(socket: WebSocket | None) -> asyncio.Future[int]:
-    """Return what a client closes with, once it has; never, if nobody watches it."""
+    """Return the client's close code, once it has left; never if it is not watched."""
     ahead = None if socket is None else state_of(socket.scope).ahead
     if ahead is None:
         return asyncio.get_running_loop().create_future()

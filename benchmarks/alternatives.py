@@ -209,7 +209,7 @@ def table(rows: Sequence[Row]) -> str:
     """Write the times as Markdown.
 
     Args:
-        rows: Of all steps; others are left out.
+        rows: Rows of all steps; others are left out.
     """
     head = ["what is done; instead of what", "rows", "ms", "instead of ms"]
     body = [

@@ -168,7 +168,7 @@ def table(rows: Sequence[Row]) -> str:
     """Write the times as Markdown.
 
     Args:
-        rows: Of all windows; others are left out.
+        rows: Rows of all windows; others are left out.
     """
     own = [row for row in rows if "window_s" in row]
     names = {

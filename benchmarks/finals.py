@@ -223,7 +223,7 @@ def table(rows: Sequence[Row]) -> str:
     """Write the figures as Markdown.
 
     Args:
-        rows: Of variants; others are left out.
+        rows: Rows of variants; others are left out.
     """
     head = ["decoded", "WER, %", "- clip, points (95 %)", "differ", "worse", "better"]
     return documents.table(

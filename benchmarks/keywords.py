@@ -13,7 +13,7 @@ elsewhere, such as those of a speaker whom the model has never heard.
 Lists, by what is in them:
 
 * `all`: every keyword. `some`: every third. Both beside `absent` ones up to 500.
-* `absent`: names of languages that nobody says, 100 of them or all that there are.
+* `absent`: names of languages that are not spoken, 100 of them or all that there are.
 * `near`: words that nobody says and that are nearly said: of digits forty English words
   one or two letters from them, else keywords with another letter in one place. The
   worst that a list can be.
@@ -165,7 +165,7 @@ def lists_of(
 
 
 def absent_names(said: set[str], keywords: Words, speller: Speller) -> Words:
-    """Return names of languages that the model can write and nobody says."""
+    """Return names of languages that the model can write and that are not spoken."""
     taken = said | {word for phrase in keywords for word in words_of(phrase)}
     names = {
         name
@@ -254,7 +254,7 @@ class Counts:
 
     Attributes:
         n_said: Words of the list's phrases that were said.
-        n_right: Of those, how many were right.
+        n_right: How many of those were right.
         broken: Words that were right without the list, and inserted ones.
     """
 
@@ -361,7 +361,7 @@ def _counted(
 def measure_noise(
     model: ASRModel, keywords: Words, boosts: Sequence[float], *, seconds: int
 ) -> Iterator[Row]:
-    """Count what is heard in noises where nobody speaks."""
+    """Count the words that the model finds in noise without speech."""
     clips = [noise_alone(noise, _NOISE_PEAK, seconds=seconds) for noise in NOISES]
     frames = labelled(model, clips)
     for boost in boosts:

@@ -288,7 +288,7 @@ def table(rows: Sequence[Row]) -> str:
     """Write the figures and the goals of all models as Markdown.
 
     Args:
-        rows: Of all settings and conditions; others are left out.
+        rows: Rows of all settings and conditions; others are left out.
     """
     rows = [row for row in rows if "setting" in row]
     body: list[list[str]] = []

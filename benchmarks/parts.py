@@ -151,7 +151,7 @@ def table(rows: Sequence[Row]) -> str:
     """Write the time of every part and its floor, as Markdown.
 
     Args:
-        rows: Of all runs and parts; others are left out.
+        rows: Rows of all runs and parts; others are left out.
     """
     own = {(r["arithmetic"], r["window_s"], r["part"]): r for r in rows if "part" in r}
     runs = list(dict.fromkeys(key[:2] for key in own))

@@ -163,7 +163,7 @@ def table(rows: Sequence[Row]) -> str:
     """Write the counts as Markdown.
 
     Args:
-        rows: Of suites and kinds of noise; others are left out.
+        rows: Rows of suites and kinds of noise; others are left out.
     """
     own = [row for row in rows if "what" in row]
     head = ["", "words", *(f"missed at {p:g}" for p in PROBABILITIES)]

@@ -194,7 +194,7 @@ def table(rows: Sequence[Row]) -> str:
     """Write the times, ours over the others', and the memory, as Markdown.
 
     Args:
-        rows: Of all contenders and windows; others are left out.
+        rows: Rows of all contenders and windows; others are left out.
     """
     own = {(r["contender"], r["window_s"]): r for r in rows if "contender" in r}
     names = list(dict.fromkeys(name for name, _ in own))

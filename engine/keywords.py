@@ -30,7 +30,7 @@ class KeywordListener:
         self._speller = Speller(vocabulary, boost=self._boost)
 
     def left_out(self, phrases: Iterable[str]) -> tuple[str, ...]:
-        """Return the phrases that cannot be heard; none while there is no model."""
+        """Return the phrases that the model cannot write; none without a model."""
         return self._speller.left_out(phrases) if self._speller else ()
 
     def hear(self, frames: FrameLabels, phrases: tuple[str, ...]) -> FrameLabels:

@@ -100,7 +100,7 @@ _MAX_SAMPLES_ON_CPU = 8 * SAMPLE_RATE
 _FREE_SAMPLES_ELSEWHERE = 16 * SAMPLE_RATE
 
 
-# Windows of a pass where nobody has set another number: on a CPU or where memory is not
+# Windows of a pass if no other number is set: on a CPU or where memory is not
 # known, and where it is, which is then the limit.
 MOST_WINDOWS = 8
 _MOST_WINDOWS_IN_MEMORY = 256

@@ -3,7 +3,7 @@
 A second of speech costs as much each time it is heard, so it is heard when there is
 something new to find. Partials come
 
-* early and in short hops until the first word is there, since somebody waits for it;
+* early and in short hops until the first word is there, since people wait for it;
 * one hop after the last one. If the newest sound may be the beginning of a pause, the
   partial waits until that is known;
 * as soon as a pause is noticed: what is before it does not change much any more. If
@@ -58,7 +58,7 @@ class Cadence:
 
     Args:
         start: Sample position of its first sample.
-        options: Of the stream.
+        options: Options of the stream.
 
     Attributes:
         quiet: Where the utterance's speech ended, unless it goes on.

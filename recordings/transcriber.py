@@ -60,7 +60,7 @@ class FileTranscriber:
         listen: Makes the voice activity detection of one recording, in a worker
             thread; None to take everything for speech.
         max_in_flight: Most windows of one recording between decoder and text.
-        keywords: Hears them; None if nobody asks for any.
+        keywords: Finds keywords; None if there are never any.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class FileTranscriber:
 
         Args:
             source: A seekable file in any accepted container.
-            keywords: Words and phrases that are heard more readily.
+            keywords: Words and phrases that are recognised more easily.
 
         Raises:
             The errors of `audio/decoder.py`, the last three also after some of the

@@ -120,7 +120,11 @@ _DESCRIBED: dict[str, tuple[str, Json, Any]] = {
     ),
     "language": ("Labels the answer; the text does not depend on it.", _TEXT, "en"),
     "detect_language": ("Whether to say the language, if it is known.", _SWITCH, True),
-    "keyterm": ("Words and phrases that are heard more readily.", _TEXTS, ["LiveKit"]),
+    "keyterm": (
+        "Words and phrases that are recognised more easily.",
+        _TEXTS,
+        ["LiveKit"],
+    ),
     "keywords": ("The same, with weights, which are ignored.", _TEXTS, ["LiveKit:2"]),
     "utterances": ("Whether to list the utterances.", _SWITCH, True),
     "utt_split": (

@@ -107,7 +107,7 @@ _RAISED: tuple[Exception, ...] = (
     UnknownLanguage("xx", near=()),
     QueueFull("128 pieces of audio wait, as many as MAX_QUEUE allows", retry_after_s=1),
     NotReady("The model is still loading; GET /ready shows the progress."),
-    Exception("which nobody expected"),
+    Exception("an unexpected error"),
 )
 
 # Refusals of the gates before the routes; `GATE` has their codes.

@@ -263,7 +263,7 @@ class Endpoints:
     """How the ends of the utterances said were found.
 
     Attributes:
-        latencies: Of each, in seconds from its true end; None where it was missed.
+        latencies: Seconds from the true end of each; None if it was missed.
         cuts: How often each was ended while words were still to come.
     """
 
@@ -293,10 +293,10 @@ class Stability:
 
     Attributes:
         erased: Characters taken back over all messages, the final included.
-        n_characters: Of the final.
+        n_characters: Characters of the final.
         unstable: Words beyond what successive partials have in common, unless the
             last has only grown: it was not complete.
-        n_words: Of the final.
+        n_words: Words of the final.
         revisions: Messages that took anything back.
         deepest: Most characters that one message took back.
         violations: Messages before the final that changed committed text.
@@ -386,8 +386,8 @@ class Committed:
     """The text that was committed before an utterance's final.
 
     Attributes:
-        errors: Of that text, over the words that it covers.
-        offline: Of the whole-clip decode, over the same words.
+        errors: Errors of that text, over the words that it covers.
+        offline: Errors of the whole-clip decode, over the same words.
         n_said: Words said in the utterance.
         seams: How often text was committed.
         seam_errors: Words inserted or missing near where that was, less those that

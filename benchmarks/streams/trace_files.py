@@ -22,7 +22,7 @@ class Run:
         offline: Words of each utterance, decoded whole.
         late_ms: How late each message of the client was sent; empty in simulated
             time.
-        commit: Of the program that ran it.
+        commit: Commit of the program that ran it.
     """
 
     suite: str

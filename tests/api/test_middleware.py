@@ -18,7 +18,7 @@ from tests.test_server import PATH, settings
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """A server that anybody may use."""
+    """A server without keys."""
     with app_in_thread(settings(), ScriptedModel, log_level="info") as url:
         yield url
 

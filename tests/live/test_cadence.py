@@ -64,7 +64,7 @@ def frames(seconds: float) -> int:
 
 class TestPartials:
     def test_the_first_word_is_looked_for_more_often(self) -> None:
-        """For a while, since somebody waits for it; then a hop apart."""
+        """For a while, since people wait for it; then a hop apart."""
         ends = partials_of([SPEECH] * frames(4), first_letter=SAMPLE_RATE)
 
         early = [end for end in ends if end <= SAMPLE_RATE]
@@ -160,5 +160,5 @@ class TestSuspicion:
         assert self.waits(20 * SAMPLE_RATE, in_vain=3) is None
 
     def test_a_short_one_never_waits(self) -> None:
-        """A turn of a conversation costs little, and somebody waits for it."""
+        """A turn of a conversation takes little time, and a person waits for it."""
         assert self.waits(6 * SAMPLE_RATE, in_vain=20) == MIN_SILENCE

@@ -836,7 +836,7 @@ class TestOptions:
     def test_windows_stay_within_what_the_model_takes(
         self, profile: str, chunk_duration_s: float
     ) -> None:
-        """However long they shall be."""
+        """However long they are."""
         options = PROFILES[profile].with_window(chunk_duration_s)
 
         assert options.window == chunk_duration_s * SAMPLE_RATE

@@ -14,7 +14,7 @@ class Machine:
 
     Attributes:
         took_s: What a second of audio takes, by number of threads.
-        share: Of that time the thread that runs the pass has a core.
+        share: Share of that time in which the thread of the pass has a core.
         free: Cores that others leave, or None if the system does not tell.
         every_s: A pass begins so long after the last one, or when that ends.
     """

@@ -43,7 +43,7 @@ class SlowReader:
 
     Args:
         cost: Seconds for a second of audio on the quiet machine.
-        speed: Of the machine.
+        speed: Speed of the machine.
     """
 
     def __init__(self, cost: float, speed: Speed) -> None:
@@ -151,7 +151,7 @@ class Machine:
 
     Args:
         cost: Seconds for a second of audio while the machine is quiet.
-        speed: Of the machine at a time.
+        speed: Speed of the machine at a time.
         rehearsals: Seconds that a second of audio took before there were streams.
         min_streams: Streams that are let in whatever the forecast says.
         max_streams: Most streams there are.

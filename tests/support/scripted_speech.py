@@ -31,7 +31,7 @@ class Script:
     """What is said in a recording.
 
     Attributes:
-        labels: Of each frame, shape (n_frames,).
+        labels: Label of each frame, shape (n_frames,).
         spoken: The frames in which each word sounds, first and one past the last.
     """
 

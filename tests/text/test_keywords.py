@@ -43,7 +43,7 @@ def said(
 
     Args:
         text: `_` for silence.
-        vocabulary: Of the model.
+        vocabulary: Vocabulary of the model.
         sure: Probability of each letter.
         rivals: By the letter's place: another one, and its probability.
     """

@@ -114,7 +114,7 @@ class TestWaiting:
         caplog: pytest.LogCaptureFixture,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """At once, also if it sent something that nobody has read yet.
+        """At once, even if it sent a message that is not read yet.
 
         The server would wait ten minutes for room.
         """

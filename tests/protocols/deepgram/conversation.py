@@ -89,7 +89,7 @@ class Conversation:
         messages: What the client was sent, in order.
         closes: How it ended.
         n_flushes: Asked of the stream.
-        texts: Of the finals that the stream told.
+        texts: Texts of the stream's finals.
     """
 
     def __init__(self, machine: Machine, types: dict[str, type[BaseModel]]) -> None:
