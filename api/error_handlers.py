@@ -1,4 +1,4 @@
-"""Answer what routes raise, and paths that have no route."""
+"""Answer exceptions of routes, and paths without a route."""
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
@@ -28,7 +28,7 @@ def add_to(app: FastAPI) -> None:
         )
 
     async def left(request: Request, error: Exception) -> Response:
-        return Response(status_code=CLIENT_LEFT)  # which no route reads
+        return Response(status_code=CLIENT_LEFT)  # no route reads it
 
     kinds: list[type[Exception]] = [BadRequest, *REFUSALS]
     for kind in kinds:
@@ -39,7 +39,7 @@ def add_to(app: FastAPI) -> None:
     async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "websocket":
             raise HTTPException(404)
-        # The framework would answer 403, which says that a key is wrong.
+        # The framework would answer 403, which means a wrong key.
         sockets = [r.path for r in app.routes if isinstance(r, WebSocketRoute)]
         await error_response(
             f"There is no WebSocket at {scope['path']}. There is one at each of these: "

@@ -1,7 +1,7 @@
-"""uvicorn's WebSocket, which tells a client that vanished from one that said goodbye.
+"""uvicorn's WebSocket, with different codes for a close and for a lost connection.
 
-RFC 6455 section 7.4.1 has 1005 for a close that gives no reason, and 1006 for a
-connection that ends without a close. uvicorn reports both as 1005.
+In RFC 6455 section 7.4.1, 1005 is a close without a code, and 1006 a connection that
+ends without a close. uvicorn reports both as 1005.
 """
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import (

@@ -1,21 +1,21 @@
-"""Measure what the server itself costs, with a model that answers at once.
+"""Measure the cost of the server itself, with a model that answers at once.
 
     python -m benchmarks.host
     python -m benchmarks.host --streams 64 --seconds 20 --output results.jsonl
 
-The application runs as it ships, in a process of its own, with real sockets; only its
-model hears nothing and writes a letter for every fourth frame. `test_streaming.py
-bench`, in another process, sends live streams of fluent speech in real time. What the
-server's process computes then is its own: sockets, protocol, voice activity
+The unmodified application runs in its own process, with real sockets; only its model is
+replaced by one that writes a letter for every fourth frame. `test_streaming.py bench`,
+in another process, sends live streams of fluent speech in real time. So the processor
+time of the server's process is that of its own parts: sockets, protocol, voice activity
 detection, sessions, queue. For each number of streams:
 
 `cpu_ms`           processor time for each second of a stream, in milliseconds.
 `flush_to_final`   from the client's flush to the final, p50 and p95, in milliseconds.
 `text_per_s`       messages with text that a stream gets in a second.
 
-The client shares the machine. It says how late it sent; where that is over 50 ms the
-latencies are its own as much as the server's. Processor time says the same on a busy
-machine, though a little more.
+The client shares the machine, and prints how late it sent. If that is over 50 ms, the
+latencies come from the client as much as from the server. On a busy machine processor
+time is only a little higher.
 
 Prints a line of JSON for each number of streams, the environment, and a table.
 """
@@ -77,7 +77,7 @@ def speech(path: Path, seconds: float) -> None:
 
 
 def drive(server: ServerProcess, n_streams: int, file: Path) -> Row:
-    """Have the client send streams; return what it measured."""
+    """Let the client send streams; return its measurements."""
     port = server.url.rsplit(":", 1)[1]
     where = ("--host", "127.0.0.1", "--port", port, "--file", str(file))
     command = (sys.executable, "test_streaming.py", "bench", "--json", *where)
@@ -119,7 +119,7 @@ def measure(n_streams: int, seconds: float) -> Row:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Write what matters of every run, as Markdown."""
+    """Write the main figures of every run, as Markdown."""
     head = [f"{row['n_streams']} streams" for row in rows]
     body = [
         ["of a core for a second of a stream, ms"]

@@ -1,28 +1,28 @@
-"""Measure what keywords are worth, and what harm they do.
+"""Measure the gain and the harm of keywords.
 
     python -m benchmarks.keywords [--boost 2 2.5 3] [--quick] [--streams 3]
     python -m benchmarks.keywords --recordings MANIFEST --keywords LIST [--card NAME]
 
-With recordings of your own (a manifest, see `benchmarks/corpus/manifest.py`) and a list
-of keywords, a line each, it tells which `KEYWORD_BOOST` your model needs. Without, it
-uses the repository's digits: strings of 1 to 9 of them as `tools/compose_clips.py`
-joins them, and Mandarin ones, written without spaces. Every clip is one window, as it
-is, at 8 kHz, and with white noise at 10 and 5 dB. `--speech-dir` takes digits from
-elsewhere, such as those of a speaker whom the model has never heard.
+With your own recordings (a manifest, see `benchmarks/corpus/manifest.py`) and a list of
+keywords, one a line, it shows which `KEYWORD_BOOST` your model needs. Otherwise it uses
+the repository's digits: strings of 1 to 9 of them as `tools/compose_clips.py` joins
+them, and Mandarin ones, written without spaces. Every clip is one window, as it is, at
+8 kHz, and with white noise at 10 and 5 dB. `--speech-dir` takes other digits, such as
+those of a speaker that is new to the model.
 
 Lists, by what is in them:
 
 * `all`: every keyword. `some`: every third. Both beside `absent` ones up to 500.
 * `absent`: names of languages that are not spoken, 100 of them or all that there are.
-* `near`: words that nobody says and that are nearly said: of digits forty English words
-  one or two letters from them, else keywords with another letter in one place. The
-  worst that a list can be.
+* `near`: words that are not spoken but similar to spoken ones: for digits, forty
+  English words that differ in one or two letters, else keywords with one other letter.
+  This is the worst case of a list.
 * Mandarin: all hundred `pairs` of digits, and the `triples` that strings begin with.
 
-Recall is the share of the said words of a list's phrases that are right. Broken are
-words that are right without the list and wrong with it, and words that are inserted
-because of it, of 1000. Also what it takes, in milliseconds of this process a second of
-audio; and what is heard where nobody speaks.
+Recall is the share of right words among the spoken words of a list's phrases. Broken
+words, of 1000, are those that are right without the list and wrong with it, and those
+that are inserted because of it. It also measures the milliseconds of processor time for
+a second of audio, and the words in noise without speech.
 
 `--streams` sends streams of `benchmarks/streaming.py` through a session with the list
 and without it.
@@ -147,7 +147,7 @@ def own_clips(path: Path) -> list[Clip]:
 def lists_of(
     keywords: Words, clips: Sequence[Clip], speller: Speller
 ) -> dict[str, Words]:
-    """Make the lists that a list of keywords is measured with."""
+    """Make the lists to measure from a list of keywords."""
     said = {word for clip in clips for word in clip.said}
     absent = absent_names(said, keywords, speller)
     digits = keywords == tuple(composer.WORDS)
@@ -181,7 +181,7 @@ def absent_names(said: set[str], keywords: Words, speller: Speller) -> Words:
 
 
 def near_words(keywords: Words, said: set[str]) -> Words:
-    """Change a letter of single words that are said into another of their letters."""
+    """Change a letter of single spoken words into another of their letters."""
     rng = Random(0)
     single = [
         word
@@ -209,7 +209,7 @@ def mandarin_lists(clips: Sequence[Clip]) -> dict[str, Words]:
 
 
 def corpora(chosen: argparse.Namespace, speller: Speller) -> Iterator[Corpus]:
-    """Give what is measured."""
+    """Yield the corpora to measure."""
     if chosen.recordings:
         lines = chosen.keywords.read_text("utf-8").splitlines()
         keywords = tuple(line.strip() for line in lines if line.strip())
@@ -250,7 +250,7 @@ def heard(frames: FrameLabels, vocabulary: Vocabulary) -> Words:
 
 @dataclass(slots=True)
 class Counts:
-    """What came of some clips.
+    """The results of some clips.
 
     Attributes:
         n_said: Words of the list's phrases that were said.
@@ -424,7 +424,7 @@ def _percent(value: float | None) -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Write what lists do, with the boost of most rows, as Markdown."""
+    """Write the effects of lists, with the boost of most rows, as Markdown."""
     own = [row for row in rows if row.get("kind") == "list"]
     boosts = {row["boost"] for row in own if "boost" in row}
     boost = DEFAULT_BOOST if DEFAULT_BOOST in boosts else min(boosts, default=0)
@@ -460,7 +460,7 @@ def _figures(row: Row) -> str:
 
 
 def boost_table(rows: Sequence[Row]) -> str:
-    """Write what other boosts do to word error rates, clean and worst."""
+    """Write word error rates with other boosts, clean and worst."""
     own = [row for row in rows if row.get("kind") == "list" and "boost" in row]
     boosts = sorted({row["boost"] for row in own})
     head = ["WER; broken"] + [f"{boost:g}" for boost in boosts]
@@ -482,7 +482,7 @@ def boost_table(rows: Sequence[Row]) -> str:
 
 
 def stream_table(rows: Sequence[Row]) -> str:
-    """Write what they do to streams."""
+    """Write the effects on streams."""
     own = [row for row in rows if row.get("kind") == "streams"]
     head = [
         "",

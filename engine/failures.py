@@ -1,12 +1,12 @@
-"""Count passes that fail in a row, so that a broken model is asked less and less often.
+"""Count passes that fail in a row, so that a broken model is tried less and less often.
 
-A live stream whose window failed asks again at once: without a pause a broken model
-is asked thousands of times a second, and each time there is a line in the log.
+A live stream whose window failed sends the next at once: without a pause, a broken
+model would be tried thousands of times a second, each time with a line in the log.
 
 Pure: no I/O, clock, settings or threads; `now` is an argument.
 """
 
-# After the first failure, doubled with each that follows, up to the most.
+# Pause after the first failure; each further one doubles it, up to the longest.
 _LEAST_PAUSE_S = 0.01
 _MOST_PAUSE_S = 1.0
 
@@ -15,7 +15,7 @@ _LOG_EVERY_S = 1.0
 
 
 class Failures:
-    """The passes that failed since the last one that did not."""
+    """The passes that failed since the last successful one."""
 
     def __init__(self) -> None:
         self._in_a_row = 0
@@ -30,7 +30,7 @@ class Failures:
         """Count a window that failed by itself.
 
         Returns:
-            What to write into the log; None if the last line is too fresh.
+            The line for the log; None if the last line is too recent.
         """
         self._in_a_row += 1
         self._unlogged += 1
@@ -42,7 +42,7 @@ class Failures:
 
     @property
     def pause_s(self) -> float:
-        """Seconds to leave the model alone before the next pass."""
+        """Seconds to wait before the next pass."""
         if not self._in_a_row:
             return 0.0
         return float(min(_MOST_PAUSE_S, _LEAST_PAUSE_S * 2 ** (self._in_a_row - 1)))

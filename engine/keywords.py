@@ -1,9 +1,9 @@
-"""Hear keywords in the labels of windows, away from the event loop and the model.
+"""Find keywords in the labels of windows, outside the event loop and the model.
 
-What is done is in `text/keywords.py`; the model only hands over more labels of each
-frame and learns nothing of keywords. Live streams have it done in a thread of its own:
-workers that decode recordings would keep partials waiting. Recordings have it done by
-the workers that read them.
+`text/keywords.py` does the work; the model only returns more labels of each frame and
+knows nothing about keywords. For live streams it runs in a thread of its own, because
+partials would wait for workers that decode recordings. For recordings it runs in those
+workers.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from text.keywords import DEFAULT_BOOST, Speller
 
 
 class KeywordListener:
-    """Hears keywords for all that one model serves. Safe for several threads.
+    """Finds keywords for all streams and recordings of one model. Thread-safe.
 
     Args:
         boost: See `text.keywords.Speller`.
@@ -26,7 +26,7 @@ class KeywordListener:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="keywords")
 
     def prepare(self, vocabulary: Vocabulary) -> None:
-        """Get ready for a model that has been loaded."""
+        """Prepare for the model's vocabulary, once it is loaded."""
         self._speller = Speller(vocabulary, boost=self._boost)
 
     def left_out(self, phrases: Iterable[str]) -> tuple[str, ...]:
@@ -34,10 +34,10 @@ class KeywordListener:
         return self._speller.left_out(phrases) if self._speller else ()
 
     def hear(self, frames: FrameLabels, phrases: tuple[str, ...]) -> FrameLabels:
-        """Hear keywords in one window, in this thread.
+        """Find keywords in one window, in this thread.
 
         Args:
-            frames: With `text.keywords.N_BEST` alternatives.
+            frames: Frames with `text.keywords.N_BEST` alternatives.
             phrases: The keywords; without any the frames stay as they are.
         """
         if not phrases:
@@ -48,18 +48,18 @@ class KeywordListener:
     def submit(
         self, frames: FrameLabels, phrases: tuple[str, ...]
     ) -> Future[FrameLabels]:
-        """Hear keywords in a window of a live stream; after `close` it stays as it is.
+        """Find keywords in a window of a live stream; after `close`, find none.
 
         Returns:
-            The frames, once its turn has come.
+            A future of the frames.
         """
         try:
             return self._thread.submit(self.hear, frames, phrases)
-        except RuntimeError:  # the server ends, and finals are better than none
+        except RuntimeError:  # the server ends; finals come without keywords
             done: Future[FrameLabels] = Future()
             done.set_result(frames)
             return done
 
     def close(self) -> None:
-        """End the thread once it has done what it was given."""
+        """End the thread after its present work."""
         self._thread.shutdown(wait=False)

@@ -1,15 +1,15 @@
-"""Call something in the event loop once nothing has happened for a while."""
+"""Call a function in the event loop after a time without events."""
 
 import asyncio
 from collections.abc import Callable
 
 
 class Timer:
-    """Belongs to the event loop in which it is made.
+    """A timer that belongs to the event loop in which it is made.
 
     Args:
         after_s: Seconds from `start` to the call.
-        call: Is called once for each start.
+        call: The function, called once for each start.
     """
 
     def __init__(self, after_s: float, call: Callable[[], object]) -> None:
@@ -19,12 +19,12 @@ class Timer:
         self._handle: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin to wait, from now on."""
+        """Start to wait from now on."""
         self.stop()
         self._handle = self._loop.call_later(self._after_s, self._call)
 
     def stop(self) -> None:
-        """Wait no more."""
+        """Stop waiting."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None

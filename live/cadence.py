@@ -1,23 +1,24 @@
-"""Decide when the model hears an utterance: for a partial, or on suspicion.
+"""Decide when the model hears an utterance, for a partial or for a speculation.
 
-A second of speech costs as much each time it is heard, so it is heard when there is
-something new to find. Partials come
+A second of speech costs the same each time the model hears it, so the model hears it
+only when there is something new to find. Partials come
 
 * early and in short hops until the first word is there, since people wait for it;
 * one hop after the last one. If the newest sound may be the beginning of a pause, the
   partial waits until that is known;
-* as soon as a pause is noticed: what is before it does not change much any more. If
-  the final is begun on suspicion at that moment, its labels are the partial;
-* in silence only where voice activity detection is not sure of it, and once more when
-  all that was said lies before the margin.
+* as soon as a pause is noticed: the text before it will not change much any more. If a
+  speculation begins at that moment, its labels are the partial;
+* in silence only if voice activity detection is not sure of it, and once more when all
+  speech lies before the margin.
 
-A final is begun on suspicion as soon as silence is noticed: so early that it is there
-when a client asks 0.2 s after the end of speech. Each pause in the utterance makes
-that vain, and the longer the utterance the more is heard in vain. So a longer one has
-a limit to that; beyond it waits until the silence is more likely to be its end.
+A speculation begins as soon as silence is noticed, so that its final is there when a
+client asks 0.2 s after the end of speech. If speech goes on after the pause, it was
+computed in vain, and more so in a longer utterance. So in long utterances this waste
+has a limit; beyond it a speculation waits until the silence is more likely to be the
+end.
 
-Everything here follows from positions and probabilities of speech, never from how busy
-the model is: what a final says must not depend on that.
+All decisions follow from positions and probabilities of speech, never from the load of
+the model: the text of a final must not depend on that.
 Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
 """
 
@@ -28,8 +29,8 @@ from live.endpointing import MIN_SILENCE, Heard
 from live.options import StreamOptions
 from vad.spans import FRAME_SAMPLES, STAY_PROB
 
-# The first partial comes so long after speech was first heard, and the next ones in
-# short hops until a letter was heard or so much time has passed.
+# The first partial comes so long after the beginning of speech, and the next ones in
+# short hops until there is a letter or so much time has passed.
 _FIRST_AFTER = round(0.32 * SAMPLE_RATE)
 _ONSET_HOP = round(0.16 * SAMPLE_RATE)
 _ONSET = round(1.3 * SAMPLE_RATE)
@@ -37,27 +38,27 @@ _ONSET = round(1.3 * SAMPLE_RATE)
 # A partial waits so long for a pause that may be beginning.
 _WAIT_FOR_PAUSE = MIN_SILENCE - FRAME_SAMPLES
 
-# In silence a word may go on softly, if a probability of speech is not lower than this.
+# In silence a word may go on softly, if the probability of speech is at least this.
 _SOUND_PROB = 0.1
 _QUIET_HOP = round(0.32 * SAMPLE_RATE)
 
 # How long after the end of speech the margin lies in silence, beyond its own length.
 _AFTERGLOW = round(0.1 * SAMPLE_RATE)
 
-# A final of at most so many samples is always begun early. Longer ones wait, once a
-# share of what was said was heard in vain for them: for three quarters of the silence
+# A final of at most so many samples always has a speculation at once. Longer ones wait,
+# once a share of the speech was transcribed in vain: for three quarters of the silence
 # that ends an utterance, which is longer than the pauses of fluent speech. Beyond
-# another share they are not begun before the end.
+# another share they have none.
 _SHORT = 7 * SAMPLE_RATE
 _LATE = round(0.3 * SAMPLE_RATE)
 _MUCH, _MOST = 0.5, 2.0
 
 
 class Cadence:
-    """When to hear one utterance.
+    """Decides when the model hears one utterance.
 
     Args:
-        start: Sample position of its first sample.
+        start: Position of its first sample.
         options: Options of the stream.
 
     Attributes:
@@ -69,10 +70,10 @@ class Cadence:
         self._options = options
         self.quiet: int | None = None
         self._may_speculate = False
-        self._n_supposed = 0  # samples of the final that is begun on suspicion
-        self._n_in_vain = 0  # samples of longer ones that were
+        self._n_supposed = 0  # samples of the present speculation
+        self._n_in_vain = 0  # samples of earlier long speculations
         self._n_silent = 0  # samples at the end that may be silence
-        self._last_sound = start  # one past the newest frame that may be sound
+        self._last_sound = start  # one past the newest frame that may have sound
 
     def push_probabilities(self, probabilities: Sequence[float], end: int) -> None:
         """Take the probabilities of speech of the newest frames, up to a position."""
@@ -84,12 +85,12 @@ class Cadence:
                 self._last_sound = end
 
     def speech_ended(self, position: int) -> None:
-        """Silence began at a position."""
+        """Note that silence began at a position."""
         self.quiet = position
         self._may_speculate = True
 
     def speech_resumed(self) -> None:
-        """Speech goes on."""
+        """Note that speech goes on."""
         if self._n_supposed > _SHORT:
             self._n_in_vain += self._n_supposed
         self._n_supposed = 0
@@ -97,11 +98,11 @@ class Cadence:
         self._may_speculate = False
 
     def may_speculate(self, position: int, n_uncut: int) -> bool:
-        """Return whether to begin the final on suspicion, once for each silence.
+        """Return whether to begin a speculation, once for each silence.
 
         Args:
             position: One past the newest sample.
-            n_uncut: Samples that would be heard.
+            n_uncut: Samples that it would transcribe.
         """
         if not self._may_speculate or self.quiet is None:
             return False
@@ -119,7 +120,7 @@ class Cadence:
         return True
 
     def partial_is_due(self, utterance: Heard, position: int) -> bool:
-        """Return whether to make a partial, now that audio goes up to here."""
+        """Return whether to make a partial, with audio up to a position."""
         heard = utterance.heard
         if heard <= self._start:
             return position - utterance.onset >= _FIRST_AFTER

@@ -1,9 +1,8 @@
-"""Read a socket ahead of whoever works on it, to notice that its client has left.
+"""Read a socket ahead of its session, to notice that its client has left.
 
-While a client waits for room nobody takes its messages. The server below then stops
-reading, and with that it does not hear of a connection that ends. Here messages are
-kept for later, up to a bound, so that a client which has left gives up its place in
-line at once.
+While a client waits for room, no session takes its messages. Then the web server stops
+reading, and does not notice the end of the connection. This module keeps messages for
+later, up to a bound, so that a client that has left loses its place in line at once.
 """
 
 import asyncio
@@ -11,16 +10,16 @@ from collections import deque
 
 from starlette.types import Message, Receive
 
-# What one message costs, however short it is.
+# Bytes that each message counts in addition, however short it is.
 _MESSAGE_BYTES = 100
 
 
 class ReadAhead:
-    """ASGI's `receive`, of which messages may be taken before anybody asks for them.
+    """ASGI's `receive`, with messages that are read before the session needs them.
 
     Args:
-        receive: That of the socket.
-        max_bytes: Once so many are kept, no more are taken.
+        receive: The socket's `receive`.
+        max_bytes: Once so many bytes are kept, no more are read.
     """
 
     def __init__(self, receive: Receive, max_bytes: int) -> None:
@@ -38,10 +37,10 @@ class ReadAhead:
         return await self._receive()
 
     async def until_left(self) -> int:
-        """Read until the client has left; return what it closed with.
+        """Read until the client has left; return its close code.
 
         Nothing else may read meanwhile. Cancelling is safe. If the client sends more
-        than may be kept, this never returns.
+        than `max_bytes`, this never returns.
         """
         while self._n_bytes < self._max_bytes:
             message = await self._receive()

@@ -1,4 +1,4 @@
-"""Tell in `/openapi.json` what Deepgram's route for recordings takes and answers."""
+"""Describe in `/openapi.json` Deepgram's route for recordings."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ _ID = "6f1ed002-ab5d-4a52-9c1c-0f6d3c2b7c11"
 _MODEL_ID = "0b9f6f5e-3b56-5c0a-9f0f-5c1d3c9f7a10"
 
 _REMOTE = BadRequest(
-    "This server fetches no addresses; send the file itself as the body.",
+    "This server downloads no URLs; send the file itself as the body.",
     code="remote_content_error",
 )
 
@@ -43,7 +43,7 @@ _CODES = (
 
 
 def _errors() -> Responses:
-    """Describe what goes wrong, in Deepgram's shape."""
+    """Describe the errors, in Deepgram's shape."""
     found: Responses = {}
     told = [*(ERRORS[code] for code in _CODES), refusal_of(_REMOTE)]
     for message, refusal in told:
@@ -93,7 +93,7 @@ _ANSWER = ListenResponse(
 LISTENED: Json = {
     "model": ListenResponse,
     "description": "The transcript. `utterances`, `paragraphs` and "
-    "`detected_language` are there if they were asked for.",
+    "`detected_language` are there if they were requested.",
     "content": {"application/json": {"example": _ANSWER.model_dump(exclude_none=True)}},
 }
 
@@ -104,12 +104,12 @@ _TEXTS: Json = {"type": "array", "items": _TEXT}
 # Meaning, schema and example of each parameter that changes the answer.
 _DESCRIBED: dict[str, tuple[str, Json, Any]] = {
     "encoding": (
-        "What bytes without a container are; a file says so itself.",
+        "Encoding of bytes without a container; files are recognised by content.",
         {"type": "string", "enum": ["linear16", "linear32", "mulaw", "alaw"]},
         "linear16",
     ),
     "sample_rate": (
-        "With `encoding`: of bytes without a container, in hertz.",
+        "With `encoding`: sample rate of bytes without a container, in hertz.",
         {"type": "integer", "minimum": 8_000, "maximum": 48_000},
         16_000,
     ),
@@ -119,7 +119,11 @@ _DESCRIBED: dict[str, tuple[str, Json, Any]] = {
         "nova-3",
     ),
     "language": ("Labels the answer; the text does not depend on it.", _TEXT, "en"),
-    "detect_language": ("Whether to say the language, if it is known.", _SWITCH, True),
+    "detect_language": (
+        "Whether to return the language, if it is known.",
+        _SWITCH,
+        True,
+    ),
     "keyterm": (
         "Words and phrases that are recognised more easily.",
         _TEXTS,
@@ -132,7 +136,7 @@ _DESCRIBED: dict[str, tuple[str, Json, Any]] = {
         {"type": "number", "exclusiveMinimum": 0, "maximum": 3600},
         0.8,
     ),
-    "paragraphs": ("Whether to list what pauses separate.", _SWITCH, True),
+    "paragraphs": ("Whether to list paragraphs, which pauses separate.", _SWITCH, True),
     "tag": ("Comes back in the metadata.", _TEXTS, ["test"]),
     "extra": ("`key:value`: comes back in the metadata.", _TEXTS, ["call:17"]),
 }

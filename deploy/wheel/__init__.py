@@ -1,1 +1,1 @@
-"""The omniASR streaming server, as the wheel brings it: `omniasr-server` runs it."""
+"""The omniASR streaming server in its wheel; `omniasr-server` runs it."""

@@ -4,13 +4,13 @@
     omniasr-server serve --port 8001 --model omniASR_CTC_1B_v2
     omniasr-server transcribe talk.mp3      print what is said, by a running server
     omniasr-server listen                   captions of the microphone
-    omniasr-server bench --streams 8        how soon text comes
-    omniasr-server models                   models that MODEL_CARD can name
-    omniasr-server languages swahili        languages to choose from
+    omniasr-server bench --streams 8        latencies of many streams omniasr-server
+    models                   models that MODEL_CARD can name omniasr-server languages
+    swahili        languages to choose from
 
-In the wheel all of the server lies inside one package, as it lies in a checkout. Its
-folder goes on the path, so that no module named `config` or `audio` is installed among
-those of others.
+In the wheel the whole server lies in one package, with the folders of a checkout. This
+package's folder is put on the path, so that no modules named `config` or `audio` are
+installed at the top level.
 """
 
 import argparse
@@ -19,10 +19,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# Where the wheel has it: beside the rooms.
+# Its place in the wheel: beside the rooms.
 HOUSE = Path(__file__).resolve().parent
 
-# Commands that are those of test_streaming.py, under another name.
+# Names of test_streaming.py's commands here.
 _CLIENTS = {"transcribe": "rest", "listen": "websocket", "bench": "bench"}
 
 
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    """Become the server: its process is the one that was started."""
+    """Become the server, in the same process."""
     chosen = {"HOST": options.host, "PORT": options.port, "MODEL_CARD": options.model}
     own = {name: str(value) for name, value in chosen.items() if value is not None}
     command = [sys.executable, str(HOUSE / "server.py")]
