@@ -246,7 +246,7 @@ class TestAudio:
             messages, _ = rest(client)
 
         assert messages[-1]["audio_duration"] == pytest.approx(3, abs=0.01)
-        assert [o.hop for o in place.stream.options] == [5_120, 5_120, 16_000]
+        assert [o.hop for o in place.stream.options] == [7_680, 7_680, 16_000]
 
     def test_a_frame_of_ten_minutes_comes_in_pieces_and_others_are_served(
         self,
