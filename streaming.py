@@ -368,7 +368,7 @@ class StreamingTranscriber:
 
         Raises:
             NotReady: The model is not ready.
-            Overloaded: With one more stream, the others would fall behind.
+            Overloaded: One more stream would make the others fall behind.
         """
         traits = self._scheduler.traits
         vad = self._listen is not None and options.vad

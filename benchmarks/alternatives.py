@@ -87,7 +87,7 @@ def orders(sizes: Architecture, n: int) -> Iterator[Step]:
 
 
 def blocks(sizes: Architecture, n: int) -> Iterator[Step]:
-    """So many rows at a time, or all."""
+    """A product of a few rows at a time, or of all at once."""
     _, _, layer = _layer(sizes.ffn_dim, sizes.model_dim)
     rows, most = _random(n, sizes.ffn_dim), blocks_for(_CPU).rows
     parts = rows.tensor_split(-(-n // most))

@@ -58,7 +58,7 @@ class Container:
     Attributes:
         muxer: libav's name.
         rate: In hertz.
-        options: For the muxer.
+        options: Options of the muxer.
     """
 
     muxer: str

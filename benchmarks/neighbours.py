@@ -117,7 +117,7 @@ class Measured:
 
     Attributes:
         took_ms: Time of each pass.
-        live: For each stream, partials a second and the longest time without one.
+        live: Each stream's partials a second and longest time without one.
         strangers: Cores that unrelated programs used in each turn.
     """
 

@@ -74,7 +74,7 @@ class Stopwatch:
 
 
 def parts_of(network: Wav2Vec2) -> Iterator[tuple[object, str, str]]:
-    """Name what is called in a network: who has it, as which attribute, which part."""
+    """List a network's callables: their owner, their attribute, their part."""
     yield functional, "gelu", GELU
     for convolution in network.features._convolutions:
         yield convolution, "_convolved", "convolutions"

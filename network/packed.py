@@ -34,7 +34,7 @@ class PackedPass:
 
     Args:
         network: Its weights are on the device.
-        cache: Of the features of live utterances.
+        cache: Cache of the features of live utterances.
         device: Where it computes.
     """
 

@@ -72,7 +72,7 @@ class Close:
 
     Attributes:
         code: A `CloseCode`.
-        reason: For people and logs.
+        reason: Text for people and logs.
     """
 
     code: int

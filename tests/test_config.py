@@ -36,7 +36,7 @@ class TestDefaults:
         assert settings.vad_enabled
 
     def test_settings_are_frozen(self) -> None:
-        """Nobody changes them behind another's back."""
+        """No module can change them for another."""
         with pytest.raises(ValidationError, match="frozen"):
             setattr(Settings(), "port", 1)  # noqa: B010
 

@@ -596,7 +596,7 @@ class TestStopping:
     def test_requests_in_progress_are_finished_and_the_status_is_0(
         self, tmp_path: Path, number: signal.Signals
     ) -> None:
-        """Whoever was let in gets an answer."""
+        """Every request that was let in gets an answer."""
         variables = {"MODEL_CARD": "omniASR_CTC_demo"}
         with (
             server_process(tmp_path / "log", **variables) as server,

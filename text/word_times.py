@@ -87,8 +87,8 @@ class SpikeOffsets:
     speech, about 13 letters a second.
 
     Attributes:
-        start: From the beginning of the sound to the first frame.
-        end: From the end of the last frame to the end of the sound.
+        start: Time from the beginning of the sound to the first frame.
+        end: Time from the end of the last frame to the end of the sound.
     """
 
     start: int = 40 * SAMPLE_RATE // 1000

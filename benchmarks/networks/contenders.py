@@ -81,8 +81,8 @@ class Run:
     """One clip through one contender.
 
     Attributes:
-        seconds: From array to text; for a floor, what its products take.
-        peak_bytes: Most memory the process held while at it; 0 if not known.
+        seconds: Time from array to text; for a floor, time of its products.
+        peak_bytes: Most memory the process held meanwhile; 0 if not known.
     """
 
     seconds: float

@@ -115,9 +115,9 @@ class Delays:
     """Average lagging of an utterance in seconds.
 
     Attributes:
-        laal_cu: By audio consumed.
-        laal_ca: By the clock.
-        yaal_cu: Without words that came after the end of speech; None if all did.
+        laal_cu: LAAL by audio consumed.
+        laal_ca: LAAL by the clock.
+        yaal_cu: YAAL, without words after the end of speech; None if all are.
         yaal_ca: The same by the clock.
     """
 

@@ -33,7 +33,7 @@ def realtime(url: str, **arguments: object) -> STTService:
 
 
 def default_realtime(url: str) -> STTService:
-    """What a user gets who sets only the URL."""
+    """The service of a user who sets only the URL."""
     return OpenAIRealtimeSTTService(
         api_key="none", base_url=f"{url.replace('http', 'ws')}/v1/realtime"
     )

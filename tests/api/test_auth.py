@@ -236,7 +236,7 @@ class TestGate:
         line: str,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        """Whoever runs the server sees what a client was told, and nothing else."""
+        """The log says what the client was told, and nothing else."""
         with gated() as url:
             wait_for(lambda: "Application startup complete" in caplog.text)
             caplog.clear()
@@ -363,7 +363,7 @@ class TestKeys:
 
     @pytest.mark.parametrize("content", ["", "\n\n", "# a:secret\n", " , ,\n"])
     def test_so_is_one_without_keys(self, tmp_path: Path, content: str) -> None:
-        """Whoever sets it wants keys: an empty volume must not open the server."""
+        """Setting it means that keys are wanted: an empty volume opens nothing."""
         file = tmp_path / "keys"
         file.write_text(content)
 

@@ -110,7 +110,7 @@ class TestGoals:
     """Of the committed figures, as far as they are about this repository's speech."""
 
     def test_they_are_met(self) -> None:
-        """Ten digits, names that nobody says, silence, and the time it takes."""
+        """Ten digits, names that are not said, silence, and the time it takes."""
         rows = documents.read_rows(documents.RESULTS / "keywords.jsonl")
         of = {
             (row["set"], row["list"], row["condition"]): row

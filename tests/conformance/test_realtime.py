@@ -335,7 +335,7 @@ class TestPoint15:
 
 
 class TestPoint16:
-    """Who is let in, and what keeps the line open."""
+    """Which clients are let in, and what keeps the connection open."""
 
     @pytest.mark.parametrize(
         ("headers", "protocols"),

@@ -100,7 +100,7 @@ class Client:
         turn_detection: What it asks for.
         commits: Whether it commits at the end.
         n_texts: Texts after which it leaves.
-        session: Who listens.
+        session: The session that serves it.
         texts: What it was told.
         held: Bytes of the process's memory at the end of each minute.
     """

@@ -1,4 +1,4 @@
-"""Who is let in, and when there is more to do than time, with a scripted clock."""
+"""Admission, and more work than time, with a scripted clock."""
 
 import pytest
 from hypothesis import given

@@ -236,7 +236,7 @@ class TestUrgency:
     def test_of_the_partials_the_first_that_is_due_goes_first(
         self, start: Start
     ) -> None:
-        """Whoever asked first."""
+        """The first to ask is served first."""
         model = ScriptedModel()
         scheduler = start(model, max_batch=1)
         jobs = [occupy(scheduler, model)]

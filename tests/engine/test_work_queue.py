@@ -54,7 +54,7 @@ def drain(queue: WorkQueue[Job], now: float = 1000.0) -> list[list[Job]]:
 
 class TestUrgency:
     def test_finals_go_before_partials_before_files(self) -> None:
-        """Whoever came first."""
+        """Whatever the order in which they came."""
         own = [file(), partial(), final()]
 
         assert drain(queue_of(*own)) == [[own[2]], [own[1]], [own[0]]]

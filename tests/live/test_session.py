@@ -406,7 +406,7 @@ class TestFaintSpeech:
         assert joined(heard) == said(script)
 
     def test_who_wants_only_what_is_loud_is_not_told_of_what_is_soft(self) -> None:
-        """Whoever raises the threshold knows of sounds to be left out."""
+        """A raised threshold leaves soft sounds out."""
         script = write(Random(1), n_words=3, longest_pause=5)
         heard = self.listen(
             script.samples,
@@ -531,7 +531,7 @@ class TestEagerEnds:
     @given(randoms)
     @settings(deadline=None, max_examples=20)
     def test_nothing_else_changes(self, rng: Random) -> None:
-        """Whoever does not ask for them is told the same."""
+        """A client that does not ask for them gets the same messages."""
         script = write(rng, n_words=12, longest_pause=60)
 
         eager = listen_to(script, self.OPTIONS).events

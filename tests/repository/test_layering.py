@@ -61,7 +61,7 @@ OWNERS = {
 }
 PYDANTIC = {"api", "config", "protocols", "schemas", "server"}  # the wire and settings
 
-# Who reads the environment besides `config`, which has all settings.
+# Modules that read the environment besides `config`, which has all settings.
 ENVIRONMENT = {
     "server",  # LISTEN_FDS: sockets of systemd; GOMP_SPINCOUNT: how threads wait
     "weights.downloads",  # fairseq2's cache folder, so that both share one

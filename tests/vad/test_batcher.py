@@ -165,7 +165,7 @@ class TestEndings:
     def test_a_closed_stream_is_forgotten(
         self, batcher: VadBatcher, vad: WatchedVad
     ) -> None:
-        """Whoever waits for its answer is cancelled; it takes no more."""
+        """A caller that waits for its answer is cancelled; it takes no more."""
 
         async def run() -> None:
             busy, gone = batcher.open(), batcher.open()

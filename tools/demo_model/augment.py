@@ -85,7 +85,7 @@ def shift_formants(samples: Samples, factors: float | Sequence[float]) -> Sample
     stretched along the frequency axis; fine structure and phases stay.
 
     Args:
-        factors: By how much; several are a curve from 0 to 8 kHz.
+        factors: Factors of the stretch; several are a curve from 0 to 8 kHz.
     """
     frame, hop, n_smooth, max_gain = 512, 128, 28, 2.0  # the last in nepers
     padded = np.pad(samples, (frame, 2 * frame))

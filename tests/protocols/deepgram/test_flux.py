@@ -219,7 +219,7 @@ class TestEagerEnds:
         assert kinds(tell(machine, eager(1))) == ["StartOfTurn", "EagerEndOfTurn"]
 
     def test_an_end_that_fails_says_what_the_eager_one_said(self) -> None:
-        """Whoever has begun to answer it may go on."""
+        """A client that has begun to answer it may go on."""
         machine = flux(eager_eot_threshold="0.3")
         tell(machine, eager(2))
         tell(machine, heard(3))

@@ -126,7 +126,7 @@ class TestResults:
         assert empty["speech_final"]
 
     def test_an_utterance_that_failed_has_an_empty_final(self) -> None:
-        """Whoever waits for one goes on."""
+        """A client that waits for one can go on."""
         error = UtteranceFailed(1, 0, 16_000, Cause.FLUSH, OSError(), 1)
 
         (empty,) = sent(tell(nova(), error))

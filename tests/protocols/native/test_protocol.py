@@ -375,7 +375,7 @@ class TestStream:
         assert machine.n_words == 3
 
     def test_silence_has_a_final_too(self) -> None:
-        """Whoever waits for it is not left waiting."""
+        """A client that waits for it is not left waiting."""
         machine = protocol()
         receive(machine, type="end")
 
