@@ -358,7 +358,7 @@ class TestKeys:
 
     def test_a_missing_file_is_an_error(self, tmp_path: Path) -> None:
         """Not an open server."""
-        with pytest.raises(ValidationError, match="must be a file"):
+        with pytest.raises(ValidationError, match="must be a readable file"):
             settings(api_keys_file=tmp_path / "none")
 
     @pytest.mark.parametrize("content", ["", "\n\n", "# a:secret\n", " , ,\n"])
