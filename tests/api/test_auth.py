@@ -474,7 +474,7 @@ class TestChanges:
                 removed = httpx.get(models, headers=ann).status_code
                 file.write_text("")
                 server.process.send_signal(signal.SIGHUP)
-                wait_for(lambda: "was not taken" in server.log.read_text())
+                wait_for(lambda: "was not used" in server.log.read_text())
                 kept = httpx.get(models, headers=bob).status_code
                 stream.send(bytes(32_000))
                 stream.send('{"type": "end"}')

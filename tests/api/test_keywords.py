@@ -154,4 +154,4 @@ class TestBounds:
             )
 
         assert answer.status_code == 400
-        assert "no text" in answer.json()["error"]["message"]
+        assert "not a text" in answer.json()["error"]["message"]
