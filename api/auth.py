@@ -38,8 +38,8 @@ _REALTIME = "/v1/realtime"
 # Deepgram's clients call a key a token.
 _SCHEMES = (b"bearer ", b"token ")
 
-# Headers with the key: of clients of Azure's variant of the API, and of clients of
-# Anthropic's and of many gateways.
+# Headers that carry the key: one from clients of Azure's variant of the API, the other
+# from clients of Anthropic's API and of many gateways.
 _KEY_HEADERS = (b"api-key", b"x-api-key")
 
 # The subprotocol with which browsers send a key, because they cannot set headers on

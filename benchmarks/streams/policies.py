@@ -99,7 +99,7 @@ class SessionPolicy:
 
     Args:
         session: Fresh.
-        keywords: Hears them, if the session wants any heard.
+        keywords: Finds keywords, if the session has any.
     """
 
     def __init__(self, session: StreamSession, keywords: Speller | None = None) -> None:

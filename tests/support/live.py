@@ -32,7 +32,7 @@ class Listener:
     Attributes:
         events: All of them, in order.
         asked: All windows that were labelled.
-        keywords: Hears them, if the session wants any heard.
+        keywords: Finds keywords, if the session has any.
     """
 
     session: StreamSession
