@@ -182,21 +182,21 @@ def absent_names(said: set[str], keywords: Words, speller: Speller) -> Words:
 
 def near_words(keywords: Words, said: set[str]) -> Words:
     """Change a letter of single spoken words into another of their letters."""
-    rng = Random(0)
-    single = [
+    single = {
         word
         for phrase in keywords
         if len(found := words_of(phrase)) == 1 and (word := found[0]) in said
-    ]
+    }
     letters = sorted({letter for word in single for letter in word})
-    near: dict[str, None] = {}
-    while single and len(near) < N_NEAR:
-        word = rng.choice(single)
-        at = rng.randrange(len(word))
-        changed = word[:at] + rng.choice(letters) + word[at + 1 :]
-        if changed not in said:
-            near[changed] = None
-    return tuple(near)
+    changed = {
+        word[:at] + letter + word[at + 1 :]
+        for word in single
+        for at in range(len(word))
+        for letter in letters
+    }
+    near = sorted(changed - said)
+    Random(0).shuffle(near)
+    return tuple(near[:N_NEAR])
 
 
 def mandarin_lists(clips: Sequence[Clip]) -> dict[str, Words]:
