@@ -222,9 +222,10 @@ class Events {
     for (;;) {
       const end = text.indexOf('\n\n', this.#read);
       if (end < 0) return;
-      const line = text.slice(this.#read, end);
+      const lines = text.slice(this.#read, end).split('\n');
       this.#read = end + 2;
-      if (line.startsWith('data: ')) this.#take(JSON.parse(line.slice('data: '.length)));
+      const data = lines.find((line) => line.startsWith('data: ')); // beside its name
+      if (data) this.#take(JSON.parse(data.slice('data: '.length)));
     }
   }
 
