@@ -302,7 +302,7 @@ class TestKeys:
             visit["#listen"].click()
             visit["#key-cancel"].click()
 
-            visit.tells("key", "This server asks for a key")
+            visit.tells("key", "This server requires a key")
             visit.press("Enter a key")
             self.give(visit, "sesame")
             visit.shows("#listen", "Stop")
