@@ -12,13 +12,14 @@ from typing import Protocol
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from api.access_log import log_departure, outcome_of
+from api.access_log import log_departure, log_refusal, outcome_of
+from api.errors import refusal_of
 from api.request_state import state_of
 from audio.samples import SAMPLE_RATE
 from config import Settings
 from engine.keywords import KeywordListener
 from live.options import StreamOptions
-from protocols.actions import Machine
+from protocols.actions import CloseCode, Machine
 from sockets.connections import Connections
 from sockets.reader import Limits
 from sockets.session import SocketSession, Stream
@@ -138,6 +139,50 @@ def _leaving(socket: WebSocket | None) -> asyncio.Future[int]:
     if ahead is None:
         return asyncio.get_running_loop().create_future()
     return asyncio.ensure_future(ahead.until_left())
+
+
+async def opened_or_closed(
+    socket: WebSocket,
+    service: LiveService,
+    model: LiveModel,
+    options: Callable[[], StreamOptions],
+    *,
+    least_patience_s: float,
+) -> Stream | None:
+    """Open a stream as soon as there is room; close the socket if there is none.
+
+    Args:
+        socket: Accepted; its client takes a close with 1013 for a reason to try again.
+        service: Knows how long sockets wait for the model.
+        model: Opens the stream.
+        options: Returns the options of the stream.
+        least_patience_s: Wait for room at least this long, in seconds.
+
+    Returns:
+        None if the socket is closed, or its client has left.
+    """
+    state = state_of(socket.scope)
+    try:
+        return await opened(
+            model.live,
+            options,
+            patience_s=max(least_patience_s, service.settings.socket_load_wait_s),
+            passes=lambda error: refusal_of(error)[1].status == 503,
+            socket=socket,
+        )
+    except WebSocketDisconnect:
+        return None
+    except Exception as error:
+        message, refusal = refusal_of(error)
+        if refusal.status != 503:
+            state.outcome = "failed"
+            logger.error("A stream could not be opened.", exc_info=error)
+            await socket.close(CloseCode.INTERNAL_ERROR)
+            return None
+        state.refusal, state.outcome = refusal, "refused"
+        log_refusal(socket.scope, refusal, message)
+        await socket.close(CloseCode.TRY_AGAIN_LATER, message)
+        return None
 
 
 async def carry(

@@ -20,7 +20,7 @@ from enum import Enum
 
 from text import ctc
 from text.ctc import Token, Word
-from text.transcript import Segment
+from text.transcript import Segment, words_of
 
 
 class Cause(Enum):
@@ -101,7 +101,7 @@ class UtteranceFinal:
 
     @property
     def words(self) -> tuple[Word, ...]:
-        return tuple(word for segment in self.segments for word in segment.words)
+        return words_of(self.segments)
 
     @property
     def tokens(self) -> tuple[Token, ...]:
@@ -152,7 +152,7 @@ class EagerEnd:
 
     @property
     def words(self) -> tuple[Word, ...]:
-        return tuple(word for segment in self.segments for word in segment.words)
+        return words_of(self.segments)
 
     @property
     def text(self) -> str:

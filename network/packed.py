@@ -33,9 +33,9 @@ class PackedPass:
     """Computes batches of windows.
 
     Args:
-        network: Its weights are on the device.
-        cache: Cache of the features of live utterances.
-        device: Where it computes.
+        network: The network, with its weights on the device.
+        cache: Features of live utterances.
+        device: The device.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class PackedPass:
     def logits(
         self, windows: Sequence[Window], labels: Sequence[int] = ()
     ) -> tuple[Iterator[Tensor], Tensor]:
-        """Compute what the network says of windows of a frame or more.
+        """Compute the logits of windows of one frame or more.
 
         Returns:
-            Logits of the next frames, as `Wav2Vec2.encode`, and the labels that are
-            wanted, on the device.
+            Logits of the next frames, as from `Wav2Vec2.encode`, and the requested
+            labels, on the device.
         """
         lengths = [n_frames(len(window)) for window in windows]
         own_labels = torch.tensor(labels, dtype=torch.long, device=self._device)

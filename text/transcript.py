@@ -75,7 +75,7 @@ class Transcript:
 
     @property
     def words(self) -> tuple[Word, ...]:
-        return tuple(word for segment in self.segments for word in segment.words)
+        return words_of(self.segments)
 
     @property
     def text(self) -> str:
@@ -92,6 +92,11 @@ class SegmentPart:
 
     segment: Segment
     continues: bool
+
+
+def words_of(segments: Iterable[Segment]) -> tuple[Word, ...]:
+    """Return the words of segments, in order."""
+    return tuple(word for segment in segments for word in segment.words)
 
 
 def starts_segment(last: Word | None, word: Word) -> bool:

@@ -15,7 +15,6 @@ from typing import Protocol, TypeVar
 from fastapi import FastAPI
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from api.access_log import log_refusal
 from api.deepgram_errors import (
     LISTEN,
     LIVE_TURNS,
@@ -30,17 +29,15 @@ from api.sessions import (
     LiveModel,
     LiveService,
     carry,
-    opened,
+    opened_or_closed,
     profiles_of,
 )
 from live.options import StreamOptions
-from protocols.actions import CloseCode
 from protocols.deepgram import parameters
 from protocols.deepgram.flux import FluxProtocol
 from protocols.deepgram.messages import ModelInfo
 from protocols.deepgram.nova import Made, NovaProtocol
 from protocols.deepgram.parameters import BadParameter, Items
-from sockets.session import Stream
 
 logger = logging.getLogger("omniasr")
 
@@ -173,37 +170,15 @@ async def _carry(
     socket: WebSocket, service: LiveService, model: LiveModel, machine: _Machine
 ) -> None:
     try:
-        stream = await _opened(socket, service, model, machine)
+        stream = await opened_or_closed(
+            socket,
+            service,
+            model,
+            lambda: machine.options,
+            least_patience_s=_LEAST_PATIENCE_S,
+        )
     except WebSocketDisconnect:
         return
     if stream is not None:
         name = request_id_of(socket.scope)
         await carry(socket, service, machine, stream, name=name)
-
-
-async def _opened(
-    socket: WebSocket, service: LiveService, model: LiveModel, machine: _Machine
-) -> Stream | None:
-    """Open a stream as soon as there is room; close the socket if there is none."""
-    state = state_of(socket.scope)
-    try:
-        return await opened(
-            model.live,
-            lambda: machine.options,
-            patience_s=max(_LEAST_PATIENCE_S, service.settings.socket_load_wait_s),
-            passes=lambda error: refusal_of(error)[1].status == 503,
-            socket=socket,
-        )
-    except WebSocketDisconnect:
-        return None
-    except Exception as error:
-        message, refusal = refusal_of(error)
-        if refusal.status != 503:
-            state.outcome = "failed"
-            logger.error("A stream could not be opened.", exc_info=error)
-            await socket.close(CloseCode.INTERNAL_ERROR)
-            return None
-        state.refusal, state.outcome = refusal, "refused"
-        log_refusal(socket.scope, refusal, message)
-        await socket.close(CloseCode.TRY_AGAIN_LATER, message)
-        return None

@@ -16,7 +16,7 @@ from api.request_state import state_of
 from api.uploads import Upload, language_of
 from audio import frames
 from audio.samples import seconds
-from text.transcript import Segment, SegmentPart, join
+from text.transcript import Segment, SegmentPart, join, words_of
 
 logger = logging.getLogger("omniasr")
 
@@ -190,7 +190,7 @@ class EventStream:
             found = schemas.segments(segments, with_words="word" in wanted)
             times["segments"] = [each.model_dump(exclude_none=True) for each in found]
         if "word" in wanted:
-            words = (word for segment in segments for word in segment.words)
+            words = words_of(segments)
             times["words"] = [word.model_dump() for word in schemas.words(words)]
         return times
 

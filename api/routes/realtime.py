@@ -7,23 +7,23 @@ too. A socket that has waited in vain is closed only after a time that makes cli
 again instead of giving up.
 """
 
-import logging
 import uuid
 
 from fastapi import FastAPI
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 import schemas
-from api.access_log import log_refusal
 from api.errors import refusal_of
 from api.request_state import state_of
-from api.sessions import LiveModel, LiveService, carry, opened, profiles_of
-from protocols.actions import CloseCode
+from api.sessions import (
+    LiveModel,
+    LiveService,
+    carry,
+    opened_or_closed,
+    profiles_of,
+)
 from protocols.realtime.protocol import RealtimeProtocol
 from protocols.realtime.session import Defaults, SessionConfig
-from sockets.session import Stream
-
-logger = logging.getLogger("omniasr")
 
 PATH = "/v1/realtime"
 
@@ -51,7 +51,13 @@ async def _serve(socket: WebSocket, service: LiveService) -> None:
     machine = _machine(socket, service)
     try:
         await socket.send_text(machine.created().text)
-        stream = await _opened(socket, service, model, machine)
+        stream = await opened_or_closed(
+            socket,
+            service,
+            model,
+            lambda: machine.configured.options,
+            least_patience_s=_LEAST_PATIENCE_S,
+        )
     except WebSocketDisconnect:
         return
     if stream is not None:
@@ -98,34 +104,3 @@ def _describe(error: Exception) -> schemas.ErrorBody:
     return schemas.ErrorBody(
         message=message, type=refusal.type, param=refusal.param, code=refusal.code
     )
-
-
-async def _opened(
-    socket: WebSocket,
-    service: LiveService,
-    model: LiveModel,
-    machine: RealtimeProtocol,
-) -> Stream | None:
-    """Open a stream as soon as there is room; close the socket if there is none."""
-    state = state_of(socket.scope)
-    try:
-        return await opened(
-            model.live,
-            lambda: machine.configured.options,
-            patience_s=max(_LEAST_PATIENCE_S, service.settings.socket_load_wait_s),
-            passes=lambda error: refusal_of(error)[1].status == 503,
-            socket=socket,
-        )
-    except WebSocketDisconnect:
-        return None
-    except Exception as error:
-        message, refusal = refusal_of(error)
-        if refusal.status != 503:
-            state.outcome = "failed"
-            logger.error("A stream could not be opened.", exc_info=error)
-            await socket.close(CloseCode.INTERNAL_ERROR)
-            return None
-        state.refusal, state.outcome = refusal, "refused"
-        log_refusal(socket.scope, refusal, message)
-        await socket.close(CloseCode.TRY_AGAIN_LATER, message)
-        return None
