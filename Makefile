@@ -1,9 +1,9 @@
 # make demo   runs the server on a bundled recording, start to finish
 # make serve  runs the server, with settings from the environment
 # make test   runs the tests; make test-agents those of voice agents
-# The server runs in .venv-light-VERSION, with any of these Pythons, and TORCH_INDEX
-# chooses PyTorch's build (tools/light_env.sh). Tests run in .venv, which has fairseq2.
-# Both are made again when the requirements change.
+# The server runs in .venv-light, with any of PYTHONS; TORCH_INDEX chooses PyTorch's
+# build when it is made (tools/light_env.sh). Tests run in .venv, which has fairseq2.
+# When the requirements change, .venv is made again, and .venv-light brought up to date.
 
 PYTHON ?= python3.11
 PYTHONS ?= 3.13 3.12 3.11
@@ -15,7 +15,7 @@ AGENTS_STAMP := $(AGENTS)/.installed
 UTTERANCES := 20
 NODE_STAMP := tests/node/node_modules/.installed
 
-# Everything needs the environment, and says nothing while it is up to date.
+# Most targets need .venv, and say nothing while it is up to date.
 .PHONY: demo serve test test-light test-agents check oracle throughput neighbours lock download clean
 
 demo:
@@ -67,8 +67,9 @@ neighbours: $(STAMP)
 	$(BIN)/python -m benchmarks.neighbours
 	$(BIN)/python -m benchmarks.neighbours --model 300m_v2 --dtype int8 --window 2
 
-download: $(STAMP)
-	$(BIN)/python -m tools.download $(MODEL_CARD)
+download:
+	venv=$$(sh tools/light_env.sh "$(PYTHONS)" requirements-light.txt) \
+	  && $$venv/bin/python -m tools.download $(MODEL_CARD)
 
 # Newest releases that fit the .in files, for Linux and macOS alike. The light
 # environment leaves out what only PyTorch's CUDA builds need: pip adds it by itself.
@@ -106,4 +107,4 @@ $(NODE_STAMP): tests/node/package.json | $(STAMP)
 	touch $(NODE_STAMP)
 
 clean:
-	rm -rf $(VENV) .venv-light-* $(AGENTS) tests/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-light .venv-light-* $(AGENTS) tests/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -56,7 +56,8 @@ LEFT_GOAL = 0.002
 SAME_FRAMES = 3  # how far away a token is the same token
 JITTER_FRAMES = 10  # how far away a token is looked for to see how far it moved
 
-HOP_FRAMES = 16  # 0.32 s: what is committed at once, and one point of the curve
+# The shortest hop of a profile: what is committed at once, and one point of the curve.
+HOP_FRAMES = PROFILES["agent"].hop // FRAME_SHIFT
 _STEP = SAMPLE_RATE // 5
 _SHORTEST = SAMPLE_RATE // 2  # of a window
 _AROUND = round(0.3 * SAMPLE_RATE)  # what a clip has before and after its words

@@ -28,6 +28,7 @@ from audio.frames import FRAME_SHIFT, MAX_WINDOW_SAMPLES, n_frames
 from audio.samples import Samples
 from network.architecture import Architecture
 from network.feature_cache import FeatureCache
+from network.feature_cache import Window as CachedWindow
 from network.tensors import MOST_LOGITS, blocks_for
 from network.wav2vec2 import Padding, Wav2Vec2
 
@@ -50,22 +51,14 @@ class Normalisation(Protocol):
     def __hash__(self) -> int: ...
 
 
-class Window(Protocol):
+class Window(CachedWindow, Protocol):
     """The needed parts of a window; see `engine.interface.ModelInput`."""
 
     @property
     def samples(self) -> Samples: ...
 
     @property
-    def position(self) -> int: ...
-
-    @property
     def normalisation(self) -> Normalisation | None: ...
-
-    @property
-    def cache_key(self) -> object | None: ...
-
-    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +80,10 @@ class Batch:
 
 
 def normalised(window: Window, *, skip: int = 0) -> Samples:
-    """Normalise a window, by default over itself, and drop its first `skip` samples."""
+    """Normalise a window, by default over itself, and drop its first `skip` samples.
+
+    On the host and in numpy, so that one copy takes all windows to the device.
+    """
     samples = window.samples
     if given := window.normalisation:
         return (samples[skip:] - np.float32(given.mean)) / np.float32(given.std)

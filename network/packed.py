@@ -15,18 +15,19 @@ from network.feature_cache import FeatureCache
 from network.wav2vec2 import Wav2Vec2
 
 
-def normalised(window: Window) -> Tensor:
-    """Normalise a window, by default over its own samples.
+def normalised(window: Window, *, skip: int = 0) -> Tensor:
+    """Normalise a window, by default over its own samples; drop its first `skip`.
 
+    The arithmetic is PyTorch's, so that a clip has upstream's samples to the bit.
     Source: omnilingual-asr's `apply_audio_normalization`.
 
     Returns:
-        float32, shape (n_samples,), on the CPU.
+        float32, shape (n_samples - skip,), on the CPU.
     """
-    samples = torch.tensor(window.samples)
     if given := window.normalisation:
-        return (samples - given.mean) / given.std
-    return layer_norm(samples, samples.shape)
+        return (torch.tensor(window.samples[skip:]) - given.mean) / given.std
+    samples = torch.tensor(window.samples)
+    return layer_norm(samples, samples.shape)[skip:]
 
 
 class PackedPass:
@@ -77,5 +78,5 @@ class PackedPass:
         return torch.cat(features)
 
     def _wave(self, window: Window, *, skip: int) -> Tensor:
-        wave = normalised(window)[skip:]
+        wave = normalised(window, skip=skip)
         return wave.to(self._device, self._network.dtype)

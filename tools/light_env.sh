@@ -6,6 +6,7 @@
 # comes from TORCH_INDEX, an address; `pypi` for PyPI's build. If it is empty that is
 # PyTorch's index of builds for CPUs, unless there is a GPU or the index cannot be reached.
 # With LIGHT_VENV, a folder, that environment is used as it is.
+# For requirements-light.txt, .venv-light is a link to the folder.
 set -eu
 if [ -n "${LIGHT_VENV:-}" ]; then
     echo "$LIGHT_VENV"
@@ -41,6 +42,9 @@ fi
 
 venv=.venv-light-$version
 stamp=$venv/.installed-$(basename "$requirements" .txt)
+if [ "$requirements" = requirements-light.txt ]; then
+    ln -sfn "$venv" .venv-light
+fi
 if [ "$stamp" -nt "$requirements" ]; then
     echo "$venv"
     exit

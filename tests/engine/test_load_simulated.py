@@ -1,7 +1,7 @@
 """Load degrades text evenly and refuses last: whole streams, in simulated time.
 
 The machine takes 20 ms for a second of audio while it is quiet, which is enough for
-half a dozen people in conversation; see `tests/support/machine.py`.
+ten people in conversation; see `tests/support/machine.py`.
 """
 
 from collections.abc import Awaitable, Sequence
