@@ -8,9 +8,11 @@ from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
 from fastapi.responses import Response, StreamingResponse
+from fastapi.sse import format_sse_event
 from starlette.types import Message, Receive, Scope, Send
 
 import schemas
+from api.cleanup import finish
 from api.errors import error_body, refusal_of
 from api.request_state import state_of
 from api.uploads import Upload, language_of
@@ -67,7 +69,7 @@ class EventStream:
             if self._coming.done():
                 self._coming.result()
         except BaseException:
-            await self.close()
+            await finish(self.close())
             raise
         return _EventStreamResponse(self, self._job.service.settings.max_idle_s)
 
@@ -231,10 +233,11 @@ class _EventStreamResponse(StreamingResponse):
                 "Request %s: the client does not read the answer.", self._stream.id
             )
         finally:
-            await self._stream.close()
+            await finish(self._stream.close())
 
 
 def _event(body: dict[str, Any]) -> str:
     """Write an event; failures have no type."""
     name = body.get("type", "error")
-    return f"event: {name}\ndata: {json.dumps(body, ensure_ascii=False)}\n\n"
+    data = json.dumps(body, ensure_ascii=False)
+    return format_sse_event(event=name, data_str=data).decode()
