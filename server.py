@@ -143,7 +143,7 @@ def create_app(
     realtime.add_routes(app)
     deepgram_live.add_routes(app)
     deepgram_recordings.add_routes(app)
-    ephemeral = client_secrets.new_keys()
+    ephemeral = client_secrets.keys_of(settings)
     client_secrets.add_routes(app, ephemeral)
     _add_middleware(app, settings, keys, ephemeral)
     return app
@@ -186,7 +186,13 @@ def _add_middleware(
             allow_headers=["*"],
             # Chrome asks before a public page may use a server in a private network.
             allow_private_network=True,
-            expose_headers=["x-request-id", "retry-after", "retry-after-ms"],
+            expose_headers=[
+                "x-request-id",
+                "retry-after",
+                "retry-after-ms",
+                "dg-request-id",
+                "dg-error",
+            ],
         )
     app.add_middleware(AccessLog, counts=lambda: app.state.service.metrics)
     app.add_middleware(RequestId)
