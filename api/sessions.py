@@ -176,7 +176,7 @@ async def opened_or_closed(
         message, refusal = refusal_of(error)
         if refusal.status != 503:
             state.outcome = "failed"
-            logger.error("A stream could not be opened.", exc_info=error)
+            logger.error("Stream %s could not be opened.", state.id, exc_info=error)
             await socket.close(CloseCode.INTERNAL_ERROR)
             return None
         state.refusal, state.outcome = refusal, "refused"

@@ -71,8 +71,7 @@ class Scheduler:
         load: Builds the model; called once, in the model's thread.
         max_queued: Most windows of files that wait.
         min_streams: Speaking streams that are let in whatever the forecast says.
-        max_streams: Most streams at once; each has at most one waiting final and one
-            waiting partial.
+        max_streams: Most streams at once.
         rules: What one forward pass may hold; see `limit_batches`.
         file_share: Share of the model's time that files get while they wait.
         max_wait_s: Longest that a window waits for its pass, in seconds.
@@ -107,12 +106,7 @@ class Scheduler:
         self._load = load
         self._on_loaded = on_loaded
         self._on_lost = on_lost
-        self._max_waiting = {
-            Work.STREAM_FINAL: max_streams,
-            Work.STREAM_SPECULATION: max_streams,
-            Work.STREAM_PARTIAL: max_streams,
-            Work.FILE: max_queued,
-        }
+        self._max_queued = max_queued
         self._max_wait_s = max_wait_s
         self._rehearsed = rehearsed
         self._observer = observer
@@ -270,11 +264,10 @@ class Scheduler:
             raise NotReady(self._closed)
         if self._traits is None:
             raise NotReady("The model is still loading.")
-        n, most = self._queue.count(job.work), self._max_waiting[job.work]
-        if n >= most and not beyond_limit:
-            setting = "MAX_QUEUE" if job.work == Work.FILE else "MAX_STREAMS"
+        n = self._queue.count(Work.FILE)
+        if job.work == Work.FILE and n >= self._max_queued and not beyond_limit:
             raise QueueFull(
-                f"{n} pieces of audio wait, as many as {setting} allows",
+                f"{n} pieces of audio wait, as many as MAX_QUEUE allows",
                 retry_after_s=self._retry_after_s(),
             )
         now = self._clock()
@@ -314,11 +307,11 @@ class Scheduler:
             )
             for n in range(2, traits.max_batches + 1)
         ]
+        for thread in others:  # before `close` may join them
+            thread.start()
         self._threads += others
         self._traits = traits
         self._on_loaded(None)
-        for thread in others:
-            thread.start()
         self._serve_all(model)
 
     def _serve_all(self, model: Model) -> None:
@@ -415,7 +408,7 @@ class Scheduler:
         with self._changed:
             self._n_running += 1
             n_running = self._n_running
-            self.watchdog.begin(self._streams.expected_s(batch))
+            end = self.watchdog.begin(self._streams.expected_s(batch))
         try:
             labelled = model.label_frames([job.window for job in batch])
             if len(labelled) != len(batch):
@@ -423,6 +416,7 @@ class Scheduler:
                     f"The model labelled {len(labelled)} windows of {len(batch)}."
                 )
         finally:
+            end()
             with self._changed:
                 self._n_running -= 1
                 ended = self._clock()

@@ -34,7 +34,7 @@ class Watchdog:
         self._lock = threading.Lock()  # guards all of these
         self._owed: dict[object, float] = {}  # since when; the oldest first
         self._last_result = clock()
-        self._patience_s = _PATIENCE_S
+        self._running: dict[object, float] = {}  # passes, and what each should take
         self._n_failed = 0
         self._error = ""
 
@@ -55,21 +55,32 @@ class Watchdog:
 
         return settle
 
-    def begin(self, expected_s: float) -> None:
-        """Note that a pass begins, and how long one like it usually takes."""
+    def begin(self, expected_s: float) -> Callable[[], None]:
+        """Note that a pass begins, and how long one like it usually takes.
+
+        Returns:
+            A function to call when the pass has ended.
+        """
+        key = object()
         with self._lock:
-            self._patience_s = max(_PATIENCE_S, _SLACK * expected_s)
+            self._running[key] = expected_s
+
+        def end() -> None:
+            with self._lock:
+                self._running.pop(key, None)
+
+        return end
 
     def succeed(self) -> None:
         """Note that a pass gave results."""
         with self._lock:
-            self._note_end()
+            self._last_result = self._clock()
             self._n_failed = 0
 
     def fail(self, error: Exception) -> None:
         """Note that a pass raised an error."""
         with self._lock:
-            self._note_end()
+            self._last_result = self._clock()
             self._n_failed += 1
             self._error = type(error).__name__
 
@@ -86,10 +97,7 @@ class Watchdog:
             if oldest is None:
                 return None
             waited_s = self._clock() - max(oldest, self._last_result)
-            if waited_s < self._patience_s:
+            slowest_s = max(self._running.values(), default=0.0)
+            if waited_s < max(_PATIENCE_S, _SLACK * slowest_s):
                 return None
             return f"Audio has waited {waited_s:.0f} s without any result."
-
-    def _note_end(self) -> None:
-        self._last_result = self._clock()
-        self._patience_s = _PATIENCE_S

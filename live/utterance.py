@@ -268,7 +268,9 @@ class Utterance:
             self.final.drop_speculation()
             self._forget_unwanted()
         else:
+            self._doubling = None
             self._forget(list(self._finals))
+            self.final.give_up()
             self.error = error
 
     def partial(self) -> Partial:

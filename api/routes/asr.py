@@ -5,8 +5,9 @@ Whisper's own program.
 """
 
 import asyncio
+import os
+import shutil
 import tempfile
-import wave
 from contextlib import AsyncExitStack
 from typing import Annotated
 
@@ -30,18 +31,16 @@ from api.uploads import (
     unless_disconnected,
 )
 from audio.container import recognise
+from audio.encoding import Encoding
 from audio.samples import SAMPLE_RATE
+from audio.wav_header import wav_header
 from text.transcript import Transcript
 
 PATH = "/asr"
 
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
 
-_SAMPLE_BYTES = 2
 _PIECE_BYTES = 1024 * 1024
-
-# Formats for which raw samples may be mistaken, because they have no header.
-_ELEMENTARY = ("mp3", "aac")
 
 Wanted = Annotated[
     str,
@@ -110,7 +109,7 @@ def add_routes(app: FastAPI) -> None:
         async with AsyncExitStack() as cleanup:
             cleanup.enter_context(hold_place(request, service))
             file = _audio_file(await read_fields(request, service, cleanup))
-            if not is_file and recognise(file.file) in (None, *_ELEMENTARY):
+            if not is_file and recognise(file.file) is None:
                 file = await asyncio.to_thread(_as_wav, file)
                 cleanup.push_async_callback(file.close)
             fields = FormData([("file", file), ("language", language)])
@@ -146,12 +145,10 @@ def _audio_file(fields: FormData) -> UploadFile:
 def _as_wav(samples: UploadFile) -> UploadFile:
     """Put a header before bare samples; the caller closes the returned file."""
     spooled = tempfile.SpooledTemporaryFile(max_size=_PIECE_BYTES)
-    with wave.open(spooled, "wb") as file:
-        file.setparams((1, _SAMPLE_BYTES, SAMPLE_RATE, 0, "NONE", ""))
-        samples.file.seek(0)
-        while piece := samples.file.read(_PIECE_BYTES):
-            whole = len(piece) // _SAMPLE_BYTES * _SAMPLE_BYTES
-            file.writeframesraw(piece[:whole])
+    n_bytes = samples.file.seek(0, os.SEEK_END)
+    samples.file.seek(0)
+    spooled.write(wav_header(Encoding.S16LE, SAMPLE_RATE, n_bytes))
+    shutil.copyfileobj(samples.file, spooled, _PIECE_BYTES)
     return UploadFile(spooled, filename="samples.wav")  # type: ignore[arg-type]
 
 

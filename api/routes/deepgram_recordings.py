@@ -7,7 +7,6 @@ recordings.
 
 import asyncio
 import hashlib
-import struct
 import uuid
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -30,8 +29,8 @@ from api.routes.deepgram_live import model_info, model_uuid, now
 from api.service import Service, require_model, service_of
 from api.uploads import hold_place, unless_disconnected
 from audio.container import recognise
-from audio.encoding import Encoding
 from audio.samples import seconds
+from audio.wav_header import WAV_HEADER_BYTES, wav_header
 from languages import codes
 from languages.scripts import label_language
 from protocols.deepgram import messages as wire
@@ -54,15 +53,6 @@ _SPOOL_BYTES = 1024 * 1024
 
 # A JSON body is not a recording, so it is short.
 _MAX_JSON_BYTES = 64 * 1024
-
-# WAV's numbers of the encodings, and bytes of a sample. Source: RFC 2361, section 2.
-_WAV_FORMATS = {
-    Encoding.S16LE: 1,
-    Encoding.F32LE: 3,
-    Encoding.ALAW: 6,
-    Encoding.MULAW: 7,
-}
-_WAV_HEADER_BYTES = 44
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +101,9 @@ async def _transcribe(request: Request) -> Response:
             return Response(status_code=CLIENT_LEFT)
         state.audio_s = seconds(transcript.n_samples)
         state.n_words = len(transcript.words)
-        metadata = _metadata(request, model, asked, body.sha256, transcript)
         # Hours of words take seconds to write.
         return await asyncio.to_thread(
-            _answer, request, service, asked, hint, metadata, transcript
+            _answer, request, service, model, asked, hint, body.sha256, transcript
         )
 
 
@@ -189,7 +178,7 @@ async def _read_body(
         await file.write(header + head)
     if header and raw is not None:
         await file.seek(0)
-        await file.write(_wav_header(raw, n_bytes))
+        await file.write(wav_header(raw.encoding, raw.sample_rate, n_bytes))
     await file.seek(0)
     return _Body(file, sha256.hexdigest())
 
@@ -198,26 +187,8 @@ def _header(raw: AudioFormat | None, head: bytes) -> bytes:
     """Return room for a header, if there is none and the URL states the format."""
     bare = raw is not None and head and not head.startswith(b"ID3")
     if bare and recognise(BytesIO(head)) is None:
-        return bytes(_WAV_HEADER_BYTES)
+        return bytes(WAV_HEADER_BYTES)
     return b""
-
-
-def _wav_header(raw: AudioFormat, n_bytes: int) -> bytes:
-    """Write the header of a WAV file with `n_bytes` of samples."""
-    width = raw.encoding.n_bytes
-    n_bytes -= n_bytes % width
-    described = struct.pack(
-        "<HHIIHH",
-        _WAV_FORMATS[raw.encoding],
-        1,
-        raw.sample_rate,
-        raw.sample_rate * width,
-        width,
-        8 * width,
-    )
-    length = struct.pack("<I", 36 + n_bytes)
-    fmt = b"fmt " + struct.pack("<I", len(described)) + described
-    return b"RIFF" + length + b"WAVE" + fmt + b"data" + struct.pack("<I", n_bytes)
 
 
 def _metadata(
@@ -245,11 +216,13 @@ def _metadata(
 def _answer(
     request: Request,
     service: Service,
+    model: ServedModel,
     asked: RecordingParameters,
     hint: str | None,
-    metadata: ListenMetadata,
+    sha256: str,
     transcript: Transcript,
 ) -> Response:
+    metadata = _metadata(request, model, asked, sha256, transcript)
     language = label_language(
         transcript.text, hint=hint, default=service.settings.default_lang or None
     )

@@ -104,7 +104,11 @@ async def _refuse(socket: WebSocket, error: Exception) -> None:
         )
         log_refusal(socket.scope, refusal, message)
     else:
-        logger.error("A stream could not be opened.", exc_info=error)
+        logger.error(
+            "Stream %s could not be opened.",
+            state.id,
+            exc_info=error,
+        )
         actions = farewell("internal_error", message, close=CloseCode.INTERNAL_ERROR)
     try:
         for action in actions:

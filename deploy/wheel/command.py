@@ -4,9 +4,9 @@
     omniasr-server serve --port 8001 --model omniASR_CTC_1B_v2
     omniasr-server transcribe talk.mp3      print what is said, by a running server
     omniasr-server listen                   captions of the microphone
-    omniasr-server bench --streams 8        latencies of many streams omniasr-server
-    models                   models that MODEL_CARD can name omniasr-server languages
-    swahili        languages to choose from
+    omniasr-server bench --streams 8        latencies of many streams
+    omniasr-server models                   models that MODEL_CARD can name
+    omniasr-server languages swahili        languages to choose from
 
 In the wheel the whole server lies in one package, with the folders of a checkout. This
 package's folder is put on the path, so that no modules named `config` or `audio` are

@@ -28,6 +28,9 @@ MAX_MESSAGE_CHARS = 64 * 1024
 # Most key terms that one warning names.
 _MOST_NAMED = 10
 
+# Why a connection ends whose client reads too slowly.
+SLOW_READER = "Too many messages are unread. Read while you send."
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(

@@ -56,7 +56,6 @@ _STOP_TEXTS = {
     Stop.TOO_LONG: "The session has reached the longest time allowed.",
     Stop.SHUTDOWN: "The server restarts.",
 }
-_SLOW_READER = "Too many messages are unread. Read while you send."
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +164,7 @@ class NovaProtocol:
     def fail(self, why: Failure) -> list[Action]:
         """End the session after a failure."""
         if why is Failure.SLOW_READER:
-            return [Close(CloseCode.POLICY_VIOLATION, _SLOW_READER)]
+            return [Close(CloseCode.POLICY_VIOLATION, wire.SLOW_READER)]
         return _give_up("InternalError", UNKNOWN_TEXT, CloseCode.INTERNAL_ERROR)
 
     def finish(self, *, latency_ms: float, audio_position: int) -> list[Action]:

@@ -49,7 +49,7 @@ class TestSilence:
         dog.expect()
         for _ in range(10):
             clock.now += 15
-            dog.begin(1)
+            dog.begin(1)()
             dog.succeed()
 
             assert dog.trouble is None
@@ -75,17 +75,33 @@ class TestSilence:
     ) -> None:
         """Four times as long, and no longer; then 20 s hold again."""
         dog.expect()
-        dog.begin(expected_s=30)
+        end = dog.begin(expected_s=30)
         clock.now += 119
         patient = dog.trouble
         clock.now += 2
         impatient = dog.trouble
+        end()
         dog.succeed()
         clock.now += 21
 
         assert patient is None
         assert impatient == "Audio has waited 121 s without any result."
         assert dog.trouble == "Audio has waited 21 s without any result."
+
+    def test_the_slowest_of_simultaneous_passes_counts(
+        self, dog: Watchdog, clock: Clock
+    ) -> None:
+        """The end of a quick one changes nothing."""
+        dog.expect()
+        end_of_slow, end_of_quick = dog.begin(expected_s=30), dog.begin(expected_s=1)
+        end_of_quick()
+        dog.succeed()
+        clock.now += 100
+        patient = dog.trouble
+        end_of_slow()
+
+        assert patient is None
+        assert dog.trouble == "Audio has waited 100 s without any result."
 
 
 class TestFailures:

@@ -298,7 +298,8 @@ class TestFailures:
             client.sendall(f"POST {PATH} HTTP/1.1\r\n{head}\r\n".encode())
             client.sendall(body)
             assert client.recv(15) == b"HTTP/1.1 200 OK"
-            wait_for(lambda: health(url)["requests"] == 0)
+            # Nothing stalls before text has filled the buffers of both sockets.
+            wait_for(lambda: health(url)["requests"] == 0, within_s=120)
             wait_for(lambda: hung_up(client))
 
         assert sum(map(len, model.batches)) < 200  # of four hundred
