@@ -228,6 +228,50 @@ def found(kind: str) -> Json:
     return manifest
 
 
+class TestSeveralProcesses:
+    UNITS = sorted((ROOT / "deploy" / "systemd").iterdir())
+
+    def test_haproxy_accepts_its_configuration(self) -> None:
+        """The program itself says so, where it is installed."""
+        if shutil.which("haproxy") is None:
+            pytest.skip("haproxy is not installed")
+        file = ROOT / "deploy" / "haproxy" / "haproxy.cfg"
+        done = subprocess.run(["haproxy", "-c", "-f", file], capture_output=True)
+
+        assert done.returncode == 0, done.stderr
+
+    def test_systemd_accepts_the_units(self, tmp_path: Path) -> None:
+        """But for the program, which is not installed here."""
+        if shutil.which("systemd-analyze") is None:
+            pytest.skip("systemd is not installed")
+        for unit in self.UNITS:
+            text = unit.read_text().replace(
+                "/opt/omniasr/bin/omniasr-server", "/bin/true"
+            )
+            (tmp_path / unit.name).write_text(text)
+        names = [tmp_path / "omniasr@1.service", tmp_path / "omniasr.socket"]
+        done = subprocess.run(
+            ["systemd-analyze", "verify", *names], capture_output=True, text=True
+        )
+
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def test_units_set_what_there_is(self) -> None:
+        """And leave the server the time that it takes to stop."""
+        others = {"FAIRSEQ2_CACHE_DIR"}
+        for unit in self.UNITS:
+            text = unit.read_text()
+            lines = re.findall(r"^Environment=(.*)$", text, re.MULTILINE)
+            names = {each.partition("=")[0] for line in lines for each in line.split()}
+            assert {name.lower() for name in names - others} <= set(
+                Settings.model_fields
+            )
+            if unit.suffix == ".service":
+                stop_s = re.search(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)
+                assert stop_s is not None
+                assert int(stop_s[1]) > settings().shutdown_grace_s
+
+
 class TestOperations:
     def test_the_document_names_all_there_is_to_know(self) -> None:
         """Every setting, every series and every alert."""
