@@ -13,10 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import FormData, UploadFile
 
 from api.errors import BadRequest
+from audio.decoder import Channels
 from text import phrases
 
-ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
+ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt", "diarized_json"]
 Granularity = Literal["word", "segment"]
+ChannelsWanted = Literal["mixed", "separate"]
 
 RESPONSE_FORMATS: tuple[str, ...] = get_args(ResponseFormat)
 GRANULARITIES: tuple[str, ...] = get_args(Granularity)
@@ -39,7 +41,10 @@ class FormFields(BaseModel):
     languages: list[str] = Field([], alias="languages[]")
     """A single one means the same as `language`; several mean no language."""
     response_format: ResponseFormat = "json"
-    """The format of the answer."""
+    """The format of the answer. `diarized_json` has a speaker for each channel."""
+    channels: ChannelsWanted = "mixed"
+    """`separate`: each channel of the recording is transcribed by itself, and segments,
+    words and subtitles say which. A recording with one channel is refused then."""
     timestamp_granularities: list[Granularity] = Field(
         ["segment"], alias="timestamp_granularities[]"
     )
@@ -71,6 +76,11 @@ class TranscriptionForm:
     logprobs: bool
     stream: bool
     keywords: tuple[str, ...]
+    channels: Channels
+
+    @property
+    def is_diarized(self) -> bool:
+        return self.response_format == "diarized_json"
 
     @property
     def is_verbose(self) -> bool:
@@ -119,6 +129,7 @@ def parse_form(form: FormData, *, max_keywords: int) -> TranscriptionForm:
         )
     _check_temperature(_text(form, "temperature"))
     granularities = _granularities(form)
+    channels = _channels(form, diarized=response_format == "diarized_json")
     return TranscriptionForm(
         file=_file(form),
         model=_text(form, "model"),
@@ -129,6 +140,7 @@ def parse_form(form: FormData, *, max_keywords: int) -> TranscriptionForm:
         logprobs="logprobs" in _array(form, "include"),
         stream=_switch(form, "stream"),
         keywords=_keywords(form, max_keywords),
+        channels=channels,
     )
 
 
@@ -170,6 +182,22 @@ def _only_candidate(form: FormData) -> str | None:
     """
     candidates = _array(form, "languages")
     return candidates[0] if len(candidates) == 1 else None
+
+
+def _channels(form: FormData, *, diarized: bool) -> Channels:
+    wanted = _text(form, "channels")
+    if wanted not in (None, "mixed", "separate"):
+        raise BadRequest(
+            f"channels {wanted!r} is not supported; choose mixed or separate.",
+            param="channels",
+        )
+    if diarized and wanted == "mixed":
+        raise BadRequest(
+            "response_format diarized_json tells speakers apart by their channels, so "
+            "they cannot be mixed: leave channels out, or send separate.",
+            param="channels",
+        )
+    return Channels.SEPARATE if diarized or wanted == "separate" else Channels.MIXED
 
 
 def _file(form: FormData) -> UploadFile:

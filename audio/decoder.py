@@ -1,4 +1,4 @@
-"""Turn an uploaded file into mono 16 kHz samples, a block at a time.
+"""Turn an uploaded file into 16 kHz samples, a block at a time.
 
 libav decodes, through PyAV, whose wheel contains its own libraries. The upload is read
 through a seekable file object and never by path, so an MP4 with its index at the end
@@ -47,7 +47,10 @@ from audio.timeline import (
     BLOCK_SAMPLES,
     CODEC_PADDING_S,
     AudioTooLong,
+    Channels,
+    ChannelsChanged,
     DecodeLimits,
+    OneChannel,
     Origin,
     Timeline,
     TooManyChannels,
@@ -58,10 +61,13 @@ from audio.timeline import (
 __all__ = (
     "BLOCK_SAMPLES",
     "AudioTooLong",
+    "Channels",
+    "ChannelsChanged",
     "CorruptAudio",
     "DecodeLimits",
     "EmptyAudio",
     "NoAudioStream",
+    "OneChannel",
     "Origin",
     "TooManyChannels",
     "UnsupportedAudio",
@@ -143,7 +149,11 @@ class _Damage:
 
 
 def decode_stream(
-    source: BinaryIO, *, limits: DecodeLimits, origin: Origin | None = None
+    source: BinaryIO,
+    *,
+    limits: DecodeLimits,
+    origin: Origin | None = None,
+    channels: Channels = Channels.MIXED,
 ) -> Generator[Samples, None, None]:
     """Decode `source` from its beginning in blocks of at most `BLOCK_SAMPLES`.
 
@@ -157,15 +167,20 @@ def decode_stream(
         limits: Limits of the recording.
         origin: Gets the position at which the file's clock begins, before the first
             block. None: the time before it becomes silence.
+        channels: What becomes of the channels. Mixed, blocks have the shape (n,); kept
+            apart, they have a row for each channel: (n_channels, n). Blocks without
+            samples may lack the rows.
 
     Raises:
-        UnsupportedAudio, EmptyAudio, CorruptAudio, NoAudioStream, AudioTooLong,
-            TooManyChannels, UnsupportedSampleRate: each with a text for the user.
-            The last three may come after blocks were yielded.
+        UnsupportedAudio, EmptyAudio, CorruptAudio, NoAudioStream, OneChannel,
+            AudioTooLong, TooManyChannels, UnsupportedSampleRate, ChannelsChanged: each
+            with a text for the user. The last four may come after blocks were yielded.
     """
     upload = _Upload(source)
     demuxer = _recognise(upload)
-    timeline = Timeline(limits, clocked=demuxer in _CLOCKED, origin=origin)
+    timeline = Timeline(
+        limits, clocked=demuxer in _CLOCKED, origin=origin, channels=channels
+    )
     damage = _Damage()
     try:
         with ExitStack() as opened:

@@ -138,6 +138,15 @@ _VERBOSE = schemas.TranscriptionVerbose(
     ],
     usage=_USAGE,
 )
+_SPEAKER = schemas.DiarizedSegment(
+    id="seg_0", start=0.11, end=0.54, text="five", speaker="channel_1"
+)
+_DIARIZED = schemas.TranscriptionDiarized(
+    duration=0.58,
+    text="five",
+    segments=[_SPEAKER],
+    usage=schemas.DurationUsage(seconds=1.16),
+)
 _DELTA = schemas.TextDelta(delta="five", end=0.54)
 _DONE = schemas.TextDone(
     text="five",
@@ -147,11 +156,17 @@ _EVENTS: Json = {
     "schema": {
         "anyOf": [
             _reference(model)
-            for model in (schemas.TextDelta, schemas.TextDone, schemas.ErrorResponse)
+            for model in (
+                schemas.TextDelta,
+                schemas.DiarizedSegment,
+                schemas.TextDone,
+                schemas.ErrorResponse,
+            )
         ]
     },
     "examples": {
         "delta": {"summary": "As text is found", "value": _written(_DELTA)},
+        "segment": {"summary": "With `diarized_json`", "value": _written(_SPEAKER)},
         "done": {"summary": "At the end", "value": _written(_DONE)},
         "failure": example("internal_error"),
     },
@@ -167,9 +182,12 @@ EVENTS: Json = {
     "content": {"text/event-stream": _EVENTS},
 }
 TRANSCRIPT: Json = {
-    "model": schemas.Transcription | schemas.TranscriptionVerbose,
-    "description": "The transcript: JSON for `json` and `verbose_json`, plain text for "
-    f"`text` and `srt`, WebVTT for `vtt`, events with `stream`. {_IN_EVENTS}",
+    "model": schemas.Transcription
+    | schemas.TranscriptionVerbose
+    | schemas.TranscriptionDiarized,
+    "description": "The transcript: JSON for `json`, `verbose_json` and "
+    "`diarized_json`, plain text for `text` and `srt`, WebVTT for `vtt`, events with "
+    f"`stream`. {_IN_EVENTS}",
     "content": {
         "application/json": {
             "examples": {
@@ -177,6 +195,10 @@ TRANSCRIPT: Json = {
                 "verbose_json": {
                     "summary": "With words and segments",
                     "value": _written(_VERBOSE),
+                },
+                "diarized_json": {
+                    "summary": "With a speaker for each channel",
+                    "value": _written(_DIARIZED),
                 },
             }
         },

@@ -35,6 +35,7 @@ _CODES = (
     "audio_too_long",
     "too_many_channels",
     "unsupported_sample_rate",
+    "channels_changed",
     "unsupported_language",
     "overloaded",
     "model_not_ready",

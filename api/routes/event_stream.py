@@ -3,12 +3,13 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
 from fastapi.responses import Response, StreamingResponse
 from fastapi.sse import format_sse_event
+from pydantic import BaseModel
 from starlette.types import Message, Receive, Scope, Send
 
 import schemas
@@ -17,8 +18,9 @@ from api.errors import error_body, refusal_of
 from api.request_state import state_of
 from api.uploads import Upload, language_of
 from audio import frames
+from audio.decoder import Channels
 from audio.samples import seconds
-from text.transcript import Segment, SegmentPart, join, words_of
+from text.transcript import Segment, SegmentPart, join, separates, text_of
 
 logger = logging.getLogger("omniasr")
 
@@ -48,6 +50,8 @@ class EventStream:
         self._cleanup = cleanup
         self._text: list[str] = []
         self._parts: list[SegmentPart] = []  # if the last event has any of their data
+        self._last: Segment | None = None  # the newest part
+        self._speakers = _SpeakerSegments() if job.form.is_diarized else None
         self._n_tokens = 0
         self._n_words = 0
         self._generator = self._events()
@@ -105,22 +109,47 @@ class EventStream:
         n_samples = end = 0
         async with aclosing(
             job.model.files.transcribe_stream(
-                job.form.file.file, keywords=job.form.keywords
+                job.form.file.file,
+                keywords=job.form.keywords,
+                channels=job.form.channels,
             )
         ) as advances:
             async for advance in advances:
-                end = advance.position
-                n_samples = end - advance.start
+                end, n_samples = advance.position, advance.n_heard
                 for part in advance.parts:
-                    if job.form.logprobs or job.form.has_events_with_times:
-                        self._parts.append(part)
-                    yield self._delta(part.segment)
+                    for event in self._part(part):
+                        yield event
+        for event in self._speakers.finish() if self._speakers else ():
+            yield _event(event.model_dump())
         job.note_end(n_samples, self._n_words)
         # Hours of words take seconds to write.
         yield await asyncio.to_thread(self._done, n_samples, end)
 
+    @property
+    def _is_separate(self) -> bool:
+        return self._job.form.channels is not Channels.MIXED
+
+    @property
+    def _keeps_parts(self) -> bool:
+        form = self._job.form
+        return self._is_separate or form.logprobs or form.has_events_with_times
+
+    def _part(self, part: SegmentPart) -> Iterator[str]:
+        """Write the events of a part: its text, and the segment that it follows."""
+        if self._keeps_parts:
+            self._parts.append(part)
+        if self._speakers is None:
+            yield self._delta(part.segment)
+            return
+        ended = self._speakers.add_part(part)
+        if ended is not None:
+            yield _event(ended.model_dump())
+        yield self._delta(part.segment, segment_id=self._speakers.name_of(part))
+
     def _done(self, n_samples: int, end: int) -> str:
-        text = "".join(self._text)
+        # Channels were written as they came; here they are in the order of time.
+        separate = self._is_separate
+        text = text_of(join(self._parts)) if separate else "".join(self._text)
         n_frames = frames.n_frames(n_samples)
         return _event(
             {
@@ -139,8 +168,9 @@ class EventStream:
             }
         )
 
-    def _delta(self, part: Segment) -> str:
-        space = " " if self._text and part.words[0].space_before else ""
+    def _delta(self, part: Segment, *, segment_id: str | None = None) -> str:
+        space = " " if self._last and separates(self._last, part) else ""
+        self._last = part
         self._text.append(space + part.text)
         self._n_tokens += len(part.tokens)
         self._n_words += len(part.words)
@@ -149,6 +179,8 @@ class EventStream:
                 "type": "transcript.text.delta",
                 "delta": self._text[-1],
                 "end": seconds(part.end),
+                **({} if segment_id is None else {"segment_id": segment_id}),
+                **self._channel(part),
                 **self._words(part),
                 **self._log_probs([part]),
             }
@@ -161,11 +193,16 @@ class EventStream:
         tokens = (token for part in parts for token in part.tokens)
         return {"logprobs": [each.model_dump() for each in schemas.log_probs(tokens)]}
 
+    def _channel(self, part: Segment) -> dict[str, Any]:
+        """Return the channel of a delta, if channels are separate."""
+        number = schemas.channel_number(part.channel)
+        return {} if number is None else {"channel": number}
+
     def _words(self, part: Segment) -> dict[str, Any]:
         """Return the times of a delta's words, if requested."""
         if not self._job.form.wants_words:
             return {}
-        return {"words": [word.model_dump() for word in schemas.words(part.words)]}
+        return {"words": _written(schemas.words_of([part]))}
 
     def _warnings(self) -> dict[str, Any]:
         """Return the warnings about requests that could not be fulfilled, if any."""
@@ -190,11 +227,45 @@ class EventStream:
         times: dict[str, Any] = {}
         if "segment" in wanted:
             found = schemas.segments(segments, with_words="word" in wanted)
-            times["segments"] = [each.model_dump(exclude_none=True) for each in found]
+            times["segments"] = _written(found)
         if "word" in wanted:
-            words = words_of(segments)
-            times["words"] = [word.model_dump() for word in schemas.words(words)]
+            times["words"] = _written(schemas.words_of(segments))
         return times
+
+
+class _SpeakerSegments:
+    """Puts the segments of `diarized_json` together from their parts, and names them.
+
+    A segment ends when the next one of its channel begins, or with the recording.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[int | None, tuple[str, list[SegmentPart]]] = {}
+        self._n_segments = 0
+
+    def add_part(self, part: SegmentPart) -> schemas.DiarizedSegment | None:
+        """Take the next part; return the segment that ends before it, if one does."""
+        channel = part.segment.channel
+        if part.continues:
+            self._open[channel][1].append(part)
+            return None
+        ended = self._open.get(channel)
+        self._open[channel] = (schemas.segment_id(self._n_segments), [part])
+        self._n_segments += 1
+        return None if ended is None else _ended(*ended)
+
+    def name_of(self, part: SegmentPart) -> str:
+        """Return the name of the segment of the newest part on its channel."""
+        return self._open[part.segment.channel][0]
+
+    def finish(self) -> list[schemas.DiarizedSegment]:
+        """Return the last segment of each channel."""
+        return [_ended(*last) for last in self._open.values()]
+
+
+def _ended(name: str, parts: Sequence[SegmentPart]) -> schemas.DiarizedSegment:
+    (segment,) = join(parts)
+    return schemas.diarized_segment(name, segment)
 
 
 class _EventStreamResponse(StreamingResponse):
@@ -234,6 +305,10 @@ class _EventStreamResponse(StreamingResponse):
             )
         finally:
             await finish(self._stream.close())
+
+
+def _written(items: Iterable[BaseModel]) -> list[dict[str, Any]]:
+    return [item.model_dump(exclude_none=True) for item in items]
 
 
 def _event(body: dict[str, Any]) -> str:
