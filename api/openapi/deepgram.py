@@ -6,6 +6,7 @@ from api.deepgram_errors import DeepgramError, error_body
 from api.errors import BadRequest, refusal_of
 from api.openapi.errors import ERRORS, GATE, HEADERS, STATUSES, Responses
 from protocols.deepgram import messages as wire
+from protocols.deepgram.parameters import MAX_INTERLEAVED
 from protocols.deepgram.recordings import (
     ListenMetadata,
     ListenResponse,
@@ -114,6 +115,12 @@ _DESCRIBED: dict[str, tuple[str, Json, Any]] = {
         {"type": "integer", "minimum": 8_000, "maximum": 48_000},
         16_000,
     ),
+    "channels": (
+        "With `encoding`: number of channels that are interleaved.",
+        {"type": "integer", "minimum": 1, "maximum": MAX_INTERLEAVED},
+        2,
+    ),
+    "multichannel": ("Whether to transcribe each channel by itself.", _SWITCH, True),
     "model": (
         "May be left out. Deepgram's names mean the loaded model.",
         _TEXT,

@@ -29,6 +29,7 @@ from api.routes.deepgram_live import model_info, model_uuid, now
 from api.service import Service, require_model, service_of
 from api.uploads import hold_place, unless_disconnected
 from audio.container import recognise
+from audio.decoder import Channels
 from audio.samples import seconds
 from audio.wav_header import WAV_HEADER_BYTES, wav_header
 from languages import codes
@@ -95,11 +96,16 @@ async def _transcribe(request: Request) -> Response:
         await _refuse_forms(request, service)
         body = await _read_body(request, service, asked.audio, cleanup)
         transcript = await unless_disconnected(
-            request, model.files.transcribe(body.file.file, keywords=asked.keyterms)
+            request,
+            model.files.transcribe(
+                body.file.file,
+                keywords=asked.keyterms,
+                channels=Channels.EACH if asked.multichannel else Channels.MIXED,
+            ),
         )
         if transcript is None:
             return Response(status_code=CLIENT_LEFT)
-        state.audio_s = seconds(transcript.n_samples)
+        state.audio_s = seconds(transcript.n_heard)
         state.n_words = len(transcript.words)
         # Hours of words take seconds to write.
         return await asyncio.to_thread(
@@ -178,7 +184,11 @@ async def _read_body(
         await file.write(header + head)
     if header and raw is not None:
         await file.seek(0)
-        await file.write(wav_header(raw.encoding, raw.sample_rate, n_bytes))
+        await file.write(
+            wav_header(
+                raw.encoding, raw.sample_rate, n_bytes, n_channels=raw.n_channels
+            )
+        )
     await file.seek(0)
     return _Body(file, sha256.hexdigest())
 
@@ -203,6 +213,7 @@ def _metadata(
         sha256=sha256,
         created=now(),
         duration=seconds(transcript.n_samples),
+        channels=transcript.n_channels,
         models=(model_uuid(model.name),),
         model_info={model_uuid(model.name): model_info(model.name)},
         tags=asked.tags or None,
@@ -223,11 +234,13 @@ def _answer(
     transcript: Transcript,
 ) -> Response:
     metadata = _metadata(request, model, asked, sha256, transcript)
-    language = label_language(
-        transcript.text, hint=hint, default=service.settings.default_lang or None
-    )
     results = results_of(
-        transcript, asked, language=language, new_id=lambda: str(uuid.uuid4())
+        transcript,
+        asked,
+        language_of=lambda text: label_language(
+            text, hint=hint, default=service.settings.default_lang or None
+        ),
+        new_id=lambda: str(uuid.uuid4()),
     )
     answer = ListenResponse(metadata=metadata, results=results)
     return Response(
