@@ -22,6 +22,7 @@ from text.transcript import Segment, Transcript
 Json = dict[str, Any]
 
 _CHANNEL = "Its channel, from 1, if channels are separate; not in OpenAI's API."
+_RAW = "The text as the model wrote it, if a filter writes `text`; not in OpenAI's API."
 _WARNINGS = "Requests that could not be fulfilled, if any; not in OpenAI's API."
 
 # The text that clients get for an unexpected error.
@@ -116,6 +117,7 @@ class TranscriptionSegment(SegmentFields):
     """A segment, and its words if they were asked for."""
 
     channel: int | None = Field(None, description=_CHANNEL)
+    raw: str | None = Field(None, description=_RAW)
     words: list[TranscriptionWord] | None = Field(
         None, description="If times of words were asked for; not in OpenAI's API."
     )
@@ -130,6 +132,7 @@ class TranscriptionVerbose(BaseModel):
         description="End of the recording, in seconds of its file's clock."
     )
     text: str
+    raw: str | None = Field(None, description=_RAW)
     segments: list[TranscriptionSegment] | None = None
     words: list[TranscriptionWord] | None = None
     usage: DurationUsage
@@ -257,6 +260,7 @@ class TextDone(BaseModel):
 
     type: Literal["transcript.text.done"] = "transcript.text.done"
     text: str
+    raw: str | None = Field(None, description="As in `verbose_json`.")
     duration: float | None = Field(None, description="As in `verbose_json`.")
     segments: list[TranscriptionSegment] | None = Field(
         None, description="As in `verbose_json`."
@@ -279,6 +283,13 @@ class Model(BaseModel):
     object: Literal["model"] = "model"
     created: int
     owned_by: str
+    text_form: Literal["spoken", "written"] = Field(
+        description="Form of the text: `spoken`, as the model writes it, or `written` "
+        "by the operator's filter; not in OpenAI's API."
+    )
+    description: str = Field(
+        description="The form of the text, for people; not in OpenAI's API."
+    )
 
 
 class ModelList(BaseModel):
@@ -354,6 +365,31 @@ class About(BaseModel):
     endpoints: dict[str, str]
 
 
+_SPOKEN = (
+    "Writes spoken form: no capital letters and no punctuation, and numbers as words."
+)
+_WRITTEN = (
+    "Finals and recordings are put into written form by this server's text filter; "
+    "partials, and text that it has no time for, are in spoken form: no capital "
+    "letters and no punctuation, and numbers as words."
+)
+
+
+def model(name: str, *, created: int, writes: bool) -> Model:
+    """Describe a model.
+
+    Args:
+        writes: Whether a filter puts its text into written form.
+    """
+    return Model(
+        id=name,
+        created=created,
+        owned_by="omniasr",
+        text_form="written" if writes else "spoken",
+        description=_WRITTEN if writes else _SPOKEN,
+    )
+
+
 def language(entry: catalogue.Language) -> Language:
     """Write a language of the catalogue."""
     return Language(
@@ -399,6 +435,7 @@ def verbose_transcription(
         language=language,
         duration=seconds(transcript.end),
         text=transcript.text,
+        raw=transcript.raw,
         usage=DurationUsage(seconds=seconds(transcript.n_heard)),
         segments=segments(transcript.segments, with_words="word" in granularities)
         if "segment" in granularities
@@ -473,6 +510,7 @@ def segments(
         TranscriptionSegment(
             **segment_fields(number, segment),
             channel=channel_number(segment.channel),
+            raw=segment.raw,
             words=words_of([segment]) if with_words else None,
         )
         for number, segment in enumerate(found)
@@ -495,14 +533,10 @@ def segment_fields(number: int, segment: Segment) -> dict[str, Any]:
 
 def words_of(found: Iterable[Segment]) -> list[TranscriptionWord]:
     """Write the words of segments, one segment after the other."""
-    return [
-        word for segment in found for word in words(segment.words, segment.channel)
-    ]
+    return [word for segment in found for word in words(segment.words, segment.channel)]
 
 
-def words(
-    found: Iterable[Word], channel: int | None = None
-) -> list[TranscriptionWord]:
+def words(found: Iterable[Word], channel: int | None = None) -> list[TranscriptionWord]:
     """Write words of one channel and their times."""
     return [
         TranscriptionWord(

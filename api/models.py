@@ -16,7 +16,7 @@ from engine.keywords import KeywordListener
 from engine.scheduler import Scheduler
 from engine.work_queue import Work
 from recordings.transcriber import FileTranscriber
-from streaming import StreamingTranscriber
+from sockets.written import WrittenLive
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class ServedModel:
     name: str
     scheduler: Scheduler
     files: FileTranscriber
-    live: StreamingTranscriber
+    live: WrittenLive
     keywords: KeywordListener
 
 

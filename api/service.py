@@ -28,10 +28,12 @@ from config import Settings
 from engine.interface import Model, ModelInput, ModelLost, NotReady, QueueFull
 from engine.keywords import KeywordListener
 from engine.scheduler import Scheduler
+from engine.text_filter import FilterUnavailable, TextFilter, load_filter
 from engine.work_queue import MOST_WINDOWS, BatchRules, batch_rules
 from recordings.cutter import SpeechProbabilities
 from recordings.transcriber import FileTranscriber
 from sockets.connections import Connections
+from sockets.written import WrittenLive
 from streaming import LiveVad, StreamingTranscriber
 from text.ctc import FrameLabels
 from weights.cards import ModelUnavailable, Progress
@@ -128,10 +130,11 @@ class Service:
         )
         self._vad: SileroVad | None = None
         self._vad_batcher: VadBatcher | None = None
+        self._text_filter: TextFilter | None = None
         self._loop = asyncio.get_running_loop()
         self._on_failure: Callable[[], None] = lambda: None
         self._retrials: dict[str, Future[FrameLabels]] = {}
-        self._vad_lock = threading.Lock()  # guards its loading
+        self._load_lock = threading.Lock()  # guards loading what models share
         self._watch()
 
     def _served(self, name: str, load: LoadModel) -> ServedModel:
@@ -164,6 +167,7 @@ class Service:
             listen=self._listen if settings.vad_enabled else None,
             max_in_flight=_BATCHES_IN_FLIGHT * (settings.batch_size or MOST_WINDOWS),
             keywords=keywords,
+            writer=lambda: self._text_filter,
         )
         live = StreamingTranscriber(
             scheduler,
@@ -172,7 +176,8 @@ class Service:
             keywords=keywords.submit,
             observer=self.metrics,
         )
-        return ServedModel(name, scheduler, files, live, keywords)
+        written = WrittenLive(live, lambda: self._text_filter)
+        return ServedModel(name, scheduler, files, written, keywords)
 
     def start(self, on_failure: Callable[[], None]) -> None:
         """Begin to load the models.
@@ -191,6 +196,8 @@ class Service:
         for model in self.models.all:
             model.scheduler.close(timeout_s=max(0.0, deadline - time.monotonic()))
             model.keywords.close()
+        if self._text_filter is not None:
+            self._text_filter.close()
         self._workers.shutdown(wait=False, cancel_futures=True)
         if self._vad_batcher is not None:
             self._vad_batcher.close()
@@ -198,6 +205,11 @@ class Service:
     def find_model(self, name: str | None) -> ServedModel | None:
         """Return the model with a name or alias; None if there is none."""
         return self.models.find(name)
+
+    @property
+    def writes(self) -> bool:
+        """Whether finals and recordings are put into written form."""
+        return bool(self.settings.text_filter)
 
     @property
     def ready(self) -> bool:
@@ -292,8 +304,12 @@ class Service:
         keywords.prepare(model.traits.vocabulary)
         if self.settings.vad_enabled:
             self._enter_stage(name, "loading voice activity detection")
-            with self._vad_lock:
+            with self._load_lock:
                 self._load_vad()
+        if self.settings.text_filter:
+            self._enter_stage(name, "loading the text filter")
+            with self._load_lock:
+                self._load_text_filter()
         return model
 
     def _load_vad(self) -> None:
@@ -304,6 +320,22 @@ class Service:
             keep_numpy_to_one_thread()
             self._vad = SileroVad()
             self._vad_batcher = VadBatcher(self._vad)
+
+    def _load_text_filter(self) -> None:
+        """Load the operator's filter.
+
+        Raises:
+            ModelUnavailable: It cannot be used, so no text would be as it should.
+        """
+        if self._text_filter is not None:
+            return
+        try:
+            function = load_filter(self.settings.text_filter)
+        except FilterUnavailable as error:
+            raise ModelUnavailable(str(error)) from error
+        self._text_filter = TextFilter(
+            function, deadline_s=self.settings.text_filter_s, observer=self.metrics
+        )
 
     def _enter_stage(self, name: str, stage: str) -> None:
         self.loading.stage = stage

@@ -11,11 +11,11 @@ is at the threads.
 import asyncio
 from asyncio import wrap_future
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import BinaryIO, TypeVar, TypeVarTuple
+from typing import BinaryIO, Protocol, TypeVar, TypeVarTuple
 
 from audio.decoder import Channels, DecodeLimits
 from engine.interface import (
@@ -32,7 +32,7 @@ from recordings.segments import SegmentReader
 from recordings.turns import Turns
 from text.ctc import FrameLabels
 from text.keywords import N_BEST
-from text.transcript import SegmentPart, Transcript, join
+from text.transcript import Segment, SegmentPart, Transcript, join
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -62,6 +62,14 @@ class Advance:
         return self.n_channels * (self.position - self.start)
 
 
+class SegmentWriter(Protocol):
+    """Puts segments into written form; see `engine.text_filter.TextFilter`."""
+
+    async def write_recording(
+        self, segments: Sequence[Segment]
+    ) -> tuple[Segment, ...]: ...
+
+
 class FileTranscriber:
     """Transcribe recordings.
 
@@ -73,6 +81,7 @@ class FileTranscriber:
             None to take everything for speech.
         max_in_flight: Most windows of one recording between decoder and text.
         keywords: Finds keywords; None if there are never any.
+        writer: Returns what puts segments into written form; None if nothing does.
     """
 
     def __init__(
@@ -84,7 +93,9 @@ class FileTranscriber:
         listen: Callable[[], SpeechProbabilities] | None,
         max_in_flight: int,
         keywords: KeywordListener | None = None,
+        writer: Callable[[], SegmentWriter | None] = lambda: None,
     ) -> None:
+        self._writer = writer
         self._scheduler = scheduler
         self._keywords = keywords
         self._turns = Turns(workers)
@@ -99,7 +110,10 @@ class FileTranscriber:
         keywords: tuple[str, ...] = (),
         channels: Channels = Channels.MIXED,
     ) -> Transcript:
-        """Transcribe a recording to its end; see `transcribe_stream`."""
+        """Transcribe a recording to its end, in written form if there is a filter.
+
+        See `transcribe_stream`.
+        """
         parts: list[SegmentPart] = []
         last = Advance((), 0, 0)
         async with aclosing(
@@ -108,11 +122,21 @@ class FileTranscriber:
             async for last in advances:
                 parts += last.parts
         return Transcript(
-            segments=join(parts),
+            segments=await self.written(join(parts)),
             start=last.start,
             end=last.position,
             n_channels=last.n_channels,
         )
+
+    @property
+    def writes(self) -> bool:
+        """Whether there is a filter that puts segments into written form."""
+        return self._writer() is not None
+
+    async def written(self, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+        """Put segments into written form, if there is a filter for that."""
+        writer = self._writer()
+        return segments if writer is None else await writer.write_recording(segments)
 
     async def transcribe_stream(
         self,
@@ -122,6 +146,8 @@ class FileTranscriber:
         channels: Channels = Channels.MIXED,
     ) -> AsyncGenerator[Advance, None]:
         """Transcribe a recording, and yield its parts as soon as they are final.
+
+        Parts are in spoken form: a filter needs whole segments (`written`).
 
         Cancelling and closing are safe: waiting windows leave the queue, and after that
         `source` is not read any more. Close the generator (`aclosing`) if it does not
@@ -241,7 +267,9 @@ class _InFlight:
             must = self._begun and not self._submitted
             try:
                 labels = self._scheduler.submit(
-                    ModelInput(self._waiting[0].window.samples, decoding=self._decoding),
+                    ModelInput(
+                        self._waiting[0].window.samples, decoding=self._decoding
+                    ),
                     beyond_limit=must,
                 )
             except QueueFull:

@@ -5,7 +5,7 @@ turns them into seconds.
 """
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from audio.samples import SAMPLE_RATE
@@ -27,6 +27,7 @@ class Segment:
         no_speech_prob: The lowest posterior probability of blank within the segment,
             an upper bound of the probability that there is no speech in it.
         channel: Number of its channel, from 0; None if channels are mixed.
+        raw: The text as the model wrote it, if `words` are a written form of it.
     """
 
     words: tuple[Word, ...]
@@ -34,6 +35,7 @@ class Segment:
     avg_log_prob: float
     no_speech_prob: float
     channel: int | None = None
+    raw: str | None = None
 
     @property
     def text(self) -> str:
@@ -101,6 +103,11 @@ class Transcript:
     def text(self) -> str:
         return text_of(self.segments)
 
+    @property
+    def raw(self) -> str | None:
+        """The text as the model wrote it, if segments are a written form of it."""
+        return raw_of(self.segments)
+
 
 @dataclass(frozen=True, slots=True)
 class SegmentPart:
@@ -125,12 +132,23 @@ def text_of(segments: Iterable[Segment]) -> str:
     The first word of a segment says whether a space is before it, if the last word of
     its channel is; where the channel changes, scripts decide.
     """
+    return _joined_texts(segments, lambda segment: segment.text)
+
+
+def raw_of(segments: Sequence[Segment]) -> str | None:
+    """Return the text that the model wrote, if some of these have a written form."""
+    if all(segment.raw is None for segment in segments):
+        return None
+    return _joined_texts(segments, lambda own: own.text if own.raw is None else own.raw)
+
+
+def _joined_texts(segments: Iterable[Segment], text: Callable[[Segment], str]) -> str:
     parts: list[str] = []
     before: Segment | None = None
     for segment in segments:
         if before is not None and separates(before, segment):
             parts.append(" ")
-        parts.append(segment.text)
+        parts.append(text(segment))
         before = segment
     return "".join(parts)
 
@@ -159,9 +177,12 @@ def join(parts: Iterable[SegmentPart]) -> tuple[Segment, ...]:
             segments.append(newest[channel])
         newest[channel].append(part.segment)
     joined = [own[0] if len(own) == 1 else _joined(own) for own in segments]
-    if len(newest) > 1:
-        joined.sort(key=lambda segment: (segment.start, segment.channel or 0))
-    return tuple(joined)
+    return in_order(joined) if len(newest) > 1 else tuple(joined)
+
+
+def in_order(segments: Iterable[Segment]) -> tuple[Segment, ...]:
+    """Sort segments of several channels by their starts."""
+    return tuple(sorted(segments, key=lambda own: (own.start, own.channel or 0)))
 
 
 def _joined(parts: Sequence[Segment]) -> Segment:

@@ -335,7 +335,7 @@ REFERRED_TO: tuple[type[BaseModel], ...] = (
 # --- the catalogue and the status -----------------------------------------------
 
 _NAME = "omniASR_CTC_300M_v2"
-_MODEL = schemas.Model(id=_NAME, created=1795610563, owned_by="omniasr")
+_MODEL = schemas.model(_NAME, created=1795610563, writes=False)
 MODEL = _answer("The model.", _MODEL)
 MODELS = _answer("The one model.", schemas.ModelList(data=[_MODEL]))
 LANGUAGES = _answer(

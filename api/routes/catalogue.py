@@ -27,7 +27,7 @@ def add_routes(app: FastAPI) -> None:
     """Add the routes to the application."""
 
     def described(service: Service, name: str) -> schemas.Model:
-        return schemas.Model(id=name, created=service.created, owned_by="omniasr")
+        return schemas.model(name, created=service.created, writes=service.writes)
 
     @app.get(
         "/v1/models",

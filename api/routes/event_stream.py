@@ -3,8 +3,9 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi.responses import Response, StreamingResponse
@@ -20,7 +21,15 @@ from api.uploads import Upload, language_of
 from audio import frames
 from audio.decoder import Channels
 from audio.samples import seconds
-from text.transcript import Segment, SegmentPart, join, separates, text_of
+from text.transcript import (
+    Segment,
+    SegmentPart,
+    in_order,
+    join,
+    raw_of,
+    separates,
+    text_of,
+)
 
 logger = logging.getLogger("omniasr")
 
@@ -32,10 +41,19 @@ _FIRST_EVENT_WITHIN_S = 5.0
 _COMMENT_EVERY_S = 10.0
 
 
+@dataclass(frozen=True, slots=True)
+class NamedSegment:
+    """A complete segment of one speaker."""
+
+    name: str
+    segment: Segment
+
+
 class EventStream:
     """Server-sent events of one transcription, as OpenAI sends them.
 
-    There are deltas and a last event, whose text is that of all deltas joined. A
+    There are deltas and a last event, whose text is that of all deltas joined; but with
+    separate channels it is in the order of time, and with a filter in written form. A
     failure in mid-stream is an event, too, which SDKs raise. Each event has its type in
     an `event:` line, for browsers' `EventSource` and similar clients, and again in its
     data, for SDKs; versions up to 1.74 took only events with known names.
@@ -52,6 +70,7 @@ class EventStream:
         self._parts: list[SegmentPart] = []  # if the last event has any of their data
         self._last: Segment | None = None  # the newest part
         self._speakers = _SpeakerSegments() if job.form.is_diarized else None
+        self._told: list[Segment] = []  # complete segments of speakers
         self._n_tokens = 0
         self._n_words = 0
         self._generator = self._events()
@@ -117,47 +136,53 @@ class EventStream:
             async for advance in advances:
                 end, n_samples = advance.position, advance.n_heard
                 for part in advance.parts:
-                    for event in self._part(part):
-                        yield event
-        for event in self._speakers.finish() if self._speakers else ():
-            yield _event(event.model_dump())
+                    if self._keeps_parts:
+                        self._parts.append(part)
+                    if self._speakers is not None:
+                        for ended in self._speakers.add_part(part):
+                            yield await self._speaker(ended)
+                    yield self._delta(part.segment)
+        for ended in self._speakers.finish() if self._speakers else ():
+            yield await self._speaker(ended)
         job.note_end(n_samples, self._n_words)
+        segments = await self._segments()
         # Hours of words take seconds to write.
-        yield await asyncio.to_thread(self._done, n_samples, end)
-
-    @property
-    def _is_separate(self) -> bool:
-        return self._job.form.channels is not Channels.MIXED
+        yield await asyncio.to_thread(self._done, segments, n_samples, end)
 
     @property
     def _keeps_parts(self) -> bool:
+        """Whether the last event needs more than the text of the deltas."""
         form = self._job.form
-        return self._is_separate or form.logprobs or form.has_events_with_times
+        if form.is_diarized:
+            return False
+        separate = form.channels is not Channels.MIXED
+        wanted = form.logprobs or form.has_events_with_times
+        return separate or wanted or self._job.model.files.writes
 
-    def _part(self, part: SegmentPart) -> Iterator[str]:
-        """Write the events of a part: its text, and the segment that it follows."""
-        if self._keeps_parts:
-            self._parts.append(part)
-        if self._speakers is None:
-            yield self._delta(part.segment)
-            return
-        ended = self._speakers.add_part(part)
-        if ended is not None:
-            yield _event(ended.model_dump())
-        yield self._delta(part.segment, segment_id=self._speakers.name_of(part))
+    async def _segments(self) -> tuple[Segment, ...]:
+        """Return the segments for the last event, in written form and in order."""
+        if self._speakers is not None:
+            return in_order(self._told)
+        segments = await asyncio.to_thread(join, self._parts)
+        return await self._job.model.files.written(segments)
 
-    def _done(self, n_samples: int, end: int) -> str:
-        # Channels were written as they came; here they are in the order of time.
-        separate = self._is_separate
-        text = text_of(join(self._parts)) if separate else "".join(self._text)
+    async def _speaker(self, ended: NamedSegment) -> str:
+        """Write the event of a complete segment."""
+        (segment,) = await self._job.model.files.written((ended.segment,))
+        self._told.append(segment)
+        return _event(schemas.diarized_segment(ended.name, segment).model_dump())
+
+    def _done(self, segments: tuple[Segment, ...], n_samples: int, end: int) -> str:
+        # Deltas were in spoken form and in the order in which they were found.
+        text = text_of(segments) if segments else "".join(self._text)
         n_frames = frames.n_frames(n_samples)
         return _event(
             {
                 "type": "transcript.text.done",
                 "text": text,
-                **self._times(),
-                **self._summary(text, end),
-                **self._log_probs(part.segment for part in self._parts),
+                **self._times(segments),
+                **self._summary(text, raw_of(segments), end),
+                **self._log_probs(segments),
                 **self._warnings(),
                 "usage": {
                     "type": "tokens",
@@ -168,7 +193,7 @@ class EventStream:
             }
         )
 
-    def _delta(self, part: Segment, *, segment_id: str | None = None) -> str:
+    def _delta(self, part: Segment) -> str:
         space = " " if self._last and separates(self._last, part) else ""
         self._last = part
         self._text.append(space + part.text)
@@ -179,7 +204,6 @@ class EventStream:
                 "type": "transcript.text.delta",
                 "delta": self._text[-1],
                 "end": seconds(part.end),
-                **({} if segment_id is None else {"segment_id": segment_id}),
                 **self._channel(part),
                 **self._words(part),
                 **self._log_probs([part]),
@@ -194,9 +218,13 @@ class EventStream:
         return {"logprobs": [each.model_dump() for each in schemas.log_probs(tokens)]}
 
     def _channel(self, part: Segment) -> dict[str, Any]:
-        """Return the channel of a delta, if channels are separate."""
+        """Return the channel of a delta, and its segment, if channels are separate."""
         number = schemas.channel_number(part.channel)
-        return {} if number is None else {"channel": number}
+        if number is None:
+            return {}
+        if self._speakers is None:
+            return {"channel": number}
+        return {"segment_id": self._speakers.name_of(part), "channel": number}
 
     def _words(self, part: Segment) -> dict[str, Any]:
         """Return the times of a delta's words, if requested."""
@@ -209,21 +237,23 @@ class EventStream:
         warnings = [warning.model_dump() for warning in self._job.warnings]
         return {"warnings": warnings} if warnings else {}
 
-    def _summary(self, text: str, end: int) -> dict[str, Any]:
+    def _summary(self, text: str, raw: str | None, end: int) -> dict[str, Any]:
         """Return the fields of `verbose_json` for the last event."""
         if not self._job.form.is_verbose:
             return {}
         language = language_of(self._job, text)
         return {
+            **({} if raw is None else {"raw": raw}),
             "duration": seconds(end),
             "languages": [{"code": language}] if language else [],
         }
 
-    def _times(self) -> dict[str, Any]:
+    def _times(self, segments: tuple[Segment, ...]) -> dict[str, Any]:
         """Return the requested segments and words for the last event."""
-        if not self._job.form.has_events_with_times:
+        form = self._job.form
+        if form.is_diarized or not form.has_events_with_times:
             return {}
-        segments, wanted = join(self._parts), self._job.form.granularities
+        wanted = form.granularities
         times: dict[str, Any] = {}
         if "segment" in wanted:
             found = schemas.segments(segments, with_words="word" in wanted)
@@ -243,29 +273,29 @@ class _SpeakerSegments:
         self._open: dict[int | None, tuple[str, list[SegmentPart]]] = {}
         self._n_segments = 0
 
-    def add_part(self, part: SegmentPart) -> schemas.DiarizedSegment | None:
+    def add_part(self, part: SegmentPart) -> list[NamedSegment]:
         """Take the next part; return the segment that ends before it, if one does."""
         channel = part.segment.channel
         if part.continues:
             self._open[channel][1].append(part)
-            return None
-        ended = self._open.get(channel)
+            return []
+        ended = self._open.pop(channel, None)
         self._open[channel] = (schemas.segment_id(self._n_segments), [part])
         self._n_segments += 1
-        return None if ended is None else _ended(*ended)
+        return [] if ended is None else [_complete(*ended)]
 
-    def name_of(self, part: SegmentPart) -> str:
-        """Return the name of the segment of the newest part on its channel."""
-        return self._open[part.segment.channel][0]
+    def name_of(self, part: Segment) -> str:
+        """Return the name of the segment of the newest part on a channel."""
+        return self._open[part.channel][0]
 
-    def finish(self) -> list[schemas.DiarizedSegment]:
+    def finish(self) -> list[NamedSegment]:
         """Return the last segment of each channel."""
-        return [_ended(*last) for last in self._open.values()]
+        return [_complete(*last) for last in self._open.values()]
 
 
-def _ended(name: str, parts: Sequence[SegmentPart]) -> schemas.DiarizedSegment:
+def _complete(name: str, parts: Sequence[SegmentPart]) -> NamedSegment:
     (segment,) = join(parts)
-    return schemas.diarized_segment(name, segment)
+    return NamedSegment(name, segment)
 
 
 class _EventStreamResponse(StreamingResponse):
