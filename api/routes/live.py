@@ -6,6 +6,7 @@ closes, and never what was said.
 
 import logging
 import uuid
+from collections.abc import Sequence
 
 from fastapi import FastAPI
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -16,10 +17,11 @@ from api.request_state import state_of
 from api.sessions import LiveModel, LiveService, carry, opened
 from config import Settings
 from engine.interface import Overloaded
-from protocols.actions import Close, CloseCode, Send
+from protocols.actions import Action, Close, CloseCode, Send
 from protocols.native import messages as wire
 from protocols.native.protocol import LiveProtocol, farewell
 from protocols.native.setup import Defaults
+from sockets.channels import ChannelsLive
 
 PATH = "/v1/audio/transcriptions"
 
@@ -27,6 +29,15 @@ PATH = "/v1/audio/transcriptions"
 SUBPROTOCOL = "omniasr"
 
 logger = logging.getLogger("omniasr")
+
+# How many channels a session may have. They are in the URL, because a stream for each
+# is opened before the first message.
+_CHANNELS = {"1": 1, "2": 2}
+_BAD_CHANNELS: tuple[wire.ErrorCode, str] = (
+    "invalid_message",
+    "channels must be 1 or 2: the URL says how many are interleaved in the audio.",
+)
+_BAD_REQUEST = CloseCode.POLICY_VIOLATION
 
 # New streams show within two seconds whether they have speech. Of the clients that wait
 # for that, some have to wait once more.
@@ -48,14 +59,21 @@ async def _serve(socket: WebSocket, service: LiveService) -> None:
     session_id = uuid.uuid4().hex[:16]
     model = service.find_model(None)
     assert model is not None, "there is always a default"
+    channels = socket.query_params.get("channels") or "1"
+    if channels not in _CHANNELS:
+        state_of(socket.scope).outcome = "failed"
+        await _send_all(socket, farewell(*_BAD_CHANNELS, close=_BAD_REQUEST))
+        return
+    n_channels = _CHANNELS[channels]
     machine = LiveProtocol(
         session_id=session_id,
         defaults=_defaults(service.settings, model),
         explain=lambda error: refusal_of(error)[0],
+        n_channels=n_channels,
     )
     try:
         stream = await opened(
-            model.live,
+            model.live if n_channels == 1 else ChannelsLive(model.live, n_channels),
             lambda: machine.options,
             patience_s=_PATIENCE_S,
             passes=lambda error: isinstance(error, Overloaded) and error.settles,
@@ -66,7 +84,9 @@ async def _serve(socket: WebSocket, service: LiveService) -> None:
     except Exception as error:
         await _refuse(socket, error)
         return
-    await carry(socket, service, machine, stream, name=session_id)
+    await carry(
+        socket, service, machine, stream, name=session_id, tellers=machine.tellers
+    )
 
 
 def _defaults(settings: Settings, model: LiveModel) -> Defaults:
@@ -110,6 +130,11 @@ async def _refuse(socket: WebSocket, error: Exception) -> None:
             exc_info=error,
         )
         actions = farewell("internal_error", message, close=CloseCode.INTERNAL_ERROR)
+    await _send_all(socket, actions)
+
+
+async def _send_all(socket: WebSocket, actions: Sequence[Action]) -> None:
+    """Send the last messages to a client that gets no stream."""
     try:
         for action in actions:
             if isinstance(action, Send):
