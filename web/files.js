@@ -167,6 +167,7 @@ export class FileView {
       this.#advance(event.end);
     } else {
       warn(event.warnings);
+      if (event.raw !== undefined) this.#player.rewrite(spaced(event.words, event.text));
       this.#player.finish({ duration: event.duration, language: event.languages[0]?.code ?? null });
     }
   }
