@@ -24,11 +24,12 @@ from api.models import Models, ServedModel
 from api.places import Places
 from audio.decoder import DecodeLimits
 from audio.samples import SAMPLE_RATE
-from config import Settings
+from config import DEMO_CARD, Settings
 from engine.interface import Model, ModelInput, ModelLost, NotReady, QueueFull
 from engine.keywords import KeywordListener
 from engine.scheduler import Scheduler
 from engine.work_queue import MOST_WINDOWS, BatchRules, batch_rules
+from protocols.warnings import DEMO_MODEL
 from recordings.cutter import SpeechProbabilities
 from recordings.transcriber import FileTranscriber
 from sockets.connections import Connections
@@ -172,7 +173,8 @@ class Service:
             keywords=keywords.submit,
             observer=self.metrics,
         )
-        return ServedModel(name, scheduler, files, live, keywords)
+        warnings = (DEMO_MODEL,) if name == DEMO_CARD else ()
+        return ServedModel(name, scheduler, files, live, keywords, warnings)
 
     def start(self, on_failure: Callable[[], None]) -> None:
         """Begin to load the models.

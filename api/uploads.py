@@ -23,8 +23,9 @@ from audio.samples import seconds
 from engine.interface import NotReady
 from languages import codes
 from languages.scripts import label_language
-from protocols.warnings import keywords_left_out
+from protocols import warnings
 from schemas import AnswerWarning
+from text.transcript import Transcript
 
 T = TypeVar("T")
 
@@ -45,8 +46,23 @@ class Upload:
 
     @property
     def warnings(self) -> tuple[AnswerWarning, ...]:
-        """What was wanted and could not be done."""
-        return keywords_left_out(self.model.keywords.left_out(self.form.keywords))
+        """What is known before the transcription."""
+        return (
+            *self.model.warnings,
+            *warnings.files_left_out(self.form.n_files),
+            *warnings.keywords_left_out(
+                self.model.keywords.left_out(self.form.keywords)
+            ),
+        )
+
+    def warnings_about(self, transcript: Transcript) -> tuple[AnswerWarning, ...]:
+        """What was not done as asked, or should be known."""
+        return (
+            *self.warnings,
+            *warnings.recording_cut_off(
+                stated=transcript.stated, missing=transcript.missing
+            ),
+        )
 
     def note_end(self, n_samples: int, n_words: int) -> None:
         state = state_of(self.request.scope)

@@ -15,7 +15,7 @@ from api.errors import (
     TOO_MANY_WRONG_KEYS,
     TOO_MANY_WRONG_KEYS_TEXT,
     UNAUTHORISED,
-    UNAUTHORISED_TEXT,
+    UNKNOWN_KEY_TEXT,
     BadRequest,
     error_body,
     refusal_of,
@@ -112,7 +112,7 @@ _RAISED: tuple[Exception, ...] = (
 
 # Refusals of the gates before the routes; `GATE` has their codes.
 _AT_THE_GATE = (
-    (UNAUTHORISED_TEXT, UNAUTHORISED),
+    (UNKNOWN_KEY_TEXT, UNAUTHORISED),
     (TOO_MANY_WRONG_KEYS_TEXT, TOO_MANY_WRONG_KEYS),
     (
         "More than 60 requests a minute came from you; try again in 1 s.",
@@ -145,7 +145,8 @@ EXAMPLES: Json = {
 
 STATUSES = {
     400: "The request cannot be served; `param` and `code` say why.",
-    401: "The server requires a key, and the request has no valid one.",
+    401: "The server requires a key, and the request has none, or one that is not "
+    "known.",
     403: "The request comes from another web page, or its host name is not the "
     "server's.",
     404: "There is no such model.",
@@ -155,6 +156,15 @@ STATUSES = {
     429: "The client has used up its quota; try again later.",
     500: "Something went wrong in the server.",
     503: "The model is loading, or the server is busy; try again later.",
+}
+# Of answers that may have warnings.
+WARNED: Json = {
+    "X-Warnings": {
+        "description": "What was not done as asked, or should be known, as JSON: a "
+        "list of objects with `code` and `message`. Absent if there is nothing.",
+        "schema": {"type": "string"},
+        "example": '[{"code": "recording_cut_off", "message": "The recording\'s ..."}]',
+    }
 }
 RETRY_AFTER: Json = {
     "description": "Seconds to wait.",

@@ -33,6 +33,7 @@ from audio.samples import seconds
 from audio.wav_header import WAV_HEADER_BYTES, wav_header
 from languages import codes
 from languages.scripts import label_language
+from protocols import warnings
 from protocols.deepgram import messages as wire
 from protocols.deepgram import parameters
 from protocols.deepgram.parameters import (
@@ -45,6 +46,7 @@ from protocols.deepgram.recordings import (
     ListenResponse,
     results_of,
 )
+from schemas import AnswerWarning
 from text.transcript import Transcript
 
 # Bytes of a body that are checked before it is spooled, and that stay in memory.
@@ -208,8 +210,31 @@ def _metadata(
         tags=asked.tags or None,
         extra=dict(asked.extra) or None,
         warnings=wire.warnings_of(
-            asked.ignored, unheard=model.keywords.left_out(asked.keyterms)
+            asked.ignored,
+            unheard=model.keywords.left_out(asked.keyterms),
+            others=(*model.warnings, *_cut_off(transcript)),
         ),
+    )
+
+
+def _cut_off(transcript: Transcript) -> tuple[AnswerWarning, ...]:
+    return warnings.recording_cut_off(
+        stated=transcript.stated, missing=transcript.missing
+    )
+
+
+def _warning_header(
+    model: ServedModel, asked: RecordingParameters, transcript: Transcript
+) -> dict[str, str]:
+    """Write the warnings in the header that all doors have."""
+    left_out = model.keywords.left_out(asked.keyterms)
+    return warnings.in_header(
+        (
+            *model.warnings,
+            *warnings.parameters_ignored(asked.ignored),
+            *warnings.keywords_left_out(left_out),
+            *_cut_off(transcript),
+        )
     )
 
 
@@ -233,5 +258,6 @@ def _answer(
     return Response(
         answer.model_dump_json(exclude_none=True),
         media_type="application/json",
-        headers=deepgram_errors.request_id_header(request.scope),
+        headers=deepgram_errors.request_id_header(request.scope)
+        | _warning_header(model, asked, transcript),
     )
