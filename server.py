@@ -38,6 +38,7 @@ from api.http_connection import HttpConnection
 from api.keys import KeyRing
 from api.middleware import (
     GetForHead,
+    Redirects,
     RequestId,
     SocketGate,
     SocketPaths,
@@ -153,6 +154,7 @@ def _add_middleware(
     app: FastAPI, settings: Settings, keys: KeyRing, ephemeral: EphemeralKeys
 ) -> None:
     """Wrap the routes; a request meets the last added layer first."""
+    app.add_middleware(Redirects)
     app.add_middleware(GetForHead)
     app.add_middleware(SocketReadAhead, max_bytes=settings.max_ahead_bytes)
     app.add_middleware(
@@ -188,6 +190,7 @@ def _add_middleware(
             allow_private_network=True,
             expose_headers=[
                 "x-request-id",
+                "x-warnings",
                 "retry-after",
                 "retry-after-ms",
                 "dg-request-id",

@@ -50,9 +50,17 @@ RATE_LIMITED = Refusal(429, type="requests", code="rate_limit_exceeded")
 AUDIO_USED_UP = Refusal(429, type="insufficient_quota", code="insufficient_quota")
 HOST_NOT_ALLOWED = Refusal(403, code="host_not_allowed")
 ORIGIN_NOT_ALLOWED = Refusal(403, code="origin_not_allowed")
-UNAUTHORISED_TEXT = (
+NO_KEY_TEXT = (
     "This server requires an API key: send 'Authorization: Bearer KEY' with a key "
     "that its operator gave you."
+)
+UNKNOWN_KEY_TEXT = (
+    "An API key came with the request, but this server does not know it. Check it for "
+    "typing mistakes and for an older or another server's key, or ask the operator."
+)
+NO_SCHEME_TEXT = (
+    "The request has a header Authorization, but not in the form 'Authorization: "
+    "Bearer KEY', so that no API key was found in it."
 )
 
 
