@@ -18,6 +18,8 @@ from api.request_state import state_of
 from api.uploads import Upload, language_of
 from audio import frames
 from audio.samples import seconds
+from engine.interface import NotReady
+from engine.scheduler import SHUTTING_DOWN
 from text.transcript import Segment, SegmentPart, join, words_of
 
 logger = logging.getLogger("omniasr")
@@ -56,6 +58,10 @@ class EventStream:
     @property
     def id(self) -> str:
         return self._job.id
+
+    @property
+    def server_stops(self) -> bool:
+        return self._job.service.stopping
 
     async def response(self) -> Response:
         """Begin to transcribe; answer with the first event.
@@ -213,10 +219,11 @@ class _EventStreamResponse(StreamingResponse):
         self._idle_s = idle_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        stalled = False
+        stalled = started = False
 
         async def send_in_time(message: Message) -> None:
-            nonlocal stalled
+            nonlocal stalled, started
+            started = True
             try:
                 async with asyncio.timeout(self._idle_s):
                     await send(message)
@@ -226,6 +233,11 @@ class _EventStreamResponse(StreamingResponse):
 
         try:
             await super().__call__(scope, receive, send_in_time)
+        except asyncio.CancelledError:
+            if started and self._stream.server_stops:
+                event = _event(error_body(*refusal_of(NotReady(SHUTTING_DOWN))))
+                await send({"type": "http.response.body", "body": event.encode()})
+            raise
         except Exception:
             if not stalled:
                 raise
