@@ -20,7 +20,6 @@ from api.models import ServedModel
 from api.request_state import state_of
 from api.service import Service, require_model
 from audio.samples import seconds
-from engine.interface import NotReady
 from languages import codes
 from languages.scripts import label_language
 from protocols import warnings
@@ -75,11 +74,10 @@ def hold_place(request: Request, service: Service) -> Iterator[None]:
     """Hold one of the places for recordings.
 
     Raises:
-        NotReady: The model is not ready.
+        NotReady, NoRoom, SpoolUnavailable: No recordings are taken at present.
         QueueFull: There is no place for this client.
     """
-    if not service.ready:
-        raise NotReady("The model is still loading; GET /ready shows the progress.")
+    service.require_open()
     with service.places.one(state_of(request.scope).client):
         yield
 

@@ -45,6 +45,8 @@ _CODES = (
     "unsupported_language",
     "overloaded",
     "model_not_ready",
+    "no_room",
+    "no_storage",
     "internal_error",
 )
 

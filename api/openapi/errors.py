@@ -22,6 +22,7 @@ from api.errors import (
 )
 from api.forms import RESPONSE_FORMATS
 from api.request_state import Refusal
+from api.spool import NoRoom, SpoolUnavailable
 from audio import decoder
 from audio.container import ACCEPTED_FORMATS
 from engine.interface import NotReady, QueueFull
@@ -107,6 +108,11 @@ _RAISED: tuple[Exception, ...] = (
     UnknownLanguage("xx", near=()),
     QueueFull("128 pieces of audio wait, as many as MAX_QUEUE allows", retry_after_s=1),
     NotReady("The model is still loading; GET /ready shows the progress."),
+    NoRoom("The server has no room for the recording at present; try later."),
+    SpoolUnavailable(
+        "The server cannot keep the recording while it reads it, for a reason of its "
+        "own; try later."
+    ),
     Exception("an unexpected error"),
 )
 
@@ -156,6 +162,7 @@ STATUSES = {
     429: "The client has used up its quota; try again later.",
     500: "Something went wrong in the server.",
     503: "The model is loading, or the server is busy; try again later.",
+    507: "The server's disk is full; try again later.",
 }
 # Of answers that may have warnings.
 WARNED: Json = {
@@ -171,6 +178,14 @@ RETRY_AFTER: Json = {
     "schema": {"type": "integer", "minimum": 1},
     "example": 5,
 }
+_TWICE: Json = {
+    "Retry-After": RETRY_AFTER,
+    "Retry-After-Ms": {
+        "description": "Milliseconds to wait; OpenAI's SDKs read these first.",
+        "schema": {"type": "integer", "minimum": 1},
+        "example": 5000,
+    },
+}
 HEADERS: dict[int, Json] = {
     401: {
         "WWW-Authenticate": {
@@ -180,14 +195,8 @@ HEADERS: dict[int, Json] = {
         }
     },
     429: {"Retry-After": RETRY_AFTER},
-    503: {
-        "Retry-After": RETRY_AFTER,
-        "Retry-After-Ms": {
-            "description": "Milliseconds to wait; OpenAI's SDKs read these first.",
-            "schema": {"type": "integer", "minimum": 1},
-            "example": 5000,
-        },
-    },
+    503: _TWICE,
+    507: _TWICE,
 }
 
 

@@ -19,6 +19,8 @@ from api.uploads import Upload, language_of
 from audio import frames
 from audio.samples import seconds
 from audio.stated_length import Ending
+from engine.interface import NotReady
+from engine.scheduler import SHUTTING_DOWN
 from protocols.warnings import format_not_streamed, in_header, recording_cut_off
 from text.transcript import Segment, SegmentPart, join, words_of
 
@@ -65,6 +67,10 @@ class EventStream:
         """The warnings that are known at the beginning."""
         form = self._job.form
         return (*self._job.warnings, *format_not_streamed(form.response_format))
+
+    @property
+    def server_stops(self) -> bool:
+        return self._job.service.stopping
 
     async def response(self) -> Response:
         """Begin to transcribe; answer with the first event.
@@ -230,10 +236,11 @@ class _EventStreamResponse(StreamingResponse):
         self._idle_s = idle_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        stalled = False
+        stalled = started = False
 
         async def send_in_time(message: Message) -> None:
-            nonlocal stalled
+            nonlocal stalled, started
+            started = True
             try:
                 async with asyncio.timeout(self._idle_s):
                     await send(message)
@@ -243,6 +250,11 @@ class _EventStreamResponse(StreamingResponse):
 
         try:
             await super().__call__(scope, receive, send_in_time)
+        except asyncio.CancelledError:
+            if started and self._stream.server_stops:
+                event = _event(error_body(*refusal_of(NotReady(SHUTTING_DOWN))))
+                await send({"type": "http.response.body", "body": event.encode()})
+            raise
         except Exception:
             if not stalled:
                 raise

@@ -185,9 +185,8 @@ class NovaProtocol:
     def _append(self, audio: bytes) -> list[Action]:
         # For the audio before: speech in these bytes was not detected yet.
         ended = self._utterance_ended(self._position)
-        self._sha256.update(audio)
         self._n_bytes += len(audio)
-        return [*ended, Append(audio)]
+        return [*ended, Append(audio, self._sha256.update)]
 
     def _end(self) -> list[Action]:
         self._ended = True

@@ -20,9 +20,9 @@ from websockets.sync.client import connect
 from api.auth import WRONG_KEYS, ApiKeyGate, Guesses
 from api.ephemeral import EphemeralKeys, Grant
 from api.keys import KeyRing
+from api.log_lines import JsonLines
 from api.startup import open_to
 from config import ApiKey, Quota, Settings, describe_errors, parse_keys
-from server import JsonLines
 from tests.api.test_origins import socket_status
 from tests.support.fakes import ScriptedModel
 from tests.support.serving import app_in_thread, server_process, wait_for
