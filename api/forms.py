@@ -77,6 +77,7 @@ class TranscriptionForm:
     stream: bool
     keywords: tuple[str, ...]
     channels: Channels
+    n_files: int = 1
 
     @property
     def is_diarized(self) -> bool:
@@ -141,6 +142,14 @@ def parse_form(form: FormData, *, max_keywords: int) -> TranscriptionForm:
         stream=_switch(form, "stream"),
         keywords=_keywords(form, max_keywords),
         channels=channels,
+        n_files=n_files(form, "file"),
+    )
+
+
+def n_files(form: FormData, *names: str) -> int:
+    """Count the files in the parts with these names."""
+    return sum(
+        isinstance(value, UploadFile) for name in names for value in form.getlist(name)
     )
 
 

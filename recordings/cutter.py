@@ -14,6 +14,7 @@ import numpy as np
 from audio.decoder import Channels, DecodeLimits, Origin, decode_stream
 from audio.frames import MAX_WINDOW_SAMPLES
 from audio.samples import Samples
+from audio.stated_length import Ending
 from audio_chunker import AudioChunker, Window
 
 # Blocks of a second that one turn in a worker thread decodes or cuts. Enough that the
@@ -57,6 +58,10 @@ class Cutter:
         listen: Makes the voice activity detection of one channel; None to take
             everything for speech.
         channels: What becomes of the channels.
+
+    Attributes:
+        ending: What is missing at the recording's end; known once it is exhausted.
+        exhausted: Whether there are no more windows.
     """
 
     def __init__(
@@ -68,8 +73,13 @@ class Cutter:
         channels: Channels = Channels.MIXED,
     ) -> None:
         self._origin = Origin()
+        self.ending = Ending()
         self._blocks = decode_stream(
-            source, limits=limits, origin=self._origin, channels=channels
+            source,
+            limits=limits,
+            origin=self._origin,
+            channels=channels,
+            ending=self.ending,
         )
         self._listen = listen
         self._tracks: list[_Track] = []  # one for each channel

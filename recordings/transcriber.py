@@ -14,10 +14,11 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Protocol, TypeVar, TypeVarTuple
 
 from audio.decoder import Channels, DecodeLimits
+from audio.stated_length import Ending
 from engine.interface import (
     BEST_LABEL,
     Decoding,
@@ -49,12 +50,14 @@ class Advance:
         start: Position of the recording's first sample; not 0 if the file's clock does
             not begin at 0.
         n_channels: Number of channels that are transcribed each by itself.
+        ending: What is missing at the recording's end; in the last advance only.
     """
 
     parts: tuple[SegmentPart, ...]
     position: int
     start: int
     n_channels: int = 1
+    ending: Ending = field(default_factory=Ending)
 
     @property
     def n_heard(self) -> int:
@@ -126,6 +129,8 @@ class FileTranscriber:
             start=last.start,
             end=last.position,
             n_channels=last.n_channels,
+            stated=last.ending.stated,
+            missing=last.ending.missing,
         )
 
     @property
@@ -185,7 +190,7 @@ class FileTranscriber:
                     yield advance(parts, readers.position(cutter.n_channels))
                 else:
                     queue.add_windows(await wrap_future(share.submit(cutter.step)))
-            yield advance((), cutter.end)
+            yield replace(advance((), cutter.end), ending=cutter.ending)
         finally:
             queue.cancel()
             # Not in the workers' threads: all of them may be busy, or gone.

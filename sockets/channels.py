@@ -80,6 +80,11 @@ class ChannelStreams:
             await asyncio.gather(*coming, return_exceptions=True)
 
 
+def channels_of(live: Live, n_channels: int) -> Live:
+    """Return what opens the stream of a client with so many channels."""
+    return live if n_channels == 1 else ChannelsLive(live, n_channels)
+
+
 class ChannelsLive:
     """Opens a stream for each channel of a client: all of them or none.
 

@@ -13,15 +13,23 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from api.access_log import log_refusal
 from api.errors import RETRY_S, refusal_of
-from api.request_state import state_of
-from api.sessions import LiveModel, LiveService, carry, opened
+from api.request_state import Refusal, state_of
+from api.sessions import (
+    LiveModel,
+    LiveService,
+    carry,
+    handshake_headers,
+    opened,
+)
 from config import Settings
 from engine.interface import Overloaded
 from protocols.actions import Action, Close, CloseCode, Send
 from protocols.native import messages as wire
+from protocols.native import query
 from protocols.native.protocol import LiveProtocol, farewell
 from protocols.native.setup import Defaults
-from sockets.channels import ChannelsLive
+from protocols.warnings import in_header
+from sockets.channels import channels_of
 
 PATH = "/v1/audio/transcriptions"
 
@@ -29,15 +37,6 @@ PATH = "/v1/audio/transcriptions"
 SUBPROTOCOL = "omniasr"
 
 logger = logging.getLogger("omniasr")
-
-# How many channels a session may have. They are in the URL, because a stream for each
-# is opened before the first message.
-_CHANNELS = {"1": 1, "2": 2}
-_BAD_CHANNELS: tuple[wire.ErrorCode, str] = (
-    "invalid_message",
-    "channels must be 1 or 2: the URL says how many are interleaved in the audio.",
-)
-_BAD_REQUEST = CloseCode.POLICY_VIOLATION
 
 # New streams show within two seconds whether they have speech. Of the clients that wait
 # for that, some have to wait once more.
@@ -49,31 +48,34 @@ def add_routes(app: FastAPI) -> None:
 
     @app.websocket(PATH)
     async def stream_transcription(socket: WebSocket) -> None:
+        """Transcribe a live stream."""
         await _serve(socket, app.state.service)
 
 
 async def _serve(socket: WebSocket, service: LiveService) -> None:
     offered = socket.scope["subprotocols"]
-    await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
-    state_of(socket.scope).protocol = "omniasr"
-    session_id = uuid.uuid4().hex[:16]
     model = service.find_model(None)
     assert model is not None, "there is always a default"
-    channels = socket.query_params.get("channels") or "1"
-    if channels not in _CHANNELS:
-        state_of(socket.scope).outcome = "failed"
-        await _send_all(socket, farewell(*_BAD_CHANNELS, close=_BAD_REQUEST))
-        return
-    n_channels = _CHANNELS[channels]
-    machine = LiveProtocol(
-        session_id=session_id,
-        defaults=_defaults(service.settings, model),
-        explain=lambda error: refusal_of(error)[0],
-        n_channels=n_channels,
+    await socket.accept(
+        subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None,
+        headers=handshake_headers(in_header(model.warnings)),
     )
+    state_of(socket.scope).protocol = "omniasr"
+    session_id = uuid.uuid4().hex[:16]
+    try:
+        asked = query.read(socket.query_params.multi_items())
+        machine = LiveProtocol(
+            session_id=session_id,
+            defaults=_defaults(service.settings, model),
+            explain=lambda error: refusal_of(error)[0],
+            query=asked,
+        )
+    except wire.BadMessage as error:
+        await _refuse_url(socket, error)
+        return
     try:
         stream = await opened(
-            model.live if n_channels == 1 else ChannelsLive(model.live, n_channels),
+            channels_of(model.live, asked.n_channels),
             lambda: machine.options,
             patience_s=_PATIENCE_S,
             passes=lambda error: isinstance(error, Overloaded) and error.settles,
@@ -99,7 +101,17 @@ def _defaults(settings: Settings, model: LiveModel) -> Defaults:
         profiles=settings.profiles,
         max_keywords=settings.max_keywords,
         left_out=model.keywords.left_out,
+        warnings=model.warnings,
     )
+
+
+async def _refuse_url(socket: WebSocket, error: wire.BadMessage) -> None:
+    """Tell the client which parameter of its URL is wrong."""
+    state = state_of(socket.scope)
+    state.refusal, state.outcome = Refusal(400, code=error.code), "refused"
+    log_refusal(socket.scope, state.refusal, str(error))
+    actions = farewell(error.code, str(error), close=CloseCode.POLICY_VIOLATION)
+    await _send(socket, actions)
 
 
 async def _refuse(socket: WebSocket, error: Exception) -> None:
@@ -130,11 +142,11 @@ async def _refuse(socket: WebSocket, error: Exception) -> None:
             exc_info=error,
         )
         actions = farewell("internal_error", message, close=CloseCode.INTERNAL_ERROR)
-    await _send_all(socket, actions)
+    await _send(socket, actions)
 
 
-async def _send_all(socket: WebSocket, actions: Sequence[Action]) -> None:
-    """Send the last messages to a client that gets no stream."""
+async def _send(socket: WebSocket, actions: Sequence[Action]) -> None:
+    """Send the last messages, and close."""
     try:
         for action in actions:
             if isinstance(action, Send):

@@ -14,9 +14,10 @@ No I/O, no clock, no asyncio: ids come from outside, times from the stream.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, assert_never
+from dataclasses import dataclass, replace
+from typing import assert_never
 
+from audio.container import file_kind
 from audio.samples import seconds
 from languages.scripts import label_language
 from live.events import (
@@ -46,7 +47,9 @@ from protocols.actions import (
     Teller,
 )
 from protocols.native import messages as wire
+from protocols.native.query import NAMES, Query
 from protocols.native.setup import Defaults, Setup
+from protocols.warnings import parameters_ignored
 from schemas import UNKNOWN_TEXT
 
 # Configuration and control are short, except for keywords; only audio is long.
@@ -106,10 +109,13 @@ class LiveProtocol:
         session_id: Its id in `ready` and in the log.
         defaults: Its options before the client sends `config`.
         explain: Returns the public text of an exception.
-        n_channels: Number of channels; each has its own utterances.
+        query: What its URL sets.
 
     Attributes:
         n_words: Words in the finals so far.
+
+    Raises:
+        BadMessage: The URL asks for a language that is unknown.
     """
 
     def __init__(
@@ -118,14 +124,18 @@ class LiveProtocol:
         session_id: str,
         defaults: Defaults,
         explain: Callable[[Exception], str],
-        n_channels: int = 1,
+        query: Query | None = None,
     ) -> None:
+        query = query or Query()
+        ignored = parameters_ignored(query.ignored, known=NAMES)
         self._id = session_id
-        self._n_channels = n_channels
-        self._defaults = defaults
+        self._n_channels = query.n_channels
+        self._defaults = replace(defaults, warnings=(*defaults.warnings, *ignored))
         self._explain = explain
-        self._setup = Setup.of({}, defaults)
-        self._wanted: dict[str, Any] = {}
+        self._wanted = dict(query.wanted)
+        self._setup = Setup.of(self._wanted, self._defaults)
+        self._heard = False  # any audio
+        self._refused = False  # what should have been audio
         self._texts: list[tuple[int, str]] = []  # finals, with their starts
         self._n_utterances: dict[int | None, int] = {}  # of each channel
         self._stop: Stop | None = None
@@ -158,7 +168,7 @@ class LiveProtocol:
 
     def receive(self, message: str | bytes) -> list[Action]:
         """Take a message of the client, text or audio."""
-        if self._stop is not None:  # it cannot know yet
+        if self._stop is not None or self._refused:  # it cannot know yet
             return []
         try:
             if self._ended:
@@ -166,7 +176,7 @@ class LiveProtocol:
                     "The input has ended; nothing more is taken.", code="input_ended"
                 )
             if isinstance(message, bytes):
-                return [Append(message)] if message else []
+                return self._append(message) if message else []
             return self._obey(message)
         except wire.BadMessage as error:
             mistake = wire.Error(code=error.code, message=str(error), fatal=False)
@@ -189,6 +199,21 @@ class LiveProtocol:
         """End the session after a failure."""
         code, message, close = _FAILURES[why]
         return farewell(code, message, close=close)
+
+    def _append(self, audio: bytes) -> list[Action]:
+        kind = None if self._heard else file_kind(audio)
+        self._heard = True
+        if kind is None:
+            return [Append(audio)]
+        self._refused = True
+        return farewell(
+            "not_raw_audio",
+            f"The audio begins like a file ({kind}). This socket takes raw samples "
+            f"({self._setup.encoding.value}, {self._setup.sample_rate} Hz; `config` or "
+            "the URL may set others), and would hear the file as noise. Decode it "
+            "first, or send the whole file to POST /v1/audio/transcriptions.",
+            close=CloseCode.POLICY_VIOLATION,
+        )
 
     def _obey(self, text: str) -> list[Action]:
         if len(text) > MAX_MESSAGE_CHARS:

@@ -142,7 +142,7 @@ class TestChannels:
             (error,), code = rest(client)
 
         assert (error["code"], error["fatal"], code) == ("invalid_message", True, 1008)
-        assert "channels must be 1 or 2" in error["message"]
+        assert error["message"] == "URL.channels: it must be 1 or 2."
 
     def test_one_channel_is_the_usual(self, demo_server: ServerProcess) -> None:
         """No message has a channel then."""
