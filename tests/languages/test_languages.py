@@ -49,11 +49,11 @@ la lat_Latn   lb ltz_Latn   lg lug_Latn   li -          ln lin_Latn   lo lao_Lao
 lt lit_Latn   lu -          lv lav_Latn   mg mlg_Latn   mh mah_Latn   mi mri_Latn
 mk mkd_Cyrl   ml mal_Mlym   mn mon_Cyrl   mr mar_Deva   ms zsm_Latn   mt mlt_Latn
 my mya_Mymr   na -          nb nob_Latn   nd -          ne nep_Deva   ng ndo_Latn
-nl nld_Latn   nn -          no nob_Latn   nr -          nv -          ny nya_Latn
+nl nld_Latn   nn nob_Latn   no nob_Latn   nr -          nv -          ny nya_Latn
 oc oci_Latn   oj -          om orm_Latn   or ory_Orya   os oss_Cyrl   pa pan_Guru
 pi -          pl pol_Latn   ps pus_Arab   pt por_Latn   qu quz_Latn
 rm roh_Latn_surs1244        rn run_Latn   ro ron_Latn   ru rus_Cyrl   rw kin_Latn
-sa -          sc srd_Latn   sd snd_Arab   se -          sg sag_Latn   sh srp_Cyrl
+sa hin_Deva   sc srd_Latn   sd snd_Arab   se -          sg sag_Latn   sh srp_Cyrl
 si sin_Sinh   sk slk_Latn   sl slv_Latn   sm smo_Latn   sn sna_Latn   so som_Latn
 sq als_Latn   sr srp_Cyrl   ss -          st -          su sun_Latn   sv swe_Latn
 sw swh_Latn   ta tam_Taml   te tel_Telu   tg tgk_Cyrl   th tha_Thai   ti tir_Ethi
@@ -63,6 +63,14 @@ uz uzb_Latn   ve -          vi vie_Latn   vo -          wa -          wo wol_Lat
 xh xho_Latn   yi ydd_Hebr   yo yor_Latn   za zyb_Latn   zh cmn_Hans   zu zul_Latn
 """
 CODES = tuple(zip(ISO_639_1.split()[::2], ISO_639_1.split()[1::2], strict=True))
+
+# Whisper's own list of languages.
+WHISPER = """
+en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da
+hu ta no th ur hr bg lt la mi ml cy sk te fa lv bn sr az sl kn et mk br eu is hy
+ne mn bs kk sq sw gl mr pa si km sn yo so af oc ka be tg sd gu am yi lo uz fo ht
+ps tk nn mt sa lb my bo tl mg as tt haw ln ha ba jw su yue
+""".split()
 
 IDS = tuple(entry.id for entry in all_languages())
 
@@ -449,13 +457,29 @@ class TestUnknownCodes:
             "lld_Latn_valbadia",
         ]
 
-    @pytest.mark.parametrize("code", ["nn", "nno", "nn-NO", "no-nyn"])
-    def test_nynorsk_is_refused_and_bokmal_suggested(self, code: str) -> None:
-        """A client that asks for `nn` must not get text in Bokmål."""
-        with pytest.raises(UnknownLanguage) as caught:
-            resolve_language(code)
+    @pytest.mark.parametrize(
+        ("code", "near"),
+        [
+            ("nn", "nob_Latn"),
+            ("nno", "nob_Latn"),
+            ("nn-NO", "nob_Latn"),
+            ("no-nyn", "nob_Latn"),
+            ("sa", "hin_Deva"),
+            ("san-Deva", "hin_Deva"),
+        ],
+    )
+    def test_what_whispers_clients_send_means_the_nearest(
+        self, code: str, near: str
+    ) -> None:
+        """Nynorsk and Sanskrit are not in the catalogue; their relatives are."""
+        assert resolve_language(code) == near
+        with pytest.raises(UnknownLanguage):
+            resolve_language(code, nearest=False)
 
-        assert [entry.id for entry in caught.value.near] == ["nob_Latn"]
+    @pytest.mark.parametrize("code", WHISPER)
+    def test_every_language_of_whisper_means_something(self, code: str) -> None:
+        """Its clients send nothing else, and choose from a list."""
+        assert resolve_language(code) in IDS
 
     def test_correct_code_of_an_unsupported_language_gets_no_lookalikes(self) -> None:
         """Scottish Gaelic is not a typing error for Gade."""
