@@ -8,6 +8,7 @@ import { Captions } from './captions.js';
 import { hand } from './export.js';
 import { askForKey, withKey } from './key.js';
 import { warn } from './keywords.js';
+import { describeHeard } from './languages.js';
 import { LevelMeter } from './level.js';
 import { Microphone, MicrophoneError } from './microphone.js';
 import { tell, untell } from './notices.js';
@@ -48,6 +49,7 @@ const PATIENT_MS = 5_000;
 const button = document.getElementById('listen');
 const time = document.getElementById('clock');
 const actions = document.getElementById('live-actions');
+const heard = document.getElementById('live-heard');
 const level = document.getElementById('level');
 
 export class LiveView {
@@ -209,6 +211,7 @@ export class LiveView {
       },
       final: (utterance) => {
         this.#captions.final(shifted(utterance, this.#offset));
+        if (utterance.text) heard.textContent = describeHeard(utterance);
         this.#changed();
       },
       warned: warn,
