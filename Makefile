@@ -42,7 +42,7 @@ check: $(STAMP)
 # The model, REST and streaming tests without fairseq2, on a newer PyTorch, with each
 # of these Pythons that is here.
 LIGHT_PYTHONS ?= 3.11 3.13
-LIGHT_TESTS := tests/live tests/protocols tests/weights tests/test_model.py \
+LIGHT_TESTS := tests/languages tests/live tests/protocols tests/weights tests/test_model.py \
   tests/test_server.py tests/test_streaming.py tests/vad/test_silero.py \
   $(filter-out %/test_wav2vec2.py,$(wildcard tests/network/test_*.py)) \
   $(addprefix tests/api/routes/,test_event_stream.py test_realtime.py) \
@@ -81,9 +81,11 @@ WITHOUT_CUDA = grep -vE "^(cuda|nvidia|triton)"
 lock: $(STAMP)
 	$(COMPILE) --upgrade requirements.in -o requirements.txt
 	$(COMPILE) -c requirements.txt requirements/dev.in -o requirements/dev.txt
-	$(COMPILE) $(LIGHT) requirements-light.in | $(WITHOUT_CUDA) > requirements-light.txt
+	$(COMPILE) $(LIGHT) requirements-light.in requirements/languages.in \
+	  | $(WITHOUT_CUDA) > requirements-light.txt
 	$(COMPILE) $(LIGHT) -c requirements-light.txt requirements-light.in \
-	  requirements/tests.in | $(WITHOUT_CUDA) > requirements/light-tests.txt
+	  requirements/languages.in requirements/tests.in \
+	  | $(WITHOUT_CUDA) > requirements/light-tests.txt
 	$(COMPILE) --upgrade requirements/agents.in -o requirements/agents.txt
 
 $(STAMP): requirements.txt requirements/dev.txt tools/find_python.sh
