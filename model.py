@@ -251,7 +251,7 @@ class ASRModel:
             A row for each frame, on the device; see `network.readout.read_out`.
         """
         blocks, own_labels = self._logits(windows, labels)
-        restricted = self._restricted(windows)
+        restricted = _restricted(windows, self._labels_of)
         rows: list[Tensor] = []
         first = 0
         for block in blocks:
@@ -261,20 +261,6 @@ class ASRModel:
             )
             first += len(block)
         return rows[0] if len(rows) == 1 else torch.cat(rows)
-
-    def _restricted(self, windows: Sequence[ModelInput]) -> list[Restriction]:
-        """Return which frames of a pass are written in some scripts only."""
-        if not any(window.decoding.scripts for window in windows):
-            return []
-        ends = accumulate(n_frames(len(window)) for window in windows)
-        return [
-            Restriction(
-                slice(end - n_frames(len(window)), end),
-                self._labels_of(window.decoding.scripts),
-            )
-            for window, end in zip(windows, ends, strict=True)
-            if window.decoding.scripts
-        ]
 
     def _find_labels(self, scripts: frozenset[str]) -> Tensor:
         """Return the labels that some scripts are written with, on the device."""
@@ -310,6 +296,20 @@ class ASRModel:
         same = (ours.argmax(-1) == reference.argmax(-1)).float().mean()
         self.self_check = SelfCheck(float(difference), float(same))
         return self.self_check
+
+
+def _restricted(
+    windows: Sequence[ModelInput], labels_of: Callable[[frozenset[str]], Tensor]
+) -> list[Restriction]:
+    """Return which frames of a pass are written in some scripts only."""
+    if not any(window.decoding.scripts for window in windows):
+        return []
+    lengths = [n_frames(len(window)) for window in windows]
+    return [
+        Restriction(slice(end - n, end), labels_of(window.decoding.scripts))
+        for window, n, end in zip(windows, lengths, accumulate(lengths), strict=True)
+        if window.decoding.scripts
+    ]
 
 
 def label_rows(logits: Tensor) -> FrameLabels:

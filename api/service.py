@@ -29,6 +29,7 @@ from engine.interface import Model, ModelInput, ModelLost, NotReady, QueueFull
 from engine.keywords import KeywordListener
 from engine.scheduler import Scheduler
 from engine.work_queue import MOST_WINDOWS, BatchRules, batch_rules
+from languages import words
 from recordings.cutter import SpeechProbabilities
 from recordings.transcriber import FileTranscriber
 from sockets.connections import Connections
@@ -290,6 +291,7 @@ class Service:
             )
         )
         keywords.prepare(model.traits.vocabulary)
+        words.load()
         if self.settings.vad_enabled:
             self._enter_stage(name, "loading voice activity detection")
             with self._vad_lock:

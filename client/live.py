@@ -97,6 +97,7 @@ async def _run(options: argparse.Namespace) -> None:
     async with session(options.host, options.port, options.key) as socket:
         wanted = {
             "language": options.language,
+            "languages": options.languages,
             "profile": options.profile,
             "keywords": options.keywords,
         }

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import regex
 
-from languages.catalogue import BY_ID, LANGUAGES, SCRIPT_NAMES, to_bcp47
+from languages.catalogue import BY_ID, LANGUAGES, SCRIPT_NAMES
 
 # Enough to find the script of any transcript, and under 5 ms on the event loop.
 SCRIPT_SAMPLE = 4_000  # characters
@@ -40,36 +40,6 @@ _WRITTEN_WITH = {
 
 # Sets of scripts whose patterns are kept; clients use few.
 _KEPT = 64
-
-
-def infer_language(text: str, *, hint: str | None, default: str | None) -> str | None:
-    """Return the id that labels a transcript; None if the language is unknown.
-
-    CTC models do not say which language they heard, and up to 1398 languages share a
-    script. So the label is the client's explicit `hint`; else the operator's `default`
-    if the text is in its script; else the only language with the text's script. It is
-    never a guess among several.
-
-    Args:
-        text: The transcript; only its first SCRIPT_SAMPLE characters count.
-        hint: The id the client asked for, resolved.
-        default: The id of DEFAULT_LANG, resolved.
-    """
-    if hint is not None:
-        return hint
-    script = text_script(text)
-    if script is None:
-        return None
-    listed = BY_TEXT_SCRIPT.get(script, ())
-    if default in listed:
-        return default
-    return listed[0] if len(listed) == 1 else None
-
-
-def label_language(text: str, *, hint: str | None, default: str | None) -> str | None:
-    """Return the BCP 47 tag of the result of `infer_language`; None for None."""
-    language_id = infer_language(text, hint=hint, default=default)
-    return to_bcp47(language_id) if language_id else None
 
 
 def scripts_of(language_ids: Iterable[str]) -> frozenset[str]:

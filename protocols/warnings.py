@@ -5,6 +5,7 @@ Pure: no I/O, clock, settings or threads.
 
 from collections.abc import Sequence
 
+from languages.hints import Hints
 from schemas import AnswerWarning
 
 # Most phrases that a warning names.
@@ -22,3 +23,12 @@ def keywords_left_out(phrases: Sequence[str]) -> tuple[AnswerWarning, ...]:
         f"{f' and {more} more' if more > 0 else ''}."
     )
     return (AnswerWarning(code="keywords_left_out", message=message),)
+
+
+def languages_left_out(hints: Hints) -> tuple[AnswerWarning, ...]:
+    """Say which languages were ignored, because they mean none that is known."""
+    return tuple(
+        AnswerWarning(code="unknown_language", message=f"{error} It was ignored.")
+        for error in (*hints.unknown, hints.unknown_label)
+        if error is not None
+    )

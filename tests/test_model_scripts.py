@@ -20,18 +20,19 @@ from weights import loading
 CPU = torch.device("cpu")
 
 
-class TestScripts:
-    @pytest.fixture(scope="class")
-    def clips(self) -> list[Samples]:
-        """Hindi, Mandarin and German, in noise that the model is not sure in."""
-        entries = manifest.read(composer.DIGITS.parent / "synthetic" / "manifest.jsonl")
-        rng = np.random.default_rng(0)
-        return [
-            add_noise(read_audio(entry.audio), rng, snr_db=5)
-            for entry in entries
-            if entry.language in ("hi", "cmn", "de") and len(entry.words) == 9
-        ]
+@pytest.fixture(scope="module")
+def clips() -> list[Samples]:
+    """Hindi, Mandarin and German, in noise that the model is not sure in."""
+    entries = manifest.read(composer.DIGITS.parent / "synthetic" / "manifest.jsonl")
+    rng = np.random.default_rng(0)
+    return [
+        add_noise(read_audio(entry.audio), rng, snr_db=5)
+        for entry in entries
+        if entry.language in ("hi", "cmn", "de") and len(entry.words) == 9
+    ]
 
+
+class TestScripts:
     @pytest.fixture(params=["packed", "padded"])
     def model(self, request: pytest.FixtureRequest, demo_model: ASRModel) -> ASRModel:
         """Both ways to compute a batch."""

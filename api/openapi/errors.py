@@ -25,7 +25,6 @@ from api.request_state import Refusal
 from audio import decoder
 from audio.container import ACCEPTED_FORMATS
 from engine.interface import NotReady, QueueFull
-from languages.codes import UnknownLanguage
 from schemas import Json
 
 Responses = dict[int | str, Json]
@@ -104,7 +103,9 @@ _RAISED: tuple[Exception, ...] = (
         "The sample rate is 384000 Hz; accepted are 4000 to 192000 Hz. Resample the "
         "recording, best to 16000 Hz."
     ),
-    UnknownLanguage("xx", near=()),
+    BadRequest(
+        "Unknown language 'xx'.", param="languages", code="unsupported_language"
+    ),
     QueueFull("128 pieces of audio wait, as many as MAX_QUEUE allows", retry_after_s=1),
     NotReady("The model is still loading; GET /ready shows the progress."),
     Exception("an unexpected error"),

@@ -115,7 +115,8 @@ def add_routes(app: FastAPI) -> None:
             fields = FormData([("file", file), ("language", language)])
             job = checked(request, service, fields)
             transcript = await unless_disconnected(
-                request, job.model.files.transcribe(file.file)
+                request,
+                job.model.files.transcribe(file.file, scripts=job.hints.scripts),
             )
             if transcript is None:
                 return Response(status_code=CLIENT_LEFT)
@@ -161,7 +162,7 @@ def _answer(
     if output == "json":
         language = language_of(job, transcript.text)
         return JSONResponse(
-            asr.json(transcript, language=language or "und", with_words=with_words)
+            asr.json(transcript, language=language.tag or "und", with_words=with_words)
         )
     write = asr.tsv if output == "tsv" else asr.txt
     return PlainTextResponse(write(transcript.segments))

@@ -18,6 +18,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from audio.samples import seconds
+from languages.codes import UnknownLanguage
 from schemas import Json
 from text import phrases
 from text.ctc import Word
@@ -303,13 +304,17 @@ def alternative(text: str, words: Iterable[Word]) -> Alternative:
 
 
 def warnings_of(
-    ignored: Iterable[str], *, unheard: Iterable[str] = ()
+    ignored: Iterable[str],
+    *,
+    unheard: Iterable[str] = (),
+    unknown: UnknownLanguage | None = None,
 ) -> tuple[Warned, ...] | None:
-    """Name the ignored parameters and key terms; None if there are none.
+    """Name what was ignored; None if nothing was.
 
     Args:
         ignored: Names of parameters.
         unheard: Key terms for which the model has no letters.
+        unknown: Why the language means nothing, if it does.
     """
     warned = [
         Warned(parameter=name, message=f"{name} was ignored: not supported here.")
@@ -319,6 +324,9 @@ def warnings_of(
     if named:
         text = f"The model cannot spell some key terms, which are left out: {named}."
         warned.append(Warned(parameter="keyterm", message=text))
+    if unknown is not None:
+        text = f"{unknown} It was ignored."
+        warned.append(Warned(parameter="language", message=text))
     return tuple(warned) or None
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, assert_never
 
 from audio.samples import seconds
-from languages.scripts import label_language
+from languages.detection import detect
 from live.events import (
     Cause,
     EagerEnd,
@@ -46,7 +46,7 @@ from protocols.actions import (
 )
 from protocols.native import messages as wire
 from protocols.native.setup import Defaults, Setup
-from schemas import UNKNOWN_TEXT
+from schemas import UNKNOWN_TEXT, probability
 
 # Configuration and control are short, except for keywords; only audio is long.
 MAX_MESSAGE_CHARS = 64 * 1024
@@ -224,7 +224,7 @@ class LiveProtocol:
             confirmed_text=text,
             pending_text="",
             is_final=True,
-            language=self._language_of(text),
+            **self._language_of(text),
             start=0.0,
             audio_position=seconds(audio_position),
             audio_duration=seconds(audio_position),
@@ -283,7 +283,7 @@ class LiveProtocol:
             pending_text="",
             utterance_final=True,
             cause=_cause(event.cause),
-            language=self._language_of(event.text),
+            **self._language_of(event.text),
             start=seconds(event.start),
             audio_position=seconds(event.end),
             words=words if self._setup.words else None,
@@ -301,10 +301,13 @@ class LiveProtocol:
             utterance_final=True,
         )
 
-    def _language_of(self, text: str) -> str | None:
-        return label_language(
-            text, hint=self._setup.language, default=self._defaults.language
-        )
+    def _language_of(self, text: str) -> dict[str, Any]:
+        found = detect(text, self._setup.hints, default=self._defaults.language)
+        return {
+            "language": found.tag,
+            "language_probability": probability(found),
+            "script": found.script,
+        }
 
 
 def farewell(

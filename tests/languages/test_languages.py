@@ -19,12 +19,7 @@ from languages.catalogue import (
     to_bcp47,
 )
 from languages.codes import UnknownLanguage, resolve_language
-from languages.scripts import (
-    SCRIPT_SAMPLE,
-    infer_language,
-    label_language,
-    text_script,
-)
+from languages.scripts import SCRIPT_SAMPLE, text_script
 from languages.search import MAX_NEAR, MAX_TAG, search_languages
 
 # All 184 two-letter codes of the ISO 639-3 code table, with `sh`, which ISO 639-1
@@ -194,7 +189,7 @@ class TestTwoLetterCodes:
     def test_table_has_all_184(self) -> None:
         """No ISO 639-1 code is left out of the table."""
         assert len(dict(CODES)) == len(CODES) == 184
-        assert sum(expected == "-" for _, expected in CODES) == 32
+        assert sum(expected == "-" for _, expected in CODES) == 30
 
     @pytest.mark.parametrize(("code", "expected"), CODES)
     def test_means_what_the_table_says(self, code: str, expected: str) -> None:
@@ -383,7 +378,6 @@ class TestUnknownCodes:
         [
             "xx",
             "gd",
-            "san",
             "sot",
             "zxx",
             "english",
@@ -617,72 +611,3 @@ class TestTextScript:
         script = text_script(text)
 
         assert script is None or len(script) == 4
-
-
-class TestInferring:
-    @pytest.mark.parametrize("text", ["", "good morning", "доброе утро", "你好"])
-    def test_explicit_hint_is_always_kept(self, text: str) -> None:
-        """The client knows best, also where the text is in another script."""
-        assert infer_language(text, hint="fra_Latn", default="eng_Latn") == "fra_Latn"
-
-    @pytest.mark.parametrize(
-        ("text", "default"),
-        [
-            ("good morning", "eng_Latn"),
-            ("доброе утро", "rus_Cyrl"),
-            ("नमस्ते", "hin_Deva"),
-            ("مرحبا", "arb_Arab"),
-            ("สวัสดี", "tha_Thai"),
-            ("你好", "cmn_Hans"),
-            ("你好", "cmn_Hant"),
-            ("東京", "jpn_Jpan"),
-            ("東京へ行く", "jpn_Jpan"),
-            ("안녕하세요", "kor_Hang"),
-            ("ladin", "lld_Latn_gherd"),
-        ],
-    )
-    def test_default_is_taken_if_the_text_is_in_its_script(
-        self, text: str, default: str
-    ) -> None:
-        """The operator's language is believed where the script does not contradict."""
-        assert infer_language(text, hint=None, default=default) == default
-
-    @pytest.mark.parametrize("default", [None, "eng_Latn", "cmn_Hans"])
-    @pytest.mark.parametrize(
-        ("text", "expected"),
-        [
-            ("東京へ行く", "jpn_Jpan"),
-            ("안녕하세요", "kor_Hang"),
-            ("ਸਤ ਸ੍ਰੀ ਅਕਾਲ", "pan_Guru"),
-            ("ನಮಸ್ಕಾರ", "kan_Knda"),
-            ("ສະບາຍດີ", "lao_Laoo"),
-            ("ආයුබෝවන්", "sin_Sinh"),
-            ("ދިވެހި", "div_Thaa"),
-        ],
-    )
-    def test_script_of_one_language_names_it(
-        self, text: str, expected: str, default: str | None
-    ) -> None:
-        """A script that only one listed language uses is evidence enough."""
-        assert infer_language(text, hint=None, default=default) == expected
-
-    @pytest.mark.parametrize("default", [None, "kor_Hang"])
-    @pytest.mark.parametrize(
-        "text", ["good morning", "доброе утро", "नमस्ते", "สวัสดี", "مرحبا", "你好", "ᏣᎳᎩ"]
-    )
-    def test_script_of_several_languages_names_none(
-        self, text: str, default: str | None
-    ) -> None:
-        """Nothing is made up: one of several, or none, is no answer."""
-        assert infer_language(text, hint=None, default=default) is None
-
-    @pytest.mark.parametrize("text", ["", "42", "abc где"])
-    def test_text_without_a_script_names_none(self, text: str) -> None:
-        """The default is no answer for text that shows nothing."""
-        assert infer_language(text, hint=None, default="eng_Latn") is None
-        assert label_language(text, hint=None, default="eng_Latn") is None
-
-    def test_a_label_is_the_languages_tag(self) -> None:
-        """Clients never see an id."""
-        assert label_language("bonjour", hint="fra_Latn", default=None) == "fr"
-        assert label_language("hello", hint=None, default="eng_Latn") == "en"

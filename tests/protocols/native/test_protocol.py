@@ -199,6 +199,16 @@ class TestClient:
             ('{"type":"config","hop_s":NaN}', "invalid_message", "hop_s"),
             ('{"type":"config","words":"yes"}', "invalid_message", "config.words"),
             ('{"type":"config","language":"xx"}', "unsupported_language", "'xx'"),
+            (
+                '{"type":"config","languages":["en","xx"]}',
+                "unsupported_language",
+                "'xx'",
+            ),
+            (
+                json.dumps({"type": "config", "languages": ["en"] * 101}),
+                "invalid_message",
+                "at most 100",
+            ),
             ('{"type":"config","profile":"fast"}', "invalid_message", "profile"),
             (" " * (MAX_MESSAGE_CHARS + 1), "message_too_long", "binary frames"),
             ('{"type":"config","keywords":"a"}', "invalid_message", "config.keywords"),
@@ -457,6 +467,42 @@ class TestStream:
         receive(machine, type="config", language=asked)
 
         assert only(tell(machine, final(1, text))).get("language") == tag
+
+    def test_what_a_text_shows_has_a_probability(self) -> None:
+        """And its script is told in any case."""
+        machine = protocol()
+
+        korean = only(tell(machine, final(1, "하나 둘")))
+        latin = only(tell(machine, final(2, "uno")))
+
+        assert (korean["language"], korean["language_probability"]) == ("ko", 1.0)
+        assert (korean["script"], latin["script"]) == ("Hang", "Latn")
+        assert "language" not in latin
+        assert "language_probability" not in latin
+
+    def test_a_list_of_languages_restricts_the_scripts(self) -> None:
+        """From the next window on; null allows all again."""
+        machine = protocol()
+
+        configure, confirmed = receive(machine, type="config", languages=["hi", "en"])
+        assert isinstance(configure, Configure)
+        assert configure.options.scripts == {"Deva", "Latn"}
+        assert only([confirmed])["languages"] == ["hi", "en"]
+        assert only(tell(machine, final(1, "एक")))["language"] == "hi"
+
+        configure, confirmed = receive(machine, type="config", languages=None)
+        assert isinstance(configure, Configure)
+        assert not configure.options.scripts
+        assert "languages" not in only([confirmed])
+
+    def test_an_operator_may_let_a_single_language_restrict(self) -> None:
+        """LANGUAGE_STRICT."""
+        machine = protocol(language_strict=True)
+
+        configure, _ = receive(machine, type="config", language="hi")
+
+        assert isinstance(configure, Configure)
+        assert configure.options.scripts == {"Deva"}
 
 
 class TestStopping:
