@@ -74,8 +74,8 @@ def read_hints(
         raise TooManyLanguages(len(languages))
     label, unknown_label = _resolved(language)
     if strict and not languages:
-        unknown = (unknown_label,) if unknown_label else ()
-        return Hints(label, (label,) if label else (), unknown)
+        refused = (unknown_label,) if unknown_label else ()
+        return Hints(label, (label,) if label else (), refused)
     found = [_resolved(code) for code in languages]
     unknown = tuple(error for _, error in found if error is not None)
     listed = tuple(dict.fromkeys(own for own, _ in found if own is not None))

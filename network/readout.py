@@ -74,8 +74,8 @@ def read_out(
     best, ids = logits.max(dim=-1)
     for own in restricted:
         allowed = logits[own.frames].index_select(1, own.labels)
-        best[own.frames], columns = allowed.max(dim=-1)
-        ids[own.frames] = own.labels[columns]
+        best[own.frames], found = allowed.max(dim=-1)
+        ids[own.frames] = own.labels[found]
     log_norm = logits.float().logsumexp(dim=-1, keepdim=True)
     both = torch.stack([best, logits[:, BLANK]], dim=1).float() - log_norm
     columns = [ids.int()[:, None], both.exp().view(torch.int32)]
