@@ -118,9 +118,9 @@ def _hints(form: TranscriptionForm, *, strict: bool) -> Hints:
         hints = read_hints(form.language, form.languages, strict=strict)
     except TooManyLanguages as error:
         raise BadRequest(str(error), param="languages") from error
-    for error in hints.unknown:
+    for unknown in hints.unknown:
         param = "languages" if form.languages else "language"
-        raise BadRequest(str(error), param=param, code="unsupported_language")
+        raise BadRequest(str(unknown), param=param, code="unsupported_language")
     return hints
 
 

@@ -14,7 +14,7 @@ from tests.test_server import PATH, settings, wav
 DEVA = Decoding(scripts=frozenset({"Deva"}))
 
 
-def post(url: str, path: str = PATH, **fields: Any) -> httpx.Response:
+def post(url: str, path: str = PATH, /, **fields: Any) -> httpx.Response:
     return httpx.post(url + path, files={"file": ("upload", wav())}, data=fields)
 
 
