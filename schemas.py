@@ -26,7 +26,9 @@ _SCRIPT = (
     "ISO 15924 code of the script of most letters, if there is one; not in OpenAI's "
     "API."
 )
-_WARNINGS = "Requests that could not be fulfilled, if any; not in OpenAI's API."
+_WARNINGS = (
+    "What was not done as asked, or should be known, if anything; not in OpenAI's API."
+)
 
 # The text that clients get for an unexpected error.
 UNKNOWN_TEXT = "Something went wrong in the server; its log has the details."
@@ -75,9 +77,17 @@ class LogProb(BaseModel):
 
 
 class AnswerWarning(BaseModel):
-    """What was wanted and could not be done: `message` is for people."""
+    """What was not done as asked, or should be known: `message` is for people."""
 
-    code: Literal["keywords_left_out", "unknown_language"]
+    code: Literal[
+        "demo_model",
+        "files_left_out",
+        "format_not_streamed",
+        "keywords_left_out",
+        "parameters_ignored",
+        "recording_cut_off",
+        "unknown_language",
+    ]
     message: str
 
 
@@ -338,6 +348,7 @@ class About(BaseModel):
     model: str
     ready: bool
     limits: UploadLimits
+    warnings: list[AnswerWarning] | None = Field(None, description=_WARNINGS)
     endpoints: dict[str, str]
 
 

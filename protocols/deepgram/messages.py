@@ -18,13 +18,15 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from audio.samples import seconds
-from languages.codes import UnknownLanguage
-from schemas import Json
+from schemas import AnswerWarning, Json
 from text import phrases
 from text.ctc import Word
 
 # Most characters of a text message; a list of key terms has a few thousand.
 MAX_MESSAGE_CHARS = 64 * 1024
+
+# Parameters that warnings are about; all others are about the body.
+_ABOUT = {"demo_model": "model", "unknown_language": "language"}
 
 # Most key terms that one warning names.
 _MOST_NAMED = 10
@@ -206,10 +208,14 @@ class UtteranceEnd(_Part):
 
 
 class Warned(_Part):
-    """A parameter that was ignored; not in Deepgram's own API any more."""
+    """A parameter that was ignored, or what should be known about its value.
+
+    Not in Deepgram's own API any more. `type` is `unsupported`, or the code of a
+    warning that this server's other doors have, too.
+    """
 
     parameter: str
-    type: Literal["unsupported"] = "unsupported"
+    type: str = "unsupported"
     message: str
 
 
@@ -307,26 +313,26 @@ def warnings_of(
     ignored: Iterable[str],
     *,
     unheard: Iterable[str] = (),
-    unknown: UnknownLanguage | None = None,
+    others: Iterable[AnswerWarning] = (),
 ) -> tuple[Warned, ...] | None:
-    """Name what was ignored; None if nothing was.
+    """Name the ignored parameters and key terms; None if there is nothing to say.
 
     Args:
         ignored: Names of parameters.
         unheard: Key terms for which the model has no letters.
-        unknown: Why the language means nothing, if it does.
+        others: What should be known about model, language or recording.
     """
     warned = [
         Warned(parameter=name, message=f"{name} was ignored: not supported here.")
         for name in ignored
     ]
+    for own in others:
+        about = _ABOUT.get(own.code, "body")
+        warned.append(Warned(parameter=about, type=own.code, message=own.message))
     named = ", ".join(repr(term) for term in islice(unheard, _MOST_NAMED))
     if named:
         text = f"The model cannot spell some key terms, which are left out: {named}."
         warned.append(Warned(parameter="keyterm", message=text))
-    if unknown is not None:
-        text = f"{unknown} It was ignored."
-        warned.append(Warned(parameter="language", message=text))
     return tuple(warned) or None
 
 

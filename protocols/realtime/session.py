@@ -34,7 +34,7 @@ from live.options import (
 from protocols.realtime import events
 from protocols.realtime.events import ServerVad
 from protocols.warnings import keywords_left_out, languages_left_out
-from schemas import Json
+from schemas import AnswerWarning, Json
 from text import phrases
 
 LOGPROBS = "item.input_audio_transcription.logprobs"
@@ -218,6 +218,7 @@ class Defaults:
         max_keywords: Most keywords of a session.
         left_out: Returns the keywords that the model cannot write.
         language_strict: Whether a single language restricts the text.
+        warnings: What the model's clients should know.
     """
 
     served_model: str
@@ -227,6 +228,7 @@ class Defaults:
     max_keywords: int = 500
     left_out: Callable[[Iterable[str]], tuple[str, ...]] = lambda keywords: ()
     language_strict: bool = False
+    warnings: tuple[AnswerWarning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,8 +236,6 @@ class Session:
     """The options in effect.
 
     Attributes:
-        language: The requested language, if it is known.
-        hints: The languages that it named, without unknown ones.
         options: Options of the stream.
         vad: Turn detection; None if only the client ends utterances.
         keywords: Keywords; None if the client has never sent any.
@@ -254,7 +254,7 @@ class Session:
     options: StreamOptions
     logprobs: bool
     keywords: tuple[str, ...] | None
-    left_out: tuple[str, ...]
+    warnings: tuple[AnswerWarning, ...]
 
     def general_form(self) -> events.Session:
         """Write it in the form of `session.updated`."""
@@ -268,7 +268,7 @@ class Session:
             id=self.id,
             audio=events.Audio(input=audio_input),
             include=self._include(),
-            warnings=self._warnings(),
+            warnings=self.warnings or None,
         )
 
     def flat_form(self) -> events.FlatSession:
@@ -280,7 +280,7 @@ class Session:
             input_audio_transcription=self._transcription(),
             turn_detection=self.vad,
             include=self._include(),
-            warnings=self._warnings(),
+            warnings=self.warnings or None,
         )
 
     def _transcription(self) -> events.Transcription:
@@ -291,10 +291,6 @@ class Session:
             delay=self.delay,
             keywords=self.keywords,
         )
-
-    def _warnings(self) -> events.Warnings:
-        languages = languages_left_out(self.hints)
-        return (*keywords_left_out(self.left_out), *languages) or None
 
     def _include(self) -> tuple[str, ...]:
         return (LOGPROBS,) if self.logprobs else ()
@@ -329,7 +325,11 @@ def in_effect(config: SessionConfig, defaults: Defaults, session_id: str) -> Ses
         ),
         logprobs=LOGPROBS in (config.include or ()),
         keywords=None if asked.keywords is None else keywords,
-        left_out=defaults.left_out(keywords),
+        warnings=(
+            *defaults.warnings,
+            *keywords_left_out(defaults.left_out(keywords)),
+            *languages_left_out(hints),
+        ),
     )
 
 
