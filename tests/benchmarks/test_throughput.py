@@ -13,7 +13,6 @@ from benchmarks import (
     compiled,
     finals,
     keywords,
-    languages,
     parts,
     soft_words,
     streaming,
@@ -122,9 +121,6 @@ TABLES = {
     "keywords.jsonl": keywords.table,
     "keywords_boosts.jsonl": keywords.boost_table,
     "keywords_streams.jsonl": keywords.stream_table,
-    "languages.jsonl": languages.mask_table,
-    "languages_detection.jsonl": languages.detection_table,
-    "languages_cost.jsonl": languages.cost_table,
 }
 
 
