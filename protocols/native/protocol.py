@@ -95,7 +95,7 @@ class LiveProtocol:
         n_words: Words in the finals so far.
 
     Raises:
-        BadMessage: The URL asks for a language that is unknown.
+        BadMessage: The URL restricts the text to a language that is unknown.
     """
 
     def __init__(

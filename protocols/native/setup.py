@@ -18,7 +18,7 @@ from languages.hints import Hints, TooManyLanguages, read_hints
 from live.options import PROFILES, StreamOptions
 from protocols.actions import Configure
 from protocols.native import messages as wire
-from protocols.warnings import keywords_left_out
+from protocols.warnings import keywords_left_out, languages_left_out
 from schemas import AnswerWarning
 from text import phrases
 
@@ -70,8 +70,8 @@ class Setup:
         """Apply the client's changes.
 
         Raises:
-            BadMessage: A language is unknown, options contradict each other, or
-                keywords are too many or too long.
+            BadMessage: A listed language is unknown, options contradict each other,
+                or keywords are too many or too long.
         """
         hints = _hints(wanted, strict=defaults.language_strict)
         keywords = _keywords(wanted, defaults.max_keywords)
@@ -94,6 +94,7 @@ class Setup:
             ),
             warnings=(
                 *defaults.warnings,
+                *languages_left_out(hints),
                 *keywords_left_out(defaults.left_out(keywords)),
             ),
         )
@@ -169,7 +170,6 @@ def _hints(wanted: Mapping[str, Any], *, strict: bool) -> Hints:
         hints = read_hints(language, languages, strict=strict)
     except TooManyLanguages as error:
         raise wire.BadMessage(f"config.languages: {error}") from error
-    for unknown in (*hints.unknown, hints.unknown_label):
-        if unknown is not None:
-            raise wire.BadMessage(str(unknown), code="unsupported_language")
+    for unknown in hints.unknown:
+        raise wire.BadMessage(str(unknown), code="unsupported_language")
     return hints

@@ -201,7 +201,6 @@ class TestClient:
             ),
             ('{"type":"config","hop_s":NaN}', "invalid_message", "hop_s"),
             ('{"type":"config","words":"yes"}', "invalid_message", "config.words"),
-            ('{"type":"config","language":"xx"}', "unsupported_language", "'xx'"),
             (
                 '{"type":"config","languages":["en","xx"]}',
                 "unsupported_language",
@@ -314,7 +313,7 @@ class TestConfiguration:
     def test_a_refused_message_changes_nothing_of_it(self) -> None:
         """Not even what was right in it."""
         machine = protocol()
-        receive(machine, type="config", words=True, language="xx")
+        receive(machine, type="config", words=True, languages=["xx"])
 
         assert only(receive(machine, type="config"))["words"] is False
 
@@ -766,10 +765,14 @@ class TestUrl:
 
         assert codes == ["demo_model", "parameters_ignored"]
 
-    def test_a_language_that_there_is_not_is_refused(self) -> None:
-        """As in `config`."""
+    def test_an_unknown_label_is_ignored_with_a_warning(self) -> None:
+        """As at the other doors; where it would restrict the text, it is refused."""
+        (ready,) = sent(protocol_of(Query({"language": "xx"})).greet())
+
+        assert "language" not in ready
+        assert [own["code"] for own in ready["warnings"]] == ["unknown_language"]
         with pytest.raises(BadMessage, match="xx"):
-            protocol_of(Query({"language": "xx"}))
+            protocol_of(Query({"language": "xx"}), language_strict=True)
 
 
 def protocol_of(query: Query, **defaults: Any) -> LiveProtocol:
