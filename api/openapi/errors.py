@@ -26,7 +26,6 @@ from api.spool import NoRoom, SpoolUnavailable
 from audio import decoder
 from audio.container import ACCEPTED_FORMATS
 from engine.interface import NotReady, QueueFull
-from languages.codes import UnknownLanguage
 from schemas import Json
 
 Responses = dict[int | str, Json]
@@ -105,7 +104,9 @@ _RAISED: tuple[Exception, ...] = (
         "The sample rate is 384000 Hz; accepted are 4000 to 192000 Hz. Resample the "
         "recording, best to 16000 Hz."
     ),
-    UnknownLanguage("xx", near=()),
+    BadRequest(
+        "Unknown language 'xx'.", param="languages", code="unsupported_language"
+    ),
     QueueFull("128 pieces of audio wait, as many as MAX_QUEUE allows", retry_after_s=1),
     NotReady("The model is still loading; GET /ready shows the progress."),
     NoRoom("The server has no room for the recording at present; try later."),

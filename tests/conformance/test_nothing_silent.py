@@ -155,7 +155,6 @@ class TestSockets:
             ("?sample_rate=1", "invalid_message", "URL.sample_rate: "),
             ("?encoding=opus", "invalid_message", "URL.encoding: "),
             ("?interim=maybe", "invalid_message", "URL.interim: "),
-            ("?language=klingon", "unsupported_language", "klingon"),
         ],
     )
     def test_a_bad_value_ends_the_session(

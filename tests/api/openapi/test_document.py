@@ -369,7 +369,7 @@ RECORDINGS: dict[str, bytes] = {
 }
 FIELDS = {
     "invalid_value": {"response_format": "yaml"},
-    "unsupported_language": {"language": "xx"},
+    "unsupported_language": {"languages[]": "xx"},
     "model_not_found": {"model": "base"},
 }
 BODIES: dict[str, Json] = {
