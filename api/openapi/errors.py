@@ -10,12 +10,12 @@ from api.bodies import too_large
 from api.errors import (
     AUDIO_USED_UP,
     HOST_NOT_ALLOWED,
+    NO_KEY_TEXT,
     ORIGIN_NOT_ALLOWED,
     RATE_LIMITED,
     TOO_MANY_WRONG_KEYS,
     TOO_MANY_WRONG_KEYS_TEXT,
     UNAUTHORISED,
-    UNKNOWN_KEY_TEXT,
     BadRequest,
     error_body,
     refusal_of,
@@ -119,7 +119,7 @@ _RAISED: tuple[Exception, ...] = (
 
 # Refusals of the gates before the routes; `GATE` has their codes.
 _AT_THE_GATE = (
-    (UNKNOWN_KEY_TEXT, UNAUTHORISED),
+    (NO_KEY_TEXT, UNAUTHORISED),
     (TOO_MANY_WRONG_KEYS_TEXT, TOO_MANY_WRONG_KEYS),
     (
         "More than 60 requests a minute came from you; try again in 1 s.",
@@ -170,6 +170,7 @@ WARNED: Json = {
     "X-Warnings": {
         "description": "What was not done as asked, or should be known, as JSON: a "
         "list of objects with `code` and `message`. Absent if there is nothing.",
+        "required": False,
         "schema": {"type": "string"},
         "example": '[{"code": "recording_cut_off", "message": "The recording\'s ..."}]',
     }
