@@ -19,13 +19,7 @@ from typing import BinaryIO, Protocol, TypeVar, TypeVarTuple
 
 from audio.decoder import Channels, DecodeLimits
 from audio.stated_length import Ending
-from engine.interface import (
-    BEST_LABEL,
-    Decoding,
-    ModelInput,
-    ModelTraits,
-    QueueFull,
-)
+from engine.interface import Decoding, ModelInput, ModelTraits, QueueFull
 from engine.keywords import KeywordListener
 from engine.scheduler import Scheduler
 from recordings.cutter import Cut, Cutter, SpeechProbabilities
@@ -112,6 +106,7 @@ class FileTranscriber:
         *,
         keywords: tuple[str, ...] = (),
         channels: Channels = Channels.MIXED,
+        scripts: frozenset[str] = frozenset(),
     ) -> Transcript:
         """Transcribe a recording to its end, in written form if there is a filter.
 
@@ -120,7 +115,9 @@ class FileTranscriber:
         parts: list[SegmentPart] = []
         last = Advance((), 0, 0)
         async with aclosing(
-            self.transcribe_stream(source, keywords=keywords, channels=channels)
+            self.transcribe_stream(
+                source, keywords=keywords, channels=channels, scripts=scripts
+            )
         ) as advances:
             async for last in advances:
                 parts += last.parts
@@ -149,6 +146,7 @@ class FileTranscriber:
         *,
         keywords: tuple[str, ...] = (),
         channels: Channels = Channels.MIXED,
+        scripts: frozenset[str] = frozenset(),
     ) -> AsyncGenerator[Advance, None]:
         """Transcribe a recording, and yield its parts as soon as they are final.
 
@@ -164,6 +162,7 @@ class FileTranscriber:
             channels: What becomes of the channels. Kept apart, the windows of all of
                 them share one place in the queue; parts of different channels come as
                 they are found, not by time.
+            scripts: ISO 15924 codes of the scripts that may be written; empty for all.
 
         Raises:
             The errors of `audio/decoder.py`, the last four also after some of the text;
@@ -172,7 +171,9 @@ class FileTranscriber:
         readers = _Readers(self._scheduler.traits, channels)
         cutter = Cutter(source, self._limits, self._listen, channels=channels)
         share = self._turns.share()
-        queue = _InFlight(self._scheduler, self._max_in_flight, keywords)
+        n_best = N_BEST if keywords else 0
+        decoding = Decoding(n_best=n_best, scripts=scripts)
+        queue = _InFlight(self._scheduler, self._max_in_flight, decoding)
 
         def read(cut: Cut, frames: FrameLabels) -> tuple[SegmentPart, ...]:
             if self._keywords is not None:
@@ -228,10 +229,10 @@ class _InFlight:
     """
 
     def __init__(
-        self, scheduler: Scheduler, max_in_flight: int, keywords: tuple[str, ...]
+        self, scheduler: Scheduler, max_in_flight: int, decoding: Decoding
     ) -> None:
         self._scheduler = scheduler
-        self._decoding = Decoding(n_best=N_BEST) if keywords else BEST_LABEL
+        self._decoding = decoding
         self._max_in_flight = max_in_flight
         self._waiting: deque[Cut] = deque()
         self._submitted: deque[tuple[Cut, Future[FrameLabels]]] = deque()

@@ -44,7 +44,6 @@ _CODES = (
     "too_many_channels",
     "unsupported_sample_rate",
     "channels_changed",
-    "unsupported_language",
     "overloaded",
     "model_not_ready",
     "no_room",

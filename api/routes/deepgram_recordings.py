@@ -33,8 +33,8 @@ from audio.container import recognise
 from audio.decoder import Channels
 from audio.samples import seconds
 from audio.wav_header import WAV_HEADER_BYTES, wav_header
-from languages import codes
-from languages.scripts import label_language
+from languages.detection import detect
+from languages.hints import Hints, read_hints
 from protocols import warnings
 from protocols.deepgram import messages as wire
 from protocols.deepgram import parameters
@@ -93,7 +93,7 @@ async def _transcribe(request: Request) -> Response:
     state.transcription = True
     asked = _asked(request, service)
     model = require_model(service, asked.model)
-    hint = codes.resolve_language(asked.language)
+    hints = read_hints(asked.language, strict=service.settings.language_strict)
     async with AsyncExitStack() as cleanup:
         cleanup.enter_context(hold_place(request, service))
         await _refuse_forms(request, service)
@@ -103,6 +103,7 @@ async def _transcribe(request: Request) -> Response:
             model.files.transcribe(
                 body.file.file,
                 keywords=asked.keyterms,
+                scripts=hints.scripts,
                 channels=Channels.EACH if asked.multichannel else Channels.MIXED,
             ),
         )
@@ -112,7 +113,7 @@ async def _transcribe(request: Request) -> Response:
         state.n_words = len(transcript.words)
         # Hours of words take seconds to write.
         return await asyncio.to_thread(
-            _answer, request, service, model, asked, hint, body.sha256, transcript
+            _answer, request, service, model, asked, hints, body.sha256, transcript
         )
 
 
@@ -225,6 +226,7 @@ def _metadata(
     request: Request,
     model: ServedModel,
     asked: RecordingParameters,
+    hints: Hints,
     sha256: str,
     transcript: Transcript,
 ) -> ListenMetadata:
@@ -241,7 +243,11 @@ def _metadata(
         warnings=wire.warnings_of(
             asked.ignored,
             unheard=model.keywords.left_out(asked.keyterms),
-            others=(*model.warnings, *_cut_off(transcript)),
+            others=(
+                *model.warnings,
+                *_cut_off(transcript),
+                *warnings.languages_left_out(hints),
+            ),
         ),
     )
 
@@ -272,17 +278,16 @@ def _answer(
     service: Service,
     model: ServedModel,
     asked: RecordingParameters,
-    hint: str | None,
+    hints: Hints,
     sha256: str,
     transcript: Transcript,
 ) -> Response:
-    metadata = _metadata(request, model, asked, sha256, transcript)
+    metadata = _metadata(request, model, asked, hints, sha256, transcript)
+    default = service.settings.default_lang or None
     results = results_of(
         transcript,
         asked,
-        language_of=lambda text: label_language(
-            text, hint=hint, default=service.settings.default_lang or None
-        ),
+        language_of=lambda text: detect(text, hints, default=default),
         new_id=lambda: str(uuid.uuid4()),
     )
     answer = ListenResponse(metadata=metadata, results=results)

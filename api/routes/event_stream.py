@@ -146,6 +146,7 @@ class EventStream:
                 job.form.file.file,
                 keywords=job.form.keywords,
                 channels=job.form.channels,
+                scripts=job.hints.scripts,
             )
         ) as advances:
             async for advance in advances:
@@ -260,12 +261,11 @@ class EventStream:
         """Return the fields of `verbose_json` for the last event."""
         if not self._job.form.is_verbose:
             return {}
-        language = language_of(self._job, text)
-        return {
-            **({} if raw is None else {"raw": raw}),
-            "duration": seconds(end),
-            "languages": [{"code": language}] if language else [],
-        }
+        found = language_of(self._job, text)
+        languages = [each.model_dump() for each in schemas.languages(found)]
+        script = {"script": found.script} if found.script else {}
+        own = {} if raw is None else {"raw": raw}
+        return {**own, "duration": seconds(end), "languages": languages, **script}
 
     def _times(self, segments: tuple[Segment, ...]) -> dict[str, Any]:
         """Return the requested segments and words for the last event."""

@@ -122,6 +122,7 @@ async def _transcribe(
                 job.form.file.file,
                 keywords=job.form.keywords,
                 channels=job.form.channels,
+                scripts=job.hints.scripts,
             ),
         )
         if transcript is None:
@@ -152,7 +153,7 @@ def _answer(job: Upload, transcript: Transcript) -> Response:
         return JSONResponse(
             schemas.verbose_transcription(
                 transcript,
-                language=language or "und",
+                language=language,
                 granularities=form.granularities,
                 warnings=warnings,
             ),

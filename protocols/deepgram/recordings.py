@@ -13,8 +13,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from audio.samples import SAMPLE_RATE, seconds
+from languages.detection import Detected
 from protocols.deepgram import messages as wire
 from protocols.deepgram.parameters import RecordingParameters
+from schemas import probability
 from text import ctc
 from text.ctc import Word
 from text.transcript import Segment, Transcript
@@ -57,10 +59,14 @@ class RecordedAlternative(wire.Alternative):
 
 
 class RecordedChannel(_Part):
-    """A channel, or all of them mixed; the language if asked for and known."""
+    """A channel, or all of them mixed; the language if asked for and known.
+
+    `language_confidence` is there if the language was found in the text.
+    """
 
     alternatives: tuple[RecordedAlternative]
     detected_language: str | None = None
+    language_confidence: float | None = None
 
 
 class Utterance(_Part):
@@ -109,7 +115,7 @@ def results_of(
     transcript: Transcript,
     asked: RecordingParameters,
     *,
-    language_of: Callable[[str], str | None],
+    language_of: Callable[[str], Detected],
     new_id: Callable[[], str],
 ) -> ListenResults:
     """Write the results of a recording.
@@ -117,7 +123,7 @@ def results_of(
     Args:
         transcript: Transcript of the recording.
         asked: Parameters of the request.
-        language_of: Returns the BCP-47 tag of a text's language, if it is known.
+        language_of: Returns what is known about a text's language.
         new_id: Makes a UUID.
     """
     channels = [transcript]
@@ -139,17 +145,17 @@ def results_of(
 def _channel(
     transcript: Transcript,
     asked: RecordingParameters,
-    language_of: Callable[[str], str | None],
+    language_of: Callable[[str], Detected],
 ) -> RecordedChannel:
+    language = language_of(transcript.text)
     alternative = RecordedAlternative(
         **wire.alternative(transcript.text, transcript.words).model_dump(),
         paragraphs=_paragraphs(transcript) if asked.paragraphs else None,
     )
     return RecordedChannel(
         alternatives=(alternative,),
-        detected_language=language_of(transcript.text)
-        if asked.detect_language
-        else None,
+        detected_language=language.tag if asked.detect_language else None,
+        language_confidence=probability(language) if asked.detect_language else None,
     )
 
 
