@@ -206,14 +206,7 @@ class LiveProtocol:
         if kind is None:
             return [Append(audio)]
         self._refused = True
-        return farewell(
-            "not_raw_audio",
-            f"The audio begins like a file ({kind}). This socket takes raw samples "
-            f"({self._setup.encoding.value}, {self._setup.sample_rate} Hz; `config` or "
-            "the URL may set others), and would hear the file as noise. Decode it "
-            "first, or send the whole file to POST /v1/audio/transcriptions.",
-            close=CloseCode.POLICY_VIOLATION,
-        )
+        return _refuse_file(kind, self._setup)
 
     def _obey(self, text: str) -> list[Action]:
         if len(text) > MAX_MESSAGE_CHARS:
@@ -382,6 +375,17 @@ class LiveProtocol:
             "language_probability": probability(found),
             "script": found.script,
         }
+
+
+def _refuse_file(kind: str, setup: Setup) -> list[Action]:
+    return farewell(
+        "not_raw_audio",
+        f"The audio begins like a file ({kind}). This socket takes raw samples "
+        f"({setup.encoding.value}, {setup.sample_rate} Hz; `config` or the URL may set "
+        "others), and would hear the file as noise. Decode it first, or send the whole "
+        "file to POST /v1/audio/transcriptions.",
+        close=CloseCode.POLICY_VIOLATION,
+    )
 
 
 def farewell(

@@ -530,6 +530,8 @@ class TestErrors:
             "internal_error",
             "overloaded",
             "request_timeout",
+            "no_room",
+            "no_storage",
         }
         above = {"model_not_ready", "body_too_large"}
 
