@@ -68,6 +68,7 @@ from config import Settings, describe_errors, misspelt
 from engine.interface import NotReady
 from network.cores import set_waiting
 from schemas import UNKNOWN_TEXT
+from weights.places import public_name
 
 logger = logging.getLogger("omniasr")
 
@@ -102,11 +103,12 @@ def create_app(
         on_load_failure: Called in the event loop if the model cannot be served.
     """
 
+    name = public_name(settings.model_card, model_dir=settings.model_dir)
     keys = KeyRing(settings.keys, file=settings.api_keys_file)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        models = {settings.model_card: load, **(others or {})}
+        models = {name: load, **(others or {})}
         service = Service(settings, models, rehearsal_s=rehearsal_s)
         app.state.service = service
         service.start(on_load_failure)

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from network.architecture import ARCHITECTURES
-from weights import cards
+from weights import cards, sources
 from weights.cards import ASSETS, ModelUnavailable, find_card, known_models
 
 RELEASED = [
@@ -117,7 +117,7 @@ class TestFiles:
         text = f"name: mine\nmodel_family: wav2vec2_asr\ncheckpoint: {place}\n"
         folder = write(tmp_path, f"{text}tokenizer: t.model\n")
 
-        found = cards.download("mine", model_dir=folder)
+        found = sources.download("mine", model_dir=folder)
 
         assert found == (weights, tmp_path / "t.model")
 
@@ -139,4 +139,4 @@ class TestFiles:
         folder = write(tmp_path, f"name: mine\nmodel_family: wav2vec2_asr\n{fields}\n")
 
         with pytest.raises(ModelUnavailable, match=complaint):
-            cards.download("mine", model_dir=folder)
+            sources.download("mine", model_dir=folder)
