@@ -55,6 +55,12 @@ _EMPTY_MEANS_NONE = frozenset(
     }
 )
 
+# Never shown, not even in an error.
+_SECRET = frozenset({"api_keys", "secret_key"})
+
+# Fewer could be searched for by those who have a key of a web page.
+_MIN_SECRET_CHARS = 32
+
 # Digits of a limit behind a key.
 _MOST_DIGITS = 6
 
@@ -245,6 +251,13 @@ class Settings(BaseSettings):
         le=3600,
         description="Seconds that requests in progress get to finish at shutdown.",
     )
+    exit_when_stuck_s: float = Field(
+        120.0,
+        ge=0,
+        le=86_400,
+        description="Seconds for which a model may give no result, after `/ready` says "
+        "so, before the process ends (0: it never does).",
+    )
     socket_load_wait_s: float = Field(
         8.0,
         ge=0,
@@ -260,6 +273,11 @@ class Settings(BaseSettings):
     api_keys_file: Path | None = Field(
         None,
         description="File with more keys, one name:key a line; read when it changes.",
+    )
+    secret_key: SecretStr = Field(
+        SecretStr(""),
+        description="Signs ephemeral keys, in all processes of one address alike "
+        "(empty: random).",
     )
     metrics: Literal["open", "key", "off"] = Field(
         "open", description="`/metrics`: `open` to all, only with a `key`, or `off`."
@@ -426,6 +444,16 @@ class Settings(BaseSettings):
             raise ValueError(_NO_KEY)
         return value
 
+    @field_validator("secret_key")
+    @classmethod
+    def _long_secret(cls, value: SecretStr) -> SecretStr:
+        if 0 < len(value.get_secret_value()) < _MIN_SECRET_CHARS:
+            raise ValueError(
+                f"must have at least {_MIN_SECRET_CHARS} characters; "
+                "`openssl rand -hex 32` makes one"
+            )
+        return value
+
     @field_validator("api_keys_file")
     @classmethod
     def _readable_keys_file(cls, value: Path | None) -> Path | None:
@@ -547,7 +575,7 @@ def describe_errors(error: ValidationError) -> str:
     for detail in error.errors():
         name = str(detail["loc"][0]) if detail["loc"] else "settings"
         rule = _allowed(name) or detail["msg"].removeprefix("Value error, ")
-        value = "..." if name == "api_keys" else repr(detail["input"])
+        value = "..." if name in _SECRET else repr(detail["input"])
         lines.append(f"  {name.upper()}={value}: {rule}")
     lines.append("They come from the environment or from .env; see .env.example.")
     return "\n".join(lines)

@@ -65,7 +65,7 @@ class _InFlight:
     future: Future[FrameLabels]
     work: Work
     due: float  # on the clock
-    labelled: bool = False  # keywords are being found in it
+    labels: FrameLabels | None = None  # in which keywords are being found
 
 
 class LiveStream:
@@ -216,7 +216,7 @@ class LiveStream:
         for request, own in list(self._in_flight.items()):
             if not request.wanted:
                 own.future.cancel()
-            elif own.labelled or own.work is request.work:
+            elif own.labels is not None or own.work is request.work:
                 continue
             elif own.future.cancel():
                 del self._in_flight[request]
@@ -231,7 +231,9 @@ class LiveStream:
         """
         stale = self._session.replaceable()
         own = self._in_flight.get(stale) if stale is not None else None
-        if stale is None or own is None or own.labelled or not own.future.cancel():
+        if stale is None or own is None or own.labels is not None:
+            return None
+        if not own.future.cancel():
             return None
         self._session.withdraw(stale)
         self._observer.dropped(Drop.STALE_PARTIAL)
@@ -273,23 +275,21 @@ class LiveStream:
         if future.cancelled():
             return
         if (error := future.exception()) is None:
-            if request.keywords and not own.labelled:
-                self._hear(request, own, future.result())
-            else:
-                self._go_on(self._session.accept(request, future.result()))
-            return
-        assert isinstance(error, Exception)
-        if request.wanted:
-            logger.error("A window of a live stream failed.", exc_info=error)
-        self._go_on(self._session.fail(request, error))
+            if request.keywords and request.wanted and own.labels is None:
+                return self._hear(request, own, future.result())
+            self._go_on(self._session.accept(request, future.result()))
+        elif own.labels is not None:
+            logger.error("A window's keywords could not be found.", exc_info=error)
+            self._go_on(self._session.accept(request, own.labels))
+        else:
+            assert isinstance(error, Exception)
+            self._go_on(self._session.fail(request, error))
 
     def _hear(self, request: Request, own: _InFlight, frames: FrameLabels) -> None:
         """Find keywords in the labels of a window before they are accepted."""
-        assert self._keywords is not None, (
-            "a stream with keywords has a way to find them"
-        )
+        assert self._keywords is not None, "a stream with keywords can find them"
         future = self._keywords(frames, request.keywords)
-        self._in_flight[request] = replace(own, future=future, labelled=True)
+        self._in_flight[request] = replace(own, future=future, labels=frames)
         future.add_done_callback(partial(self._hand_over, request))
 
     # --- between the session and the reader ---

@@ -24,7 +24,6 @@ from protocols.actions import CloseCode
 
 logger = logging.getLogger("omniasr")
 
-
 # Codes with which the server closes sockets; clients send the others.
 _OF_CLOSE_CODES: dict[int, Outcome] = {
     CloseCode.NORMAL_CLOSURE: "completed",

@@ -3,13 +3,13 @@
 A web page cannot keep a secret, so it must not have an API key. Its server asks for an
 ephemeral key and gives it to the page. The server stores nothing: the key itself states
 when it expires, the API key that made it, and the first configuration of a session. It
-is signed with a random secret that the process makes at start. So keys take no memory,
-do not outlive the process, and reveal nothing about the API key, not even to an
-attacker that tries all possible ones.
+is signed with a random secret, which the process makes at start unless an operator has
+set one (`SECRET_KEY`) for several processes behind one address. So keys take no memory,
+and reveal nothing about the API key, not even to an attacker that tries all possible
+ones.
 
-Rejected: signing with the API key. Such keys would survive a restart and work in
-several processes, but anyone with an ephemeral key could search for a weak API key
-offline.
+Rejected: signing with the API key. Anyone with an ephemeral key could search for a weak
+API key offline.
 
 itsdangerous signs (HMAC-SHA256) and encodes, in letters that are allowed in headers and
 subprotocols. Its own expiry is not used, since that would read a clock.
@@ -56,7 +56,7 @@ class EphemeralKeys:
     """Makes keys, and reads the keys that it made.
 
     Args:
-        secret: Random bytes that only this process has.
+        secret: Random bytes that only the server's processes have.
     """
 
     def __init__(self, secret: bytes) -> None:

@@ -16,7 +16,9 @@ control group). It does so in several settings, each in a process of its own:
 `onnx`       ONNX Runtime on the same network, by itself, if it is installed; in
              bfloat16, which it does not have, its float32.
 
-Settings take turns, so that other work on the machine affects all of them. If unrelated
+Settings take turns, so that other work on the machine affects all of them. The first
+seconds of a turn do not count: in them the server notices that something has changed,
+and tries other numbers of threads. If unrelated
 programs use more than a tenth of a core, a turn is repeated, a few times and while
 there is time. With the demo model, a server for each of the first two settings also
 hears one speaker in real time, and the benchmark counts how often text comes.
@@ -74,6 +76,7 @@ class Options:
     window_s: int
     rounds: int
     minutes: float
+    settle_s: float
     seconds: float
     stream_s: int
     strangers: float
@@ -87,6 +90,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
     parser.add_argument("--window", type=int, default=5, help="seconds of audio")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--minutes", type=float, default=20, help="no round after")
+    parser.add_argument("--settle", type=float, default=5.0, help="seconds before")
     parser.add_argument("--seconds", type=float, default=8.0, help="of a turn")
     parser.add_argument("--stream", type=int, default=20, help="seconds; 0: none")
     parser.add_argument("--strangers", type=float, default=0.1, help="cores")
@@ -94,13 +98,15 @@ def parse_options(arguments: Sequence[str]) -> Options:
     parser.add_argument("--quick", action="store_true", help="to see that it works")
     given = parser.parse_args(arguments)
     if given.quick:
-        given.rounds, given.seconds, given.stream, given.strangers = 1, 0.5, 6, 1e9
+        given.rounds, given.settle, given.seconds = 1, 0.0, 0.5
+        given.stream, given.strangers = 6, 1e9
     return Options(
         given.model,
         given.dtype,
         given.window,
         given.rounds,
         given.minutes,
+        given.settle,
         given.seconds,
         given.stream if given.model == DEMO else 0,
         given.strangers,
@@ -168,7 +174,9 @@ class Bench:
         """Measure one setting once, again while strangers disturb it."""
         for _ in range(_MOST_REPEATS):
             strangers, own = crowd.Strangers(), Measured()
-            self.pipes[setting].send((self.clip, self.options.seconds))
+            self.pipes[setting].send(
+                settings.Turn(self.clip, self.options.settle_s, self.options.seconds)
+            )
             own.took_ms = self.pipes[setting].recv()
             if (server := self.servers.get(setting)) is not None:
                 own.live = [self._live(server)]

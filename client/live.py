@@ -5,7 +5,7 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,9 +24,16 @@ PATH = "/v1/audio/transcriptions"
 
 @asynccontextmanager
 async def session(
-    host: str, port: int, key: str | None
+    host: str,
+    port: int,
+    key: str | None,
+    *,
+    on_ready: Callable[[Json], None] = lambda ready: None,
 ) -> AsyncIterator[ClientConnection]:
     """Connect, and wait until the server is ready for audio.
+
+    Args:
+        on_ready: Is given the server's first message.
 
     Raises:
         CommandError: It cannot be reached, or it refuses.
@@ -39,7 +46,7 @@ async def session(
             max_size=None,
             compression=None,  # audio does not get smaller
         ) as socket:
-            await receive(socket)
+            on_ready(await receive(socket))
             yield socket
     except InvalidStatus as error:
         body = (error.response.body or b"").decode(errors="replace")
@@ -88,13 +95,29 @@ class _Times:
     began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
 
 
+@dataclass(slots=True)
+class _Warnings:
+    """Prints what the server did not do as asked, each warning once."""
+
+    shown: set[str] = field(default_factory=set)
+
+    def show(self, message: Json) -> None:
+        """Print the warnings in a message of the server."""
+        for warning in message.get("warnings", ()):
+            if warning["message"] not in self.shown:
+                self.shown.add(warning["message"])
+                print(f"warning: {warning['message']}", file=sys.stderr)
+
+
 def run(options: argparse.Namespace) -> None:
     """Stream a file, the microphone or a bundled recording; show captions."""
     asyncio.run(_run(options))
 
 
 async def _run(options: argparse.Namespace) -> None:
-    async with session(options.host, options.port, options.key) as socket:
+    place = (options.host, options.port, options.key)
+    warnings = _Warnings()
+    async with session(*place, on_ready=warnings.show) as socket:
         wanted = {
             "language": options.language,
             "profile": options.profile,
@@ -104,7 +127,9 @@ async def _run(options: argparse.Namespace) -> None:
         if wanted:
             await send(socket, "config", **wanted)
         times = _Times()
-        await together(_show(socket, times), _send_audio(socket, options, times))
+        await together(
+            _show(socket, times, warnings), _send_audio(socket, options, times)
+        )
     _summarise(times)
 
 
@@ -163,11 +188,10 @@ def stopped_by_user(microphone: Microphone) -> Iterator[None]:
         loop.remove_signal_handler(signal.SIGINT)
 
 
-async def _show(socket: ClientConnection, times: _Times) -> None:
+async def _show(socket: ClientConnection, times: _Times, warnings: _Warnings) -> None:
     captions = Captions()
     while not (message := await receive(socket))["is_final"]:
-        for warning in message.get("warnings", ()):
-            print(f"warning: {warning['message']}", file=sys.stderr)
+        warnings.show(message)
         if message["type"] == "error":
             print(f"error: {message['message']}", file=sys.stderr)
         elif message["type"] == "transcript":

@@ -30,7 +30,8 @@ def run(options: argparse.Namespace) -> None:
 async def _run(options: argparse.Namespace) -> None:
     from pydantic import ValidationError
 
-    from api.service import Service, load_model
+    from api.loading import load_model
+    from api.service import Service
     from config import Settings, describe_errors
 
     microphone = Microphone()  # so that no model is loaded in vain

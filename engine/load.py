@@ -230,7 +230,8 @@ class StreamLoad:
     def expected_s(self, jobs: Iterable[Job]) -> float:
         """Return how long the model usually takes for windows, in seconds."""
         audio_s = sum(job.n_samples for job in jobs) / SAMPLE_RATE
-        return audio_s * (_UNKNOWN if self._costs.usual is None else self._costs.usual)
+        usual = self._costs.usual
+        return audio_s * (_UNKNOWN if usual is None else usual)
 
     def _two_speak(self, now: float) -> bool:
         """Whether two streams or more have speech now."""

@@ -54,12 +54,14 @@ class Job:
         work: Its kind of work.
         due_in_s: Seconds from its submission until it is due.
         since: When it was submitted; set by the queue.
+        contended: Whether streams wait while its batch is served; set by the queue.
     """
 
     n_samples: int
     work: Work
     due_in_s: float = 0.0
     since: float = field(default=0.0, init=False)
+    contended: bool = field(default=False, init=False)
 
     @property
     def due(self) -> float:
@@ -151,10 +153,13 @@ class WorkQueue(Generic[J]):
         self._owed_to_files_s = 0.0
         # Dictionaries, because sets do not keep the order of arrival.
         self._waiting: dict[Work, dict[J, None]] = {work: {} for work in Work}
-        self._contended = False  # whether streams wait while the batch is served
 
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
+
+    def put_files_last(self) -> None:
+        """From now on, give files only the time that nothing else wants."""
+        self._file_ratio = self._owed_to_files_s = 0.0
 
     def waiting(self, work: Work) -> Sequence[J]:
         """Return the windows of one kind that wait, in order of arrival."""
@@ -191,18 +196,20 @@ class WorkQueue(Generic[J]):
         batch = self._batch(self._in_turn(now), now)
         for job in batch:
             self.cancel(job)
-        self._contended = len(self) > self.count(Work.FILE) or any(
+        contended = len(self) > self.count(Work.FILE) or any(
             job.work != Work.FILE for job in batch
         )
+        for job in batch:
+            job.contended = contended
         return batch
 
     def spent(self, batch: Sequence[J], seconds: float) -> None:
-        """Note how long the model took for the last batch."""
+        """Note how long the model took for a batch."""
         of_files = sum(job.n_samples for job in batch if job.work == Work.FILE)
         total = sum(job.n_samples for job in batch)
         files_s = seconds * of_files / total if total else 0.0
         self._owed_to_files_s += self._file_ratio * (seconds - files_s)
-        if self._contended:
+        if any(job.contended for job in batch):
             self._owed_to_files_s -= files_s
         if not self._waiting[Work.FILE]:  # files that do not wait are owed nothing
             self._owed_to_files_s = min(0.0, self._owed_to_files_s)

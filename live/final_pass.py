@@ -37,7 +37,7 @@ class Piece:
 class _Speculation:
     end: int
     pieces: tuple[Piece, ...]
-    taken: bool = False  # whether its text was returned early
+    read: tuple[SegmentReader, list[SegmentPart]] | None = None  # once it was taken
 
 
 class FinalPass:
@@ -63,6 +63,7 @@ class FinalPass:
         self._n_cut = 0  # samples in windows that are cut
         self._speculation: _Speculation | None = None
         self._finished = False
+        self._given_up = False
 
     @property
     def done(self) -> bool:
@@ -89,6 +90,8 @@ class FinalPass:
             probabilities: Probabilities of speech for the frames that end in them.
         """
         self.end += len(samples)
+        if self._given_up:
+            return []
         windows = self._chunker.push_audio(samples, probabilities)
         if not windows:
             return []
@@ -102,6 +105,8 @@ class FinalPass:
 
     def speculate(self) -> list[Piece]:
         """Assume that the utterance ends here; return the windows to label."""
+        if self._given_up:
+            return []
         pieces = tuple(Piece(window) for window in self._chunker.fork().finish())
         self._speculation = _Speculation(self.end, pieces)
         return list(pieces)
@@ -112,6 +117,13 @@ class FinalPass:
         self._pieces += self._later
         self._later = []
         self._read()
+
+    def give_up(self) -> None:
+        """Drop all windows and cut no more: there will be no segments."""
+        self._given_up = True
+        self._speculation = None
+        self._pieces.clear()
+        self._later.clear()
 
     def wants(self, piece: Piece) -> bool:
         """Whether the labels of a window are still needed."""
@@ -140,15 +152,15 @@ class FinalPass:
             Nothing if labels are missing, or if the segments were returned before.
         """
         speculation = self._speculation
-        if speculation is None or speculation.taken:
+        if speculation is None or speculation.read is not None:
             return ()
         if self._pieces or self.awaits_labels:
             return ()
-        speculation.taken = True
         reader, parts = self._reader.fork(), list(self._parts)
         for piece in speculation.pieces:
             assert piece.frames is not None
             parts += reader.add_window(piece.window, piece.frames)
+        speculation.read = reader, parts
         return self._joined(parts)
 
     @property
@@ -163,9 +175,14 @@ class FinalPass:
             The windows to label that were not returned before.
         """
         self._finished = True
+        if self._given_up:
+            return []
         if self._speculation is not None:
             self.end = self._speculation.end
-            self._pieces += self._speculation.pieces
+            if self._speculation.read is not None:
+                self._reader, self._parts = self._speculation.read
+            else:
+                self._pieces += self._speculation.pieces
             self._speculation, self._later = None, []
             self._read()
             return []

@@ -13,7 +13,7 @@ from collections import deque
 from protocols.actions import Stop
 
 # Bytes that each message counts in addition, however short it is.
-_MESSAGE_BYTES = 100
+MESSAGE_BYTES = 100
 
 
 class Inbox:
@@ -59,4 +59,4 @@ class Inbox:
 
 
 def _length(message: str | bytes | Stop) -> int:
-    return _MESSAGE_BYTES + (0 if isinstance(message, Stop) else len(message))
+    return MESSAGE_BYTES + (0 if isinstance(message, Stop) else len(message))

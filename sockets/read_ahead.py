@@ -10,8 +10,7 @@ from collections import deque
 
 from starlette.types import Message, Receive
 
-# Bytes that each message counts in addition, however short it is.
-_MESSAGE_BYTES = 100
+from sockets.inbox import MESSAGE_BYTES
 
 
 class ReadAhead:
@@ -53,4 +52,4 @@ class ReadAhead:
 
 
 def _length(message: Message) -> int:
-    return _MESSAGE_BYTES + len(message.get("bytes") or message.get("text") or b"")
+    return MESSAGE_BYTES + len(message.get("bytes") or message.get("text") or b"")

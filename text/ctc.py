@@ -234,10 +234,12 @@ def _as_written(
 def moved(tokens: Iterable[Token], n_frames: int) -> tuple[Token, ...]:
     """Return tokens whose frames are counted from `n_frames` earlier."""
     return tuple(
-        replace(
-            token,
-            first_frame=token.first_frame + n_frames,
-            last_frame=token.last_frame + n_frames,
+        Token(
+            token.id,
+            token.text,
+            token.first_frame + n_frames,
+            token.last_frame + n_frames,
+            token.prob,
         )
         for token in tokens
     )

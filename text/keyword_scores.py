@@ -8,18 +8,16 @@ Pure: no I/O, clock, settings or threads.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from text.ctc import BLANK, FrameLabels
+from text.keyword_trie import Floats, Ints
 from text.phrases import Alphabet, Kind
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.intp]
 
 # Highest assumed probability of a label that is not among the alternatives.
 _MISSING = -8.0
 
-# Score of a kind of labels that the vocabulary lacks.
+# Score of a kind of labels that the vocabulary lacks. Finite, because such scores are
+# added up and subtracted from each other.
 _NEVER = -1e9
 
 

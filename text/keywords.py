@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from text import keyword_trie
 from text.ctc import FrameLabels, Vocabulary
 from text.keyword_path import Found, best_path
-from text.keyword_scores import Floats, Ints, Scores
-from text.keyword_trie import Trie
+from text.keyword_scores import Scores
+from text.keyword_trie import Floats, Ints, Trie
 from text.phrases import Alphabet, Kind, Spelling
 
 # Nats a letter. The best value depends on how sure a model is of its letters; see
@@ -64,10 +64,11 @@ class Speller:
         self._boost = boost
         self._free_letters = free_letters
         self._trie = lru_cache(_KEPT)(self._build)
+        self._left_out = lru_cache(_KEPT)(self._cannot_spell)
 
     def left_out(self, phrases: Iterable[str]) -> tuple[str, ...]:
         """Return the phrases that the vocabulary cannot spell."""
-        return tuple(p for p in phrases if not self._alphabet.can_spell(p))
+        return self._left_out(tuple(phrases))
 
     def spell(self, frames: FrameLabels, phrases: tuple[str, ...]) -> FrameLabels:
         """Find keywords in one window.
@@ -90,6 +91,9 @@ class Speller:
         for found in best.found():
             pen.write(found, best.trie)
         return pen.frames()
+
+    def _cannot_spell(self, phrases: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(p for p in phrases if not self._alphabet.can_spell(p))
 
     def _build(self, phrases: tuple[str, ...]) -> Trie:
         return keyword_trie.build(

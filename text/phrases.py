@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from enum import IntEnum
+from itertools import chain
 from unicodedata import category, combining, normalize
 
 import numpy as np
@@ -93,15 +94,22 @@ class Alphabet:
         text = tidy(phrase)
         if text and self._labels.keys() >= set(text.lower()):
             return True
-        return bool(self.spellings(phrase))
+        written = chain.from_iterable(self._written(text))
+        return any(self._spell(own) for own in written)
 
     def spellings(self, phrase: str) -> tuple[Spelling, ...]:
         """Return all ways to spell a phrase; none if the vocabulary cannot."""
         text = tidy(phrase)
-        ways = self._spell_all(_cased(text, self._has_capitals), text)
-        if not ways and (plain := self._plain(text)) is not None:
-            ways = self._spell_all(_cased(plain, self._has_capitals), text)
-        return ways
+        for texts in self._written(text):
+            if ways := self._spell_all(texts, text):
+                return ways
+        return ()
+
+    def _written(self, text: str) -> Iterator[Iterable[str]]:
+        """Yield ways to write a phrase; the later ones are for want of the first."""
+        yield _cased(text, self._has_capitals)
+        if (plain := self._plain(text)) is not None:
+            yield _cased(plain, self._has_capitals)
 
     def _spell_all(self, texts: Iterable[str], phrase: str) -> tuple[Spelling, ...]:
         found: dict[tuple[int, ...], Spelling] = {}

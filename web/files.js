@@ -8,8 +8,7 @@
 import * as api from './api.js';
 import { hand } from './export.js';
 import { withKey } from './key.js';
-import { warn } from './keywords.js';
-import { tell, untell } from './notices.js';
+import { tell, untell, warn } from './notices.js';
 import { Player } from './player.js';
 import { clock, spaced } from './text.js';
 
@@ -73,17 +72,22 @@ export class FileView {
 
   async #learnLimits() {
     try {
-      this.#limits = (await api.get('.')).limits;
+      this.#limits = (await api.about()).limits;
       document.getElementById('drop-limit').textContent = `, up to ${megabytes(this.#limits.max_upload_bytes)}`;
     } catch { /* the server says so itself when it comes to that */ }
   }
 
   // --- a file comes ---
 
+  /** Transcribe a recording that is not chosen here. */
+  open(file) {
+    this.#take(file);
+  }
+
   async #take(file) {
     this.#cancel();
     this.#file = file;
-    untell('file');
+    ['file', 'recording_cut_off'].forEach(untell);
     drop.classList.add('small');
     job.hidden = false;
     document.getElementById('job-name').textContent = file.name;

@@ -7,10 +7,9 @@ import * as api from './api.js';
 import { Captions } from './captions.js';
 import { hand } from './export.js';
 import { askForKey, withKey } from './key.js';
-import { warn } from './keywords.js';
 import { LevelMeter } from './level.js';
 import { Microphone, MicrophoneError } from './microphone.js';
-import { tell, untell } from './notices.js';
+import { tell, untell, warn } from './notices.js';
 import { LiveStream } from './stream.js';
 import { clock, shifted } from './text.js';
 

@@ -5,9 +5,11 @@ Whisper's own program.
 """
 
 import asyncio
+import os
+import shutil
 import tempfile
-import wave
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import FastAPI, Query, Request
@@ -17,6 +19,7 @@ from starlette.datastructures import FormData, UploadFile
 from api import asr
 from api.access_log import CLIENT_LEFT
 from api.errors import BadRequest
+from api.forms import n_files
 from api.openapi import answers
 from api.request_state import state_of
 from api.routes.transcriptions import TRANSLATION_REFUSED, subtitles_of
@@ -30,18 +33,20 @@ from api.uploads import (
     unless_disconnected,
 )
 from audio.container import recognise
+from audio.encoding import Encoding
 from audio.samples import SAMPLE_RATE
+from audio.wav_header import wav_header
+from protocols.warnings import in_header
 from text.transcript import Transcript
 
 PATH = "/asr"
 
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
 
-_SAMPLE_BYTES = 2
 _PIECE_BYTES = 1024 * 1024
 
-# Formats for which raw samples may be mistaken, because they have no header.
-_ELEMENTARY = ("mp3", "aac")
+# Names of the part with the recording; the first one goes before the other.
+_FILE_NAMES = ("audio_file", "file")
 
 Wanted = Annotated[
     str,
@@ -109,12 +114,14 @@ def add_routes(app: FastAPI) -> None:
         state_of(request.scope).transcription = True
         async with AsyncExitStack() as cleanup:
             cleanup.enter_context(hold_place(request, service))
-            file = _audio_file(await read_fields(request, service, cleanup))
-            if not is_file and recognise(file.file) in (None, *_ELEMENTARY):
+            sent = await read_fields(request, service, cleanup)
+            file = _audio_file(sent)
+            if not is_file and recognise(file.file) is None:
                 file = await asyncio.to_thread(_as_wav, file)
                 cleanup.push_async_callback(file.close)
             fields = FormData([("file", file), ("language", language)])
             job = checked(request, service, fields)
+            job.form = replace(job.form, n_files=n_files(sent, *_FILE_NAMES))
             transcript = await unless_disconnected(
                 request, job.model.files.transcribe(file.file)
             )
@@ -133,7 +140,8 @@ def _switch(name: str, value: str) -> bool:
 
 
 def _audio_file(fields: FormData) -> UploadFile:
-    file = fields.get("audio_file") or fields.get("file")
+    found = [fields.get(name) for name in _FILE_NAMES]
+    file = next((each for each in found if each), None)
     if not isinstance(file, UploadFile):
         raise BadRequest(
             "The form has no file named 'audio_file' (curl: -F audio_file=@audio.wav).",
@@ -146,12 +154,10 @@ def _audio_file(fields: FormData) -> UploadFile:
 def _as_wav(samples: UploadFile) -> UploadFile:
     """Put a header before bare samples; the caller closes the returned file."""
     spooled = tempfile.SpooledTemporaryFile(max_size=_PIECE_BYTES)
-    with wave.open(spooled, "wb") as file:
-        file.setparams((1, _SAMPLE_BYTES, SAMPLE_RATE, 0, "NONE", ""))
-        samples.file.seek(0)
-        while piece := samples.file.read(_PIECE_BYTES):
-            whole = len(piece) // _SAMPLE_BYTES * _SAMPLE_BYTES
-            file.writeframesraw(piece[:whole])
+    n_bytes = samples.file.seek(0, os.SEEK_END)
+    samples.file.seek(0)
+    spooled.write(wav_header(Encoding.S16LE, SAMPLE_RATE, n_bytes))
+    shutil.copyfileobj(samples.file, spooled, _PIECE_BYTES)
     return UploadFile(spooled, filename="samples.wav")  # type: ignore[arg-type]
 
 
@@ -159,12 +165,17 @@ def _answer(
     job: Upload, transcript: Transcript, output: str, *, with_words: bool
 ) -> Response:
     """Write a transcript in a format of whisper-asr-webservice."""
+    warnings = job.warnings_about(transcript)
+    headers = in_header(warnings)
     if output in ("srt", "vtt"):
-        return PlainTextResponse(subtitles_of(transcript, output))
+        return PlainTextResponse(subtitles_of(transcript, output), headers=headers)
     if output == "json":
-        language = language_of(job, transcript.text)
-        return JSONResponse(
-            asr.json(transcript, language=language or "und", with_words=with_words)
+        body = asr.json(
+            transcript,
+            language=language_of(job, transcript.text) or "und",
+            with_words=with_words,
+            warnings=warnings,
         )
+        return JSONResponse(body, headers=headers)
     write = asr.tsv if output == "tsv" else asr.txt
-    return PlainTextResponse(write(transcript.segments))
+    return PlainTextResponse(write(transcript.segments), headers=headers)

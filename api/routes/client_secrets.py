@@ -14,6 +14,7 @@ from api.openapi import answers
 from api.request_state import state_of
 from api.routes.realtime import session_defaults
 from api.service import service_of
+from config import Settings
 from protocols.realtime.session import (
     BadSession,
     Defaults,
@@ -28,9 +29,10 @@ PATH = "/v1/realtime/client_secrets"
 _MAX_BODY_BYTES = 64 * 1024
 
 
-def new_keys() -> EphemeralKeys:
-    """Return keys with a random secret, which no other process has."""
-    return EphemeralKeys(secrets.token_bytes(32))
+def keys_of(settings: Settings) -> EphemeralKeys:
+    """Return keys with the secret of the settings, else with one of this process."""
+    secret = settings.secret_key.get_secret_value().encode()
+    return EphemeralKeys(secret or secrets.token_bytes(32))
 
 
 def add_routes(app: FastAPI, keys: EphemeralKeys) -> None:

@@ -7,9 +7,8 @@ recordings.
 
 import asyncio
 import hashlib
-import struct
 import uuid
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
@@ -21,19 +20,21 @@ from starlette.datastructures import UploadFile
 
 from api import deepgram_errors
 from api.access_log import CLIENT_LEFT
-from api.bodies import limited, pace_of, read, too_large
+from api.bodies import discard_rest, limited, pace_of, read, too_large
 from api.errors import BadRequest
 from api.models import ServedModel
 from api.openapi import deepgram as described
 from api.request_state import state_of
 from api.routes.deepgram_live import model_info, model_uuid, now
 from api.service import Service, require_model, service_of
+from api.spool import NoRoom, SpoolUnavailable, spooling
 from api.uploads import hold_place, unless_disconnected
 from audio.container import recognise
-from audio.encoding import Encoding
 from audio.samples import seconds
+from audio.wav_header import WAV_HEADER_BYTES, wav_header
 from languages import codes
 from languages.scripts import label_language
+from protocols import warnings
 from protocols.deepgram import messages as wire
 from protocols.deepgram import parameters
 from protocols.deepgram.parameters import (
@@ -46,6 +47,7 @@ from protocols.deepgram.recordings import (
     ListenResponse,
     results_of,
 )
+from schemas import AnswerWarning
 from text.transcript import Transcript
 
 # Bytes of a body that are checked before it is spooled, and that stay in memory.
@@ -54,15 +56,6 @@ _SPOOL_BYTES = 1024 * 1024
 
 # A JSON body is not a recording, so it is short.
 _MAX_JSON_BYTES = 64 * 1024
-
-# WAV's numbers of the encodings, and bytes of a sample. Source: RFC 2361, section 2.
-_WAV_FORMATS = {
-    Encoding.S16LE: 1,
-    Encoding.F32LE: 3,
-    Encoding.ALAW: 6,
-    Encoding.MULAW: 7,
-}
-_WAV_HEADER_BYTES = 44
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +104,9 @@ async def _transcribe(request: Request) -> Response:
             return Response(status_code=CLIENT_LEFT)
         state.audio_s = seconds(transcript.n_samples)
         state.n_words = len(transcript.words)
-        metadata = _metadata(request, model, asked, body.sha256, transcript)
         # Hours of words take seconds to write.
         return await asyncio.to_thread(
-            _answer, request, service, asked, hint, metadata, transcript
+            _answer, request, service, model, asked, hint, body.sha256, transcript
         )
 
 
@@ -169,7 +161,17 @@ async def _read_body(
         refusal=too_large(settings.max_upload_bytes),
     )
     file = UploadFile(cast(BinaryIO, SpooledTemporaryFile(max_size=_SPOOL_BYTES)))
-    cleanup.push_async_callback(file.close)
+    cleanup.push_async_callback(_close, file)
+    try:
+        sha256 = await _keep(within, file, raw)
+    except (NoRoom, SpoolUnavailable):
+        await discard_rest(within)
+        raise
+    return _Body(file, sha256)
+
+
+async def _keep(within: Request, file: UploadFile, raw: AudioFormat | None) -> str:
+    """Write the body to a file; return its hash."""
     sha256 = hashlib.sha256()
     head = b""
     header: bytes | None = None
@@ -181,43 +183,32 @@ async def _read_body(
             head += piece
             if len(head) < _HEAD_BYTES:
                 continue
-            header, piece = _header(raw, head), head
-            await file.write(header)
-        await file.write(piece)
-    if header is None:
-        header = _header(raw, head)
-        await file.write(header + head)
-    if header and raw is not None:
+            header = _header(raw, head)
+            piece = header + head
+        with spooling():
+            await file.write(piece)
+    with spooling():
+        if header is None:
+            header = _header(raw, head)
+            await file.write(header + head)
+        if header and raw is not None:
+            await file.seek(0)
+            await file.write(wav_header(raw.encoding, raw.sample_rate, n_bytes))
         await file.seek(0)
-        await file.write(_wav_header(raw, n_bytes))
-    await file.seek(0)
-    return _Body(file, sha256.hexdigest())
+    return sha256.hexdigest()
+
+
+async def _close(file: UploadFile) -> None:
+    with suppress(OSError):  # what could not be written is thrown away
+        await file.close()
 
 
 def _header(raw: AudioFormat | None, head: bytes) -> bytes:
     """Return room for a header, if there is none and the URL states the format."""
     bare = raw is not None and head and not head.startswith(b"ID3")
     if bare and recognise(BytesIO(head)) is None:
-        return bytes(_WAV_HEADER_BYTES)
+        return bytes(WAV_HEADER_BYTES)
     return b""
-
-
-def _wav_header(raw: AudioFormat, n_bytes: int) -> bytes:
-    """Write the header of a WAV file with `n_bytes` of samples."""
-    width = raw.encoding.n_bytes
-    n_bytes -= n_bytes % width
-    described = struct.pack(
-        "<HHIIHH",
-        _WAV_FORMATS[raw.encoding],
-        1,
-        raw.sample_rate,
-        raw.sample_rate * width,
-        width,
-        8 * width,
-    )
-    length = struct.pack("<I", 36 + n_bytes)
-    fmt = b"fmt " + struct.pack("<I", len(described)) + described
-    return b"RIFF" + length + b"WAVE" + fmt + b"data" + struct.pack("<I", n_bytes)
 
 
 def _metadata(
@@ -237,19 +228,44 @@ def _metadata(
         tags=asked.tags or None,
         extra=dict(asked.extra) or None,
         warnings=wire.warnings_of(
-            asked.ignored, unheard=model.keywords.left_out(asked.keyterms)
+            asked.ignored,
+            unheard=model.keywords.left_out(asked.keyterms),
+            others=(*model.warnings, *_cut_off(transcript)),
         ),
+    )
+
+
+def _cut_off(transcript: Transcript) -> tuple[AnswerWarning, ...]:
+    return warnings.recording_cut_off(
+        stated=transcript.stated, missing=transcript.missing
+    )
+
+
+def _warning_header(
+    model: ServedModel, asked: RecordingParameters, transcript: Transcript
+) -> dict[str, str]:
+    """Write the warnings in the header that all doors have."""
+    left_out = model.keywords.left_out(asked.keyterms)
+    return warnings.in_header(
+        (
+            *model.warnings,
+            *warnings.parameters_ignored(asked.ignored),
+            *warnings.keywords_left_out(left_out),
+            *_cut_off(transcript),
+        )
     )
 
 
 def _answer(
     request: Request,
     service: Service,
+    model: ServedModel,
     asked: RecordingParameters,
     hint: str | None,
-    metadata: ListenMetadata,
+    sha256: str,
     transcript: Transcript,
 ) -> Response:
+    metadata = _metadata(request, model, asked, sha256, transcript)
     language = label_language(
         transcript.text, hint=hint, default=service.settings.default_lang or None
     )
@@ -260,5 +276,6 @@ def _answer(
     return Response(
         answer.model_dump_json(exclude_none=True),
         media_type="application/json",
-        headers=deepgram_errors.request_id_header(request.scope),
+        headers=deepgram_errors.request_id_header(request.scope)
+        | _warning_header(model, asked, transcript),
     )

@@ -12,9 +12,10 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 
@@ -39,8 +40,13 @@ OURS: Final = (NOW, BEFORE, PASSIVE, ONE)
 _LONG = "300000"
 _OWN = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "NUM_THREADS")
 
-# A window and for how long to run passes over it.
-Turn = tuple[Samples, float]
+
+class Turn(NamedTuple):
+    """A window, and for how long to run passes over it; the first do not count."""
+
+    window: Samples
+    settle_s: float
+    seconds: float
 
 
 def variables(setting: str) -> dict[str, str]:
@@ -128,7 +134,9 @@ def _work(pipe: Connection, setting: str, model: str, dtype: str, folder: Path) 
     pipe.send("ready")
     turn: Turn | None
     while (turn := pipe.recv()) is not None:
-        pipe.send(timed(lambda: run(turn[0]), turn[1], time.perf_counter))
+        once = partial(run, turn.window)
+        timed(once, turn.settle_s, time.perf_counter)
+        pipe.send(timed(once, turn.seconds, time.perf_counter))
 
 
 def _pass_of(

@@ -43,13 +43,9 @@ from protocols.actions import (
 )
 from protocols.deepgram import messages as wire
 from protocols.deepgram.parameters import FluxParameters
-from protocols.deepgram.thresholds import BadThreshold
+from protocols.deepgram.thresholds import BOUNDS, BadThreshold
 from protocols.deepgram.turns import Told, Turns
 from schemas import UNKNOWN_TEXT, Json
-
-_THRESHOLDS = ("eot_threshold", "eager_eot_threshold", "eot_timeout_ms")
-
-_SLOW_READER = "Too many messages are unread. Read while you send."
 
 
 class FluxProtocol:
@@ -147,7 +143,7 @@ class FluxProtocol:
     def fail(self, why: Failure) -> list[Action]:
         """End the session after a failure."""
         if why is Failure.SLOW_READER:
-            return [Close(CloseCode.POLICY_VIOLATION, _SLOW_READER)]
+            return [Close(CloseCode.POLICY_VIOLATION, wire.SLOW_READER)]
         return self._give_up(
             "INTERNAL_SERVER_ERROR", UNKNOWN_TEXT, close=CloseCode.INTERNAL_ERROR
         )
@@ -302,11 +298,11 @@ def _numbers(thresholds: object) -> dict[str, float | None]:
         BadMessage: One of them is not a number.
     """
     if thresholds is None:
-        return dict.fromkeys(_THRESHOLDS)
+        return dict.fromkeys(BOUNDS)
     if not isinstance(thresholds, dict):
         raise wire.BadMessage("thresholds must be an object.")
     found: dict[str, float | None] = {}
-    for name in _THRESHOLDS:
+    for name in BOUNDS:
         if name not in thresholds:
             continue
         value = thresholds[name]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from audio.encoding import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, Encoding
 from protocols.deepgram.table import PARAMETERS, WORTH_A_WARNING, Door, Treatment
-from protocols.deepgram.thresholds import BadThreshold, Thresholds
+from protocols.deepgram.thresholds import BOUNDS, BadThreshold, Thresholds
 from text import phrases
 
 _ENCODINGS = {
@@ -151,7 +151,7 @@ def read_flux(
         BadParameter: A parameter is not supported.
     """
     query = _Query(items, Door.FLUX, known_model)
-    numbers = {name: query.number(name) for name in _THRESHOLDS}
+    numbers = {name: query.number(name) for name in BOUNDS}
     try:
         thresholds = Thresholds().updated(numbers)
     except BadThreshold as error:
@@ -208,9 +208,6 @@ def read_recording(
         keyterms=query.keyterms(max_keyterms),
         ignored=query.ignored(),
     )
-
-
-_THRESHOLDS = ("eot_threshold", "eager_eot_threshold", "eot_timeout_ms")
 
 
 class _Query:

@@ -21,7 +21,7 @@ from audio.samples import SAMPLE_RATE
 _CURVE = ((0, 0.0), (96, 0.3), (200, 0.5), (350, 0.7), (800, 0.9), (2_000, 0.99))
 
 # The least and the most of each threshold.
-_BOUNDS = {
+BOUNDS = {
     "eot_threshold": (0.5, 1.0),
     "eager_eot_threshold": (0.3, 0.9),
     "eot_timeout_ms": (500, 60_000),
@@ -51,7 +51,7 @@ class Thresholds:
     eot_timeout_ms: int = 5_000
 
     def __post_init__(self) -> None:
-        for name in _BOUNDS:
+        for name in BOUNDS:
             _check(name, getattr(self, name))
         eager = self.eager_eot_threshold
         if eager is not None and eager > self.eot_threshold:
@@ -99,7 +99,7 @@ class Thresholds:
 
 
 def _check(name: str, value: float | None) -> None:
-    lowest, highest = _BOUNDS[name]
+    lowest, highest = BOUNDS[name]
     if value is not None and not lowest <= value <= highest:
         raise BadThreshold(
             f"{name} is {value:g}; it must be {lowest:g} to {highest:g}."

@@ -159,7 +159,7 @@ class TestSettings:
 
         with settings.running((NOW, PASSIVE), DEMO, "float32", tmp_path) as pipes:
             for pipe in (*pipes.values(), *pipes.values()):
-                pipe.send((clip, 0.01))
+                pipe.send(settings.Turn(clip, 0.0, 0.01))
                 assert min(pipe.recv()) > 0
 
 

@@ -49,7 +49,7 @@ class TestSilence:
         dog.expect()
         for _ in range(10):
             clock.now += 15
-            dog.begin(1)
+            dog.begin(1)()
             dog.succeed()
 
             assert dog.trouble is None
@@ -75,17 +75,62 @@ class TestSilence:
     ) -> None:
         """Four times as long, and no longer; then 20 s hold again."""
         dog.expect()
-        dog.begin(expected_s=30)
+        end = dog.begin(expected_s=30)
         clock.now += 119
         patient = dog.trouble
         clock.now += 2
         impatient = dog.trouble
+        end()
         dog.succeed()
         clock.now += 21
 
         assert patient is None
         assert impatient == "Audio has waited 121 s without any result."
         assert dog.trouble == "Audio has waited 21 s without any result."
+
+    def test_the_slowest_of_simultaneous_passes_counts(
+        self, dog: Watchdog, clock: Clock
+    ) -> None:
+        """The end of a quick one changes nothing."""
+        dog.expect()
+        end_of_slow, end_of_quick = dog.begin(expected_s=30), dog.begin(expected_s=1)
+        end_of_quick()
+        dog.succeed()
+        clock.now += 100
+        patient = dog.trouble
+        end_of_slow()
+
+        assert patient is None
+        assert dog.trouble == "Audio has waited 100 s without any result."
+
+
+class TestStuck:
+    def test_it_is_known_for_how_long(self, dog: Watchdog, clock: Clock) -> None:
+        """From the moment on at which results were overdue."""
+        idle = dog.stuck_s
+        dog.expect()
+        clock.now += 19
+        patient = dog.stuck_s
+        clock.now += 31
+
+        assert idle is None
+        assert patient is None
+        assert dog.stuck_s == 30
+
+    def test_a_pass_that_nobody_waits_for_is_still_owed(
+        self, dog: Watchdog, clock: Clock
+    ) -> None:
+        """Until it ends."""
+        given_up = dog.expect()
+        ended = dog.begin(expected_s=1)
+        clock.now += 25
+        given_up()
+        during = dog.trouble
+        ended()
+
+        assert during == "Audio has waited 25 s without any result."
+        assert dog.trouble is None
+        assert dog.stuck_s is None
 
 
 class TestFailures:

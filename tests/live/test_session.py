@@ -785,6 +785,26 @@ class TestFailures:
         heard.end()
         assert [final.utterance for final in heard.finals if final.text] == [2]
 
+    def test_after_a_failed_part_of_a_long_final_no_other_is_asked_for(self) -> None:
+        """Nothing waits for what is lost, and the client learns of it at the end."""
+        script = write(Random(5), n_words=300, longest_pause=8)
+        heard = listener()
+        heard.held_back = True
+        n_first = 60 * SAMPLE_RATE
+        heard.hear(script.samples[:n_first], script.probabilities, (1600,))
+        (part, *_) = [r for r in heard.session.requests() if r.piece is not None]
+        heard.session.fail(part, MemoryError("too much"))
+
+        heard.hear(script.samples[n_first:], script.probabilities, (1600,))
+        requests = heard.session.requests()
+        n_waiting = heard.session.n_waiting
+        events = heard.session.flush()
+
+        assert all(request.piece is None for request in requests)
+        assert n_waiting == 0
+        (failed,) = [e for e in events if isinstance(e, UtteranceFailed)]
+        assert failed.end == len(script.samples)
+
     def test_a_failed_hypothesis_is_only_a_hypothesis_less(self) -> None:
         """The final does not need it."""
         script = write(Random(1), n_words=10, longest_pause=5)

@@ -15,10 +15,13 @@ import websockets
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from openai import AsyncOpenAI, OpenAI
+from pydantic import ValidationError
 from websockets.sync.client import connect
 
 from api.ephemeral import MAX_LENGTH, EphemeralKeys, Grant, GrantTooLong
+from api.routes.client_secrets import keys_of
 from benchmarks.corpus.wav import pcm
+from config import Settings, describe_errors
 from tests.conformance.test_api import error_of
 from tests.conformance.test_realtime import FOUR
 from tests.support.fakes import ScriptedModel
@@ -299,3 +302,31 @@ class TestKeys:
         assert len(self.KEYS.make(Grant("ann", 2**31, SESSION))) < MAX_LENGTH / 2
         with pytest.raises(GrantTooLong):
             self.KEYS.make(Grant("ann", 2**31, {"include": [LONG]}))
+
+
+class TestSecretKey:
+    """Several processes behind one address."""
+
+    def test_processes_with_the_same_accept_each_others_keys(self) -> None:
+        """Without one, each has its own."""
+        grant = Grant("ann", 100, {})
+        shared = settings(secret_key="s" * 32)
+        first, second = keys_of(shared), keys_of(shared)
+        alone = keys_of(settings())
+
+        assert second.read(first.make(grant).encode(), now=0) == grant
+        assert alone.read(first.make(grant).encode(), now=0) is None
+        assert keys_of(settings()).read(alone.make(grant).encode(), now=0) is None
+
+    def test_a_short_one_is_refused_and_not_shown(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What can be guessed can be forged."""
+        monkeypatch.setenv("SECRET_KEY", "tooshort")
+
+        with pytest.raises(ValidationError) as refused:
+            Settings()
+        message = describe_errors(refused.value)
+
+        assert "SECRET_KEY=...: must have at least 32 characters" in message
+        assert "tooshort" not in message
