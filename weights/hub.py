@@ -62,16 +62,25 @@ def _snapshot(
     repository: Repository, revision: str | None, patterns: Sequence[str]
 ) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
 
     try:
         found = snapshot_download(
             repository.id, revision=revision, allow_patterns=list(patterns)
         )
-    # The second are the errors of its HTTP client, which is not the same in all versions.
-    except (OSError, ValueError, *HfHubHTTPError.__bases__) as error:
+    except _errors() as error:
         raise ModelUnavailable(_complaint(repository, error)) from error
-    return Path(found)
+    return Path(str(found))
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """Return what the client raises.
+
+    Errors of its HTTP client, which is not the same in all versions, are among the
+    bases of one of its own.
+    """
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return (OSError, ValueError, RuntimeError, *HfHubHTTPError.__bases__)
 
 
 def _complaint(repository: Repository, error: BaseException) -> str:
@@ -99,12 +108,13 @@ def _complaint(repository: Repository, error: BaseException) -> str:
         case errors.HFValidationError():
             return f"{repository} is no name of a repository: {error}"
     reason = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
-    state = "could not be fetched"
     if constants.HF_HUB_OFFLINE:
-        state, reason = "is not in the cache, and HF_HUB_OFFLINE is set", "no download"
+        state = "is not in the cache, and HF_HUB_OFFLINE is set."
+    else:
+        state = f"could not be fetched ({reason})."
     folder = Path(constants.HF_HUB_CACHE, f"models--{repository.id.replace('/', '--')}")
     return (
-        f"{of} {state} ({reason}).\n"
+        f"{of} {state}\n"
         "To serve it without a network, fetch it where there is one, by\n"
         f"  hf download {_arguments(repository)} --local-dir FOLDER\n"
         "and set MODEL_CARD to the copied FOLDER; or copy the other machine's cache to\n"
