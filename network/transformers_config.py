@@ -24,8 +24,8 @@ from network.architecture import (
 OMNIASR: Final = "OmniASRForCTC"
 WAV2VEC2: Final = "Wav2Vec2ForCTC"
 WHAT_RUNS: Final = (
-    f"This server runs {OMNIASR} (such as hf-audio/omniasr-ctc-300m-v2), and {WAV2VEC2} "
-    "whose feat_extract_norm is layer and do_stable_layer_norm is true (such as "
+    f"This server runs {OMNIASR} (such as hf-audio/omniasr-ctc-300m-v2), and "
+    f"{WAV2VEC2} whose feat_extract_norm is layer and do_stable_layer_norm is true (such as "
     "fine-tunes of facebook/wav2vec2-large-xlsr-53 and wav2vec2-xls-r)."
 )
 

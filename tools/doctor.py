@@ -254,11 +254,11 @@ def advice_for(report: Report, settings: Settings) -> list[str]:
     if on_cpu and report.dtype == "float32" and cpu_has_bfloat16():
         advice.append("DTYPE=auto would use bfloat16, which this processor computes.")
     elif on_cpu and slow and report.dtype != "int8":
-        advice.append("DTYPE=int8 may be quicker on this processor: try --json with it.")
+        advice.append("DTYPE=int8 may be quicker here: run this again with it.")
     if on_cpu and settings.num_threads:
         advice.append("NUM_THREADS=0 would choose the fastest number of threads.")
     if on_cpu and slow:
-        advice.append("A smaller MODEL_CARD, or a GPU, would give live text more often.")
+        advice.append("A smaller model or a GPU would give live text more often.")
     streams = report.streams_admitted
     if streams is not None and streams < settings.min_streams:
         advice.append(
@@ -299,7 +299,7 @@ def _findings(report: Report) -> list[str]:
             f"Speed     {factor:g} s for a second of audio, in a window of {seconds} s"
         )
     lines.append(
-        f"          {report.batch_real_time_factor:g} s in a batch, as a busy server works"
+        f"          {report.batch_real_time_factor:g} s in a batch, as on a busy server"
     )
     lines.append(
         f"Streams   about {report.streams_with_all_partials} that speak at once with "

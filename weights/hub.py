@@ -117,7 +117,7 @@ def _complaint(repository: Repository, error: BaseException) -> str:
         f"{of} {state}\n"
         "To serve it without a network, fetch it where there is one, by\n"
         f"  hf download {_arguments(repository)} --local-dir FOLDER\n"
-        "and set MODEL_CARD to the copied FOLDER; or copy the other machine's cache to\n"
+        "and set MODEL_CARD to a copy of FOLDER; or copy that machine's cache to\n"
         f"  {folder}\n"
         f"{DEMO_HINT}"
     )

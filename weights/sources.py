@@ -141,7 +141,7 @@ def _only_card(folder: Path) -> Card:
     names = cards.models_in(folder)
     if len(names) > 1:
         raise ModelUnavailable(
-            f"{folder} has cards of several models. Set MODEL_DIR to it, and MODEL_CARD "
-            f"to one of {', '.join(names)}."
+            f"{folder} has cards of several models. Set MODEL_DIR to it, and "
+            f"MODEL_CARD to one of {', '.join(names)}."
         )
     return cards.find_card(names[0], model_dir=folder)

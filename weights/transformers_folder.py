@@ -157,7 +157,8 @@ def files_of(folder: Path) -> tuple[Path, ...]:
         if (index := folder / f"{whole}.index.json").exists():
             return _shards(index)
     raise BadCheckpoint(
-        "It has no model.safetensors, and no shards of it (model.safetensors.index.json)."
+        "It has no model.safetensors, and no index of shards of it "
+        "(model.safetensors.index.json)."
     )
 
 
@@ -207,8 +208,8 @@ def _check_numbers(state: dict[str, Tensor]) -> None:
     for name, tensor in state.items():
         if not tensor.is_floating_point():
             raise BadCheckpoint(
-                f"{name} has {tensor.dtype}: the weights are quantised. Take those that "
-                "they were made from."
+                f"{name} has {tensor.dtype}: the weights are quantised. Take those "
+                "that they were made from."
             )
 
 
@@ -224,8 +225,8 @@ def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
                 yield name, file.get_tensor(name)
     except SafetensorError as error:
         raise BadCheckpoint(
-            f"{path.name} ({path.stat().st_size} bytes) is damaged or cut off: {error}. "
-            "Delete it, and fetch or copy it again."
+            f"{path.name} ({path.stat().st_size} bytes) is damaged or cut off: {error}."
+            " Delete it, and fetch or copy it again."
         ) from error
 
 
