@@ -120,6 +120,7 @@ async def _run(options: argparse.Namespace) -> None:
     async with session(*place, on_ready=warnings.show) as socket:
         wanted = {
             "language": options.language,
+            "languages": options.languages,
             "profile": options.profile,
             "keywords": options.keywords,
         }

@@ -38,6 +38,8 @@ def run(options: argparse.Namespace) -> None:
     url = f"http://{options.host}:{options.port}/v1/audio/transcriptions"
     headers = {"authorization": f"Bearer {options.key}"} if options.key else {}
     fields: Fields = {"language": options.language} if options.language else {}
+    if options.languages:
+        fields["languages[]"] = options.languages
     if options.keywords:
         fields["keywords[]"] = options.keywords
     timeout = httpx.Timeout(_SILENCE_S, read=None if options.format != "text" else 60)

@@ -8,6 +8,7 @@
 import * as api from './api.js';
 import { hand } from './export.js';
 import { withKey } from './key.js';
+import { describeHeard } from './languages.js';
 import { tell, untell, warn } from './notices.js';
 import { Player } from './player.js';
 import { clock, spaced } from './text.js';
@@ -18,6 +19,7 @@ const job = document.getElementById('job');
 const progress = document.getElementById('progress');
 const bar = document.getElementById('progress-bar');
 const text = document.getElementById('progress-text');
+const heard = document.getElementById('file-heard');
 const actions = document.getElementById('file-actions');
 
 export class FileView {
@@ -91,6 +93,7 @@ export class FileView {
     drop.classList.add('small');
     job.hidden = false;
     document.getElementById('job-name').textContent = file.name;
+    heard.textContent = '';
     this.#player.open(file);
     this.#render();
     const most = this.#limits?.max_upload_bytes ?? Infinity;
@@ -134,7 +137,7 @@ export class FileView {
     form.append('stream', 'true');
     form.append('response_format', 'verbose_json');
     form.append('timestamp_granularities[]', 'word');
-    if (this.#language) form.append('language', this.#language.id);
+    if (this.#language) form.append('languages[]', this.#language.id);
     for (const keyword of this.#keywords) form.append('keywords[]', keyword);
     form.append('file', file);
     return new Promise((resolve, reject) => {
@@ -171,7 +174,9 @@ export class FileView {
       this.#advance(event.end);
     } else {
       warn(event.warnings);
-      this.#player.finish({ duration: event.duration, language: event.languages[0]?.code ?? null });
+      const { code: language = null, probability } = event.languages[0] ?? {};
+      this.#player.finish({ duration: event.duration, language });
+      heard.textContent = describeHeard({ language, probability, script: event.script });
     }
   }
 
