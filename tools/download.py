@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from config import Settings, describe_errors
 from weights.cards import ModelUnavailable
-from weights.sources import download
+from weights.fetching import download
 
 
 def main(arguments: list[str]) -> int:
