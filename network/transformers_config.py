@@ -25,8 +25,8 @@ OMNIASR: Final = "OmniASRForCTC"
 WAV2VEC2: Final = "Wav2Vec2ForCTC"
 WHAT_RUNS: Final = (
     f"This server runs {OMNIASR} (such as hf-audio/omniasr-ctc-300m-v2), and "
-    f"{WAV2VEC2} whose feat_extract_norm is layer and do_stable_layer_norm is true (such as "
-    "fine-tunes of facebook/wav2vec2-large-xlsr-53 and wav2vec2-xls-r)."
+    f"{WAV2VEC2} whose feat_extract_norm is layer and do_stable_layer_norm is true "
+    "(such as fine-tunes of facebook/wav2vec2-large-xlsr-53 and wav2vec2-xls-r)."
 )
 
 # Added to the variance of a clip before it is normalised. transformers' feature
@@ -147,9 +147,7 @@ def _check_fixed(kind: str, config: Mapping[str, object]) -> None:
 def _sizes(kind: str, config: Mapping[str, object]) -> Architecture:
     values = {
         ours: size(theirs, config[theirs] if theirs in config else default)
-        for (theirs, ours), default in zip(
-            _SIZES.items(), _DEFAULTS[kind], strict=True
-        )
+        for (theirs, ours), default in zip(_SIZES.items(), _DEFAULTS[kind], strict=True)
     }
     is_omniasr = kind == OMNIASR
     architecture = replace(

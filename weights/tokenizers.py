@@ -57,7 +57,7 @@ def read_labels(folder: Path, n_labels: int) -> Labels:
         pieces, special = _of_rust(path)
     else:
         return _of_sentencepiece(folder, config, n_labels)
-    base, pieces = pieces, pieces | {n: text for n, text in special.items()}
+    base, pieces = pieces, pieces | special
     missing = [label for label in range(n_labels) if label not in pieces]
     if missing or any(label >= n_labels for label in base.keys() - special.keys()):
         raise ModelUnavailable(_sizes_differ(path, len(pieces), n_labels))
@@ -113,8 +113,8 @@ def _of_rust(path: Path) -> tuple[dict[int, str], dict[int, str]]:
     if joining := _JOINING.intersection(_decoders(content.get("decoder"))):
         raise ModelUnavailable(
             f"{path} has a tokenizer of the kind {', '.join(sorted(joining))}, in "
-            "which a label has no text of its own; this server runs models whose labels are "
-            "characters or pieces of words."
+            "which a label has no text of its own; this server runs models whose labels "
+            "are characters or pieces of words."
         )
     listed = _mapping(content.get("model")).get("vocab")
     if isinstance(listed, Mapping):

@@ -149,7 +149,7 @@ def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
 
     try:
         with safe_open(path, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118, it is no mapping
+            for name in file.keys():
                 yield name, file.get_tensor(name)
     except SafetensorError as error:
         raise BadCheckpoint(

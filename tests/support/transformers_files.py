@@ -128,9 +128,7 @@ def write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content, indent=2))
 
 
-def write_weights(
-    folder: Path, state: dict[str, Tensor], *, n_shards: int = 1
-) -> None:
+def write_weights(folder: Path, state: dict[str, Tensor], *, n_shards: int = 1) -> None:
     """Write a model's tensors, into one file or several."""
     if n_shards == 1:
         save_file(state, folder / "model.safetensors", {"format": "pt"})

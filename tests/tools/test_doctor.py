@@ -52,7 +52,8 @@ class TestWholeRun:
         assert doctor.main(["--model", str(tmp_path)]) == 1
 
         printed = capsys.readouterr().out
-        assert "Problem" in printed and "has no config.json" in printed
+        assert "Problem" in printed
+        assert "has no config.json" in printed
         assert printed.endswith("cannot be served here.\n")
 
     def test_a_setting_that_is_not_allowed_is_exit_status_2(
