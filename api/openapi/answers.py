@@ -5,13 +5,12 @@ parts without types are written by hand: text, events, and bodies that the route
 themselves.
 """
 
-from typing import Any
-
 from pydantic import BaseModel
 
 import schemas
 from api import asr
 from api.forms import FormFields
+from api.openapi.describe import answer, asked, body, reference, text, written
 from api.openapi.errors import (
     ERRORS,
     GATE,
@@ -22,37 +21,6 @@ from api.openapi.errors import (
     example,
 )
 from schemas import Json
-
-# --- how to describe ------------------------------------------------------------
-
-
-def _answer(description: str, shown: BaseModel, **more: Any) -> Json:
-    """Describe a JSON answer by an example."""
-    content = {"application/json": {"example": _written(shown)}}
-    return {"description": description, "content": content, **more}
-
-
-def _text(shown: str) -> Json:
-    return {"schema": {"type": "string"}, "example": shown}
-
-
-def _body(media_type: str, content: Json, **more: Any) -> Json:
-    """Describe a body that the route reads itself."""
-    return {"requestBody": {"content": {media_type: content}, **more}}
-
-
-def _reference(model: type[BaseModel]) -> Json:
-    return {"$ref": f"#/components/schemas/{model.__name__}"}
-
-
-def _written(shown: BaseModel) -> Json:
-    return shown.model_dump(exclude_none=True)
-
-
-def _asked(shown: BaseModel) -> Json:
-    """Write a body as a client would, without optional fields."""
-    return shown.model_dump(exclude_defaults=True)
-
 
 # --- errors ---------------------------------------------------------------------
 
@@ -163,7 +131,7 @@ _DONE = schemas.TextDone(
 _EVENTS: Json = {
     "schema": {
         "anyOf": [
-            _reference(model)
+            reference(model)
             for model in (
                 schemas.TextDelta,
                 schemas.DiarizedSegment,
@@ -173,9 +141,9 @@ _EVENTS: Json = {
         ]
     },
     "examples": {
-        "delta": {"summary": "As text is found", "value": _written(_DELTA)},
-        "segment": {"summary": "With `diarized_json`", "value": _written(_SPEAKER)},
-        "done": {"summary": "At the end", "value": _written(_DONE)},
+        "delta": {"summary": "As text is found", "value": written(_DELTA)},
+        "segment": {"summary": "With `diarized_json`", "value": written(_SPEAKER)},
+        "done": {"summary": "At the end", "value": written(_DONE)},
         "failure": example("internal_error"),
     },
 }
@@ -201,14 +169,14 @@ TRANSCRIPT: Json = {
     "content": {
         "application/json": {
             "examples": {
-                "json": {"value": _written(_JSON)},
+                "json": {"value": written(_JSON)},
                 "verbose_json": {
                     "summary": "With words and segments",
-                    "value": _written(_VERBOSE),
+                    "value": written(_VERBOSE),
                 },
                 "diarized_json": {
                     "summary": "With a speaker for each channel",
-                    "value": _written(_DIARIZED),
+                    "value": written(_DIARIZED),
                 },
             }
         },
@@ -219,7 +187,7 @@ TRANSCRIPT: Json = {
                 "srt": {"value": "1\n00:00:00,110 --> 00:00:00,500\nfive\n\n"},
             },
         },
-        "text/vtt": _text("WEBVTT\n\n00:00:00.110 --> 00:00:00.500\nfive\n\n"),
+        "text/vtt": text("WEBVTT\n\n00:00:00.110 --> 00:00:00.500\nfive\n\n"),
         "text/event-stream": _EVENTS,
     },
 }
@@ -227,7 +195,7 @@ TRANSCRIPT: Json = {
 # --- whisper-asr-webservice -----------------------------------------------------
 
 ASR_ERRORS = TRANSCRIPTION_ERRORS | errors("translation_not_supported", "invalid_value")
-ASR_FORM = _body(
+ASR_FORM = body(
     "multipart/form-data",
     {
         "schema": {
@@ -259,8 +227,8 @@ ASR: Json = {
     "headers": {**WARNED},
     "content": {
         "application/json": {
-            "schema": _reference(asr.AsrTranscription),
-            "example": _written(_ASR_JSON),
+            "schema": reference(asr.AsrTranscription),
+            "example": written(_ASR_JSON),
         },
         "text/plain": {
             "schema": {"type": "string"},
@@ -282,12 +250,12 @@ _SESSION: Json = {
 _KEY_REQUEST = schemas.KeyRequest(
     expires_after=schemas.ExpiresAfter(seconds=60), session=_SESSION
 )
-KEY_REQUEST = _body(
+KEY_REQUEST = body(
     "application/json",
-    {"schema": _reference(schemas.KeyRequest), "example": _asked(_KEY_REQUEST)},
+    {"schema": reference(schemas.KeyRequest), "example": asked(_KEY_REQUEST)},
     description="Optional.",
 )
-CLIENT_SECRET = _answer(
+CLIENT_SECRET = answer(
     "The key. It opens only sockets at `/v1/realtime`.",
     schemas.ClientSecret(value="ek_...", expires_at=1795610623, session=_SESSION),
 )
@@ -309,15 +277,15 @@ _OF_CHARACTERS = schemas.SubtitleRequest(
     duration=0.9,
     format="vtt",
 )
-SUBTITLE_REQUEST = _body(
+SUBTITLE_REQUEST = body(
     "application/json",
     {
-        "schema": _reference(schemas.SubtitleRequest),
+        "schema": reference(schemas.SubtitleRequest),
         "examples": {
-            "words": {"value": _asked(_OF_WORDS)},
+            "words": {"value": asked(_OF_WORDS)},
             "characters": {
                 "summary": "Of a script without spaces",
-                "value": _asked(_OF_CHARACTERS),
+                "value": asked(_OF_CHARACTERS),
             },
         },
     },
@@ -327,10 +295,10 @@ SUBTITLES: Json = {
     "description": "The subtitles: at most two lines of 42 columns and 7 s each, like "
     "those of `response_format` `srt` and `vtt`.",
     "content": {
-        "application/x-subrip": _text(
+        "application/x-subrip": text(
             "1\n00:00:00,110 --> 00:00:01,240\nforty five\n\n"
         ),
-        "text/vtt": _text("WEBVTT\n\n00:00:00.100 --> 00:00:00.820\n四五\n\n"),
+        "text/vtt": text("WEBVTT\n\n00:00:00.100 --> 00:00:00.820\n四五\n\n"),
     },
 }
 
@@ -347,9 +315,9 @@ REFERRED_TO: tuple[type[BaseModel], ...] = (
 
 _NAME = "omniASR_CTC_300M_v2"
 _MODEL = schemas.model(_NAME, created=1795610563, writes=False)
-MODEL = _answer("The model.", _MODEL)
-MODELS = _answer("The one model.", schemas.ModelList(data=[_MODEL]))
-LANGUAGES = _answer(
+MODEL = answer("The model.", _MODEL)
+MODELS = answer("The one model.", schemas.ModelList(data=[_MODEL]))
+LANGUAGES = answer(
     "Languages; the best match first.",
     schemas.LanguageList(
         data=[
@@ -359,7 +327,7 @@ LANGUAGES = _answer(
         ]
     ),
 )
-ABOUT = _answer(
+ABOUT = answer(
     "What this is.",
     schemas.About(
         name="omniASR Streaming Server",
@@ -371,8 +339,8 @@ ABOUT = _answer(
         endpoints={"POST /v1/audio/transcriptions": "Transcribe a recording"},
     ),
 )
-ABOUT["content"]["text/html"] = _text("<!doctype html>")
-HEALTH = _answer(
+ABOUT["content"]["text/html"] = text("<!doctype html>")
+HEALTH = answer(
     "The process is alive.",
     schemas.Health(
         ready=True,
@@ -387,12 +355,12 @@ HEALTH = _answer(
     ),
 )
 READY: Responses = {
-    200: _answer(
+    200: answer(
         "Work may come.",
         schemas.Readiness(ready=True, stage="ready", elapsed_s=8.1),
         model=schemas.Readiness,
     ),
-    503: _answer(
+    503: answer(
         "No work should be sent: the model loads, the server stops, or the model gives "
         "no results, with the `reason`.",
         schemas.Readiness(
@@ -408,7 +376,7 @@ READY: Responses = {
 METRICS: Json = {
     "description": "All series, in Prometheus' text format.",
     "content": {
-        "text/plain": _text(
+        "text/plain": text(
             "# HELP omniasr_streams Live streams that are open.\n"
             "# TYPE omniasr_streams gauge\nomniasr_streams 3.0\n"
         )

@@ -39,7 +39,6 @@ _NO_ENDPOINTING_MS = 1_000
 
 # Most channels of bytes without a container; MAX_CHANNELS may allow fewer.
 MAX_INTERLEAVED = 64
-
 _MAX_UTTERANCE_END_MS = 60_000
 _UTT_SPLIT_S = 0.8
 
@@ -319,8 +318,7 @@ class _Query:
         if self._door is not Door.RECORDINGS:
             return 1  # more are refused
         value = self.number("channels")
-        if value is None:
-            return 1
+        value = 1 if value is None else value
         if value not in range(1, MAX_INTERLEAVED + 1):
             raise BadParameter(
                 f"channels is {value:g}; it must be 1 to {MAX_INTERLEAVED}.", "channels"

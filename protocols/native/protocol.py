@@ -21,7 +21,6 @@ from audio.container import file_kind
 from audio.samples import seconds
 from languages.detection import detect
 from live.events import (
-    Cause,
     EagerEnd,
     LiveEvent,
     Partial,
@@ -30,7 +29,6 @@ from live.events import (
     SpeechStarted,
     UtteranceFailed,
     UtteranceFinal,
-    join_texts,
 )
 from live.options import StreamOptions
 from protocols.actions import (
@@ -49,6 +47,7 @@ from protocols.actions import (
 from protocols.native import messages as wire
 from protocols.native.query import NAMES, Query
 from protocols.native.setup import Defaults, Setup
+from protocols.native.telling import Telling, Times
 from protocols.warnings import parameters_ignored
 from schemas import UNKNOWN_TEXT, probability
 
@@ -73,15 +72,6 @@ _FAILURES: Mapping[Failure, tuple[wire.ErrorCode, str, int]] = {
     ),
     Failure.INTERNAL: ("internal_error", UNKNOWN_TEXT, CloseCode.INTERNAL_ERROR),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Times:
-    """The fields of every message about audio."""
-
-    latency_ms: float
-    audio_duration: float
-    channel: int | None  # from 1; None if there is only one
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +101,6 @@ class LiveProtocol:
         explain: Returns the public text of an exception.
         query: What its URL sets.
 
-    Attributes:
-        n_words: Words in the finals so far.
-
     Raises:
         BadMessage: The URL restricts the text to a language that is unknown.
     """
@@ -136,11 +123,14 @@ class LiveProtocol:
         self._setup = Setup.of(self._wanted, self._defaults)
         self._heard = False  # any audio
         self._refused = False  # what should have been audio
-        self._texts: list[tuple[int, str]] = []  # finals, with their starts
-        self._n_utterances: dict[int | None, int] = {}  # of each channel
+        self._telling = Telling(self._language_of)
         self._stop: Stop | None = None
         self._ended = False
-        self.n_words = 0
+
+    @property
+    def n_words(self) -> int:
+        """Words in the finals so far."""
+        return self._telling.n_words
 
     @property
     def options(self) -> StreamOptions:
@@ -267,16 +257,21 @@ class LiveProtocol:
             channel: Number of its channel, from 0, if there are several.
         """
         number = None if channel is None else channel + 1
-        times = _Times(round(latency_ms, 1), seconds(audio_position), number)
+        times = Times(round(latency_ms, 1), seconds(audio_position), number)
+        telling, setup = self._telling, self._setup
         match event:
             case SpeechStarted() | SpeechEnded():
-                return self._mark(event, times)
+                return [_send(telling.mark(event, times))] if setup.events else []
             case Partial():
-                return self._partial(event, times)
+                if not setup.interim:
+                    return []
+                partial = telling.partial(event, times, with_words=setup.words)
+                return [_send(partial, droppable=True)]
             case UtteranceFinal():
-                return [_send(self._final(event, times))]
+                return [_send(telling.final(event, times, with_words=setup.words))]
             case UtteranceFailed():
-                return [_send(self._failure(event, times))]
+                message = self._explain(event.error)
+                return [_send(telling.failure(event, times, message=message))]
             case EagerEnd() | SpeechResumed():
                 return []  # this protocol does not ask for these
             case _:
@@ -284,96 +279,14 @@ class LiveProtocol:
 
     def finish(self, *, latency_ms: float, audio_position: int) -> list[Action]:
         """Send the text of the whole session, after the last event of the stream."""
-        # Finals of several channels come in any order.
-        in_order = sorted(self._texts, key=lambda final: final[0])
-        text = join_texts([final for _, final in in_order])
-        whole = wire.Transcript(
-            utterance=sum(self._n_utterances.values()),
-            text=text,
-            confirmed_text=text,
-            pending_text="",
-            is_final=True,
-            **self._language_of(text),
-            start=0.0,
-            audio_position=seconds(audio_position),
-            audio_duration=seconds(audio_position),
-            latency_ms=round(latency_ms, 1),
+        whole = self._telling.whole(
+            latency_ms=latency_ms, audio_position=audio_position
         )
         if self._stop is None:
             return [_send(whole), Close(CloseCode.NORMAL_CLOSURE)]
         shutdown = self._stop is Stop.SHUTDOWN
         code = CloseCode.GOING_AWAY if shutdown else CloseCode.POLICY_VIOLATION
         return [_send(whole), Close(code, self._stop.value)]
-
-    def _mark(self, event: SpeechStarted | SpeechEnded, times: _Times) -> list[Action]:
-        if not self._setup.events:
-            return []
-        started = isinstance(event, SpeechStarted)
-        kind = wire.SpeechStarted if started else wire.SpeechEnded
-        mark = kind(
-            channel=times.channel,
-            utterance=event.utterance,
-            audio_position=seconds(event.position),
-            audio_duration=times.audio_duration,
-            latency_ms=times.latency_ms,
-        )
-        return [_send(mark)]
-
-    def _partial(self, event: Partial, times: _Times) -> list[Action]:
-        if not self._setup.interim:
-            return []
-        words = None
-        if self._setup.words:
-            words = (
-                *wire.word_times(event.committed, confirmed=True),
-                *wire.word_times(event.pending, confirmed=False),
-            )
-        partial = wire.Transcript(
-            channel=times.channel,
-            utterance=event.utterance,
-            text=event.committed_text + event.pending_text,
-            confirmed_text=event.committed_text,
-            pending_text=event.pending_text,
-            start=seconds(event.start),
-            audio_position=seconds(event.position),
-            words=words,
-            audio_duration=times.audio_duration,
-            latency_ms=times.latency_ms,
-        )
-        return [_send(partial, droppable=True)]
-
-    def _final(self, event: UtteranceFinal, times: _Times) -> wire.Transcript:
-        self._n_utterances[times.channel] = event.utterance
-        self._texts.append((event.start, event.text))
-        self.n_words += len(event.words)
-        words = wire.word_times(event.words, confirmed=True)
-        return wire.Transcript(
-            channel=times.channel,
-            utterance=event.utterance,
-            text=event.text,
-            confirmed_text=event.text,
-            pending_text="",
-            utterance_final=True,
-            cause=_cause(event.cause),
-            **self._language_of(event.text),
-            raw=event.raw,
-            start=seconds(event.start),
-            audio_position=seconds(event.end),
-            words=words if self._setup.words else None,
-            audio_duration=times.audio_duration,
-            latency_ms=times.latency_ms,
-        )
-
-    def _failure(self, event: UtteranceFailed, times: _Times) -> wire.Error:
-        self._n_utterances[times.channel] = event.utterance
-        return wire.Error(
-            code="utterance_failed",
-            message=self._explain(event.error),
-            fatal=False,
-            channel=times.channel,
-            utterance=event.utterance,
-            utterance_final=True,
-        )
 
     def _language_of(self, text: str) -> dict[str, Any]:
         found = detect(text, self._setup.hints, default=self._defaults.language)
@@ -401,16 +314,6 @@ def farewell(
         streams=streams,
     )
     return [_send(error), Close(close, code)]
-
-
-def _cause(cause: Cause) -> wire.CauseName:
-    names: dict[Cause, wire.CauseName] = {
-        Cause.ENDPOINT: "endpoint",
-        Cause.FLUSH: "flush",
-        Cause.END: "end",
-        Cause.STALLED: "stalled",
-    }
-    return names[cause]
 
 
 def _send(
