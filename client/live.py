@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from client.audio import BUNDLED, BYTES_PER_S, Microphone, paced, read_file
 from client.captions import Captions
 from client.errors import CommandError, with_wait
+from client.place import base_url, headers, socket_url, unreachable
 
 Json = dict[str, Any]
 
@@ -23,19 +24,17 @@ PATH = "/v1/audio/transcriptions"
 
 
 @asynccontextmanager
-async def session(
-    host: str, port: int, key: str | None
-) -> AsyncIterator[ClientConnection]:
+async def session(options: argparse.Namespace) -> AsyncIterator[ClientConnection]:
     """Connect, and wait until the server is ready for audio.
 
     Raises:
         CommandError: It cannot be reached, or it refuses.
     """
-    headers = {"authorization": f"Bearer {key}"} if key else {}
+    base = base_url(options)
     try:
         async with connect(
-            f"ws://{host}:{port}{PATH}",
-            additional_headers=headers,
+            socket_url(base) + PATH,
+            additional_headers=headers(options.key),
             max_size=None,
             compression=None,  # audio does not get smaller
         ) as socket:
@@ -47,9 +46,7 @@ async def session(
             f"the server answered {error.response.status_code}: {_message_in(body)}"
         ) from error
     except (OSError, InvalidHandshake, TimeoutError) as error:
-        raise CommandError(
-            f"nothing answers at {host}:{port} ({error}); is the server running there?"
-        ) from error
+        raise unreachable(base, error) from error
     except ConnectionClosed as error:
         raise CommandError(f"the connection failed: {error}") from error
 
@@ -89,12 +86,18 @@ class _Times:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Stream a file, the microphone or a bundled recording; show captions."""
+    """Stream a file, the microphone or a bundled recording; show captions.
+
+    Raises:
+        CommandError: The stream could not be opened or went wrong.
+    """
+    if getattr(options, "model", None):
+        raise CommandError("--model needs --local: a server chooses for live streams")
     asyncio.run(_run(options))
 
 
 async def _run(options: argparse.Namespace) -> None:
-    async with session(options.host, options.port, options.key) as socket:
+    async with session(options) as socket:
         wanted = {
             "language": options.language,
             "profile": options.profile,
@@ -125,26 +128,33 @@ async def _send_audio(
     socket: ClientConnection, options: argparse.Namespace, times: _Times
 ) -> None:
     with suppress(ConnectionClosed):  # the receiver reports the reason
-        async for chunk in _chunks(options):
+        async for chunk in source_of(options):
             await socket.send(chunk)
             times.audio_s += len(chunk) / BYTES_PER_S
         times.ended = asyncio.get_running_loop().time()
         await send(socket, "end")
 
 
-async def _chunks(options: argparse.Namespace) -> AsyncIterator[bytes]:
+def source_of(options: argparse.Namespace) -> AsyncIterator[bytes]:
+    """Open the microphone or the file, before anything else takes time.
+
+    Raises:
+        CommandError: It cannot be used.
+    """
     if options.mic:
-        microphone = Microphone()
-        with stopped_by_user(microphone):
-            async for chunk in microphone.chunks():
-                yield chunk
-    else:
-        audio = read_file(options.file or BUNDLED)
-        if options.fast:
-            yield audio
-        else:
-            async for chunk in paced(audio):
-                yield chunk
+        return _heard(Microphone())
+    audio = read_file(options.file or BUNDLED)
+    return _at_once(audio) if options.fast else paced(audio)
+
+
+async def _heard(microphone: Microphone) -> AsyncIterator[bytes]:
+    with stopped_by_user(microphone):
+        async for chunk in microphone.chunks():
+            yield chunk
+
+
+async def _at_once(audio: bytes) -> AsyncIterator[bytes]:
+    yield audio
 
 
 @contextmanager
