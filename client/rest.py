@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 import av
 import httpx
@@ -126,7 +126,7 @@ def check(answer: httpx.Response) -> None:
         raise Refused(answer)
 
 
-def stated_length(file: Path | IO[bytes]) -> float | None:
+def stated_length(file: Path) -> float | None:
     """Return the length that a file states, for the progress bar; None if unknown."""
     try:
         with av.open(file) as container:

@@ -87,7 +87,7 @@ class Bars:
             self.say(line)
 
     def _begin(self, recording: Recording) -> "tqdm[NoReturn]":
-        length_s = recording.path and stated_length(recording.path)
+        length_s = stated_length(recording.path) if recording.path else None
         taken = {abs(bar.pos) for bar in self._each.values()}
         first = 0 if self._all is None else 1
         free = next(k for k in range(first, len(taken) + 2) if k not in taken)

@@ -7,6 +7,7 @@ import { KeywordField } from './keywords.js';
 import { LanguagePicker } from './languages.js';
 import { LiveView } from './live.js';
 import { watchStatus } from './status.js';
+import { arrangeCaptions } from './view.js';
 
 const tabs = [...document.querySelectorAll('[role=tab]')];
 
@@ -46,4 +47,5 @@ function setKeywords(keywords) {
 
 setLanguage(picker.language);
 setKeywords(field.keywords);
+arrangeCaptions();
 watchStatus();

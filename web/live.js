@@ -11,6 +11,7 @@ import { warn } from './keywords.js';
 import { LevelMeter } from './level.js';
 import { Microphone, MicrophoneError } from './microphone.js';
 import { tell, untell } from './notices.js';
+import * as store from './store.js';
 import { LiveStream } from './stream.js';
 import { clock, shifted } from './text.js';
 
@@ -74,6 +75,23 @@ export class LiveView {
       if (this.#state === 'listening' || this.#unsaved) event.preventDefault();
     });
     this.#render();
+    this.#recall();
+  }
+
+  /** Show what was kept before a reload. */
+  async #recall() {
+    const kept = await store.captions();
+    if (!kept?.finals.length || this.#state !== 'idle' || !this.#captions.isEmpty) return;
+    this.#captions.restore(kept.finals);
+    this.#listened = kept.listened;
+    this.#render();
+  }
+
+  async #keep() {
+    const { text, kept: finals } = this.#captions;
+    const kept = await store.keepCaptions({ finals, listened: this.#listened + this.#heard });
+    // More may have been said meanwhile.
+    if (kept && text === this.#captions.text) this.#unsaved = false;
   }
 
   setLanguage(language) {
@@ -209,7 +227,7 @@ export class LiveView {
       },
       final: (utterance) => {
         this.#captions.final(shifted(utterance, this.#offset));
-        this.#changed();
+        this.#changedForGood();
       },
       warned: warn,
       lost: (seconds) => this.#missed(seconds),
@@ -265,6 +283,11 @@ export class LiveView {
     this.#render();
   }
 
+  #changedForGood() {
+    this.#changed();
+    this.#keep();
+  }
+
   // --- what is shown and done ---
 
   #enter(state) {
@@ -294,7 +317,7 @@ export class LiveView {
     this.#listened += listened;
     this.#offset += listened;
     untell('cleared');
-    this.#changed();
+    this.#changedForGood();
   }
 
   async #act(action) {
@@ -314,7 +337,7 @@ export class LiveView {
     // What comes next begins anew.
     const listened = this.#state === 'idle' ? this.#listened : 0;
     this.#listened -= listened;
-    this.#changed();
+    this.#changedForGood();
     tell('cleared', 'The captions are cleared.', {
       kind: 'info',
       action: { label: 'Undo', run: () => this.#restore(restore, listened) },

@@ -321,7 +321,12 @@ LANGUAGES = _answer(
     schemas.LanguageList(
         data=[
             schemas.Language(
-                id="bam_Latn", tag="bm", name="Bambara", script="Latn", direction="ltr"
+                id="bam_Latn",
+                tag="bm",
+                name="Bambara",
+                autonym="bamanakan",
+                script="Latn",
+                direction="ltr",
             )
         ]
     ),
