@@ -6,9 +6,15 @@
 # PyTorch's CUDA wheels bring CUDA's libraries along, so that neither needs a base image
 # of NVIDIA's: the driver comes from the host. Debian bookworm's own Python is 3.11.
 # The demo model is inside; other weights are fetched into the volume /data.
+#
+# Packages are installed only if they have the hashes in the requirements. PyTorch is an
+# exception, since its builds differ. To build on exactly the same base each time:
+#
+#   docker build --build-arg BASE=debian:bookworm-slim@sha256:... .
+ARG BASE=debian:bookworm-slim
 
 # --- what runs ---
-FROM debian:bookworm-slim AS base
+FROM ${BASE} AS base
 # Debian removes old versions from its archive, so they cannot be pinned.
 # hadolint ignore=DL3008
 RUN apt-get update \
@@ -31,7 +37,7 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=30m --retries=3 \
   CMD ["python", "deploy/healthcheck.py"]
 
 # --- what installs ---
-FROM debian:bookworm-slim AS build
+FROM ${BASE} AS build
 # hadolint ignore=DL3008
 RUN apt-get update \
   && apt-get install -y --no-install-recommends ca-certificates python3 python3-venv \
@@ -43,9 +49,14 @@ WORKDIR /build
 FROM build AS build-cpu
 # PyTorch's builds without CUDA; empty: those of PyPI, which are larger on amd64.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+COPY requirements-torch.txt ./
+RUN pip install --no-cache-dir --no-deps \
+      ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r requirements-torch.txt
 COPY requirements-light.txt ./
-RUN pip install --no-cache-dir ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} \
-      -r requirements-light.txt
+RUN pip install --no-cache-dir --require-hashes -r requirements-light.txt
+# What only this build of PyTorch needs: CUDA's libraries, or nothing.
+RUN pip install --no-cache-dir \
+      ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r requirements-torch.txt
 
 FROM build AS build-cuda
 # kenlm, which omnilingual-asr wants, has no wheels.
@@ -53,7 +64,7 @@ FROM build AS build-cuda
 RUN apt-get update \
   && apt-get install -y --no-install-recommends cmake g++ make python3-dev
 COPY requirements.txt ./
-RUN pip install --no-cache-dir -r requirements.txt
+RUN pip install --no-cache-dir --require-hashes -r requirements.txt
 
 # --- the images ---
 FROM base AS cpu

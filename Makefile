@@ -12,11 +12,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 AGENTS := .venv-agents
 AGENTS_STAMP := $(AGENTS)/.installed
+AUDIT := .venv-audit
+AUDIT_STAMP := $(AUDIT)/.installed
 UTTERANCES := 20
 NODE_STAMP := tests/node/node_modules/.installed
 
 # Most targets need .venv, and say nothing while it is up to date.
-.PHONY: demo serve test test-light test-agents check oracle throughput neighbours lock download clean
+.PHONY: demo serve test test-light test-agents check oracle throughput neighbours soak fuzz \
+  lock sbom audit download clean
 
 demo:
 	venv=$$(sh tools/light_env.sh "$(PYTHONS)" requirements-light.txt) \
@@ -67,38 +70,69 @@ neighbours: $(STAMP)
 	$(BIN)/python -m benchmarks.neighbours
 	$(BIN)/python -m benchmarks.neighbours --model 300m_v2 --dtype int8 --window 2
 
+# A server in use for half an hour; the tests run it for a minute.
+soak: $(STAMP)
+	$(BIN)/python -m benchmarks.soak --output benchmarks/results/soak.json \
+	  --plot benchmarks/results/soak.svg
+
+# 20,000 damaged files, and as many conversations and requests as they take; the tests
+# try a twentieth.
+fuzz: $(STAMP)
+	FUZZ_CASES=20000 $(BIN)/python -m pytest tests/fuzz
+
 download:
 	venv=$$(sh tools/light_env.sh "$(PYTHONS)" requirements-light.txt) \
 	  && $$venv/bin/python -m tools.download $(MODEL_CARD)
 
-# Newest releases that fit the .in files, for Linux and macOS alike. The light
-# environment leaves out what only PyTorch's CUDA builds need: pip adds it by itself.
+# Newest releases that fit the .in files, for Linux and macOS alike, with their hashes.
+# PyTorch has a file of its own for the light environment, since its builds differ, and
+# what only its CUDA builds need is left out: pip adds it by itself.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
-  --custom-compile-command "make lock"
+  --generate-hashes --custom-compile-command "make lock"
 LIGHT = --no-config --no-annotate
-WITHOUT_CUDA = grep -vE "^(cuda|nvidia|triton)"
+WITHOUT_TORCH = awk '/^[a-z]/ {keep = !/^(torch==|cuda|nvidia|triton)/} /^\#/ || keep'
+ONLY_TORCH = sed -n 's/^\(torch==[^ ]*\).*/\1/p'
 
 lock: $(STAMP)
 	$(COMPILE) --upgrade requirements.in -o requirements.txt
 	$(COMPILE) -c requirements.txt requirements/dev.in -o requirements/dev.txt
-	$(COMPILE) $(LIGHT) requirements-light.in | $(WITHOUT_CUDA) > requirements-light.txt
-	$(COMPILE) $(LIGHT) -c requirements-light.txt requirements-light.in \
-	  requirements/tests.in | $(WITHOUT_CUDA) > requirements/light-tests.txt
+	mkdir -p build
+	$(COMPILE) $(LIGHT) requirements-light.in -o build/light.txt
+	$(ONLY_TORCH) build/light.txt > requirements-torch.txt
+	$(WITHOUT_TORCH) build/light.txt > requirements-light.txt
+	$(COMPILE) $(LIGHT) -c build/light.txt requirements-light.in requirements/tests.in \
+	  | $(WITHOUT_TORCH) > requirements/light-tests.txt
 	$(COMPILE) --upgrade requirements/agents.in -o requirements/agents.txt
+	$(COMPILE) --upgrade requirements/audit.in -o requirements/audit.txt
 
 $(STAMP): requirements.txt requirements/dev.txt tools/find_python.sh
 	rm -rf $(VENV)
 	"$$(sh tools/find_python.sh $(PYTHON))" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --progress-bar on -r requirements/dev.txt
+	$(BIN)/python -m pip install --progress-bar on --require-hashes -r requirements/dev.txt
 	touch $(STAMP)
 
 $(AGENTS_STAMP): requirements/agents.txt tools/find_python.sh
 	rm -rf $(AGENTS)
 	"$$(sh tools/find_python.sh $(PYTHON))" -m venv $(AGENTS)
 	$(AGENTS)/bin/python -m pip install --quiet --upgrade pip
-	$(AGENTS)/bin/python -m pip install --quiet -r requirements/agents.txt
+	$(AGENTS)/bin/python -m pip install --quiet --require-hashes -r requirements/agents.txt
 	touch $(AGENTS_STAMP)
+
+# What the light server is made of: build/sbom.cdx.json (CycloneDX) and a list of licences
+# beside it; then the known weaknesses, where their data can be reached.
+sbom: $(AUDIT_STAMP)
+	venv=$$(sh tools/light_env.sh "$(PYTHONS)" requirements-light.txt) \
+	  && $(AUDIT)/bin/python -m tools.sbom $$venv/bin/python build
+
+audit: $(AUDIT_STAMP)
+	sh tools/audit.sh $(AUDIT)/bin/pip-audit requirements.txt requirements-light.txt
+
+$(AUDIT_STAMP): requirements/audit.txt tools/find_python.sh
+	rm -rf $(AUDIT)
+	"$$(sh tools/find_python.sh $(PYTHON))" -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --require-hashes -r requirements/audit.txt
+	touch $(AUDIT_STAMP)
 
 # Node and npm come from a wheel, so the machine needs neither.
 $(NODE_STAMP): tests/node/package.json | $(STAMP)
@@ -107,4 +141,4 @@ $(NODE_STAMP): tests/node/package.json | $(STAMP)
 	touch $(NODE_STAMP)
 
 clean:
-	rm -rf $(VENV) .venv-light .venv-light-* $(AGENTS) tests/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-light .venv-light-* $(AGENTS) $(AUDIT) build tests/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis

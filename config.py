@@ -251,6 +251,13 @@ class Settings(BaseSettings):
         le=3600,
         description="Seconds that requests in progress get to finish at shutdown.",
     )
+    exit_when_stuck_s: float = Field(
+        120.0,
+        ge=0,
+        le=86_400,
+        description="Seconds for which a model may give no result, after `/ready` says "
+        "so, before the process ends (0: it never does).",
+    )
     socket_load_wait_s: float = Field(
         8.0,
         ge=0,

@@ -21,7 +21,9 @@ from text.transcript import Segment, Transcript
 # A JSON object, as it was read or will be written.
 Json = dict[str, Any]
 
-_WARNINGS = "Requests that could not be fulfilled, if any; not in OpenAI's API."
+_WARNINGS = (
+    "What was not done as asked, or should be known, if anything; not in OpenAI's API."
+)
 
 # The text that clients get for an unexpected error.
 UNKNOWN_TEXT = "Something went wrong in the server; its log has the details."
@@ -64,9 +66,16 @@ class LogProb(BaseModel):
 
 
 class AnswerWarning(BaseModel):
-    """What was wanted and could not be done: `message` is for people."""
+    """What was not done as asked, or should be known: `message` is for people."""
 
-    code: Literal["keywords_left_out"]
+    code: Literal[
+        "demo_model",
+        "files_left_out",
+        "format_not_streamed",
+        "keywords_left_out",
+        "parameters_ignored",
+        "recording_cut_off",
+    ]
     message: str
 
 
@@ -321,6 +330,7 @@ class About(BaseModel):
     model: str
     ready: bool
     limits: UploadLimits
+    warnings: list[AnswerWarning] | None = Field(None, description=_WARNINGS)
     endpoints: dict[str, str]
 
 

@@ -10,19 +10,16 @@ progress, and transcriptions are refused with a time to try again.
 
 import asyncio
 import gc
-import json
 import logging
-import math
 import os
 import platform
 import signal
 import socket
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from typing import Any
+from types import FrameType
+from typing import NoReturn
 
 import uvicorn
 from fastapi import FastAPI
@@ -32,12 +29,16 @@ from starlette.middleware.cors import CORSMiddleware
 from api import deepgram_errors, error_handlers, startup
 from api.access_log import AccessLog, keep_handshakes_out_of_logs
 from api.auth import ApiKeyGate
+from api.drain import Drain, Draining
 from api.ephemeral import EphemeralKeys
 from api.errors import UNKNOWN, error_response, refusal_response
 from api.http_connection import HttpConnection
 from api.keys import KeyRing
+from api.loading import LoadModel, load_model
+from api.log_lines import QueuedLines, start_logging
 from api.middleware import (
     GetForHead,
+    Redirects,
     RequestId,
     SocketGate,
     SocketPaths,
@@ -62,11 +63,13 @@ from api.routes import (
     transcriptions,
 )
 from api.routes.status import VERSION
-from api.service import LoadModel, Service, load_model
+from api.service import Service
+from api.upkeep import look_after
 from api.ws_connection import WebSocketConnection
 from config import Settings, describe_errors, misspelt
 from engine.interface import NotReady
-from network.cores import set_waiting
+from engine.scheduler import SHUTTING_DOWN
+from network.cores import limit_kernels, set_waiting
 from schemas import UNKNOWN_TEXT
 
 logger = logging.getLogger("omniasr")
@@ -91,6 +94,7 @@ def create_app(
     others: Mapping[str, LoadModel] | None = None,
     rehearsal_s: int = _REHEARSAL_S,
     on_load_failure: Callable[[], None] = lambda: None,
+    lines: QueuedLines | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -99,7 +103,9 @@ def create_app(
         load: Builds the model that the settings name.
         others: Functions that build further models, by the names of these models.
         rehearsal_s: Seconds of silence that the model hears before it serves.
-        on_load_failure: Called in the event loop if the model cannot be served.
+        on_load_failure: Called in the event loop if the model cannot be served, or is
+            lost.
+        lines: Writes the log; the metrics show what it drops.
     """
 
     keys = KeyRing(settings.keys, file=settings.api_keys_file)
@@ -109,12 +115,18 @@ def create_app(
         models = {settings.model_card: load, **(others or {})}
         service = Service(settings, models, rehearsal_s=rehearsal_s)
         app.state.service = service
+        if lines is not None:
+            service.count_dropped_lines = lambda: lines.n_dropped
         service.start(on_load_failure)
-        watch = asyncio.create_task(keys.watch(), name="watch over the keys")
+        tasks = [
+            asyncio.create_task(keys.watch(), name="watch over the keys"),
+            asyncio.create_task(look_after(service), name="look after the server"),
+        ]
         try:
             yield
         finally:
-            watch.cancel()
+            for task in tasks:
+                task.cancel()
             await asyncio.to_thread(service.stop)
 
     app = FastAPI(
@@ -153,6 +165,7 @@ def _add_middleware(
     app: FastAPI, settings: Settings, keys: KeyRing, ephemeral: EphemeralKeys
 ) -> None:
     """Wrap the routes; a request meets the last added layer first."""
+    app.add_middleware(Redirects)
     app.add_middleware(GetForHead)
     app.add_middleware(SocketReadAhead, max_bytes=settings.max_ahead_bytes)
     app.add_middleware(
@@ -178,6 +191,11 @@ def _add_middleware(
         hosts=None if keys else settings.allowed_hosts,
     )
     app.add_middleware(UnknownErrors, answer=error_response(UNKNOWN_TEXT, UNKNOWN))
+    app.add_middleware(
+        Draining,
+        requests=lambda: app.state.service.requests,
+        refusal=refusal_response(NotReady(f"{SHUTTING_DOWN} Send it again.")),
+    )
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -188,6 +206,7 @@ def _add_middleware(
             allow_private_network=True,
             expose_headers=[
                 "x-request-id",
+                "x-warnings",
                 "retry-after",
                 "retry-after-ms",
                 "dg-request-id",
@@ -198,44 +217,6 @@ def _add_middleware(
     app.add_middleware(RequestId)
     app.add_middleware(TrustedProxies, proxies=settings.trusted_proxies)
     app.add_middleware(SocketPaths)
-
-
-# --- how log lines look -------------------------------------------------------
-
-
-class JsonLines(logging.Formatter):
-    """Format each record as a JSON object, with its further fields."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(
-                timespec="milliseconds"
-            ),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        line |= getattr(record, "fields", {})
-        if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
-
-
-def start_logging(*, level: str, style: str) -> None:
-    """Print log lines to stderr, including those of libraries.
-
-    Args:
-        level: Lowest level that is printed.
-        style: `text` or `json`.
-    """
-    handler = logging.StreamHandler(sys.stderr)
-    if style == "json":
-        handler.setFormatter(JsonLines())
-    else:
-        handler.setFormatter(
-            logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-        )
-    logging.basicConfig(level=level.upper(), handlers=[handler])
 
 
 # --- the process ----------------------------------------------------------------
@@ -298,23 +279,34 @@ class Server(uvicorn.Server):
         gc.collect()
         gc.freeze()
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Called at a signal to stop: from here on every answer says so.
+
+        A second SIGTERM changes nothing; a second SIGINT ends the process at once.
+        """
+        super().handle_exit(sig, frame)
+        if (service := getattr(self._app.state, "service", None)) is not None:
+            service.requests.closing = True
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take no more connections, end the streams, then shut uvicorn down."""
-        began = time.monotonic()
+        """Take no more connections, end what is open, then shut uvicorn down."""
+        drain = Drain(self._grace_s)
         if self._freezing is not None:
             self._freezing.cancel()
         for listener in self.servers:
             listener.close()
-        ended = await self._app.state.service.connections.stop(within_s=self._grace_s)
-        if not ended:
-            logger.warning("Some live streams did not end within the grace time.")
-        left_s = self._grace_s - (time.monotonic() - began)
-        self.config.timeout_graceful_shutdown = max(0, math.ceil(left_s))
+        await drain.run(self._app.state.service, hurry=lambda: self.force_exit)
+        # It is passed to `asyncio.wait_for`, which takes fractions.
+        self.config.timeout_graceful_shutdown = drain.left_s  # type: ignore[assignment]
         await super().shutdown(sockets)
 
 
-def main() -> int:
-    """Run the server until it is told to stop; return the exit status."""
+def main(load: LoadModel = load_model) -> int:
+    """Run the server until it is told to stop; return the exit status.
+
+    Args:
+        load: Builds the model that the settings name.
+    """
     try:
         settings = Settings()
     except ValidationError as error:
@@ -326,17 +318,22 @@ def main() -> int:
     if problem is not None:
         print(problem, file=sys.stderr)  # noqa: T201
         return 2
-    start_logging(level=settings.log_level, style=settings.log_format)
-    for line in misspelt():
+    lines = start_logging(level=settings.log_level, style=settings.log_format)
+    elsewhere = startup.spools_elsewhere(os.environ.get("TMPDIR"))
+    for line in [*misspelt(), *filter(None, [elsewhere])]:
         logger.warning(line)
     # Before PyTorch is imported, which the model's thread does.
     set_waiting(os.environ, platform=sys.platform, machine=platform.machine())
+    limit_kernels(os.environ)
     if not settings.keys():
         logger.warning(startup.open_to(settings.host, settings.port))
-    return _serve(settings)
+    try:
+        return _serve(settings, load, lines)
+    finally:
+        lines.drain(timeout_s=1.0)
 
 
-def _serve(settings: Settings) -> int:
+def _serve(settings: Settings, load: LoadModel, lines: QueuedLines) -> int:
     failed = False
 
     def give_up() -> None:
@@ -344,7 +341,7 @@ def _serve(settings: Settings) -> int:
         failed = True
         server.should_exit = True
 
-    app = create_app(settings, on_load_failure=give_up)
+    app = create_app(settings, load=load, on_load_failure=give_up, lines=lines)
     server = Server(app, settings, owns_process=True)
     # uvicorn stops gracefully and then raises the signal again for the handler
     # before its own. That is ours, and a request to stop is no failure.
@@ -373,9 +370,10 @@ def _listens_already() -> bool:
     return os.environ.get("LISTEN_PID") == str(os.getpid())
 
 
+def end_process(status: int) -> NoReturn:
+    """End at once: a thread that hangs, or a full pipe, must not delay that."""
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    exit_status = main()
-    # A download that hangs in the model's thread must not delay the exit.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(exit_status)
+    end_process(main())

@@ -274,12 +274,10 @@ class LiveStream:
         del self._in_flight[request]
         if future.cancelled():
             return
-        error = future.exception()
-        if error is None:
+        if (error := future.exception()) is None:
             if request.keywords and request.wanted and own.labels is None:
-                self._hear(request, own, future.result())
-            else:
-                self._go_on(self._session.accept(request, future.result()))
+                return self._hear(request, own, future.result())
+            self._go_on(self._session.accept(request, future.result()))
         elif own.labels is not None:
             logger.error("A window's keywords could not be found.", exc_info=error)
             self._go_on(self._session.accept(request, own.labels))
@@ -289,9 +287,7 @@ class LiveStream:
 
     def _hear(self, request: Request, own: _InFlight, frames: FrameLabels) -> None:
         """Find keywords in the labels of a window before they are accepted."""
-        assert self._keywords is not None, (
-            "a stream with keywords has a way to find them"
-        )
+        assert self._keywords is not None, "a stream with keywords can find them"
         future = self._keywords(frames, request.keywords)
         self._in_flight[request] = replace(own, future=future, labels=frames)
         future.add_done_callback(partial(self._hand_over, request))

@@ -4,7 +4,7 @@ Its JSON differs from OpenAI's in the names of a word's fields, and has no durat
 tables have milliseconds.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, Field
@@ -39,9 +39,18 @@ class AsrTranscription(BaseModel):
     text: str
     segments: list[AsrSegment]
     language: str = Field(description="BCP-47 tag; `und` if it is unknown.")
+    warnings: list[schemas.AnswerWarning] | None = Field(
+        None, description="What was not done as asked, or should be known, if anything."
+    )
 
 
-def json(transcript: Transcript, *, language: str, with_words: bool) -> dict[str, Any]:
+def json(
+    transcript: Transcript,
+    *,
+    language: str,
+    with_words: bool,
+    warnings: Sequence[schemas.AnswerWarning] = (),
+) -> dict[str, Any]:
     """Write a transcript as an object."""
     body = AsrTranscription(
         text=transcript.text,
@@ -53,6 +62,7 @@ def json(transcript: Transcript, *, language: str, with_words: bool) -> dict[str
             for number, segment in enumerate(transcript.segments)
         ],
         language=language,
+        warnings=[*warnings] or None,
     )
     return body.model_dump(exclude_none=True)
 

@@ -21,10 +21,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.allowance import Allowance, Recent
 from api.ephemeral import EphemeralKeys, Grant
 from api.errors import (
+    NO_KEY_TEXT,
+    NO_SCHEME_TEXT,
     TOO_MANY_WRONG_KEYS,
     TOO_MANY_WRONG_KEYS_TEXT,
     UNAUTHORISED,
-    UNAUTHORISED_TEXT,
+    UNKNOWN_KEY_TEXT,
     error_response,
 )
 from api.keys import KeyRing
@@ -156,7 +158,7 @@ class ApiKeyGate:
         elif name is None:
             if sent:  # a request without a key is no guess
                 self._guesses.note_wrong(address)
-            await _UNAUTHORISED(scope, receive, send)
+            await _unauthorised(scope, sent)(scope, receive, send)
         else:
             self._guesses.note_right(address, name)
             state.key_name, state.client = name, f"key {name}"
@@ -181,9 +183,15 @@ class ApiKeyGate:
             self._n_delayed -= 1
 
 
-_UNAUTHORISED = error_response(
-    UNAUTHORISED_TEXT, UNAUTHORISED, headers={"www-authenticate": "Bearer"}
-)
+def _unauthorised(scope: Scope, sent: bytes) -> ASGIApp:
+    """Say whether a key came; never which, and not what would be nearer."""
+    if sent:
+        text = UNKNOWN_KEY_TEXT
+    elif any(name == b"authorization" for name, _ in scope["headers"]):
+        text = NO_SCHEME_TEXT
+    else:
+        text = NO_KEY_TEXT
+    return error_response(text, UNAUTHORISED, headers={"www-authenticate": "Bearer"})
 
 
 def _too_many(wait_s: float) -> ASGIApp:

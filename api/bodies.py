@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -160,6 +161,17 @@ def limited(
         raise refusal
     limit = BodyLimit(request.receive, max_bytes, pace=pace, refusal=refusal)
     return Request(request.scope, limit)
+
+
+async def discard_rest(request: Request) -> None:
+    """Read the rest of a body that cannot be kept, within its limits.
+
+    If the connection were closed at once, the client's system would drop the answer
+    together with the bytes on their way.
+    """
+    with suppress(BadRequest):
+        while (await request.receive()).get("more_body", False):
+            pass
 
 
 def too_large(max_bytes: int) -> BadRequest:

@@ -6,8 +6,10 @@ them become the same form here, so that one function checks their fields.
 
 Recordings are spooled to disk while they arrive. JSON is read into memory to take the
 recording out of it, one body at a time and in a thread: so a hundred clients that send
-a hundred megabytes each need no more memory than one. The rest of the JSON has to be
-small, because a parser would need a gigabyte for a large body of brackets.
+a hundred megabytes each need no more memory than one. The thread works on a piece at a
+time, so that Python's lock is free for the event loop in between. The rest of the JSON
+has to be small, because a parser would need a gigabyte for a large body of brackets,
+and may have no more fields than a form.
 """
 
 import asyncio
@@ -15,8 +17,10 @@ import base64
 import binascii
 import re
 import tempfile
-from collections.abc import Iterable, MutableMapping
-from typing import Any
+from collections.abc import Iterator, MutableMapping
+from contextlib import ExitStack, suppress
+from itertools import islice
+from typing import IO, Any
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 from python_multipart.multipart import parse_options_header
@@ -25,12 +29,16 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
-from api.bodies import Pace, Receive, limited, too_large
+from api.bodies import Pace, Receive, discard_rest, limited, too_large
 from api.errors import BadRequest
+from api.spool import NoRoom, SpoolUnavailable, spooling
 
 # More parts than any client sends beside keywords, so that a million empty ones are
 # refused.
 _MAX_PARTS = 256
+
+# Bytes of a body of JSON that are worked on at a time.
+_PIECE_BYTES = 256 * 1024
 
 # Bytes of a recording that stay in memory before it goes to disk.
 _IN_MEMORY_BYTES = 1024 * 1024
@@ -38,12 +46,12 @@ _IN_MEMORY_BYTES = 1024 * 1024
 # Types of a body that is a recording.
 _BARE = ("audio/", "video/", "application/octet-stream")
 
-# The recording in a body of JSON: a string without escapes but for that of the slash,
-# which some encoders write. A quote within a string has a backslash before it, so what
-# this finds is a name and its value.
-_BASE64_VALUE = re.compile(
-    rb'"(?:data|input_audio)"\s*+:\s*+"([^"\\]*+(?:\\/[^"\\]*+)*+)"'
-)
+# The beginning of the recording in a body of JSON, and the most bytes of that. A quote
+# within a string has a backslash before it, so what this finds is a name and the quote
+# before its value.
+_NAME = re.compile(rb'"(?:data|input_audio)"\s{0,64}:\s{0,64}"')
+_NAME_BYTES = 160
+_LEAST_VALUE_BYTES = len('"data":""')
 _DATA_URL = re.compile(r"data:[^,]{0,200};base64,")
 
 _OBJECT = TypeAdapter(dict[str, JsonValue])
@@ -65,22 +73,27 @@ async def read_form(
     Args:
         max_bytes: Most of the whole body.
         max_field_bytes: Most bytes of a field other than the recording.
-        max_keywords: Most further parts of a form, for keywords.
+        max_keywords: Most further parts of a form, or fields of JSON, for keywords.
         pace: The slowest rate of the body.
         turn: A lock that is held while JSON is read.
 
     Raises:
         BadRequest: It is no such body, is too large, or comes too slowly.
+        NoRoom, SpoolUnavailable: It cannot be kept.
     """
     refusal = too_large(max_bytes)
     within = limited(request, max_bytes, pace=pace, refusal=refusal)
     content_type = request.headers.get("content-type", "").lower()
-    if content_type.startswith("multipart/form-data"):
-        return await _multipart(within, max_field_bytes, max_keywords)
-    if content_type.startswith("application/json"):
-        return await _json(within, max_field_bytes, turn)
-    if content_type.startswith(_BARE):
-        return await _bare(within)
+    try:
+        if content_type.startswith("multipart/form-data"):
+            return await _multipart(within, max_field_bytes, max_keywords)
+        if content_type.startswith("application/json"):
+            return await _json(within, max_field_bytes, max_keywords, turn)
+        if content_type.startswith(_BARE):
+            return await _bare(within)
+    except (NoRoom, SpoolUnavailable):
+        await discard_rest(within)
+        raise
     raise BadRequest(
         "Send the recording as multipart/form-data, in a part named 'file' "
         "(curl: -F file=@audio.wav); this request is "
@@ -103,11 +116,12 @@ async def _multipart(
     if boundary := options.get(b"boundary"):
         receive = _Preamble(receive, boundary)
     try:
-        return await Request(request.scope, receive).form(
-            max_files=_MAX_PARTS,
-            max_fields=_MAX_PARTS + max_keywords,
-            max_part_size=max_field_bytes,
-        )
+        with spooling():
+            return await Request(request.scope, receive).form(
+                max_files=_MAX_PARTS,
+                max_fields=_MAX_PARTS + max_keywords,
+                max_part_size=max_field_bytes,
+            )
     except (HTTPException, MultiPartException, KeyError, ValueError) as error:
         detail = getattr(error, "detail", None) or getattr(error, "message", error)
         raise BadRequest(
@@ -153,37 +167,48 @@ async def _bare(request: Request) -> FormData:
 
 
 async def _spooled(request: Request) -> UploadFile:
-    file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)
-    upload = UploadFile(file, filename="upload")  # type: ignore[arg-type]
+    upload = _new_upload()
     try:
         async for chunk in request.stream():
-            await upload.write(chunk)
-        await upload.seek(0)
+            with spooling():
+                await upload.write(chunk)
+        with spooling():
+            await upload.seek(0)
     except BaseException:
-        await upload.close()
+        _discard(upload)
         raise
     return upload
+
+
+def _new_upload() -> UploadFile:
+    file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)
+    return UploadFile(file, filename="upload")  # type: ignore[arg-type]
 
 
 # --- JSON -----------------------------------------------------------------------
 
 
-async def _json(request: Request, max_field_bytes: int, turn: asyncio.Lock) -> FormData:
+async def _json(
+    request: Request, max_field_bytes: int, max_keywords: int, turn: asyncio.Lock
+) -> FormData:
     """Make a form from JSON, with the recording in `input_audio`."""
     spooled = await _spooled(request)
     try:
         async with turn:
-            return await asyncio.to_thread(_form_of, spooled, max_field_bytes)
+            return await asyncio.to_thread(
+                _form_of, spooled, max_field_bytes, _MAX_PARTS + max_keywords
+            )
     finally:
         await spooled.close()
 
 
-def _form_of(spooled: UploadFile, max_field_bytes: int) -> FormData:
+def _form_of(spooled: UploadFile, max_field_bytes: int, max_fields: int) -> FormData:
     body = spooled.file.read()
-    sent: bytes | None = None
-    if found := max(_BASE64_VALUE.finditer(body), key=_length, default=None):
-        sent = found[1]
-        body = body[: found.start(1)] + body[found.end(1) :]
+    sent: memoryview | None = None
+    if found := _longest_value(body, most=max_field_bytes // _LEAST_VALUE_BYTES):
+        start, end = found
+        sent = memoryview(body)[start:end]
+        body = body[:start] + body[end:]
     if len(body) > max_field_bytes:
         raise BadRequest(
             f"The body has more than {max_field_bytes} bytes beside the recording.",
@@ -195,21 +220,49 @@ def _form_of(spooled: UploadFile, max_field_bytes: int) -> FormData:
     except ValidationError as error:
         detail = error.errors(include_url=False, include_input=False)[0]["msg"]
         raise BadRequest(f"The body is not a JSON object: {detail}.") from None
-    audio = _recording(fields.pop("input_audio", None), sent)
-    return FormData(
-        [
-            *((name, text) for key, value in fields.items()
-              for name, text in _texts(key, value)),
-            ("file", audio),
-        ]
-    )  # fmt: skip
+    recording = fields.pop("input_audio", None)
+    every_text = (own for key, value in fields.items() for own in _texts(key, value))
+    texts = list(islice(every_text, max_fields + 1))
+    if len(texts) > max_fields:
+        raise BadRequest(
+            f"The body has more than {max_fields} fields beside the recording.",
+            code="too_many_fields",
+            status=413,
+        )
+    return FormData([*texts, ("file", _recording(recording, sent))])
 
 
-def _length(found: re.Match[bytes]) -> int:
-    return found.end(1) - found.start(1)
+def _longest_value(body: bytes, *, most: int) -> tuple[int, int] | None:
+    """Find where the longest string begins and ends that may be a recording.
+
+    It has no escapes but for that of the slash, which some encoders write.
+
+    Args:
+        body: The whole body.
+        most: Number of strings after which to stop, as the body is too large anyway.
+    """
+    longest: tuple[int, int] | None = None
+    at = n_found = 0
+    while at < len(body) and n_found <= most:
+        found = _NAME.search(body, at, at + _PIECE_BYTES + _NAME_BYTES)
+        if found is None:
+            at += _PIECE_BYTES
+            continue
+        n_found += 1
+        start = found.end()
+        end = body.find(b'"', start)
+        if end < 0:
+            break
+        escapes = body.count(b"\\", start, end)
+        if escapes == body.count(b"\\/", start, end) and (
+            longest is None or end - start > longest[1] - longest[0]
+        ):
+            longest = start, end
+        at = end + 1
+    return longest
 
 
-def _recording(value: JsonValue, sent: bytes | None) -> UploadFile:
+def _recording(value: JsonValue, sent: memoryview | None) -> UploadFile:
     """Decode the recording.
 
     Args:
@@ -224,30 +277,57 @@ def _recording(value: JsonValue, sent: bytes | None) -> UploadFile:
             param="input_audio",
             code="missing_required_parameter",
         )
-    encoded = written.encode() or (sent or b"").replace(b"\\/", b"/")
-    if prefix := _DATA_URL.match(encoded[:256].decode("latin-1")):
+    encoded = memoryview(written.encode()) if written else sent or memoryview(b"")
+    if prefix := _DATA_URL.match(bytes(encoded[:256]).decode("latin-1")):
         encoded = encoded[prefix.end() :]
-    try:
-        content = base64.b64decode(encoded, validate=True)
-    except binascii.Error as error:
-        raise BadRequest(
-            f"input_audio.data is not base64: {error}.", param="input_audio"
-        ) from None
-    file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)
-    file.write(content)
-    file.seek(0)
-    return UploadFile(file, filename="upload")  # type: ignore[arg-type]
+    with ExitStack() as unless_done:
+        upload = _new_upload()
+        unless_done.callback(_discard, upload)
+        try:
+            with spooling():
+                _decode_into(upload.file, encoded)
+                upload.file.seek(0)
+        except binascii.Error as error:
+            raise BadRequest(
+                f"input_audio.data is not base64: {error}.", param="input_audio"
+            ) from None
+        unless_done.pop_all()
+    return upload
 
 
-def _texts(name: str, value: JsonValue) -> Iterable[tuple[str, str]]:
+def _discard(upload: UploadFile) -> None:
+    with suppress(OSError):  # what could not be written is thrown away
+        upload.file.close()
+
+
+def _decode_into(file: IO[bytes], encoded: memoryview) -> None:
+    """Decode base64, in which slashes may be escaped, a piece at a time.
+
+    Raises:
+        binascii.Error: It is no base64.
+    """
+    left = half = b""  # of a group of four, and of an escape
+    for start in range(0, len(encoded), _PIECE_BYTES):
+        piece = half + bytes(encoded[start : start + _PIECE_BYTES])
+        half = b"\\" if piece.endswith(b"\\") else b""
+        left += piece.removesuffix(half).replace(b"\\/", b"/")
+        n_ready = max(0, len(left) - 1) // 4 * 4
+        ready, left = left[:n_ready], left[n_ready:]
+        if b"=" in ready:
+            raise binascii.Error("something follows the padding")
+        file.write(base64.b64decode(ready, validate=True))
+    file.write(base64.b64decode(left + half, validate=True))
+
+
+def _texts(name: str, value: JsonValue) -> Iterator[tuple[str, str]]:
     """Write a value as fields of a form."""
     if isinstance(value, list):
-        return [text for each in value for text in _texts(f"{name}[]", each)]
-    if isinstance(value, dict):
-        return [text for key, each in value.items()
-                for text in _texts(f"{name}[{key}]", each)]  # fmt: skip
-    if value is None:
-        return []
-    if isinstance(value, bool):
-        return [(name, "true" if value else "false")]
-    return [(name, str(value))]
+        for each in value:
+            yield from _texts(f"{name}[]", each)
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            yield from _texts(f"{name}[{key}]", each)
+    elif isinstance(value, bool):
+        yield name, "true" if value else "false"
+    elif value is not None:
+        yield name, str(value)

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 import schemas
-from api import deepgram_errors
+from api import deepgram_errors, spool
 from api.request_state import Refusal, state_of
 from audio import decoder
 from engine.interface import NotReady, Overloaded, QueueFull, WaitedTooLong
@@ -37,6 +37,8 @@ REFUSALS: dict[type[Exception], Refusal] = {
     Overloaded: Refusal(503, type="server_error", code="overloaded"),
     WaitedTooLong: Refusal(503, type="server_error", code="overloaded"),
     NotReady: Refusal(503, type="server_error", code="model_not_ready"),
+    spool.NoRoom: Refusal(507, type="server_error", code="no_room"),
+    spool.SpoolUnavailable: Refusal(503, type="server_error", code="no_storage"),
 }
 
 UNKNOWN = Refusal(500, type="server_error", code="internal_error")
@@ -50,9 +52,17 @@ RATE_LIMITED = Refusal(429, type="requests", code="rate_limit_exceeded")
 AUDIO_USED_UP = Refusal(429, type="insufficient_quota", code="insufficient_quota")
 HOST_NOT_ALLOWED = Refusal(403, code="host_not_allowed")
 ORIGIN_NOT_ALLOWED = Refusal(403, code="origin_not_allowed")
-UNAUTHORISED_TEXT = (
+NO_KEY_TEXT = (
     "This server requires an API key: send 'Authorization: Bearer KEY' with a key "
     "that its operator gave you."
+)
+UNKNOWN_KEY_TEXT = (
+    "An API key came with the request, but this server does not know it. Check it for "
+    "typing mistakes and for an older or another server's key, or ask the operator."
+)
+NO_SCHEME_TEXT = (
+    "The request has a header Authorization, but not in the form 'Authorization: "
+    "Bearer KEY', so that no API key was found in it."
 )
 
 
@@ -105,21 +115,23 @@ def error_response(
 
 
 # The rest of the body may never come, so the connection cannot be used again.
-_BODY_LEFT_UNREAD = (408, 413)
+_BODY_LEFT_UNREAD = (408, 413, 507)
 
 
 def refusal_response(error: Exception) -> JSONResponse:
     """Answer with the table's row of an exception."""
     message, refusal = refusal_of(error)
     headers = {}
-    if refusal.status == 503:
+    if refusal.status in (503, 507):
         wait_s = RETRY_S
         if isinstance(error, QueueFull | Overloaded):
             wait_s = error.retry_after_s
+        elif isinstance(error, spool.NoRoom | spool.SpoolUnavailable):
+            wait_s = spool.RETRY_S
         # OpenAI's SDKs read the second one first.
         headers["retry-after"] = str(wait_s)
         headers["retry-after-ms"] = str(1000 * wait_s)
-    elif refusal.status in _BODY_LEFT_UNREAD:
+    if refusal.status in _BODY_LEFT_UNREAD:
         headers["connection"] = "close"
     return error_response(message, refusal, headers=headers)
 

@@ -71,6 +71,7 @@ class TranscriptionForm:
     logprobs: bool
     stream: bool
     keywords: tuple[str, ...]
+    n_files: int = 1
 
     @property
     def is_verbose(self) -> bool:
@@ -129,6 +130,14 @@ def parse_form(form: FormData, *, max_keywords: int) -> TranscriptionForm:
         logprobs="logprobs" in _array(form, "include"),
         stream=_switch(form, "stream"),
         keywords=_keywords(form, max_keywords),
+        n_files=n_files(form, "file"),
+    )
+
+
+def n_files(form: FormData, *names: str) -> int:
+    """Count the files in the parts with these names."""
+    return sum(
+        isinstance(value, UploadFile) for name in names for value in form.getlist(name)
     )
 
 

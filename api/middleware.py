@@ -1,5 +1,6 @@
 """Layers that every connection passes before its route."""
 
+import json
 import logging
 import re
 import uuid
@@ -7,7 +8,8 @@ from collections.abc import Awaitable, Callable, Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.request_state import state_of
+from api.errors import error_body
+from api.request_state import Refusal, state_of
 from sockets.read_ahead import ReadAhead
 
 logger = logging.getLogger("omniasr")
@@ -16,6 +18,10 @@ Wait = Callable[[], Awaitable[bool]]
 
 # A client's name of a request: short, and harmless in a log and a header.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+# Statuses of redirects, and what their bodies say for programs.
+_MOVED = (307, 308)
+MOVED = Refusal(307, code="moved")
 
 # The messages that carry headers.
 _BEGINNINGS = frozenset(
@@ -98,6 +104,42 @@ class GetForHead:
         if scope["type"] == "http" and scope["method"] == "HEAD":
             scope = {**scope, "method": "GET"}
         await self._app(scope, receive, send)
+
+
+class Redirects:
+    """Say in words where a redirect leads, for people and for clients that stay.
+
+    The framework redirects paths that differ by a slash at their end, without a body.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body: bytes | None = None
+
+        async def explain(message: Message) -> None:
+            nonlocal body
+            if message["type"] == "http.response.start":
+                headers = dict(message.get("headers", ()))
+                place = headers.get(b"location", b"").decode("latin-1")
+                if message["status"] in _MOVED and place:
+                    body = json.dumps(error_body(_moved_to(place), MOVED)).encode()
+                    headers[b"content-type"] = b"application/json"
+                    headers[b"content-length"] = str(len(body)).encode()
+                    message["headers"] = [*headers.items()]
+            elif body is not None:
+                message["body"] = body
+            await send(message)
+
+        await self._app(scope, receive, explain)
+
+
+def _moved_to(place: str) -> str:
+    return (
+        f"This is at {place}. Send the request there, or let the client follow "
+        "redirects (curl: -L)."
+    )
 
 
 class SocketPaths:

@@ -16,6 +16,7 @@ from engine.keywords import KeywordListener
 from engine.scheduler import Scheduler
 from engine.work_queue import Work
 from recordings.transcriber import FileTranscriber
+from schemas import AnswerWarning
 from streaming import StreamingTranscriber
 
 
@@ -29,6 +30,7 @@ class ServedModel:
         files: Transcribes recordings.
         live: Opens live streams.
         keywords: Hears them in the model's labels.
+        warnings: What clients of this model should know; part of every answer.
     """
 
     name: str
@@ -36,6 +38,7 @@ class ServedModel:
     files: FileTranscriber
     live: StreamingTranscriber
     keywords: KeywordListener
+    warnings: tuple[AnswerWarning, ...] = ()
 
 
 class Models:

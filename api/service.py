@@ -7,38 +7,35 @@ process decides what to do.
 
 import asyncio
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 from fastapi import Request
 
+from api.drain import OpenRequests
 from api.errors import BadRequest
+from api.loading import Loading, LoadModel
 from api.metrics import Metrics
 from api.models import Models, ServedModel
 from api.places import Places
+from api.spool import Spool
+from api.voice_activity import VoiceActivity
 from audio.decoder import DecodeLimits
 from audio.samples import SAMPLE_RATE
-from config import Settings
+from config import DEMO_CARD, Settings
 from engine.interface import Model, ModelInput, ModelLost, NotReady, QueueFull
 from engine.keywords import KeywordListener
-from engine.scheduler import Scheduler
+from engine.scheduler import SHUTTING_DOWN, STUCK, Scheduler
 from engine.work_queue import MOST_WINDOWS, BatchRules, batch_rules
-from recordings.cutter import SpeechProbabilities
+from protocols.warnings import DEMO_MODEL
 from recordings.transcriber import FileTranscriber
 from sockets.connections import Connections
-from streaming import LiveVad, StreamingTranscriber
+from streaming import StreamingTranscriber
 from text.ctc import FrameLabels
-from weights.cards import ModelUnavailable, Progress
-
-if TYPE_CHECKING:
-    from vad.batcher import VadBatcher
-    from vad.silero import SileroVad
+from weights.cards import ModelUnavailable
 
 logger = logging.getLogger("omniasr")
 
@@ -51,50 +48,11 @@ _BATCHES_IN_FLIGHT = 2
 # Lower rates keep too little of speech; telephones sample at 8 kHz.
 _MIN_SAMPLE_RATE = 4_000
 
+_LOADING = "The model is still loading; GET /ready shows the progress."
+_GONE = "The model is gone, and the server ends."
+
 # The window that shows whether a failing model works again.
 _RETRIAL = ModelInput(np.zeros(SAMPLE_RATE, np.float32))
-
-LoadModel = Callable[[Settings, Progress], Model]
-
-
-def load_model(settings: Settings, progress: Progress) -> Model:
-    """Load the model that the settings name.
-
-    Raises:
-        ModelUnavailable: The message says why and what to do.
-    """
-    # Importing torch takes seconds. It happens here, in the model's thread, so that the
-    # server can listen at once.
-    progress("importing PyTorch")
-    from model import ASRModel
-
-    model = ASRModel.load(
-        settings.model_card,
-        model_dir=settings.model_dir,
-        device=settings.device,
-        dtype=settings.dtype,
-        num_threads=settings.num_threads,
-        on_failed_check=settings.self_check,
-        progress=progress,
-    )
-    if not settings.num_threads:
-        progress("choosing the number of threads")
-        model.choose_threads()
-    return model
-
-
-@dataclass(slots=True)
-class Loading:
-    """The progress of loading, for `/ready`."""
-
-    stage: str = "starting"
-    began: float = field(default_factory=time.monotonic)
-    ended: float | None = None
-
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds of loading so far, or in total."""
-        return round((self.ended or time.monotonic()) - self.began, 1)
 
 
 class Service:
@@ -116,23 +74,25 @@ class Service:
         self.created = int(time.time())
         self.places = Places(settings.max_requests)
         self.connections = Connections()
+        self.requests = OpenRequests()
+        self.spool = Spool()
         self.json_turn = asyncio.Lock()  # one recording in JSON is decoded at a time
         self.metrics = Metrics(by_key=settings.metrics == "key")
+        self.count_dropped_lines: Callable[[], int] = lambda: 0
         self._rehearsal_s = rehearsal_s
+        self._leave_by: float | None = None  # once the server stops
         self._settled = asyncio.Event()  # set once loading has ended
         self._workers = ThreadPoolExecutor(_N_WORKERS, thread_name_prefix="worker")
+        self._vad = VoiceActivity()
         self._not_loaded = set(models)
         self.models = Models(
             [self._served(name, load) for name, load in models.items()],
             aliases=settings.model_aliases,
         )
-        self._vad: SileroVad | None = None
-        self._vad_batcher: VadBatcher | None = None
         self._loop = asyncio.get_running_loop()
         self._on_failure: Callable[[], None] = lambda: None
         self._retrials: dict[str, Future[FrameLabels]] = {}
-        self._vad_lock = threading.Lock()  # guards its loading
-        self._watch()
+        _watch(self)
 
     def _served(self, name: str, load: LoadModel) -> ServedModel:
         """Build the parts that serve one model; nothing is loaded yet."""
@@ -161,18 +121,19 @@ class Service:
                 min_sample_rate=_MIN_SAMPLE_RATE,
                 max_sample_rate=settings.max_sample_rate,
             ),
-            listen=self._listen if settings.vad_enabled else None,
+            listen=self._vad.of_recording if settings.vad_enabled else None,
             max_in_flight=_BATCHES_IN_FLIGHT * (settings.batch_size or MOST_WINDOWS),
             keywords=keywords,
         )
         live = StreamingTranscriber(
             scheduler,
-            listen=self._listen_live if settings.vad_enabled else None,
+            listen=self._vad.of_stream if settings.vad_enabled else None,
             stall_s=settings.stall_s,
             keywords=keywords.submit,
             observer=self.metrics,
         )
-        return ServedModel(name, scheduler, files, live, keywords)
+        warnings = (DEMO_MODEL,) if name == DEMO_CARD else ()
+        return ServedModel(name, scheduler, files, live, keywords, warnings)
 
     def start(self, on_failure: Callable[[], None]) -> None:
         """Begin to load the models.
@@ -185,15 +146,50 @@ class Service:
         for model in self.models.all:
             model.scheduler.start()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the server stops and takes no more work."""
+        return self.requests.closing
+
+    def stop_taking_work(self, left_s: float) -> None:
+        """Refuse recordings from now on, and let finals go before what is in progress.
+
+        Args:
+            left_s: Seconds until the server has to be gone.
+        """
+        self.requests.closing = True
+        self._leave_by = time.monotonic() + left_s
+        for model in self.models.all:
+            model.scheduler.put_finals_first()
+
     def stop(self) -> None:
         """Serve what is queued within the grace time, then end the threads."""
-        deadline = time.monotonic() + self.settings.shutdown_grace_s
+        if self._leave_by is None:
+            self._leave_by = time.monotonic() + self.settings.shutdown_grace_s
         for model in self.models.all:
-            model.scheduler.close(timeout_s=max(0.0, deadline - time.monotonic()))
+            model.scheduler.close(timeout_s=self._left_s)
             model.keywords.close()
         self._workers.shutdown(wait=False, cancel_futures=True)
-        if self._vad_batcher is not None:
-            self._vad_batcher.close()
+        self._vad.close(self._left_s)
+
+    @property
+    def _left_s(self) -> float:
+        assert self._leave_by is not None, "it is known when the server has to be gone"
+        return max(0.0, self._leave_by - time.monotonic())
+
+    def require_open(self) -> None:
+        """Make sure that recordings are taken at present.
+
+        Raises:
+            NotReady, NoRoom, SpoolUnavailable: They are not; the message says why.
+        """
+        if self.stopping:
+            raise NotReady(SHUTTING_DOWN)
+        if not self.ready:
+            raise NotReady(_GONE if self._settled.is_set() else _LOADING)
+        self.spool.require_room()
+        if any(m.scheduler.watchdog.stuck_s is not None for m in self.models.all):
+            raise NotReady(STUCK)
 
     def find_model(self, name: str | None) -> ServedModel | None:
         """Return the model with a name or alias; None if there is none."""
@@ -207,8 +203,10 @@ class Service:
     @property
     def trouble(self) -> str | None:
         """Why no work should be sent, although models are loaded; None if it should."""
+        if self.stopping:
+            return SHUTTING_DOWN
         found = (model.scheduler.watchdog.trouble for model in self.models.all)
-        return next(filter(None, found), None)
+        return next(filter(None, found), self.spool.trouble)
 
     def try_again(self) -> None:
         """Give each failing model a window, to see whether it works again.
@@ -234,43 +232,6 @@ class Service:
             pass
         return self.ready
 
-    def _listen(self) -> SpeechProbabilities:
-        """Make the voice activity detection of one recording."""
-        from vad.silero import VadStream
-
-        assert self._vad is not None, "no request is served before it is loaded"
-        return VadStream(self._vad)
-
-    def _listen_live(self) -> LiveVad:
-        """Open the voice activity detection of one live stream."""
-        assert self._vad_batcher is not None, "no stream is opened before it is loaded"
-        return self._vad_batcher.open()
-
-    def _watch(self) -> None:
-        """Give the metrics the values that are known at any time."""
-        metrics = self.metrics
-        metrics.watch(
-            "omniasr_ready",
-            "Whether work should be sent, as /ready says.",
-            lambda: self.ready and self.trouble is None,
-        )
-        metrics.watch(
-            "omniasr_streams",
-            "Live streams that are open.",
-            lambda: self.models.n_streams,
-        )
-        metrics.watch(
-            "omniasr_requests_in_progress",
-            "Recordings that are being transcribed.",
-            lambda: self.places.n_taken,
-        )
-        metrics.watch(
-            "omniasr_overload_level",
-            "1 while streams need more than the model's time, else 0.",
-            lambda: self.models.is_tight,
-        )
-        metrics.watch_queue(self.models.n_waiting)
-
     # --- in a model's thread, or told by it ---
 
     def _load(
@@ -292,18 +253,8 @@ class Service:
         keywords.prepare(model.traits.vocabulary)
         if self.settings.vad_enabled:
             self._enter_stage(name, "loading voice activity detection")
-            with self._vad_lock:
-                self._load_vad()
+            self._vad.load()
         return model
-
-    def _load_vad(self) -> None:
-        from vad.batcher import VadBatcher
-        from vad.silero import SileroVad, keep_numpy_to_one_thread
-
-        if self._vad is None:
-            keep_numpy_to_one_thread()
-            self._vad = SileroVad()
-            self._vad_batcher = VadBatcher(self._vad)
 
     def _enter_stage(self, name: str, stage: str) -> None:
         self.loading.stage = stage
@@ -339,6 +290,37 @@ class Service:
         self._settled.set()
         if error is not None:
             self._on_failure()
+
+
+def _watch(service: Service) -> None:
+    """Give the metrics the values that are known at any time."""
+    metrics = service.metrics
+    metrics.watch(
+        "omniasr_ready",
+        "Whether work should be sent, as /ready says.",
+        lambda: service.ready and service.trouble is None,
+    )
+    metrics.watch(
+        "omniasr_streams",
+        "Live streams that are open.",
+        lambda: service.models.n_streams,
+    )
+    metrics.watch(
+        "omniasr_requests_in_progress",
+        "Recordings that are being transcribed.",
+        lambda: service.places.n_taken,
+    )
+    metrics.watch(
+        "omniasr_overload_level",
+        "1 while streams need more than the model's time, else 0.",
+        lambda: service.models.is_tight,
+    )
+    metrics.watch(
+        "omniasr_dropped_log_lines",
+        "Lines of the log that were dropped, because they were not read in time.",
+        lambda: service.count_dropped_lines(),
+    )
+    metrics.watch_queue(service.models.n_waiting)
 
 
 def service_of(request: Request) -> Service:

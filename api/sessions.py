@@ -20,6 +20,7 @@ from config import Settings
 from engine.keywords import KeywordListener
 from live.options import StreamOptions
 from protocols.actions import CloseCode, Machine
+from schemas import AnswerWarning
 from sockets.connections import Connections
 from sockets.reader import Limits
 from sockets.session import SocketSession, Stream
@@ -58,6 +59,9 @@ class LiveModel(Protocol):
     @property
     def keywords(self) -> KeywordListener: ...
 
+    @property
+    def warnings(self) -> tuple[AnswerWarning, ...]: ...
+
 
 class LiveService(Protocol):
     """The parts of `api.service.Service` that a session needs."""
@@ -69,6 +73,11 @@ class LiveService(Protocol):
     def connections(self) -> Connections: ...
 
     def find_model(self, name: str | None) -> LiveModel | None: ...
+
+
+def handshake_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """Write headers as the answer to a handshake takes them."""
+    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -2,6 +2,7 @@
 
 import errno
 import socket
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -46,6 +47,23 @@ def _by_whom(port: int) -> str:
     except psutil.Error:
         pass  # only root may know it here
     return " by another program"
+
+
+def spools_elsewhere(wanted: str | None) -> str | None:
+    """Say that uploads are not kept in the folder of TMPDIR.
+
+    Args:
+        wanted: The value of TMPDIR; None if it is not set.
+    """
+    if not wanted:
+        return None
+    try:
+        used = tempfile.gettempdir()
+    except FileNotFoundError:
+        return None  # it is said every time that a recording is refused for it
+    if Path(used).resolve() == Path(wanted).resolve():
+        return None
+    return f"TMPDIR={wanted} cannot be used; uploads are kept in {used} instead."
 
 
 def open_to(host: str, port: int) -> str:

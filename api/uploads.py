@@ -20,11 +20,11 @@ from api.models import ServedModel
 from api.request_state import state_of
 from api.service import Service, require_model
 from audio.samples import seconds
-from engine.interface import NotReady
 from languages import codes
 from languages.scripts import label_language
-from protocols.warnings import keywords_left_out
+from protocols import warnings
 from schemas import AnswerWarning
+from text.transcript import Transcript
 
 T = TypeVar("T")
 
@@ -45,8 +45,23 @@ class Upload:
 
     @property
     def warnings(self) -> tuple[AnswerWarning, ...]:
-        """What was wanted and could not be done."""
-        return keywords_left_out(self.model.keywords.left_out(self.form.keywords))
+        """What is known before the transcription."""
+        return (
+            *self.model.warnings,
+            *warnings.files_left_out(self.form.n_files),
+            *warnings.keywords_left_out(
+                self.model.keywords.left_out(self.form.keywords)
+            ),
+        )
+
+    def warnings_about(self, transcript: Transcript) -> tuple[AnswerWarning, ...]:
+        """What was not done as asked, or should be known."""
+        return (
+            *self.warnings,
+            *warnings.recording_cut_off(
+                stated=transcript.stated, missing=transcript.missing
+            ),
+        )
 
     def note_end(self, n_samples: int, n_words: int) -> None:
         state = state_of(self.request.scope)
@@ -59,11 +74,10 @@ def hold_place(request: Request, service: Service) -> Iterator[None]:
     """Hold one of the places for recordings.
 
     Raises:
-        NotReady: The model is not ready.
+        NotReady, NoRoom, SpoolUnavailable: No recordings are taken at present.
         QueueFull: There is no place for this client.
     """
-    if not service.ready:
-        raise NotReady("The model is still loading; GET /ready shows the progress.")
+    service.require_open()
     with service.places.one(state_of(request.scope).client):
         yield
 

@@ -1,7 +1,11 @@
-"""uvicorn's WebSocket, with different codes for a close and for a lost connection.
+"""uvicorn's WebSocket, with other close codes, and a quiet end after broken messages.
 
 In RFC 6455 section 7.4.1, 1005 is a close without a code, and 1006 a connection that
 ends without a close. uvicorn reports both as 1005.
+
+After a message that breaks the protocol, uvicorn closes the socket, but lets the
+application send on, which it then takes for a mistake of the application. Text that is
+not UTF-8 (section 8.1) it logs with a traceback. Both are mistakes of the client.
 """
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import (
@@ -22,3 +26,23 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
             # uvicorn's own message, with the other code, comes after it.
             self.queue.put_nowait({"type": "websocket.disconnect", "code": code})
         super().connection_lost(exc)
+
+    def send_receive_event_to_app(self) -> None:
+        """Called with the frames of a whole message."""
+        if self.curr_msg_data_type == "text" and not self.close_sent:
+            self.frames = [b"".join(self.frames)]
+            try:
+                self.frames[0].decode()
+            except UnicodeDecodeError:
+                self.frames = []
+                self.conn.send_close(
+                    CloseCode.INVALID_DATA, "A text message must be UTF-8."
+                )
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
+
+    def handle_parser_exception(self) -> None:
+        """Called after a message that breaks the protocol; closes the socket."""
+        super().handle_parser_exception()
+        self.disconnected = True  # as if the client had left

@@ -85,8 +85,7 @@ def recognise(file: Readable) -> str | None:
     Args:
         file: The file; its position changes.
     """
-    tag_bytes = _id3_bytes(file)
-    file.seek(tag_bytes)
+    file.seek(tag_bytes(file))
     head = file.read(_SEARCH_BYTES)
     if head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE":
         return "wav"
@@ -119,7 +118,7 @@ def looks_like_text(file: Readable) -> bool:
     return all(c.isprintable() or c.isspace() for c in text)
 
 
-def _id3_bytes(file: Readable) -> int:
+def tag_bytes(file: Readable) -> int:
     """Count the bytes of ID3v2 tags before the audio (cover art can be large)."""
     offset = 0
     while True:
@@ -132,6 +131,43 @@ def _id3_bytes(file: Readable) -> int:
             size = size << 7 | byte & 0x7F
         footer = 10 if header[5] & 0x10 else 0
         offset += 10 + size + footer
+
+
+# What files begin with that are sent in place of raw samples, and at which byte.
+_FILE_MARKS = (
+    (0, b"fLaC", "FLAC"),
+    (0, b"OggS\0", "Ogg"),
+    (0, b"\x1aE\xdf\xa3", "WebM"),
+    (4, b"ftyp", "MP4"),
+)
+
+
+def file_kind(head: bytes) -> str | None:
+    """Say which kind of file some bytes begin, that should be raw samples.
+
+    It is strict, because samples may have any value: where it is not certain that this
+    is the beginning of a file, they count as samples.
+    """
+    if head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE":
+        return "WAV"
+    for at, mark, name in _FILE_MARKS:
+        if head[at : at + len(mark)] == mark:
+            return name
+    tagged = head[:3] == b"ID3" and len(head) >= 10 and head[3] in (2, 3, 4)
+    if tagged and max(head[6:10]) < 0x80:
+        return "MP3"
+    return "MP3" if _begins_with_frames(head) else None
+
+
+def _begins_with_frames(head: bytes) -> bool:
+    """Whether frames of MPEG audio follow one another from the first byte on."""
+    position = 0
+    for _ in range(_CHAINED_FRAMES):
+        found = _frame(head[position : position + 7])
+        if found is None or found[0] != "mp3":
+            return False
+        position += found[1]
+    return True
 
 
 def _is_transport_stream(head: bytes) -> bool:

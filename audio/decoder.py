@@ -18,8 +18,8 @@ of one demuxer, demuxers and decoders are on lists, no protocol is allowed, and 
 requests to open other files are refused.
 
 A damaged packet is skipped; its time is kept if there is a clock. A file that ends too
-early gives all audio that it has, as in every player. The missing end is not reported:
-MP3, ADTS and recorded WebM state no length, so it would often go unnoticed.
+early gives all audio that it has, as in every player; if it states its length, the
+caller learns how much is missing.
 
 Rejected: soundfile (no MP4, WebM, AAC); the ffmpeg program (it has to be installed, and
 each request would need a process that has to be limited and killed).
@@ -43,6 +43,7 @@ from av.stream import Discard, Disposition
 
 from audio.container import ACCEPTED_FORMATS, looks_like_text, recognise
 from audio.samples import Samples
+from audio.stated_length import Ending, stated_samples
 from audio.timeline import (
     BLOCK_SAMPLES,
     CODEC_PADDING_S,
@@ -143,7 +144,11 @@ class _Damage:
 
 
 def decode_stream(
-    source: BinaryIO, *, limits: DecodeLimits, origin: Origin | None = None
+    source: BinaryIO,
+    *,
+    limits: DecodeLimits,
+    origin: Origin | None = None,
+    ending: Ending | None = None,
 ) -> Generator[Samples, None, None]:
     """Decode `source` from its beginning in blocks of at most `BLOCK_SAMPLES`.
 
@@ -157,6 +162,7 @@ def decode_stream(
         limits: Limits of the recording.
         origin: Gets the position at which the file's clock begins, before the first
             block. None: the time before it becomes silence.
+        ending: Gets, after the last block, what is missing at the end.
 
     Raises:
         UnsupportedAudio, EmptyAudio, CorruptAudio, NoAudioStream, AudioTooLong,
@@ -166,10 +172,11 @@ def decode_stream(
     upload = _Upload(source)
     demuxer = _recognise(upload)
     timeline = Timeline(limits, clocked=demuxer in _CLOCKED, origin=origin)
-    damage = _Damage()
+    damage, ending = _Damage(), ending or Ending()
     try:
         with ExitStack() as opened:
             container, stream = _begin(upload, demuxer, opened)
+            ending.stated = stated_samples(upload, demuxer, container, stream)
             if _may_be_too_long(container, stream, upload.size, limits):
                 yield from _measured(container, stream, limits)
                 opened.close()
@@ -182,6 +189,7 @@ def decode_stream(
         upload.raise_error()
         raise CorruptAudio(_CORRUPT) from error
     upload.raise_error()
+    ending.note((origin.position if origin else 0) + timeline.n_samples)
     if damage.packets:
         logger.info("%s: skipped %d damaged packets", demuxer, damage.packets)
     if not timeline.n_samples:

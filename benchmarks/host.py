@@ -35,6 +35,7 @@ import numpy as np
 import psutil
 import soundfile
 
+from api.log_lines import start_logging
 from audio.samples import SAMPLE_RATE
 from benchmarks.common import documents
 from benchmarks.common.documents import Row
@@ -43,7 +44,7 @@ from benchmarks.common.processes import ROOT, ServerProcess, server_process
 from benchmarks.corpus import composer
 from benchmarks.networks.instant_model import InstantModel
 from config import Settings
-from server import Server, create_app, start_logging
+from server import Server, create_app
 
 STREAMS: Final = (8, 64, 96)
 

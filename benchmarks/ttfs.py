@@ -3,7 +3,7 @@
     .venv/bin/python -m benchmarks.ttfs                     # starts the demo model
     .venv/bin/python -m benchmarks.ttfs --url http://host:8000
     .venv/bin/python -m benchmarks.ttfs --output benchmarks/results/ttfs.json \
-      --readme README.md
+      --readme docs/voice-agents.md
 
 Pipecat ends a turn 0.2 s after the end of speech (its VAD's `stop_secs`), and counts
 from the end of speech to the final text. So the clock starts at the end of the last
@@ -61,7 +61,7 @@ FLUX = {
 PATIENCE_S = 0.8
 EARLY = "Flux, early end"
 PERCENTILES = {"p50": 50, "p95": 95, "p99": 99, "max": 100}
-# What the README's table comes from.
+# What the table in docs/voice-agents.md comes from.
 RESULTS = "ttfs.json"
 
 Figures = dict[str, dict[str, int]]  # in ms, by way and percentile

@@ -5,7 +5,7 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,8 +24,15 @@ PATH = "/v1/audio/transcriptions"
 
 
 @asynccontextmanager
-async def session(options: argparse.Namespace) -> AsyncIterator[ClientConnection]:
+async def session(
+    options: argparse.Namespace,
+    *,
+    on_ready: Callable[[Json], None] = lambda ready: None,
+) -> AsyncIterator[ClientConnection]:
     """Connect, and wait until the server is ready for audio.
+
+    Args:
+        on_ready: Is given the server's first message.
 
     Raises:
         CommandError: It cannot be reached, or it refuses.
@@ -38,7 +45,7 @@ async def session(options: argparse.Namespace) -> AsyncIterator[ClientConnection
             max_size=None,
             compression=None,  # audio does not get smaller
         ) as socket:
-            await receive(socket)
+            on_ready(await receive(socket))
             yield socket
     except InvalidStatus as error:
         body = (error.response.body or b"").decode(errors="replace")
@@ -85,6 +92,20 @@ class _Times:
     began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
 
 
+@dataclass(slots=True)
+class _Warnings:
+    """Prints what the server did not do as asked, each warning once."""
+
+    shown: set[str] = field(default_factory=set)
+
+    def show(self, message: Json) -> None:
+        """Print the warnings in a message of the server."""
+        for warning in message.get("warnings", ()):
+            if warning["message"] not in self.shown:
+                self.shown.add(warning["message"])
+                print(f"warning: {warning['message']}", file=sys.stderr)
+
+
 def run(options: argparse.Namespace) -> None:
     """Stream a file, the microphone or a bundled recording; show captions.
 
@@ -97,7 +118,8 @@ def run(options: argparse.Namespace) -> None:
 
 
 async def _run(options: argparse.Namespace) -> None:
-    async with session(options) as socket:
+    warnings = _Warnings()
+    async with session(options, on_ready=warnings.show) as socket:
         wanted = {
             "language": options.language,
             "profile": options.profile,
@@ -107,7 +129,9 @@ async def _run(options: argparse.Namespace) -> None:
         if wanted:
             await send(socket, "config", **wanted)
         times = _Times()
-        await together(_show(socket, times), _send_audio(socket, options, times))
+        await together(
+            _show(socket, times, warnings), _send_audio(socket, options, times)
+        )
     _summarise(times)
 
 
@@ -173,11 +197,10 @@ def stopped_by_user(microphone: Microphone) -> Iterator[None]:
         loop.remove_signal_handler(signal.SIGINT)
 
 
-async def _show(socket: ClientConnection, times: _Times) -> None:
+async def _show(socket: ClientConnection, times: _Times, warnings: _Warnings) -> None:
     captions = Captions()
     while not (message := await receive(socket))["is_final"]:
-        for warning in message.get("warnings", ()):
-            print(f"warning: {warning['message']}", file=sys.stderr)
+        warnings.show(message)
         if message["type"] == "error":
             print(f"error: {message['message']}", file=sys.stderr)
         elif message["type"] == "transcript":

@@ -46,7 +46,8 @@ async def engine(model: str | None) -> AsyncIterator["Service"]:
     """
     from pydantic import ValidationError
 
-    from api.service import Service, load_model
+    from api.loading import load_model
+    from api.service import Service
     from config import Settings, describe_errors
 
     if model:

@@ -8,7 +8,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -59,6 +59,7 @@ def _print_whole(client: httpx.Client, url: str, file: Path, fields: Fields) -> 
     with file.open("rb") as content:
         answer = client.post(url, files={"file": (file.name, content)}, data=fields)
     check(answer)
+    _warn(json.loads(answer.headers.get("x-warnings", "[]")))
     sys.stdout.write(answer.text)
     if not answer.text.endswith("\n"):
         sys.stdout.write("\n")
@@ -88,8 +89,7 @@ def _print_stream(client: httpx.Client, url: str, file: Path, fields: Fields) ->
             answer.read()
             check(answer)
         for event in events(answer):
-            for warning in event.get("warnings", ()):
-                print(f"warning: {warning['message']}", file=sys.stderr)
+            _warn(event.get("warnings", ()))
             if event["type"] == "transcript.text.delta":
                 show(event["delta"], bar)
                 bar.update(max(0.0, event["end"] - bar.n))
@@ -99,6 +99,12 @@ def _print_stream(client: httpx.Client, url: str, file: Path, fields: Fields) ->
     if duration_s:
         speed = f", {duration_s / took_s:.1f} times real time"
         print(f"{duration_s:.1f} s of audio in {took_s:.2f} s{speed}", file=sys.stderr)
+
+
+def _warn(warnings: Iterable[dict[str, str]]) -> None:
+    """Print what the server did not do as asked, beside the text."""
+    for warning in warnings:
+        print(f"warning: {warning['message']}", file=sys.stderr)
 
 
 def show(text: str, bar: "tqdm[NoReturn]") -> None:

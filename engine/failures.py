@@ -9,6 +9,7 @@ Pure: no I/O, clock, settings or threads; `now` is an argument.
 # Pause after the first failure; each further one doubles it, up to the longest.
 _LEAST_PAUSE_S = 0.01
 _MOST_PAUSE_S = 1.0
+_MOST_DOUBLINGS = 7  # more would not fit into a float at some time
 
 # At most one line in so many seconds.
 _LOG_EVERY_S = 1.0
@@ -45,4 +46,5 @@ class Failures:
         """Seconds to wait before the next pass."""
         if not self._in_a_row:
             return 0.0
-        return float(min(_MOST_PAUSE_S, _LEAST_PAUSE_S * 2 ** (self._in_a_row - 1)))
+        doublings = min(self._in_a_row - 1, _MOST_DOUBLINGS)
+        return float(min(_MOST_PAUSE_S, _LEAST_PAUSE_S * 2**doublings))

@@ -11,6 +11,8 @@ takes its window out of the queue; a forward pass that has begun is finished, an
 result dropped. If memory runs out, the batch is halved until it fits, so that only a
 window that does not fit by itself fails; after any other error each window of the
 batch is tried alone. Once the model is lost, the scheduler takes no more windows.
+While the model is stuck, recordings and new streams are refused, and windows that have
+waited as long as they may fail, also those whose pass does not end.
 
 `engine/load.py` decides, from the times measured here, whether another stream is let
 in, and how much context partials have.
@@ -25,7 +27,8 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from audio.samples import SAMPLE_RATE
@@ -54,8 +57,10 @@ logger = logging.getLogger(__name__)
 # After so many seconds without a pass, its cost has to be measured again.
 _IDLE_S = 60.0
 
-_SHUTTING_DOWN = "The server is shutting down."
+SHUTTING_DOWN = "The server is shutting down."
 _LOST = "The model is gone, and the server has to be started again."
+STUCK = "The model gives no results at present; try again later."
+_TOO_LATE = "The server is too busy; try again later."
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False, kw_only=True)
@@ -120,6 +125,7 @@ class Scheduler:
         self._traits: ModelTraits | None = None  # once the model is loaded
         self._closed = ""  # why no more windows are taken
         self._n_running = 0  # passes
+        self._in_passes: set[_Job] = set()
         self._failures = Failures()
         self._ending = threading.Event()
         # Daemons: a download that hangs must not keep the process alive.
@@ -173,21 +179,47 @@ class Scheduler:
     def close(self, timeout_s: float) -> None:
         """Serve what is queued, then stop; give up after `timeout_s` seconds.
 
-        Windows that still wait then fail with `NotReady`.
+        Windows that still wait then fail with `NotReady`. A model that is stuck is not
+        waited for.
         """
         deadline = time.monotonic() + timeout_s
         with self._changed:
-            self._closed = self._closed or _SHUTTING_DOWN
+            self._closed = self._closed or SHUTTING_DOWN
             self._changed.notify_all()
         self._ending.set()
-        if self._traits is not None:
+        if self._traits is not None and self.watchdog.stuck_s is None:
             for thread in self._threads:
                 thread.join(max(0.0, deadline - time.monotonic()))
-        self._fail_waiting()
+        self._fail_all()
 
-    def _fail_waiting(self) -> None:
+    def put_finals_first(self) -> None:
+        """Keep no share for recordings any more, because the server stops."""
         with self._changed:
-            waiting = self._queue.take_older(math.inf)
+            self._queue.put_files_last()
+
+    def drop_late(self) -> None:
+        """Fail what has waited as long as it may while the model is stuck.
+
+        Otherwise the model's own thread does that between two passes.
+        """
+        if self.watchdog.stuck_s is None:
+            return
+        before = self._clock() - self._max_wait_s
+        with self._changed:
+            late = self._queue.take_older(before)
+            late += [job for job in self._in_passes if job.since < before]
+        for job in late:
+            if _fail(job, WaitedTooLong(_TOO_LATE)):
+                self._observer.dropped(Drop.LATE_WINDOW)
+
+    def give_up(self, why: str) -> None:
+        """Take the model for lost; what waits for it fails at once."""
+        self._lose(ModelLost(why))
+
+    def _fail_all(self) -> None:
+        """Fail the windows that wait, and those in a pass that has not ended."""
+        with self._changed:
+            waiting = [*self._queue.take_older(math.inf), *self._in_passes]
         for job in waiting:
             _fail(job, NotReady(self._closed))
 
@@ -204,7 +236,10 @@ class Scheduler:
 
         Raises:
             Overloaded: There is no room for it.
+            NotReady: The model is stuck.
         """
+        if self.watchdog.stuck_s is not None:
+            raise NotReady(STUCK)
         with self._changed:
             now = self._clock()
             if now - self._streams.newest_pass > _IDLE_S:
@@ -244,8 +279,11 @@ class Scheduler:
 
         Raises:
             QueueFull: Too many windows wait.
-            NotReady: The model is not loaded, or is gone.
+            NotReady: The model is not loaded, or is gone; or it is stuck, and the
+                window is the first of a recording.
         """
+        if work == Work.FILE and not beyond_limit and self.watchdog.stuck_s is not None:
+            raise NotReady(STUCK)
         # A window that is due within the longest wait never waits longer than that.
         due_in_s = min(due_in_s or 0.0, self._max_wait_s / 2)
         job = _Job(n_samples=len(window), work=work, due_in_s=due_in_s, window=window)
@@ -328,13 +366,16 @@ class Scheduler:
         while (batch := self._next_batch()) is not None:
             # From here on a future can no longer be cancelled, only ignored.
             live = [job for job in batch if job.future.set_running_or_notify_cancel()]
+            with self._changed:
+                self._in_passes.update(live)
             try:
                 if live:
                     self._serve(model, live)
             finally:
+                with self._changed:
+                    self._in_passes.difference_update(live)
                 for job in live:  # without an answer yet if the model is lost
-                    if not job.future.done():
-                        job.future.set_exception(NotReady(_LOST))
+                    _fail(job, NotReady(_LOST))
             self._ending.wait(self._failures.pause_s)
 
     def _lose(self, error: ModelLost) -> None:
@@ -342,7 +383,7 @@ class Scheduler:
         with self._changed:
             first, self._closed = not self._closed, self._closed or _LOST
             self._changed.notify_all()
-        self._fail_waiting()
+        self._fail_all()
         if first:
             self._on_lost(error)
 
@@ -360,7 +401,7 @@ class Scheduler:
                 self._observer.window_waited(job.work, now - job.since)
         for job in late:
             self._observer.dropped(Drop.LATE_WINDOW)
-            _fail(job, WaitedTooLong("The server is too busy; try again later."))
+            _fail(job, WaitedTooLong(_TOO_LATE))
         return batch
 
     def _serve(self, model: Model, batch: Sequence[_Job]) -> None:
@@ -382,7 +423,8 @@ class Scheduler:
                 self._observer.batch_failed()
         else:
             for job, frames in zip(batch, labelled, strict=True):
-                job.future.set_result(frames)
+                with suppress(InvalidStateError):  # it was given up
+                    job.future.set_result(frames)
             return
         # Not in the handler: there the error keeps alive what the pass had allocated.
         if no_memory:
@@ -400,7 +442,7 @@ class Scheduler:
             line = self._failures.note_failure(error, self._clock())
         if line is not None:
             logger.error("%s", line, exc_info=error)
-        job.future.set_exception(error)
+        _fail(job, error)
 
     def _label(self, model: Model, batch: Sequence[_Job]) -> list[FrameLabels]:
         """Run one pass and measure it; simultaneous passes share their seconds."""
@@ -454,6 +496,13 @@ class Scheduler:
         self._changed.notify()
 
 
-def _fail(job: _Job, error: Exception) -> None:
-    if job.future.set_running_or_notify_cancel():
-        job.future.set_exception(error)
+def _fail(job: _Job, error: Exception) -> bool:
+    """Fail a window that waits or is in a pass; return whether it had no answer yet."""
+    future = job.future
+    if future.done():
+        return False
+    with suppress(InvalidStateError):  # its pass has just ended
+        if future.running() or future.set_running_or_notify_cancel():
+            future.set_exception(error)
+            return True
+    return False

@@ -7,7 +7,8 @@ result comes.
 
 A pass that is expected to take long gets proportionally more time: eight windows of
 40 s, on a slow processor, are no sign of trouble. Neither is silence: without speech no
-result is expected.
+result is expected. A pass that has begun is expected to end, even if all that waited
+for it have given up.
 
 Safe to use from several threads.
 """
@@ -45,9 +46,12 @@ class Watchdog:
             A function to call when the result is there, or is no longer needed; a
             second call does no harm.
         """
-        key = object()
         with self._lock:
-            self._owed[key] = self._clock()
+            return self._expect()
+
+    def _expect(self) -> Callable[[], None]:
+        key = object()
+        self._owed[key] = self._clock()
 
         def settle() -> None:
             with self._lock:
@@ -59,15 +63,16 @@ class Watchdog:
         """Note that a pass begins, and how long one like it usually takes.
 
         Returns:
-            A function to call when the pass has ended.
+            A function to call when the pass has ended in any way.
         """
-        key = object()
         with self._lock:
-            self._running[key] = expected_s
+            settle = self._expect()
+            self._running[settle] = expected_s
 
         def end() -> None:
+            settle()
             with self._lock:
-                self._running.pop(key, None)
+                self._running.pop(settle, None)
 
         return end
 
@@ -93,11 +98,24 @@ class Watchdog:
                     f"The last {self._n_failed} batches failed, the newest with "
                     f"{self._error}; the log has the details."
                 )
-            oldest = next(iter(self._owed.values()), None)
-            if oldest is None:
-                return None
-            waited_s = self._clock() - max(oldest, self._last_result)
-            slowest_s = max(self._running.values(), default=0.0)
-            if waited_s < max(_PATIENCE_S, _SLACK * slowest_s):
+            waited_s = self._waited_s()
+            if waited_s < self._patience_s():
                 return None
             return f"Audio has waited {waited_s:.0f} s without any result."
+
+    @property
+    def stuck_s(self) -> float | None:
+        """For how many seconds results have been overdue; None if none is."""
+        with self._lock:
+            overdue_s = self._waited_s() - self._patience_s()
+            return overdue_s if overdue_s >= 0 else None
+
+    def _waited_s(self) -> float:
+        oldest = next(iter(self._owed.values()), None)
+        if oldest is None:
+            return 0.0
+        return self._clock() - max(oldest, self._last_result)
+
+    def _patience_s(self) -> float:
+        slowest_s = max(self._running.values(), default=0.0)
+        return max(_PATIENCE_S, _SLACK * slowest_s)

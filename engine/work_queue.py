@@ -157,6 +157,10 @@ class WorkQueue(Generic[J]):
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
 
+    def put_files_last(self) -> None:
+        """From now on, give files only the time that nothing else wants."""
+        self._file_ratio = self._owed_to_files_s = 0.0
+
     def waiting(self, work: Work) -> Sequence[J]:
         """Return the windows of one kind that wait, in order of arrival."""
         return tuple(self._waiting[work])

@@ -124,9 +124,7 @@ class Utterance:
         self._told_early: int | None = None  # its number, unless it is taken back
         self._cadence = Cadence(start, options)
         self._partial_request: Request | None = None  # on its way
-        self._doubling: Request | None = (
-            None  # a speculation's window that is a partial, too
-        )
+        self._doubling: Request | None = None  # a speculation that is a partial, too
         self._finals: list[Request] = []  # on their way, or not handed out yet
         self._new: list[Request] = []
 
@@ -263,12 +261,12 @@ class Utterance:
         """Note that a window gets no labels."""
         if request.piece is None:
             self._partial_request = None
-        elif request.speculative:
-            self._doubling = None
+            return
+        self._doubling = None
+        if request.speculative:
             self.final.drop_speculation()
             self._forget_unwanted()
         else:
-            self._doubling = None
             self._forget(list(self._finals))
             self.final.give_up()
             self.error = error

@@ -1,4 +1,4 @@
-"""Count the cores that this process may use, and set how its threads wait.
+"""Count the cores that this process may use, and set how PyTorch works on them.
 
 A container with two CPUs on a host with 64 sees 64 of them. It may use the smaller of
 two limits: the set of cores on which it may run (its affinity), and the processor
@@ -10,6 +10,8 @@ that takes few lines here.
 
 PyTorch's threads on Linux are libgomp's, which reads how to wait when it is loaded. So
 this module does not import PyTorch, and `set_waiting` is called before any other does.
+So is `limit_kernels`: oneDNN compiles kernels for each shape of its input, and keeps
+the newest ones. Windows have thousands of shapes.
 
 Source: the kernel's `admin-guide/cgroup-v2.rst` and `scheduler/sched-bwc.rst`.
 """
@@ -32,6 +34,12 @@ SPIN_COUNT = 10_000
 
 # Variables that an operator may have set, for libgomp or for LLVM's library.
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+
+# Kernels that oneDNN keeps; its default is 1024, which recordings of all lengths fill
+# with hundreds of megabytes (`benchmarks/soak.py` shows it). A pass uses a dozen, so
+# that much smaller limits make every pass compile them anew.
+KERNELS = 64
+_KERNELS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 
 # The folders of control groups: all controllers in one tree, or each in its own.
 _GROUPS = PurePosixPath("sys/fs/cgroup")
@@ -117,6 +125,15 @@ def _read_cfs(group: Path) -> float | None:
         return quota / period if quota > 0 else None
     except (OSError, ValueError, ZeroDivisionError):
         return None
+
+
+def limit_kernels(variables: MutableMapping[str, str]) -> None:
+    """Set how many compiled kernels are kept, unless the operator has.
+
+    Args:
+        variables: The environment of the process, before PyTorch is imported.
+    """
+    variables.setdefault(_KERNELS, str(KERNELS))
 
 
 def set_waiting(

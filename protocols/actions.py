@@ -10,8 +10,8 @@ IANA's registry by their names, as plain numbers.
 Pure: no I/O, clock, settings or threads.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
@@ -37,9 +37,18 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Push audio to the stream, in the format of the last `Configure`."""
+    """Push audio to the stream, in the format of the last `Configure`.
+
+    Attributes:
+        audio: The bytes that came.
+        on_piece: Called with each piece of them before it is pushed. A message may have
+            megabytes, and other tasks run between two pieces.
+    """
 
     audio: bytes
+    on_piece: Callable[[bytes | memoryview], None] | None = field(
+        default=None, compare=False, repr=False
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import BinaryIO, Protocol
 from audio.decoder import DecodeLimits, Origin, decode_stream
 from audio.frames import MAX_WINDOW_SAMPLES
 from audio.samples import Samples
+from audio.stated_length import Ending
 from audio_chunker import AudioChunker, Window
 
 # Blocks of a second that one turn in a worker thread decodes or cuts. Enough that the
@@ -37,6 +38,10 @@ class Cutter:
     beyond one window, shows which case it is; decoded audio waits until then.
 
     For worker threads: any thread, but only one at a time.
+
+    Attributes:
+        ending: What is missing at the recording's end; known once it is exhausted.
+        exhausted: Whether there are no more windows.
     """
 
     def __init__(
@@ -46,7 +51,10 @@ class Cutter:
         listen: Callable[[], SpeechProbabilities] | None,
     ) -> None:
         self._origin = Origin()
-        self._blocks = decode_stream(source, limits=limits, origin=self._origin)
+        self.ending = Ending()
+        self._blocks = decode_stream(
+            source, limits=limits, origin=self._origin, ending=self.ending
+        )
         self._listen = listen
         self._ear: SpeechProbabilities | None = None
         self._chunker = AudioChunker(vad_enabled=listen is not None)

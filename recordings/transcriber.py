@@ -14,10 +14,11 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import Executor, Future
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, TypeVar, TypeVarTuple
 
 from audio.decoder import DecodeLimits
+from audio.stated_length import Ending
 from audio_chunker import Window
 from engine.interface import BEST_LABEL, Decoding, ModelInput, QueueFull
 from engine.keywords import KeywordListener
@@ -43,11 +44,13 @@ class Advance:
             end of the recording.
         start: Position of the recording's first sample; not 0 if the file's clock does
             not begin at 0.
+        ending: What is missing at the recording's end; in the last advance only.
     """
 
     parts: tuple[SegmentPart, ...]
     position: int
     start: int
+    ending: Ending = field(default_factory=Ending)
 
 
 class FileTranscriber:
@@ -86,13 +89,21 @@ class FileTranscriber:
         """Transcribe a recording to its end; see `transcribe_stream`."""
         parts: list[SegmentPart] = []
         start = end = 0
+        ending = Ending()
         async with aclosing(
             self.transcribe_stream(source, keywords=keywords)
         ) as advances:
             async for advance in advances:
                 parts += advance.parts
                 start, end = advance.start, advance.position
-        return Transcript(segments=join(parts), start=start, end=end)
+                ending = advance.ending
+        return Transcript(
+            segments=join(parts),
+            start=start,
+            end=end,
+            stated=ending.stated,
+            missing=ending.missing,
+        )
 
     async def transcribe_stream(
         self, source: BinaryIO, *, keywords: tuple[str, ...] = ()
@@ -130,7 +141,7 @@ class FileTranscriber:
                     yield Advance(parts, reader.position, cutter.start)
                 else:
                     queue.add_windows(await wrap_future(share.submit(cutter.step)))
-            yield Advance((), cutter.end, cutter.start)
+            yield Advance((), cutter.end, cutter.start, cutter.ending)
         finally:
             queue.cancel()
             # Not in the workers' threads: all of them may be busy, or gone.

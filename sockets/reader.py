@@ -14,11 +14,11 @@ from protocols.actions import Stop
 from sockets.inbox import Inbox
 from sockets.pace import MessagePace
 
-# When the server stops, it still reads messages on their way: until none comes for the
-# first of these times, and no longer than the second. Voice clients send a message
+# When a session is ended, messages on their way are still read: until none comes for
+# the first of these times, and no longer than the second. Voice clients send a message
 # every 20 to 100 ms.
 _LAST_PAUSE_S = 0.1
-_LAST_READ_S = 2.0
+LAST_READ_S = 2.0
 
 # Messages that are read a second, and before that at once: 200 s in pieces of 20 ms.
 _MESSAGES_A_S = 1_000
@@ -80,9 +80,10 @@ class SocketReader:
         self._stop_at: float | None = None
         self.answering = False
 
-    def stop(self) -> None:
-        """Take only what is on its way, because the server stops."""
-        self._stop_at = self._now() + _LAST_READ_S
+    def stop(self, read_s: float = LAST_READ_S) -> None:
+        """Take only what is on its way, and no longer than `read_s` seconds."""
+        stop_at = self._now() + min(read_s, LAST_READ_S)
+        self._stop_at = min(stop_at, self._stop_at or stop_at)
         if self._receiving is not None:
             self._receiving.reschedule(self._now() + _LAST_PAUSE_S)
 

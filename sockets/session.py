@@ -39,7 +39,7 @@ from protocols.actions import (
 )
 from sockets.inbox import Inbox
 from sockets.outbox import Outbox, OutboxFull
-from sockets.reader import Gone, Limits, SocketReader
+from sockets.reader import LAST_READ_S, Gone, Limits, SocketReader
 
 logger = logging.getLogger("omniasr")
 
@@ -135,9 +135,9 @@ class SocketSession:
         finally:
             await self._stream.aclose()
 
-    def stop(self) -> None:
-        """End the session with its finals, because the server stops."""
-        self._reader.stop()
+    def stop(self, read_s: float = LAST_READ_S) -> None:
+        """End the session with its finals; it reads no longer than `read_s` seconds."""
+        self._reader.stop(read_s)
 
     async def _work(self) -> None:
         """Read and listen until the stream is over or has failed."""
@@ -188,7 +188,7 @@ class SocketSession:
                 case Send() | Close():
                     self._send([action])
                 case Append():
-                    await self._append(action.audio)
+                    await self._append(action)
                 case Flush():
                     await self._flushes.acquire()
                     await self._stream.flush()
@@ -203,15 +203,16 @@ class SocketSession:
                 case _:
                     assert_never(action)
 
-    async def _append(self, audio: bytes) -> None:
+    async def _append(self, action: Append) -> None:
         """Push audio a piece at a time; waits while the stream is full."""
         assert self._decoder is not None, "a protocol configures first"
         self._newest_audio = self._now()
-        view = memoryview(audio)
+        view = memoryview(action.audio)
         for start in range(0, len(view), _SLICE_BYTES):
-            await self._push(
-                self._decoder.push_bytes(view[start : start + _SLICE_BYTES])
-            )
+            piece = view[start : start + _SLICE_BYTES]
+            if action.on_piece is not None:
+                action.on_piece(piece)
+            await self._push(self._decoder.push_bytes(piece))
             if len(view) > _SLICE_BYTES:
                 await asyncio.sleep(0)
 

@@ -107,6 +107,19 @@ class TestStarting:
         assert str(tmp_path / "cache") in log
         assert "MODEL_CARD=omniASR_CTC_demo" in log
 
+    def test_a_checkpoint_that_is_none_is_named(self, tmp_path: Path) -> None:
+        """In a line, without a traceback."""
+        card = "name: mine\nbase: omniASR_CTC_demo\ncheckpoint: /etc/passwd\n"
+        (tmp_path / "mine.yaml").write_text(card)
+        variables = {"MODEL_CARD": "mine", "MODEL_DIR": str(tmp_path)}
+        with server_process(tmp_path / "log", **variables) as server:
+            assert server.process.wait(timeout=60) == 1
+
+        log = server.log.read_text()
+        assert "The checkpoint of mine cannot be loaded: /etc/passwd" in log
+        assert "damaged, or not a checkpoint" in log
+        assert "Traceback" not in log
+
     def test_a_model_that_fails_in_an_unknown_way_stops_the_server(self) -> None:
         """An open port that never serves would mislead every health check."""
         stopped = threading.Event()

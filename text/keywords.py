@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from text import keyword_trie
 from text.ctc import FrameLabels, Vocabulary
 from text.keyword_path import Found, best_path
-from text.keyword_scores import Floats, Ints, Scores
-from text.keyword_trie import Trie
+from text.keyword_scores import Scores
+from text.keyword_trie import Floats, Ints, Trie
 from text.phrases import Alphabet, Kind, Spelling
 
 # Nats a letter. The best value depends on how sure a model is of its letters; see

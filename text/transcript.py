@@ -63,11 +63,15 @@ class Transcript:
     Attributes:
         start: Position of the recording's first sample on its file's clock.
         end: One past the recording's last sample.
+        stated: Samples in the recording by its header; 0 if it states no length.
+        missing: How many of them did not come; 0 if all did.
     """
 
     segments: tuple[Segment, ...]
     start: int
     end: int
+    stated: int = 0
+    missing: int = 0
 
     @property
     def n_samples(self) -> int:

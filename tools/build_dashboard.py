@@ -87,6 +87,7 @@ PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
     ("Refusals", "reqps", by("reason", "omniasr_refusals_total")),
     ("Recordings not decoded", "reqps", by("reason", "omniasr_decode_errors_total")),
     ("Left out", "reqps", by("what", "omniasr_drops_total")),
+    ("Log lines dropped", "short", gauge("omniasr_dropped_log_lines")),
     (
         "Failures",
         "reqps",

@@ -8,7 +8,8 @@
 # is pulled. Nothing is left behind.
 #
 # PyTorch's own index of CPU builds is used if it can be reached. If not, the image is
-# built without it, with PyPI's build of PyTorch; the last lines say which.
+# built without it, with PyPI's build of PyTorch, or with the one in the folder WHEELS; the
+# last lines say which.
 #
 # What this does not show: that an image runs on a GPU, and Docker's own builder.
 set -euo pipefail
@@ -36,6 +37,7 @@ if python3 -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1] + "/torch/
 else
   index=
   torch="PyPI's PyTorch, since PyTorch's own index cannot be reached from here"
+  [ -z "${WHEELS:-}" ] || torch="the PyTorch in $WHEELS"
 fi
 echo "== building with $torch"
 
@@ -53,6 +55,10 @@ trusted=${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}
 if [ -e "$trusted" ]; then
   printf '[global]\ncert = /mnt/trusted.crt\n' >"$work/pip.conf"
   settings=(--volume "$trusted:/mnt/trusted.crt:ro" --volume "$work/pip.conf:/etc/pip.conf:ro")
+  if [ -n "${WHEELS:-}" ]; then
+    printf 'find-links = /mnt/wheels\n' >>"$work/pip.conf"
+    settings+=(--volume "$WHEELS:/mnt/wheels:ro")
+  fi
 fi
 build bud --quiet --format docker --isolation chroot --layers=false --pull-never "${settings[@]}" \
   --target cpu --build-arg "TORCH_INDEX=$index" --tag omniasr-server:cpu . >/dev/null

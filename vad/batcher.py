@@ -69,12 +69,16 @@ class VadBatcher:
             self._n_open += 1
         return LiveVad(self)
 
-    def close(self) -> None:
-        """Answer what waits, then end the thread."""
+    def close(self, timeout_s: float | None = None) -> None:
+        """Answer what waits, then end the thread.
+
+        Args:
+            timeout_s: Longest wait for that, in seconds.
+        """
         with self._changed:
             self._closed = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(timeout_s)
 
     # --- for streams, in their event loop ---
 

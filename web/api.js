@@ -48,6 +48,18 @@ export async function get(path, { signal } = {}) {
   return answer.json();
 }
 
+let described = null;
+
+/**
+ * Ask once what the server is: its limits, and what clients of its model should know.
+ *
+ * @throws {ApiError}
+ */
+export function about() {
+  described ??= get('.');
+  return described;
+}
+
 /**
  * Send JSON; return the text of the answer.
  *

@@ -2,6 +2,7 @@
  * Put the page together: its two views, the language, keywords, the server's status.
  */
 
+import { introduceDemo } from './demo.js';
 import { FileView } from './files.js';
 import { KeywordField } from './keywords.js';
 import { LanguagePicker } from './languages.js';
@@ -48,4 +49,8 @@ function setKeywords(keywords) {
 setLanguage(picker.language);
 setKeywords(field.keywords);
 arrangeCaptions();
+introduceDemo((sample) => {
+  select(document.getElementById('tab-file'));
+  file.open(sample);
+});
 watchStatus();

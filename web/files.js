@@ -9,8 +9,7 @@
 import * as api from './api.js';
 import { hand } from './export.js';
 import { withKey } from './key.js';
-import { warn } from './keywords.js';
-import { tell, untell } from './notices.js';
+import { tell, untell, warn } from './notices.js';
 import { Player } from './player.js';
 import { Recording, RecordingList } from './recordings.js';
 import * as store from './store.js';
@@ -93,12 +92,17 @@ export class FileView {
 
   async #learnLimits() {
     try {
-      this.#limits = (await api.get('.')).limits;
+      this.#limits = (await api.about()).limits;
       document.getElementById('drop-limit').textContent = `, up to ${megabytes(this.#limits.max_upload_bytes)}`;
     } catch { /* the server says so itself when it comes to that */ }
   }
 
   // --- recordings come and go ---
+
+  /** Transcribe a recording that is not chosen here. */
+  open(file) {
+    this.#take([file]);
+  }
 
   async #restore() {
     const kept = (await store.texts()).map((text) => Recording.from(text));
@@ -134,7 +138,7 @@ export class FileView {
   /** Show a recording; none shows only where to drop one. */
   #open(recording) {
     this.#shown = recording;
-    untell('file');
+    ['file', 'recording_cut_off'].forEach(untell);
     this.#player.open(recording?.file ?? null, recording?.words ?? []);
     if (recording?.duration != null) this.#player.finish(recording);
     if (recording?.error) this.#tellError(recording);

@@ -2,7 +2,7 @@
  * The field for keywords: names and terms that the model should hear more readily.
  */
 
-import { tell, untell } from './notices.js';
+import { untell } from './notices.js';
 
 const KEPT = 'omniasr.keywords';
 
@@ -23,9 +23,4 @@ export class KeywordField {
   get keywords() {
     return field.value.split(/[,;\n]/).map((phrase) => phrase.trim()).filter(Boolean);
   }
-}
-
-/** Tell which keywords the model cannot write. */
-export function warn(warnings) {
-  for (const { message } of warnings ?? []) tell('keywords', message, { kind: 'info' });
 }

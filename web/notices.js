@@ -9,6 +9,9 @@
 const toasts = document.getElementById('notices');
 const shown = new Map();
 
+// Subjects of warnings that are not called by their codes.
+const SUBJECTS = { keywords_left_out: 'keywords' };
+
 /**
  * @param {string} subject
  * @param {string} text
@@ -39,6 +42,14 @@ export function tell(subject, text, options = {}) {
   }
   region.append(notice);
   shown.set(subject, { notice, text, timer });
+}
+
+/** Tell what the server did not do as asked. */
+export function warn(warnings) {
+  for (const { code, message } of warnings ?? []) {
+    // The page says the first by itself, at any time.
+    if (code !== 'demo_model') tell(SUBJECTS[code] ?? code, message, { kind: 'info' });
+  }
 }
 
 export function untell(subject) {

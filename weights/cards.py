@@ -123,7 +123,28 @@ def _fetch_field(card: Card, field: str, progress: Progress) -> Path:
         raise ModelUnavailable(
             f"The {field} of the card {card.name} is missing: {path}"
         )
+    _check_hash(card, field, path, progress)
     return path
+
+
+def _check_hash(card: Card, field: str, path: Path, progress: Progress) -> None:
+    """Compare a file on disk with the hash that the card states, if it does."""
+    sha256 = card.fields.get(f"{field}_sha256")
+    if sha256 is None:
+        return
+    progress(f"checking the SHA-256 of {path.name}")
+    try:
+        wrong = downloads.wrong_hash(path, str(sha256))
+    except OSError as error:
+        raise ModelUnavailable(
+            f"The {field} of the card {card.name} cannot be read, to check its "
+            f"SHA-256: {path} ({error.strerror})"
+        ) from error
+    if wrong:
+        raise ModelUnavailable(
+            f"The {field} of the card {card.name} is another file than the card "
+            f"states: {path}\n{wrong[0].upper()}{wrong[1:]} ({field}_sha256)."
+        )
 
 
 def _downloaded(card: Card, field: str, url: str, progress: Progress) -> Path:

@@ -10,6 +10,7 @@ Only tensors are unpickled, never code.
 
 import pickle
 import re
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,6 +59,17 @@ _FAIRSEQ_NAMES: Final = (
 _TRAINING_ONLY: Final = ("masker.", f"{_FAIRSEQ}mask_emb")
 
 _SHARD: Final = Path("pp_00", "tp_00", "sdp_00.pt")
+
+
+# What unpickling raises at bytes that are no pickle: they are taken for instructions,
+# which use what is not there.
+_BROKEN: Final = (
+    *(pickle.UnpicklingError, EOFError, RuntimeError, struct.error),
+    *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
+)
+
+# Most characters of an error of PyTorch in a message of ours.
+_MOST_OF_AN_ERROR: Final = 200
 
 
 class BadCheckpoint(Exception):
@@ -110,10 +122,12 @@ def _load(path: Path) -> Mapping[str, Any]:
             weights_only=True,
             mmap=zipfile.is_zipfile(path),
         )
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except _BROKEN as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
-        raise BadCheckpoint(f"It is damaged, or not a checkpoint: {error}") from error
+        raise BadCheckpoint(
+            f"It is damaged, or not a checkpoint of PyTorch{_reason(error)}."
+        ) from error
     if isinstance(state, Mapping) and isinstance(state.get("model"), Mapping):
         state = state["model"]
     if not isinstance(state, Mapping):
@@ -121,6 +135,16 @@ def _load(path: Path) -> Mapping[str, Any]:
             f"It holds {type(state).__name__} instead of named tensors."
         )
     return state
+
+
+def _reason(error: Exception) -> str:
+    """Return what PyTorch says, where that is about the file.
+
+    After a pickle that is none, it advises to allow code in it.
+    """
+    if not isinstance(error, RuntimeError) or not str(error):
+        return ""
+    return f": {str(error).splitlines()[0][:_MOST_OF_AN_ERROR].rstrip('.')}"
 
 
 def _renamed(state: Mapping[str, Any]) -> dict[str, Any]:

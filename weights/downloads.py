@@ -2,7 +2,9 @@
 
 Weights are gigabytes, and connections break. The bytes that have arrived are kept, and
 are not fetched again if the remote file is still the same. The complete file gets its
-name in one step, so that no reader sees a part of it.
+name in one step, so that no reader sees a part of it. A hash that is known is checked,
+also of a file that was placed by hand; a note beside the folder keeps it, so that
+gigabytes are not read again at each start.
 
 Files lie where fairseq2 keeps its own, in a folder named after their URL, so both use
 a model that either has fetched.
@@ -14,6 +16,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -76,6 +79,7 @@ def fetch(
     place = place_of(url)
     try:
         if found := _kept(place.parent):
+            _check_kept(found, sha256)
             return found
         on_start()
         place.parent.parent.mkdir(parents=True, exist_ok=True)
@@ -83,12 +87,14 @@ def fetch(
         # Another process may have fetched it meanwhile; its file is as good.
         with FileLock(partial.with_suffix(".lock")):
             if found := _kept(place.parent):
+                _check_kept(found, sha256)
                 return found
             partial.mkdir(exist_ok=True)
             _fetch_all(url, partial / place.name)
             _verify(partial / place.name, sha256)
             _validator(partial / place.name).unlink(missing_ok=True)
             partial.rename(place.parent)
+            _note_checked(place, sha256)
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise DownloadFailed(str(error) or type(error).__name__) from error
     return place
@@ -168,11 +174,48 @@ def _check_disk(folder: Path, missing: int) -> None:
 def _verify(path: Path, sha256: str | None) -> None:
     if sha256 is None:
         return
+    if wrong := wrong_hash(path, sha256):
+        path.unlink()
+        raise DownloadFailed(wrong)
+
+
+def wrong_hash(path: Path, sha256: str) -> str | None:
+    """Say that a file has another hash than the expected one; None if it has not.
+
+    Raises:
+        OSError: It cannot be read.
+    """
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256.lower():
-        path.unlink()
-        raise DownloadFailed(f"its SHA-256 is {found} and should be {sha256}")
+    if found == sha256.strip().lower():
+        return None
+    return f"its SHA-256 is {found} and should be {sha256}"
+
+
+def _check_kept(path: Path, sha256: str | None) -> None:
+    """Check a file that was there already, unless a note says that it was checked."""
+    if sha256 is None:
+        return
+    if _read(_note(path)) == _checked(path, sha256):
+        return
+    if wrong := wrong_hash(path, sha256):
+        raise DownloadFailed(f"{path} is there, but {wrong}; remove it")
+    _note_checked(path, sha256)
+
+
+def _note_checked(path: Path, sha256: str | None) -> None:
+    if sha256 is not None:
+        with suppress(OSError):  # the folder may be read-only
+            _note(path).write_text(_checked(path, sha256))
+
+
+def _note(path: Path) -> Path:
+    return path.parent.with_suffix(".checked")
+
+
+def _checked(path: Path, sha256: str) -> str:
+    status = path.stat()
+    return f"{sha256.lower()} {path.name} {status.st_size} {status.st_mtime_ns}"
 
 
 def _validator(path: Path) -> Path:

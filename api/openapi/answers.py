@@ -12,7 +12,15 @@ from pydantic import BaseModel
 import schemas
 from api import asr
 from api.forms import FormFields
-from api.openapi.errors import ERRORS, GATE, RETRY_AFTER, Responses, errors, example
+from api.openapi.errors import (
+    ERRORS,
+    GATE,
+    RETRY_AFTER,
+    WARNED,
+    Responses,
+    errors,
+    example,
+)
 from schemas import Json
 
 # --- how to describe ------------------------------------------------------------
@@ -164,12 +172,14 @@ _IN_EVENTS = (
 
 EVENTS: Json = {
     "description": f"The text as it is found. {_IN_EVENTS}",
+    "headers": {**WARNED},
     "content": {"text/event-stream": _EVENTS},
 }
 TRANSCRIPT: Json = {
     "model": schemas.Transcription | schemas.TranscriptionVerbose,
     "description": "The transcript: JSON for `json` and `verbose_json`, plain text for "
     f"`text` and `srt`, WebVTT for `vtt`, events with `stream`. {_IN_EVENTS}",
+    "headers": {**WARNED},
     "content": {
         "application/json": {
             "examples": {
@@ -224,6 +234,7 @@ _ASR_JSON = asr.AsrTranscription(
 )
 ASR: Json = {
     "description": "The transcript: JSON for `json`, plain text for all else.",
+    "headers": {**WARNED},
     "content": {
         "application/json": {
             "schema": _reference(asr.AsrTranscription),
@@ -340,7 +351,7 @@ ABOUT = _answer(
         model=_NAME,
         ready=True,
         limits=schemas.UploadLimits(max_upload_bytes=100_000_000, max_audio_s=21_600),
-        endpoints={"POST /v1/audio/transcriptions": "transcribe a recording"},
+        endpoints={"POST /v1/audio/transcriptions": "Transcribe a recording"},
     ),
 )
 ABOUT["content"]["text/html"] = _text("<!doctype html>")

@@ -4,7 +4,14 @@ from typing import Any
 
 from api.deepgram_errors import DeepgramError, error_body
 from api.errors import BadRequest, refusal_of
-from api.openapi.errors import ERRORS, GATE, HEADERS, STATUSES, Responses
+from api.openapi.errors import (
+    ERRORS,
+    GATE,
+    HEADERS,
+    STATUSES,
+    WARNED,
+    Responses,
+)
 from protocols.deepgram import messages as wire
 from protocols.deepgram.recordings import (
     ListenMetadata,
@@ -38,6 +45,8 @@ _CODES = (
     "unsupported_language",
     "overloaded",
     "model_not_ready",
+    "no_room",
+    "no_storage",
     "internal_error",
 )
 
@@ -94,6 +103,7 @@ LISTENED: Json = {
     "model": ListenResponse,
     "description": "The transcript. `utterances`, `paragraphs` and "
     "`detected_language` are there if they were requested.",
+    "headers": {**WARNED},
     "content": {"application/json": {"example": _ANSWER.model_dump(exclude_none=True)}},
 }
 

@@ -15,13 +15,14 @@ from api.errors import (
     TOO_MANY_WRONG_KEYS,
     TOO_MANY_WRONG_KEYS_TEXT,
     UNAUTHORISED,
-    UNAUTHORISED_TEXT,
+    UNKNOWN_KEY_TEXT,
     BadRequest,
     error_body,
     refusal_of,
 )
 from api.forms import RESPONSE_FORMATS
 from api.request_state import Refusal
+from api.spool import NoRoom, SpoolUnavailable
 from audio import decoder
 from audio.container import ACCEPTED_FORMATS
 from engine.interface import NotReady, QueueFull
@@ -107,12 +108,17 @@ _RAISED: tuple[Exception, ...] = (
     UnknownLanguage("xx", near=()),
     QueueFull("128 pieces of audio wait, as many as MAX_QUEUE allows", retry_after_s=1),
     NotReady("The model is still loading; GET /ready shows the progress."),
+    NoRoom("The server has no room for the recording at present; try later."),
+    SpoolUnavailable(
+        "The server cannot keep the recording while it reads it, for a reason of its "
+        "own; try later."
+    ),
     Exception("an unexpected error"),
 )
 
 # Refusals of the gates before the routes; `GATE` has their codes.
 _AT_THE_GATE = (
-    (UNAUTHORISED_TEXT, UNAUTHORISED),
+    (UNKNOWN_KEY_TEXT, UNAUTHORISED),
     (TOO_MANY_WRONG_KEYS_TEXT, TOO_MANY_WRONG_KEYS),
     (
         "More than 60 requests a minute came from you; try again in 1 s.",
@@ -145,7 +151,8 @@ EXAMPLES: Json = {
 
 STATUSES = {
     400: "The request cannot be served; `param` and `code` say why.",
-    401: "The server requires a key, and the request has no valid one.",
+    401: "The server requires a key, and the request has none, or one that is not "
+    "known.",
     403: "The request comes from another web page, or its host name is not the "
     "server's.",
     404: "There is no such model.",
@@ -155,11 +162,29 @@ STATUSES = {
     429: "The client has used up its quota; try again later.",
     500: "Something went wrong in the server.",
     503: "The model is loading, or the server is busy; try again later.",
+    507: "The server's disk is full; try again later.",
+}
+# Of answers that may have warnings.
+WARNED: Json = {
+    "X-Warnings": {
+        "description": "What was not done as asked, or should be known, as JSON: a "
+        "list of objects with `code` and `message`. Absent if there is nothing.",
+        "schema": {"type": "string"},
+        "example": '[{"code": "recording_cut_off", "message": "The recording\'s ..."}]',
+    }
 }
 RETRY_AFTER: Json = {
     "description": "Seconds to wait.",
     "schema": {"type": "integer", "minimum": 1},
     "example": 5,
+}
+_TWICE: Json = {
+    "Retry-After": RETRY_AFTER,
+    "Retry-After-Ms": {
+        "description": "Milliseconds to wait; OpenAI's SDKs read these first.",
+        "schema": {"type": "integer", "minimum": 1},
+        "example": 5000,
+    },
 }
 HEADERS: dict[int, Json] = {
     401: {
@@ -170,14 +195,8 @@ HEADERS: dict[int, Json] = {
         }
     },
     429: {"Retry-After": RETRY_AFTER},
-    503: {
-        "Retry-After": RETRY_AFTER,
-        "Retry-After-Ms": {
-            "description": "Milliseconds to wait; OpenAI's SDKs read these first.",
-            "schema": {"type": "integer", "minimum": 1},
-            "example": 5000,
-        },
-    },
+    503: _TWICE,
+    507: _TWICE,
 }
 
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import FastAPI, Query, Request
@@ -18,6 +19,7 @@ from starlette.datastructures import FormData, UploadFile
 from api import asr
 from api.access_log import CLIENT_LEFT
 from api.errors import BadRequest
+from api.forms import n_files
 from api.openapi import answers
 from api.request_state import state_of
 from api.routes.transcriptions import TRANSLATION_REFUSED, subtitles_of
@@ -34,6 +36,7 @@ from audio.container import recognise
 from audio.encoding import Encoding
 from audio.samples import SAMPLE_RATE
 from audio.wav_header import wav_header
+from protocols.warnings import in_header
 from text.transcript import Transcript
 
 PATH = "/asr"
@@ -41,6 +44,9 @@ PATH = "/asr"
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
 
 _PIECE_BYTES = 1024 * 1024
+
+# Names of the part with the recording; the first one goes before the other.
+_FILE_NAMES = ("audio_file", "file")
 
 Wanted = Annotated[
     str,
@@ -108,12 +114,14 @@ def add_routes(app: FastAPI) -> None:
         state_of(request.scope).transcription = True
         async with AsyncExitStack() as cleanup:
             cleanup.enter_context(hold_place(request, service))
-            file = _audio_file(await read_fields(request, service, cleanup))
+            sent = await read_fields(request, service, cleanup)
+            file = _audio_file(sent)
             if not is_file and recognise(file.file) is None:
                 file = await asyncio.to_thread(_as_wav, file)
                 cleanup.push_async_callback(file.close)
             fields = FormData([("file", file), ("language", language)])
             job = checked(request, service, fields)
+            job.form = replace(job.form, n_files=n_files(sent, *_FILE_NAMES))
             transcript = await unless_disconnected(
                 request, job.model.files.transcribe(file.file)
             )
@@ -132,7 +140,8 @@ def _switch(name: str, value: str) -> bool:
 
 
 def _audio_file(fields: FormData) -> UploadFile:
-    file = fields.get("audio_file") or fields.get("file")
+    found = [fields.get(name) for name in _FILE_NAMES]
+    file = next((each for each in found if each), None)
     if not isinstance(file, UploadFile):
         raise BadRequest(
             "The form has no file named 'audio_file' (curl: -F audio_file=@audio.wav).",
@@ -156,12 +165,17 @@ def _answer(
     job: Upload, transcript: Transcript, output: str, *, with_words: bool
 ) -> Response:
     """Write a transcript in a format of whisper-asr-webservice."""
+    warnings = job.warnings_about(transcript)
+    headers = in_header(warnings)
     if output in ("srt", "vtt"):
-        return PlainTextResponse(subtitles_of(transcript, output))
+        return PlainTextResponse(subtitles_of(transcript, output), headers=headers)
     if output == "json":
-        language = language_of(job, transcript.text)
-        return JSONResponse(
-            asr.json(transcript, language=language or "und", with_words=with_words)
+        body = asr.json(
+            transcript,
+            language=language_of(job, transcript.text) or "und",
+            with_words=with_words,
+            warnings=warnings,
         )
+        return JSONResponse(body, headers=headers)
     write = asr.tsv if output == "tsv" else asr.txt
-    return PlainTextResponse(write(transcript.segments))
+    return PlainTextResponse(write(transcript.segments), headers=headers)

@@ -29,6 +29,7 @@ from api.sessions import (
     LiveModel,
     LiveService,
     carry,
+    handshake_headers,
     opened_or_closed,
     profiles_of,
 )
@@ -38,6 +39,7 @@ from protocols.deepgram.flux import FluxProtocol
 from protocols.deepgram.messages import ModelInfo
 from protocols.deepgram.nova import Made, NovaProtocol
 from protocols.deepgram.parameters import BadParameter, Items
+from protocols.warnings import in_header
 
 logger = logging.getLogger("omniasr")
 
@@ -62,10 +64,12 @@ def add_routes(app: FastAPI) -> None:
 
     @app.websocket(LIVE_TURNS)
     async def flux(socket: WebSocket) -> None:
+        """Turns for voice agents, as Deepgram's Flux has them."""
         await _serve_flux(socket, app.state.service)
 
     @app.websocket(LISTEN)
     async def nova(socket: WebSocket) -> None:
+        """Transcribe a live stream, as Deepgram's Nova does."""
         await _serve_nova(socket, app.state.service)
 
 
@@ -81,12 +85,13 @@ async def _serve_flux(socket: WebSocket, service: LiveService) -> None:
         default_language=service.settings.default_lang or None,
         explain=lambda error: refusal_of(error)[0],
     )
-    await _accept(socket, "flux")
+    model = served_model(service, asked.model)
+    await _accept(socket, "flux", model)
     try:
         await socket.send_text(machine.created().text)
     except WebSocketDisconnect:
         return
-    await _carry(socket, service, served_model(service, asked.model), machine)
+    await _carry(socket, service, model, machine)
 
 
 async def _serve_nova(socket: WebSocket, service: LiveService) -> None:
@@ -104,9 +109,10 @@ async def _serve_nova(socket: WebSocket, service: LiveService) -> None:
             model=model_info(model.name),
             model_uuid=model_uuid(model.name),
             created=now(),
+            warnings=model.warnings,
         ),
     )
-    await _accept(socket, "nova")
+    await _accept(socket, "nova", model)
     if asked.ignored:
         names = ", ".join(asked.ignored)
         logger.info("Stream %s asks for what is ignored: %s.", request_id, names)
@@ -155,14 +161,11 @@ async def _read(
         return None
 
 
-async def _accept(socket: WebSocket, protocol: str) -> None:
+async def _accept(socket: WebSocket, protocol: str, model: LiveModel) -> None:
     offered = socket.scope["subprotocols"]
     chosen = offered[0] if offered and offered[0].lower() in SUBPROTOCOLS else None
-    headers = [
-        (name.encode(), value.encode())
-        for name, value in request_id_header(socket.scope).items()
-    ]
-    await socket.accept(subprotocol=chosen, headers=headers)
+    headers = request_id_header(socket.scope) | in_header(model.warnings)
+    await socket.accept(subprotocol=chosen, headers=handshake_headers(headers))
     state_of(socket.scope).protocol = protocol
 
 

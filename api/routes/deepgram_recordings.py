@@ -8,7 +8,7 @@ recordings.
 import asyncio
 import hashlib
 import uuid
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
@@ -20,19 +20,21 @@ from starlette.datastructures import UploadFile
 
 from api import deepgram_errors
 from api.access_log import CLIENT_LEFT
-from api.bodies import limited, pace_of, read, too_large
+from api.bodies import discard_rest, limited, pace_of, read, too_large
 from api.errors import BadRequest
 from api.models import ServedModel
 from api.openapi import deepgram as described
 from api.request_state import state_of
 from api.routes.deepgram_live import model_info, model_uuid, now
 from api.service import Service, require_model, service_of
+from api.spool import NoRoom, SpoolUnavailable, spooling
 from api.uploads import hold_place, unless_disconnected
 from audio.container import recognise
 from audio.samples import seconds
 from audio.wav_header import WAV_HEADER_BYTES, wav_header
 from languages import codes
 from languages.scripts import label_language
+from protocols import warnings
 from protocols.deepgram import messages as wire
 from protocols.deepgram import parameters
 from protocols.deepgram.parameters import (
@@ -45,6 +47,7 @@ from protocols.deepgram.recordings import (
     ListenResponse,
     results_of,
 )
+from schemas import AnswerWarning
 from text.transcript import Transcript
 
 # Bytes of a body that are checked before it is spooled, and that stay in memory.
@@ -158,7 +161,17 @@ async def _read_body(
         refusal=too_large(settings.max_upload_bytes),
     )
     file = UploadFile(cast(BinaryIO, SpooledTemporaryFile(max_size=_SPOOL_BYTES)))
-    cleanup.push_async_callback(file.close)
+    cleanup.push_async_callback(_close, file)
+    try:
+        sha256 = await _keep(within, file, raw)
+    except (NoRoom, SpoolUnavailable):
+        await discard_rest(within)
+        raise
+    return _Body(file, sha256)
+
+
+async def _keep(within: Request, file: UploadFile, raw: AudioFormat | None) -> str:
+    """Write the body to a file; return its hash."""
     sha256 = hashlib.sha256()
     head = b""
     header: bytes | None = None
@@ -170,17 +183,24 @@ async def _read_body(
             head += piece
             if len(head) < _HEAD_BYTES:
                 continue
-            header, piece = _header(raw, head), head
-            await file.write(header)
-        await file.write(piece)
-    if header is None:
-        header = _header(raw, head)
-        await file.write(header + head)
-    if header and raw is not None:
+            header = _header(raw, head)
+            piece = header + head
+        with spooling():
+            await file.write(piece)
+    with spooling():
+        if header is None:
+            header = _header(raw, head)
+            await file.write(header + head)
+        if header and raw is not None:
+            await file.seek(0)
+            await file.write(wav_header(raw.encoding, raw.sample_rate, n_bytes))
         await file.seek(0)
-        await file.write(wav_header(raw.encoding, raw.sample_rate, n_bytes))
-    await file.seek(0)
-    return _Body(file, sha256.hexdigest())
+    return sha256.hexdigest()
+
+
+async def _close(file: UploadFile) -> None:
+    with suppress(OSError):  # what could not be written is thrown away
+        await file.close()
 
 
 def _header(raw: AudioFormat | None, head: bytes) -> bytes:
@@ -208,8 +228,31 @@ def _metadata(
         tags=asked.tags or None,
         extra=dict(asked.extra) or None,
         warnings=wire.warnings_of(
-            asked.ignored, unheard=model.keywords.left_out(asked.keyterms)
+            asked.ignored,
+            unheard=model.keywords.left_out(asked.keyterms),
+            others=(*model.warnings, *_cut_off(transcript)),
         ),
+    )
+
+
+def _cut_off(transcript: Transcript) -> tuple[AnswerWarning, ...]:
+    return warnings.recording_cut_off(
+        stated=transcript.stated, missing=transcript.missing
+    )
+
+
+def _warning_header(
+    model: ServedModel, asked: RecordingParameters, transcript: Transcript
+) -> dict[str, str]:
+    """Write the warnings in the header that all doors have."""
+    left_out = model.keywords.left_out(asked.keyterms)
+    return warnings.in_header(
+        (
+            *model.warnings,
+            *warnings.parameters_ignored(asked.ignored),
+            *warnings.keywords_left_out(left_out),
+            *_cut_off(transcript),
+        )
     )
 
 
@@ -233,5 +276,6 @@ def _answer(
     return Response(
         answer.model_dump_json(exclude_none=True),
         media_type="application/json",
-        headers=deepgram_errors.request_id_header(request.scope),
+        headers=deepgram_errors.request_id_header(request.scope)
+        | _warning_header(model, asked, transcript),
     )

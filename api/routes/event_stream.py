@@ -18,6 +18,10 @@ from api.request_state import state_of
 from api.uploads import Upload, language_of
 from audio import frames
 from audio.samples import seconds
+from audio.stated_length import Ending
+from engine.interface import NotReady
+from engine.scheduler import SHUTTING_DOWN
+from protocols.warnings import format_not_streamed, in_header, recording_cut_off
 from text.transcript import Segment, SegmentPart, join, words_of
 
 logger = logging.getLogger("omniasr")
@@ -50,12 +54,23 @@ class EventStream:
         self._parts: list[SegmentPart] = []  # if the last event has any of their data
         self._n_tokens = 0
         self._n_words = 0
+        self._ending = Ending()
         self._generator = self._events()
         self._coming: asyncio.Future[str] | None = None
 
     @property
     def id(self) -> str:
         return self._job.id
+
+    @property
+    def warnings(self) -> tuple[schemas.AnswerWarning, ...]:
+        """The warnings that are known at the beginning."""
+        form = self._job.form
+        return (*self._job.warnings, *format_not_streamed(form.response_format))
+
+    @property
+    def server_stops(self) -> bool:
+        return self._job.service.stopping
 
     async def response(self) -> Response:
         """Begin to transcribe; answer with the first event.
@@ -111,6 +126,7 @@ class EventStream:
             async for advance in advances:
                 end = advance.position
                 n_samples = end - advance.start
+                self._ending = advance.ending
                 for part in advance.parts:
                     if job.form.logprobs or job.form.has_events_with_times:
                         self._parts.append(part)
@@ -168,9 +184,12 @@ class EventStream:
         return {"words": [word.model_dump() for word in schemas.words(part.words)]}
 
     def _warnings(self) -> dict[str, Any]:
-        """Return the warnings about requests that could not be fulfilled, if any."""
-        warnings = [warning.model_dump() for warning in self._job.warnings]
-        return {"warnings": warnings} if warnings else {}
+        """Return what was not done as asked, or should be known, if anything."""
+        cut_off = recording_cut_off(
+            stated=self._ending.stated, missing=self._ending.missing
+        )
+        found = [own.model_dump() for own in (*self.warnings, *cut_off)]
+        return {"warnings": found} if found else {}
 
     def _summary(self, text: str, end: int) -> dict[str, Any]:
         """Return the fields of `verbose_json` for the last event."""
@@ -207,16 +226,21 @@ class _EventStreamResponse(StreamingResponse):
         super().__init__(
             stream.body(),
             media_type="text/event-stream",
-            headers={"cache-control": "no-cache", "x-accel-buffering": "no"},
+            headers={
+                "cache-control": "no-cache",
+                "x-accel-buffering": "no",
+                **in_header(stream.warnings),
+            },
         )
         self._stream = stream
         self._idle_s = idle_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        stalled = False
+        stalled = started = False
 
         async def send_in_time(message: Message) -> None:
-            nonlocal stalled
+            nonlocal stalled, started
+            started = True
             try:
                 async with asyncio.timeout(self._idle_s):
                     await send(message)
@@ -226,6 +250,11 @@ class _EventStreamResponse(StreamingResponse):
 
         try:
             await super().__call__(scope, receive, send_in_time)
+        except asyncio.CancelledError:
+            if started and self._stream.server_stops:
+                event = _event(error_body(*refusal_of(NotReady(SHUTTING_DOWN))))
+                await send({"type": "http.response.body", "body": event.encode()})
+            raise
         except Exception:
             if not stalled:
                 raise

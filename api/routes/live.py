@@ -6,20 +6,29 @@ closes, and never what was said.
 
 import logging
 import uuid
+from collections.abc import Sequence
 
 from fastapi import FastAPI
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from api.access_log import log_refusal
 from api.errors import RETRY_S, refusal_of
-from api.request_state import state_of
-from api.sessions import LiveModel, LiveService, carry, opened
+from api.request_state import Refusal, state_of
+from api.sessions import (
+    LiveModel,
+    LiveService,
+    carry,
+    handshake_headers,
+    opened,
+)
 from config import Settings
 from engine.interface import Overloaded
-from protocols.actions import Close, CloseCode, Send
+from protocols.actions import Action, Close, CloseCode, Send
 from protocols.native import messages as wire
+from protocols.native import query
 from protocols.native.protocol import LiveProtocol, farewell
 from protocols.native.setup import Defaults
+from protocols.warnings import in_header
 
 PATH = "/v1/audio/transcriptions"
 
@@ -38,21 +47,30 @@ def add_routes(app: FastAPI) -> None:
 
     @app.websocket(PATH)
     async def stream_transcription(socket: WebSocket) -> None:
+        """Transcribe a live stream."""
         await _serve(socket, app.state.service)
 
 
 async def _serve(socket: WebSocket, service: LiveService) -> None:
     offered = socket.scope["subprotocols"]
-    await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
-    state_of(socket.scope).protocol = "omniasr"
-    session_id = uuid.uuid4().hex[:16]
     model = service.find_model(None)
     assert model is not None, "there is always a default"
-    machine = LiveProtocol(
-        session_id=session_id,
-        defaults=_defaults(service.settings, model),
-        explain=lambda error: refusal_of(error)[0],
+    await socket.accept(
+        subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None,
+        headers=handshake_headers(in_header(model.warnings)),
     )
+    state_of(socket.scope).protocol = "omniasr"
+    session_id = uuid.uuid4().hex[:16]
+    try:
+        machine = LiveProtocol(
+            session_id=session_id,
+            defaults=_defaults(service.settings, model),
+            explain=lambda error: refusal_of(error)[0],
+            query=query.read(socket.query_params.multi_items()),
+        )
+    except wire.BadMessage as error:
+        await _refuse_url(socket, error)
+        return
     try:
         stream = await opened(
             model.live,
@@ -79,7 +97,17 @@ def _defaults(settings: Settings, model: LiveModel) -> Defaults:
         profiles=settings.profiles,
         max_keywords=settings.max_keywords,
         left_out=model.keywords.left_out,
+        warnings=model.warnings,
     )
+
+
+async def _refuse_url(socket: WebSocket, error: wire.BadMessage) -> None:
+    """Tell the client which parameter of its URL is wrong."""
+    state = state_of(socket.scope)
+    state.refusal, state.outcome = Refusal(400, code=error.code), "refused"
+    log_refusal(socket.scope, state.refusal, str(error))
+    actions = farewell(error.code, str(error), close=CloseCode.POLICY_VIOLATION)
+    await _send(socket, actions)
 
 
 async def _refuse(socket: WebSocket, error: Exception) -> None:
@@ -110,6 +138,11 @@ async def _refuse(socket: WebSocket, error: Exception) -> None:
             exc_info=error,
         )
         actions = farewell("internal_error", message, close=CloseCode.INTERNAL_ERROR)
+    await _send(socket, actions)
+
+
+async def _send(socket: WebSocket, actions: Sequence[Action]) -> None:
+    """Send the last messages, and close."""
     try:
         for action in actions:
             if isinstance(action, Send):

@@ -22,6 +22,9 @@ from starlette.types import Scope
 FOLDER = Path(__file__).parents[2] / "web"
 PATH = "/web"
 
+# The recording that the command line uses, too.
+SAMPLE = Path(__file__).parents[2] / "client" / "digits.flac"
+
 MEDIA_TYPES = {
     ".css": "text/css",
     ".html": "text/html",
@@ -75,8 +78,14 @@ class Page(StaticFiles):
 
 
 def add_routes(app: FastAPI) -> Page:
-    """Serve the files of the page; return them."""
+    """Serve the files of the page, and the sample it offers; return the files."""
     page = Page()
+
+    @app.get(f"{PATH}/sample.flac", include_in_schema=False)
+    async def sample() -> Response:
+        """Ten spoken digits, which every model understands."""
+        return FileResponse(SAMPLE, media_type="audio/flac", headers=_HEADERS)
+
     app.mount(PATH, page, name="page")
     return page
 

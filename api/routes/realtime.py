@@ -19,11 +19,13 @@ from api.sessions import (
     LiveModel,
     LiveService,
     carry,
+    handshake_headers,
     opened_or_closed,
     profiles_of,
 )
 from protocols.realtime.protocol import RealtimeProtocol
 from protocols.realtime.session import Defaults, SessionConfig
+from protocols.warnings import in_header
 
 PATH = "/v1/realtime"
 
@@ -40,14 +42,18 @@ def add_routes(app: FastAPI) -> None:
 
     @app.websocket(PATH)
     async def realtime(socket: WebSocket) -> None:
+        """Transcribe a live stream, as OpenAI's Realtime API does."""
         await _serve(socket, app.state.service)
 
 
 async def _serve(socket: WebSocket, service: LiveService) -> None:
     offered = socket.scope["subprotocols"]
-    await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
-    state_of(socket.scope).protocol = "realtime"
     model = _model(service, socket.query_params.get("model"))
+    await socket.accept(
+        subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None,
+        headers=handshake_headers(in_header(model.warnings)),
+    )
+    state_of(socket.scope).protocol = "realtime"
     machine = _machine(socket, service)
     try:
         await socket.send_text(machine.created().text)
@@ -77,6 +83,7 @@ def session_defaults(service: LiveService, url_model: str | None = None) -> Defa
         profiles=profiles_of(service.settings),
         max_keywords=service.settings.max_keywords,
         left_out=served.keywords.left_out,
+        warnings=served.warnings,
     )
 
 

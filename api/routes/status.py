@@ -4,6 +4,7 @@ import time
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute, APIWebSocketRoute
 
 import schemas
 from api.errors import RETRY_S
@@ -14,7 +15,13 @@ from weights.downloads import cached_bytes
 
 VERSION = "0.1.0"
 DESCRIPTION = "Speech to text in 1600+ languages behind OpenAI's API."
-_METRICS = "latencies, waiting times, refusals and more, for Prometheus"
+
+# Pages that are no part of the described API.
+_PAGES = {
+    "GET /docs": "The API, to try out",
+    "GET /redoc": "The API, on one long page",
+    "GET /openapi.json": "The API, for programs",
+}
 
 
 def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
@@ -31,6 +38,7 @@ def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
         tags=["status"],
         summary="What this is",
         response_model=schemas.About,
+        response_model_exclude_none=True,
         responses={200: answers.ABOUT},
     )
     async def about(request: Request, response: Response) -> Response | schemas.About:
@@ -49,18 +57,8 @@ def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
                 max_upload_bytes=service.settings.max_upload_bytes,
                 max_audio_s=service.settings.max_audio_seconds,
             ),
-            endpoints={
-                "GET /": "this, or the live page for browsers",
-                "POST /v1/audio/transcriptions": "transcribe a recording",
-                "WS /v1/audio/transcriptions": "transcribe a live stream",
-                "POST /v1/audio/subtitles": "make subtitles from words",
-                "GET /v1/models": "the model that is served",
-                "GET /v1/languages": "the languages it knows",
-                "GET /health": "the state of the process",
-                "GET /ready": "whether requests are served yet",
-                "GET /docs": "the API, to try out",
-            }
-            | ({"GET /metrics": _METRICS} if with_metrics else {}),
+            warnings=[*service.models.default.warnings] or None,
+            endpoints=_doors(app),
         )
 
     @app.get(
@@ -115,6 +113,19 @@ def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
 
     if with_metrics:
         _add_metrics(app)
+
+
+def _doors(app: FastAPI) -> dict[str, str]:
+    """Name every address, and what it is for."""
+    doors: dict[str, str] = {}
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.include_in_schema:
+            for method in sorted(route.methods or ()):
+                doors[f"{method} {route.path_format}"] = route.summary or route.name
+        elif isinstance(route, APIWebSocketRoute):
+            said = route.endpoint.__doc__ or route.name
+            doors[f"WS {route.path_format}"] = said.rstrip(".")
+    return doors | _PAGES
 
 
 def _add_metrics(app: FastAPI) -> None:

@@ -27,6 +27,7 @@ from api.uploads import (
     read_fields,
     unless_disconnected,
 )
+from protocols.warnings import in_header
 from text import subtitles
 from text.subtitle_files import srt, vtt
 from text.transcript import Transcript
@@ -128,12 +129,14 @@ async def _transcribe(
 def _answer(job: Upload, transcript: Transcript) -> Response:
     """Write a transcript in the requested format."""
     form = job.form
+    warnings = job.warnings_about(transcript)
+    headers = in_header(warnings)
     if form.response_format == "text":
-        return PlainTextResponse(transcript.text + "\n")
+        return PlainTextResponse(transcript.text + "\n", headers=headers)
     if form.response_format in ("srt", "vtt"):
         media_type = "text/vtt" if form.response_format == "vtt" else "text/plain"
         text = subtitles_of(transcript, form.response_format)
-        return PlainTextResponse(text, media_type=media_type)
+        return PlainTextResponse(text, media_type=media_type, headers=headers)
     language = language_of(job, transcript.text)
     if form.response_format == "verbose_json":
         return JSONResponse(
@@ -141,16 +144,18 @@ def _answer(job: Upload, transcript: Transcript) -> Response:
                 transcript,
                 language=language or "und",
                 granularities=form.granularities,
-                warnings=job.warnings,
-            )
+                warnings=warnings,
+            ),
+            headers=headers,
         )
     return JSONResponse(
         schemas.transcription(
             transcript,
             language=language,
             logprobs=form.logprobs,
-            warnings=job.warnings,
-        )
+            warnings=warnings,
+        ),
+        headers=headers,
     )
 
 

@@ -18,7 +18,7 @@ from benchmarks.streams.traces import Trace
 
 _PACKAGES = ("numpy", "torch", "fairseq2", "omnilingual-asr")
 
-# What the README's table comes from.
+# What the table in docs/performance.md comes from.
 RESULTS = "streaming.jsonl"
 
 

@@ -18,7 +18,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from audio.samples import seconds
-from schemas import Json
+from schemas import AnswerWarning, Json
 from text import phrases
 from text.ctc import Word
 
@@ -205,10 +205,14 @@ class UtteranceEnd(_Part):
 
 
 class Warned(_Part):
-    """A parameter that was ignored; not in Deepgram's own API any more."""
+    """A parameter that was ignored, or what should be known about its value.
+
+    Not in Deepgram's own API any more. `type` is `unsupported`, or the code of a
+    warning that this server's other doors have, too.
+    """
 
     parameter: str
-    type: Literal["unsupported"] = "unsupported"
+    type: str = "unsupported"
     message: str
 
 
@@ -303,18 +307,25 @@ def alternative(text: str, words: Iterable[Word]) -> Alternative:
 
 
 def warnings_of(
-    ignored: Iterable[str], *, unheard: Iterable[str] = ()
+    ignored: Iterable[str],
+    *,
+    unheard: Iterable[str] = (),
+    others: Iterable[AnswerWarning] = (),
 ) -> tuple[Warned, ...] | None:
-    """Name the ignored parameters and key terms; None if there are none.
+    """Name the ignored parameters and key terms; None if there is nothing to say.
 
     Args:
         ignored: Names of parameters.
         unheard: Key terms for which the model has no letters.
+        others: What should be known about the model or the recording.
     """
     warned = [
         Warned(parameter=name, message=f"{name} was ignored: not supported here.")
         for name in ignored
     ]
+    for own in others:
+        about = "model" if own.code == "demo_model" else "body"
+        warned.append(Warned(parameter=about, type=own.code, message=own.message))
     named = ", ".join(repr(term) for term in islice(unheard, _MOST_NAMED))
     if named:
         text = f"The model cannot spell some key terms, which are left out: {named}."

@@ -49,7 +49,7 @@ from protocols.actions import (
 )
 from protocols.deepgram import messages as wire
 from protocols.deepgram.parameters import NovaParameters
-from schemas import UNKNOWN_TEXT, Json
+from schemas import UNKNOWN_TEXT, AnswerWarning, Json
 
 _STOP_TEXTS = {
     Stop.IDLE: "No message came for the longest idle time. Send KeepAlive.",
@@ -66,12 +66,14 @@ class Made:
         request_id: A UUID, the client's id of the connection.
         model_uuid: A UUID of the model.
         created: When the connection began, as ISO 8601.
+        warnings: What the model's clients should know.
     """
 
     request_id: str
     model: wire.ModelInfo
     model_uuid: str
     created: str
+    warnings: tuple[AnswerWarning, ...] = ()
 
 
 class NovaProtocol:
@@ -174,16 +176,17 @@ class NovaProtocol:
             sha256=self._sha256.hexdigest(),
             created=self._made.created,
             duration=seconds(audio_position),
-            warnings=wire.warnings_of(self._parameters.ignored),
+            warnings=wire.warnings_of(
+                self._parameters.ignored, others=self._made.warnings
+            ),
         )
         return [_send(metadata), self._close]
 
     def _append(self, audio: bytes) -> list[Action]:
         # For the audio before: speech in these bytes was not detected yet.
         ended = self._utterance_ended(self._position)
-        self._sha256.update(audio)
         self._n_bytes += len(audio)
-        return [*ended, Append(audio)]
+        return [*ended, Append(audio, self._sha256.update)]
 
     def _end(self) -> list[Action]:
         self._ended = True

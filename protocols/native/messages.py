@@ -6,6 +6,7 @@ the server but the first has `text` and `is_final`, so that clients that know on
 two can read all messages.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -32,6 +33,7 @@ ErrorCode = Literal[
     "message_too_long",
     "unsupported_language",
     "input_ended",
+    "not_raw_audio",
     "utterance_failed",
     "overloaded",
     "model_not_ready",
@@ -140,6 +142,26 @@ def parse(text: str) -> Config | Flush | Clear | Keepalive | End:
         raise _explained(error) from None
 
 
+def read_texts(fields: Mapping[str, str], *, where: str) -> dict[str, Any]:
+    """Read fields of `config` that are texts, as in a URL.
+
+    Raises:
+        BadMessage: A value is out of its bounds; the message names the place.
+    """
+    try:
+        read = Config.model_validate_strings({"type": "config", **fields}, strict=False)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False)
+        raise BadMessage(
+            "; ".join(
+                _mistake((where, *detail["loc"]), detail["type"], detail["msg"])
+                for detail in details
+            )
+            + "."
+        ) from None
+    return read.model_dump(include=set(fields))
+
+
 def _explained(error: ValidationError) -> BadMessage:
     details = error.errors(include_url=False, include_input=False)
     kind = details[0]["type"]
@@ -192,7 +214,7 @@ class Listening(_Message):
 
     Attributes:
         keywords: Keywords, if there are any.
-        warnings: Requests that could not be fulfilled, if any.
+        warnings: What was not done as asked, or should be known, if anything.
     """
 
     type: str

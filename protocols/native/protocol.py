@@ -14,9 +14,10 @@ No I/O, no clock, no asyncio: ids come from outside, times from the stream.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, assert_never
+from dataclasses import dataclass, replace
+from typing import assert_never
 
+from audio.container import file_kind
 from audio.samples import seconds
 from languages.scripts import label_language
 from live.events import (
@@ -45,7 +46,9 @@ from protocols.actions import (
     Stop,
 )
 from protocols.native import messages as wire
+from protocols.native.query import NAMES, Query
 from protocols.native.setup import Defaults, Setup
+from protocols.warnings import parameters_ignored
 from schemas import UNKNOWN_TEXT
 
 # Configuration and control are short, except for keywords; only audio is long.
@@ -86,9 +89,13 @@ class LiveProtocol:
         session_id: Its id in `ready` and in the log.
         defaults: Its options before the client sends `config`.
         explain: Returns the public text of an exception.
+        query: What its URL sets.
 
     Attributes:
         n_words: Words in the finals so far.
+
+    Raises:
+        BadMessage: The URL asks for a language that is unknown.
     """
 
     def __init__(
@@ -97,12 +104,17 @@ class LiveProtocol:
         session_id: str,
         defaults: Defaults,
         explain: Callable[[Exception], str],
+        query: Query | None = None,
     ) -> None:
+        query = query or Query()
+        ignored = parameters_ignored(query.ignored, known=NAMES)
         self._id = session_id
-        self._defaults = defaults
+        self._defaults = replace(defaults, warnings=(*defaults.warnings, *ignored))
         self._explain = explain
-        self._setup = Setup.of({}, defaults)
-        self._wanted: dict[str, Any] = {}
+        self._wanted = dict(query.wanted)
+        self._setup = Setup.of(self._wanted, self._defaults)
+        self._heard = False  # any audio
+        self._refused = False  # what should have been audio
         self._texts: list[str] = []
         self._n_utterances = 0
         self._stop: Stop | None = None
@@ -125,7 +137,7 @@ class LiveProtocol:
 
     def receive(self, message: str | bytes) -> list[Action]:
         """Take a message of the client, text or audio."""
-        if self._stop is not None:  # it cannot know yet
+        if self._stop is not None or self._refused:  # it cannot know yet
             return []
         try:
             if self._ended:
@@ -133,7 +145,7 @@ class LiveProtocol:
                     "The input has ended; nothing more is taken.", code="input_ended"
                 )
             if isinstance(message, bytes):
-                return [Append(message)] if message else []
+                return self._append(message) if message else []
             return self._obey(message)
         except wire.BadMessage as error:
             mistake = wire.Error(code=error.code, message=str(error), fatal=False)
@@ -156,6 +168,21 @@ class LiveProtocol:
         """End the session after a failure."""
         code, message, close = _FAILURES[why]
         return farewell(code, message, close=close)
+
+    def _append(self, audio: bytes) -> list[Action]:
+        kind = None if self._heard else file_kind(audio)
+        self._heard = True
+        if kind is None:
+            return [Append(audio)]
+        self._refused = True
+        return farewell(
+            "not_raw_audio",
+            f"The audio begins like a file ({kind}). This socket takes raw samples "
+            f"({self._setup.encoding.value}, {self._setup.sample_rate} Hz; `config` or "
+            "the URL may set others), and would hear the file as noise. Decode it "
+            "first, or send the whole file to POST /v1/audio/transcriptions.",
+            close=CloseCode.POLICY_VIOLATION,
+        )
 
     def _obey(self, text: str) -> list[Action]:
         if len(text) > MAX_MESSAGE_CHARS:

@@ -19,6 +19,7 @@ from live.options import PROFILES, StreamOptions
 from protocols.actions import Configure
 from protocols.native import messages as wire
 from protocols.warnings import keywords_left_out
+from schemas import AnswerWarning
 from text import phrases
 
 
@@ -34,6 +35,7 @@ class Defaults:
         profiles: Options of the stream, by the names of profiles.
         max_keywords: Most keywords of a session.
         left_out: Returns the keywords that the model cannot write.
+        warnings: What the session's client should know from the beginning.
     """
 
     model: str
@@ -44,6 +46,7 @@ class Defaults:
     profiles: Mapping[str, StreamOptions] = field(default_factory=lambda: PROFILES)
     max_keywords: int = 500
     left_out: Callable[[Iterable[str]], tuple[str, ...]] = lambda keywords: ()
+    warnings: tuple[AnswerWarning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Setup:
     events: bool
     profile: wire.Profile
     options: StreamOptions
-    left_out: tuple[str, ...]  # of the keywords
+    warnings: tuple[AnswerWarning, ...]
 
     @classmethod
     def of(cls, wanted: Mapping[str, Any], defaults: Defaults) -> "Setup":
@@ -85,7 +88,10 @@ class Setup:
                 vad=defaults.vad,
                 keywords=keywords,
             ),
-            left_out=defaults.left_out(keywords),
+            warnings=(
+                *defaults.warnings,
+                *keywords_left_out(defaults.left_out(keywords)),
+            ),
         )
 
     @property
@@ -111,7 +117,7 @@ class Setup:
             "pre_roll_s": seconds(options.pre_roll),
             "speech_prob": options.speech_prob,
             "keywords": options.keywords or None,
-            "warnings": keywords_left_out(self.left_out) or None,
+            "warnings": self.warnings or None,
         }
 
 

@@ -33,7 +33,7 @@ from live.options import (
 from protocols.realtime import events
 from protocols.realtime.events import ServerVad
 from protocols.warnings import keywords_left_out
-from schemas import Json
+from schemas import AnswerWarning, Json
 from text import phrases
 
 LOGPROBS = "item.input_audio_transcription.logprobs"
@@ -216,6 +216,7 @@ class Defaults:
         profiles: Options of streams, by the names of `live.options.PROFILES`.
         max_keywords: Most keywords of a session.
         left_out: Returns the keywords that the model cannot write.
+        warnings: What the model's clients should know.
     """
 
     served_model: str
@@ -224,6 +225,7 @@ class Defaults:
     profiles: Mapping[str, StreamOptions] = field(default_factory=lambda: PROFILES)
     max_keywords: int = 500
     left_out: Callable[[Iterable[str]], tuple[str, ...]] = lambda keywords: ()
+    warnings: tuple[AnswerWarning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +252,7 @@ class Session:
     options: StreamOptions
     logprobs: bool
     keywords: tuple[str, ...] | None
-    left_out: tuple[str, ...]
+    warnings: tuple[AnswerWarning, ...]
 
     def general_form(self) -> events.Session:
         """Write it in the form of `session.updated`."""
@@ -264,7 +266,7 @@ class Session:
             id=self.id,
             audio=events.Audio(input=audio_input),
             include=self._include(),
-            warnings=self._warnings(),
+            warnings=self.warnings or None,
         )
 
     def flat_form(self) -> events.FlatSession:
@@ -276,7 +278,7 @@ class Session:
             input_audio_transcription=self._transcription(),
             turn_detection=self.vad,
             include=self._include(),
-            warnings=self._warnings(),
+            warnings=self.warnings or None,
         )
 
     def _transcription(self) -> events.Transcription:
@@ -286,9 +288,6 @@ class Session:
             delay=self.delay,
             keywords=self.keywords,
         )
-
-    def _warnings(self) -> events.Warnings:
-        return keywords_left_out(self.left_out) or None
 
     def _include(self) -> tuple[str, ...]:
         return (LOGPROBS,) if self.logprobs else ()
@@ -321,7 +320,7 @@ def in_effect(config: SessionConfig, defaults: Defaults, session_id: str) -> Ses
         options=replace(_options(profile, vad), keywords=keywords),
         logprobs=LOGPROBS in (config.include or ()),
         keywords=None if asked.keywords is None else keywords,
-        left_out=defaults.left_out(keywords),
+        warnings=defaults.warnings + keywords_left_out(defaults.left_out(keywords)),
     )
 
 

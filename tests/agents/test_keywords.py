@@ -36,7 +36,8 @@ def test_openais_sdk_sends_them_with_a_recording(
 
     assert heard.text.isupper()
     answer: dict[str, Any] = heard.to_dict()
-    assert [own["code"] for own in answer["warnings"]] == ["keywords_left_out"]
+    codes = [own["code"] for own in answer["warnings"]]
+    assert codes == ["demo_model", "keywords_left_out"]
 
 
 def test_openais_sdk_changes_them_in_mid_session(

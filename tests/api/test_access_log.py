@@ -10,7 +10,7 @@ import pytest
 from websockets.sync.client import connect
 
 from api.access_log import outcome_of
-from server import JsonLines
+from api.log_lines import JsonLines
 from tests.support.fakes import ScriptedModel
 from tests.support.serving import app_in_thread, server_process, wait_for
 from tests.test_server import PATH, post, settings, wav

@@ -20,9 +20,9 @@ from websockets.sync.client import connect
 from api.auth import WRONG_KEYS, ApiKeyGate, Guesses
 from api.ephemeral import EphemeralKeys, Grant
 from api.keys import KeyRing
+from api.log_lines import JsonLines
 from api.startup import open_to
 from config import ApiKey, Quota, Settings, describe_errors, parse_keys
-from server import JsonLines
 from tests.api.test_origins import socket_status
 from tests.support.fakes import ScriptedModel
 from tests.support.serving import app_in_thread, server_process, wait_for
@@ -58,6 +58,27 @@ def _no_key_in_any_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 class TestGate:
+    @pytest.mark.parametrize(
+        ("headers", "message"),
+        [
+            ({}, "requires an API key"),
+            ({"authorization": "Bearer guess"}, "does not know it"),
+            ({"x-api-key": "guess"}, "does not know it"),
+            ({"authorization": "sesame-4711"}, "'Authorization: Bearer KEY'"),
+            ({"authorization": "Basic guess"}, "'Authorization: Bearer KEY'"),
+        ],
+    )
+    def test_it_says_whether_a_key_came(
+        self, headers: dict[str, str], message: str
+    ) -> None:
+        """Not which, and nothing of those that there are."""
+        with gated() as url:
+            error = httpx.get(f"{url}/v1/models", headers=headers).json()["error"]
+
+        assert message in error["message"]
+        assert not [key for key in SENT if key in error["message"]]
+        assert error["code"] == "invalid_api_key"
+
     @pytest.mark.parametrize(
         ("header", "status"),
         [

@@ -2,12 +2,18 @@
 
 import asyncio
 import base64
+import binascii
+import io
 import json
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from api import envelopes
 from tests.support.fakes import ScriptedModel
@@ -136,6 +142,15 @@ class TestJson:
 
         assert send(url, body % (digits, audio().encode())).status_code == 400
 
+    @pytest.mark.parametrize("shape", ['{"a": [%s]}', '{"a": {"b": [[%s]]}}'])
+    def test_it_has_no_more_fields_than_a_form(self, url: str, shape: str) -> None:
+        """Thousands of them fit into the bytes that are allowed."""
+        fields = shape % ",".join(["1"] * 4000)
+        answer = send(url, f'{fields[:-1]}, "input_audio": "{audio()}"}}'.encode())
+
+        assert answer.status_code == 413
+        assert refused(answer)["code"] == "too_many_fields"
+
     def test_it_is_large_for_its_recording_alone(self, url: str) -> None:
         """A parser would make a hundred times as much of brackets."""
         brackets = send(url, b'{"a": [' + b"[]," * 100_000 + b"[]]}")
@@ -144,6 +159,80 @@ class TestJson:
         assert brackets.status_code == whole.status_code == 413
         assert refused(brackets)["code"] == "body_too_large"
         assert refused(whole)["code"] == "file_too_large"
+
+
+class TestPieces:
+    """Base64 is decoded a piece at a time, in Python's own way as a whole."""
+
+    @given(
+        content=st.binary(max_size=40),
+        escaped=st.booleans(),
+        piece=st.sampled_from([1, 2, 3, 4, 5, 7, 16]),
+    )
+    def test_any_cut_gives_the_same(
+        self, content: bytes, escaped: bool, piece: int
+    ) -> None:
+        """Also within a group, or between a backslash and its slash."""
+        written = base64.b64encode(content)
+        if escaped:
+            written = written.replace(b"/", b"\\/")
+        with mock_piece(piece):
+            assert decoded(written) == content
+
+    @given(
+        written=st.text("AB/\\=!", max_size=16),
+        piece=st.sampled_from([1, 3, 4, 8]),
+    )
+    def test_what_is_no_base64_is_refused(self, written: str, piece: int) -> None:
+        """Wherever the cuts are."""
+        try:
+            whole: bytes | None = base64.b64decode(
+                written.replace("\\/", "/"), validate=True
+            )
+        except binascii.Error:
+            whole = None
+        with mock_piece(piece):
+            assert decoded(written.encode()) == whole
+
+    @given(
+        names=st.lists(
+            st.sampled_from(
+                ['"data"', '"input_audio"', '"x"', ":", ' "', "AAAA", "\\/", '\\"', " "]
+            ),
+            max_size=30,
+        ),
+        piece=st.sampled_from([1, 5, 1000]),
+    )
+    def test_the_longest_value_is_found_wherever_the_cuts_are(
+        self, names: list[str], piece: int
+    ) -> None:
+        """The same as by an expression that looks at the body as a whole."""
+        body = "".join(names).encode()
+        values = re.finditer(
+            rb'"(?:data|input_audio)"\s*:\s*"([^"\\]*(?:\\/[^"\\]*)*)"', body
+        )
+        longest = max((own.end(1) - own.start(1) for own in values), default=None)
+        with mock_piece(piece):
+            found = envelopes._longest_value(body, most=1000)
+
+        assert (None if found is None else found[1] - found[0]) == longest
+
+
+@contextmanager
+def mock_piece(n_bytes: int) -> Iterator[None]:
+    """Work on pieces of another length."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(envelopes, "_PIECE_BYTES", n_bytes)
+        yield
+
+
+def decoded(written: bytes) -> bytes | None:
+    file = io.BytesIO()
+    try:
+        envelopes._decode_into(file, memoryview(written))
+    except binascii.Error:
+        return None
+    return file.getvalue()
 
 
 class TestBare:

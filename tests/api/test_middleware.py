@@ -62,6 +62,25 @@ class TestHead:
         wait_for(lambda: "HEAD /v1/models/{name:path}, 200, completed" in caplog.text)
 
 
+class TestRedirects:
+    def test_they_say_where_to(self, url: str) -> None:
+        """A client that does not follow shows the body, which was empty."""
+        answer = httpx.post(f"{url}{PATH}/")
+
+        assert answer.status_code == 307
+        assert answer.headers["location"] == url + PATH
+        error = answer.json()["error"]
+        assert error["code"] == "moved"
+        assert url + PATH in error["message"]
+
+    def test_clients_that_follow_notice_nothing(self, url: str) -> None:
+        """Whatever the method."""
+        answer = httpx.get(f"{url}/v1/models/", follow_redirects=True)
+
+        assert answer.status_code == 200
+        assert answer.json()["object"] == "list"
+
+
 class TestSockets:
     @pytest.mark.parametrize("path", ["/", "/v1/none", "/v1/models", "/health"])
     def test_where_there_is_none_it_says_so(self, url: str, path: str) -> None:

@@ -1095,6 +1095,10 @@ def check(file: bytes) -> None:
 
 @pytest.fixture(scope="module")
 def files() -> list[bytes]:
+    return damageable_files()
+
+
+def damageable_files() -> list[bytes]:
     """A small file of each kind, to be damaged."""
     movflags = {"movflags": "frag_keyframe+empty_moov"}
     return [

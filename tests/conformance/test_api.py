@@ -23,6 +23,7 @@ import openai
 import pytest
 import soundfile
 from openai import OpenAI
+from websockets.sync.client import connect
 
 from benchmarks.corpus import composer, encoders
 from benchmarks.corpus.composer import Composition
@@ -589,8 +590,28 @@ class TestStatus:
 
         assert about["model"] == "omniASR_CTC_demo"
         for endpoint in about["endpoints"]:
-            method, path = endpoint.split()
-            assert http.request(method, path).status_code in (200, 400)
+            method, path = endpoint.replace("{name}", "whisper-1").split()
+            if method == "WS":
+                place = str(http.base_url).replace("http", "ws").rstrip("/") + path
+                query = "?encoding=linear16&sample_rate=16000"
+                with connect(place + query * ("listen" in path)):
+                    pass
+            else:
+                assert http.request(method, path).status_code in (200, 400)
+
+    def test_the_front_door_names_every_address(self, http: httpx.Client) -> None:
+        """Each once, and what it is for."""
+        doors = http.get("/").json()["endpoints"]
+        paths = http.get("/openapi.json").json()["paths"]
+
+        described = {
+            f"{method.upper()} {path}" for path, own in paths.items() for method in own
+        }
+        sockets = {"/v1/audio/transcriptions", "/v1/realtime", "/v1/listen"}
+        assert described <= doors.keys()
+        assert {f"WS {path}" for path in (*sockets, "/v2/listen")} <= doors.keys()
+        assert "GET /docs" in doors
+        assert all(doors.values())
 
     def test_the_openapi_document_describes_the_form(self, http: httpx.Client) -> None:
         """For generated clients."""

@@ -676,7 +676,7 @@ class TestRecordings:
     def test_what_was_asked_for_is_echoed_or_warned_of(
         self, server: ServerProcess
     ) -> None:
-        """Tags come back; what was ignored is named."""
+        """Tags come back; what was ignored is named, and that the model is a demo."""
         answer = self.post(
             server, wav(FOUR.samples), tag="a", extra="b:c", smart_format="true"
         ).json()
@@ -684,7 +684,8 @@ class TestRecordings:
         metadata = answer["metadata"]
         assert metadata["tags"] == ["a"]
         assert metadata["extra"] == {"b": "c"}
-        assert [each["parameter"] for each in metadata["warnings"]] == ["smart_format"]
+        warned = [each["parameter"] for each in metadata["warnings"]]
+        assert warned == ["smart_format", "model"]
         assert UUID(metadata["request_id"])
         (model,) = metadata["models"]
         assert metadata["model_info"][model]["name"] == "omniASR_CTC_demo"

@@ -23,6 +23,14 @@ class TestPauses:
         assert pauses[-1] == 1.0
         assert own.pause_s == 0
 
+    def test_they_stay_the_longest_however_many_fail(self) -> None:
+        """A power of two that is too large for a float would end the thread."""
+        own = Failures()
+        for k in range(2000):
+            fail(own, k)
+
+        assert own.pause_s == 1.0
+
     def test_a_broken_model_is_asked_a_few_times_in_ten_seconds(self) -> None:
         """By a stream that asks again as soon as it may."""
         own, now, n = Failures(), 0.0, 0

@@ -605,6 +605,69 @@ class TestLifetime:
             late.result(timeout=0)
 
 
+class TestStuck:
+    def test_recordings_and_streams_are_refused_while_a_pass_hangs(
+        self, start: Start
+    ) -> None:
+        """What has begun may go on; afterwards everything may."""
+        now = [0.0]
+        model = ScriptedModel()
+        scheduler = start(model, clock=lambda: now[0])
+        jobs = [occupy(scheduler, model)]
+        now[0] += 19
+        jobs.append(scheduler.submit(window()))
+        now[0] += 2
+
+        with pytest.raises(NotReady, match="no results at present"):
+            scheduler.submit(window())
+        with pytest.raises(NotReady, match="no results at present"):
+            scheduler.admit_stream()
+        jobs.append(scheduler.submit(window(), beyond_limit=True))
+        jobs.append(scheduler.submit(window(), work=Work.STREAM_FINAL))
+        model.may_run.set()
+        wait(jobs, timeout=10)
+        scheduler.leave(scheduler.admit_stream())
+        jobs.append(scheduler.submit(window()))
+
+        assert all(job.result(timeout=10) for job in jobs)
+
+    def test_what_has_waited_as_long_as_it_may_is_told(self, start: Start) -> None:
+        """Also the windows of the pass that hangs, whose results come to nothing."""
+        now = [0.0]
+        model = ScriptedModel()
+        scheduler = start(model, clock=lambda: now[0])
+        late = [occupy(scheduler, model), scheduler.submit(window())]
+        now[0] += 59
+        scheduler.drop_late()
+        before = [job.done() for job in late]
+        newer = scheduler.submit(window(), beyond_limit=True)
+        now[0] += 2
+        scheduler.drop_late()
+
+        assert before == [False, False]
+        for job in late:
+            with pytest.raises(WaitedTooLong):
+                job.result(timeout=0)
+        assert not newer.done()
+        assert scheduler.watchdog.stuck_s is not None
+        model.may_run.set()
+        assert newer.result(timeout=10) is not None
+        assert scheduler.watchdog.stuck_s is None
+
+    def test_a_model_that_is_given_up_is_lost(self, start: Start) -> None:
+        """All that waits for it is told at once."""
+        model = ScriptedModel()
+        scheduler = start(model)
+        jobs = [occupy(scheduler, model), scheduler.submit(window())]
+
+        scheduler.give_up("it is stuck")
+
+        for job in jobs:
+            with pytest.raises(NotReady, match="has to be started again"):
+                job.result(timeout=0)
+        assert not scheduler.ready
+
+
 class Paired(ScriptedModel):
     """A model that answers a batch only while it works on another one, too."""
 

@@ -104,6 +104,35 @@ class TestSilence:
         assert dog.trouble == "Audio has waited 100 s without any result."
 
 
+class TestStuck:
+    def test_it_is_known_for_how_long(self, dog: Watchdog, clock: Clock) -> None:
+        """From the moment on at which results were overdue."""
+        idle = dog.stuck_s
+        dog.expect()
+        clock.now += 19
+        patient = dog.stuck_s
+        clock.now += 31
+
+        assert idle is None
+        assert patient is None
+        assert dog.stuck_s == 30
+
+    def test_a_pass_that_nobody_waits_for_is_still_owed(
+        self, dog: Watchdog, clock: Clock
+    ) -> None:
+        """Until it ends."""
+        given_up = dog.expect()
+        ended = dog.begin(expected_s=1)
+        clock.now += 25
+        given_up()
+        during = dog.trouble
+        ended()
+
+        assert during == "Audio has waited 25 s without any result."
+        assert dog.trouble is None
+        assert dog.stuck_s is None
+
+
 class TestFailures:
     def test_three_in_a_row_are_trouble(self, dog: Watchdog) -> None:
         """It is told which kind of error, and nothing of its text."""

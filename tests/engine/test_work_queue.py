@@ -240,6 +240,16 @@ class TestShares:
 
         assert device.served.index(waits) <= enough
 
+    def test_files_may_be_put_last(self) -> None:
+        """Whatever they are owed, and however long they wait."""
+        queue = queue_of(file(), final(), partial())
+        queue.put_files_last()
+        queue.spent([], seconds=1000)
+
+        assert queue.take_batch(0)[0].work == Work.STREAM_FINAL
+        queue.spent([], seconds=1000)
+        assert queue.take_batch(0)[0].work == Work.STREAM_PARTIAL
+
     def test_a_share_of_everything_is_refused(self) -> None:
         """Streams would never have their turn."""
         with pytest.raises(ValueError, match="file_share"):

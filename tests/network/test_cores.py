@@ -10,7 +10,15 @@ import psutil
 import pytest
 
 from network import cores
-from network.cores import SPIN_COUNT, SpareCores, cpu_quota, set_waiting, usable_cores
+from network.cores import (
+    KERNELS,
+    SPIN_COUNT,
+    SpareCores,
+    cpu_quota,
+    limit_kernels,
+    set_waiting,
+    usable_cores,
+)
 from tests.support.serving import ROOT
 
 
@@ -242,6 +250,19 @@ class TestWaiting:
         )
 
         assert run(code).stdout.split() == ["False", "False"]
+
+
+class TestKernels:
+    def test_few_are_kept_unless_the_operator_has_said(self) -> None:
+        """oneDNN's own limit is as good as none: windows have thousands of shapes."""
+        ours: dict[str, str] = {}
+        theirs = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "7"}
+
+        limit_kernels(ours)
+        limit_kernels(theirs)
+
+        assert ours == {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": str(KERNELS)}
+        assert theirs == {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "7"}
 
 
 class TestSpareCores:

@@ -72,8 +72,8 @@ class TestDockerfile:
         assert "cpu" in stages
 
     def test_the_short_form_for_kubernetes_is_valid(self) -> None:
-        """The one in the README, with the image that it builds."""
-        short = re.findall(r"```yaml\n(apiVersion: .*?)```", readme(), re.DOTALL)
+        """The one in the guide, with the image that it builds."""
+        short = re.findall(r"```yaml\n(apiVersion: .*?)```", guide(), re.DOTALL)
 
         for text in short:
             kubernetes_validate.validate(yaml.safe_load(text), "1.37", strict=True)
@@ -98,14 +98,21 @@ class TestDockerfile:
         for source in re.findall(r"^COPY (\S+\.txt) ", dockerfile(), re.MULTILINE):
             assert source in named
 
+    def test_the_base_may_be_pinned(self) -> None:
+        """Both stages that begin anew begin at the same."""
+        bases = re.findall(r"^FROM (\S+) AS (?:base|build)$", dockerfile(), re.M)
+
+        assert "\nARG BASE=debian:bookworm-slim\n" in dockerfile()
+        assert bases == ["${BASE}", "${BASE}"]
+
     def test_the_torch_index_may_be_chosen(self) -> None:
         """Also none, where it cannot be reached."""
         assert re.search(r"^ARG TORCH_INDEX=https://\S+/cpu$", dockerfile(), re.M)
         assert '${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"}' in dockerfile()
 
 
-def readme() -> str:
-    return (ROOT / "README.md").read_text()
+def guide() -> str:
+    return (ROOT / "docs" / "install.md").read_text()
 
 
 def dockerfile() -> str:
@@ -177,6 +184,16 @@ class TestCompose:
         ]
         assert device["capabilities"] == ["gpu"]
 
+    def test_memory_and_processes_have_no_limit_unless_the_operator_says(self) -> None:
+        """0 and -1 are Docker's words for that."""
+        (free,) = read_by_compose().values()
+        (held,) = read_by_compose(MEMORY_LIMIT="12g", PIDS_LIMIT="512").values()
+
+        assert free.get("mem_limit", "0") == "0"
+        assert free["pids_limit"] == -1
+        assert held["mem_limit"] == str(12 * 2**30)
+        assert held["pids_limit"] == 512
+
     def test_it_waits_for_the_drain(self) -> None:
         """Docker kills after 10 s unless told otherwise."""
         grace = Settings.model_fields["shutdown_grace_s"].default
@@ -200,6 +217,19 @@ class TestKubernetes:
         drain_s = int(found("ConfigMap")["data"]["SHUTDOWN_GRACE_S"])
 
         assert pod["terminationGracePeriodSeconds"] > pause_s + drain_s
+
+    def test_the_policy_of_the_network_is_about_the_server(self) -> None:
+        """It selects the pods of the deployment, and lets in what they listen to."""
+        policy = found("NetworkPolicy")["spec"]
+        template = found("Deployment")["spec"]["template"]
+        (container,) = template["spec"]["containers"]
+        ports = {port["name"] for port in container["ports"]}
+
+        labels = policy["podSelector"]["matchLabels"]
+        assert labels.items() <= template["metadata"]["labels"].items()
+        assert {
+            port["port"] for rule in policy["ingress"] for port in rule["ports"]
+        } == ports
 
     def test_the_settings_are_the_servers(self) -> None:
         """No name is misspelt."""
@@ -226,6 +256,50 @@ def found(kind: str) -> Json:
     )
     assert isinstance(manifest, dict)
     return manifest
+
+
+class TestSeveralProcesses:
+    UNITS = sorted((ROOT / "deploy" / "systemd").iterdir())
+
+    def test_haproxy_accepts_its_configuration(self) -> None:
+        """The program itself says so, where it is installed."""
+        if shutil.which("haproxy") is None:
+            pytest.skip("haproxy is not installed")
+        file = ROOT / "deploy" / "haproxy" / "haproxy.cfg"
+        done = subprocess.run(["haproxy", "-c", "-f", file], capture_output=True)
+
+        assert done.returncode == 0, done.stderr
+
+    def test_systemd_accepts_the_units(self, tmp_path: Path) -> None:
+        """But for the program, which is not installed here."""
+        if shutil.which("systemd-analyze") is None:
+            pytest.skip("systemd is not installed")
+        for unit in self.UNITS:
+            text = unit.read_text().replace(
+                "/opt/omniasr/bin/omniasr-server", "/bin/true"
+            )
+            (tmp_path / unit.name).write_text(text)
+        names = [tmp_path / "omniasr@1.service", tmp_path / "omniasr.socket"]
+        done = subprocess.run(
+            ["systemd-analyze", "verify", *names], capture_output=True, text=True
+        )
+
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def test_units_set_what_there_is(self) -> None:
+        """And leave the server the time that it takes to stop."""
+        others = {"FAIRSEQ2_CACHE_DIR"}
+        for unit in self.UNITS:
+            text = unit.read_text()
+            lines = re.findall(r"^Environment=(.*)$", text, re.MULTILINE)
+            names = {each.partition("=")[0] for line in lines for each in line.split()}
+            assert {name.lower() for name in names - others} <= set(
+                Settings.model_fields
+            )
+            if unit.suffix == ".service":
+                stop_s = re.search(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)
+                assert stop_s is not None
+                assert int(stop_s[1]) > settings().shutdown_grace_s
 
 
 class TestOperations:

@@ -13,12 +13,14 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import httpx
 import pytest
 import soundfile
 
 from benchmarks.corpus import composer
+from schemas import AnswerWarning
 from tests.support.rooms import FLOOR
 from tests.support.serving import ROOT, ServerProcess, free_port, wait_for
 
@@ -29,6 +31,7 @@ DOCUMENTS = sorted(
     and not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
 )
 README = ROOT / "README.md"
+API = ROOT / "docs" / "api.md"
 REASONS = ("download", "GPU", "Docker", "Kubernetes", "takes hours")
 
 _BLOCK = re.compile(r"(?:<!-- ([^\n]*?) -->\n)?```(\w*)\n(.*?)```", re.DOTALL)
@@ -180,9 +183,19 @@ class TestNames:
 
         assert re.findall(r"\[([^\]]+)\]\(#", contents) == chapters
 
+    def test_the_readme_is_short_and_leads_to_every_page(self) -> None:
+        """What is longer has a page of its own, for one reader."""
+        text = README.read_text()
+        pages = (ROOT / "docs").glob("*.md")
+
+        assert len(text.splitlines()) <= 250
+        for page in (*pages, ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"):
+            assert f"]({page.relative_to(ROOT)}" in text, page
+
     def test_the_picture_names_every_room(self) -> None:
         """As the architecture grows, the picture does."""
-        picture = README.read_text().split("## Architecture", 1)[1].split("###")[0]
+        design = (ROOT / "docs" / "design.md").read_text()
+        picture = design.split("## The picture", 1)[1].split("###")[0]
 
         for room in FLOOR:
             name = f"{room}.py" if (ROOT / f"{room}.py").exists() else room
@@ -199,17 +212,25 @@ class TestNames:
 
     def test_every_endpoint_is_in_the_table(self, demo_server: ServerProcess) -> None:
         """With the ones that the server describes itself."""
-        table = README.read_text().split("### Endpoints", 1)[1].split("###")[0]
+        table = API.read_text().split("## Endpoints", 1)[1].split("\n## ")[0]
         paths = httpx.get(demo_server.url + "/openapi.json").json()["paths"]
 
         for path in paths:
             assert f"`{path.replace('{name}', '{id}')}`" in table, path
+
+    def test_every_warning_is_in_the_table(self) -> None:
+        """By its code, and no other."""
+        section = API.read_text().split("## Warnings", 1)[1].split("\n## ")[0]
+        codes = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+
+        assert codes == list(get_args(AnswerWarning.model_fields["code"].annotation))
 
 
 class TestWhereAChangeGoes:
     CHANGES = (
         "A response format",
         "A WebSocket message",
+        "A warning in answers",
         "An endpointing rule",
         "A second protocol",
         "A remote model",

@@ -195,9 +195,11 @@ class TestFromFasterWhisperServer:
         assert in_url.status_code == 401
 
     def test_its_audio_is_heard_and_its_address_taken(self, url: str) -> None:
-        """What is in the query is ignored; `config` sets the language."""
+        """What is in the query is told to be ignored, but for the language, which
+        `config` may change."""
         query = "?model=x&response_format=text&temperature=0&language=de"
         with connect(address(url) + query) as client:
+            ready = listen_for(client, type="ready")
             say(client, "config", language="fr")
             client.send(SECOND)
             say(client, "end")
@@ -205,6 +207,10 @@ class TestFromFasterWhisperServer:
 
         assert messages[-1]["is_final"] is True
         assert messages[-1]["text"] == "hello"
+        assert ready["language"] == "de"
+        (warning,) = ready["warnings"]
+        for name in ("model", "response_format", "temperature"):
+            assert repr(name) in warning["message"]
         assert messages[-1]["language"] == "fr"
         assert code == 1000
 

@@ -26,6 +26,7 @@ from websockets.uri import parse_uri
 
 from api import http_connection
 from api.access_log import AccessLog
+from api.drain import OpenRequests
 from api.metrics import Metrics
 from api.middleware import RequestId
 from api.routes import live as live_route
@@ -76,6 +77,8 @@ def serving(live: ScriptedLive | None = None, **values: Any) -> Iterator[Place]:
     app.state.service = SimpleNamespace(
         settings=ours,
         connections=connections,
+        requests=OpenRequests(),
+        stop_taking_work=lambda left_s: None,
         find_model=lambda name: SimpleNamespace(
             name="scripted", live=live, keywords=KeywordListener()
         ),

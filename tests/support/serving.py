@@ -1,12 +1,14 @@
 """Run the server for a test: as a process of its own, or in this one."""
 
 import contextlib
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import httpx
 
-from api.service import LoadModel
+from api.loading import LoadModel
 from benchmarks.common.processes import (
     ROOT,
     START_WITHIN_S,
@@ -26,10 +28,37 @@ __all__ = [
     "ServerProcess",
     "app_in_thread",
     "free_port",
+    "scripted_process",
     "server_on",
     "server_process",
     "wait_for",
 ]
+
+
+@contextlib.contextmanager
+def scripted_process(
+    folder: Path, *, patience_s: float = 20.0, limits: str = "true", **settings: str
+) -> Iterator[ServerProcess]:
+    """Run the server's program, with a scripted model in place of a network.
+
+    Args:
+        folder: Files in it say what the model does; see `scripted_server.py`.
+        patience_s: Time after which a pass without an end counts as stuck.
+        limits: A command of the shell before it, such as `ulimit -n 80`.
+        settings: Variables of its environment.
+    """
+    own = {
+        "MODEL_CARD": "omniASR_CTC_demo",  # is not loaded
+        "VAD_ENABLED": "off",
+        "PYTHONPATH": str(ROOT),
+        **settings,
+    }
+    module = (sys.executable, "-m", "tests.support.scripted_server")
+    program = ("-c", f'{limits} && exec "$0" "$@"', *module, folder, str(patience_s))
+    log = folder / "server.log"
+    with server_process(log, python="bash", program=program, **own) as server:
+        server.wait_until_ready()
+        yield server
 
 
 def _without_arguments(load: Callable[[], Model]) -> LoadModel:

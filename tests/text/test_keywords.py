@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from text import ctc, keyword_trie
 from text.ctc import Alternatives, FrameLabels, Vocabulary
 from text.keyword_path import best_path
-from text.keyword_scores import Floats, Scores
+from text.keyword_scores import Scores
+from text.keyword_trie import Floats
 from text.keywords import Speller
 from text.phrases import Alphabet, Spelling
 

@@ -1,5 +1,6 @@
 """Cards: what they inherit, where their files are, what is wrong with them."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,25 @@ class TestFiles:
         found = cards.download("mine", model_dir=folder)
 
         assert found == (weights, tmp_path / "t.model")
+
+    def test_a_hash_in_the_card_is_compared(self, tmp_path: Path) -> None:
+        """Also with a file on disk; without one, any file is taken."""
+        weights = tmp_path / "w.pt"
+        weights.write_bytes(b"weights")
+        (tmp_path / "t.model").write_bytes(b"2")
+        right = hashlib.sha256(b"weights").hexdigest().upper()
+        text = (
+            "name: mine\nmodel_family: wav2vec2_asr\ncheckpoint: w.pt\n"
+            f"tokenizer: t.model\ncheckpoint_sha256: {right}\n"
+        )
+        folder = write(tmp_path, text)
+
+        assert cards.download("mine", model_dir=folder)[0] == weights
+        weights.write_bytes(b"others")
+        with pytest.raises(ModelUnavailable, match="is another file") as wrong:
+            cards.download("mine", model_dir=folder)
+        assert str(weights) in str(wrong.value)
+        assert f"should be {right} (checkpoint_sha256)" in str(wrong.value)
 
     @pytest.mark.parametrize(
         ("fields", "complaint"),

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -141,6 +142,16 @@ class TestOthersNetworks:
         """It unpickles, and that is all."""
         with pytest.raises(BadCheckpoint):
             checkpoint.read(saved(content, tmp_path / "w.pt"), SMALL)
+
+    @pytest.mark.parametrize("n", range(40))
+    def test_bytes_that_are_no_pickle_are_refused(self, tmp_path: Path, n: int) -> None:
+        """Whatever the instructions do that they are taken for."""
+        path = tmp_path / "w.pt"
+        path.write_bytes(Random(n).randbytes(300) if n else b"root:x:0:0:root:/root\n")
+
+        with pytest.raises(BadCheckpoint, match="damaged, or not a checkpoint") as bad:
+            checkpoint.read(path, SMALL)
+        assert "weights_only" not in str(bad.value)
 
 
 def fairseq_name(name: str) -> str:

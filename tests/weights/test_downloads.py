@@ -196,6 +196,33 @@ class TestFailures:
 
         assert fetch(server.url, sha256=right).read_bytes() == CONTENT
 
+    def test_it_has_to_be_right_for_a_file_placed_by_hand(
+        self, server: FileServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Which is read once, and again after it has changed."""
+        place = place_of(server.url)
+        place.parent.mkdir(parents=True)
+        place.write_bytes(CONTENT)
+        right = hashlib.sha256(CONTENT).hexdigest()
+        read: list[Path] = []
+        wrong_hash = downloads.wrong_hash
+
+        def count(path: Path, sha256: str) -> str | None:
+            read.append(path)
+            return wrong_hash(path, sha256)
+
+        monkeypatch.setattr(downloads, "wrong_hash", count)
+        for _ in range(2):
+            assert fetch(server.url, sha256=right) == place
+        place.write_bytes(CONTENT + b"x")
+        with pytest.raises(
+            DownloadFailed, match=r"is there, but its SHA-256 is .*remove"
+        ):
+            fetch(server.url, sha256=right)
+
+        assert read == [place, place]
+        assert not server.ranges
+
     def test_a_full_disk_is_noticed_before_it_is_full(
         self, server: FileServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:

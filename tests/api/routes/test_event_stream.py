@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -238,6 +239,27 @@ class TestWhileAtWork:
 
 
 class TestFailures:
+    def test_a_server_that_stops_before_the_end_says_so(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """In an event, as the stream has begun; the body is complete."""
+        monkeypatch.setattr(event_stream, "_FIRST_EVENT_WITHIN_S", 0.01)
+        model = ScriptedModel()
+        model.may_run.clear()
+        with ThreadPoolExecutor() as pool:
+            ours = settings(shutdown_grace_s=1)
+            with app_in_thread(ours, lambda: model) as url:
+                files = {"file": ("upload", silence())}
+                sent = pool.submit(
+                    post, url + PATH, files=files, data={"stream": "true"}
+                )
+                assert model.running.wait(10)
+            model.may_run.set()
+            (event,) = events_of(sent.result())
+
+        assert event["error"]["code"] == "model_not_ready"
+        assert "shutting down" in event["error"]["message"]
+
     def test_one_before_the_first_event_is_a_status(self, client: OpenAI) -> None:
         """As without `stream`."""
         with pytest.raises(openai.BadRequestError) as error:

@@ -248,8 +248,11 @@ class TestClients:
         """The last message before the close tells what came."""
         machine = nova(diarize="true")
         audio = bytes(range(256)) * 10
-        machine.receive(audio[:100])
-        machine.receive(audio[100:])
+        for piece in (audio[:100], audio[100:]):
+            (append,) = machine.receive(piece)
+            assert isinstance(append, Append)
+            assert append.on_piece is not None
+            append.on_piece(piece)
 
         assert receive(machine, type="CloseStream") == [End()]
         metadata, close = machine.finish(latency_ms=0, audio_position=24_000)

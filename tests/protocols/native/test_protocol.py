@@ -39,11 +39,14 @@ from protocols.actions import (
 from protocols.native.messages import (
     CLIENT_TYPES,
     MAX_NAMED,
+    BadMessage,
     Config,
     ServerMessage,
 )
 from protocols.native.protocol import MAX_MESSAGE_CHARS, LiveProtocol
+from protocols.native.query import Query
 from protocols.native.setup import Defaults
+from protocols.warnings import DEMO_MODEL
 from text.ctc import Word
 from text.transcript import Segment
 
@@ -696,3 +699,89 @@ class TestKeywords:
         confirmed = only(receive(protocol(), type="config", keywords=names))
 
         assert len(confirmed["keywords"]) == 500
+
+
+class TestUrl:
+    def test_its_options_hold_from_the_beginning(self) -> None:
+        """Until `config` changes them; null is the server's default, not the URL's."""
+        machine = protocol_of(Query({"sample_rate": 8_000, "language": "fr"}))
+
+        ready = only(machine.greet())
+        changed = only(receive(machine, type="config", language=None))
+
+        assert (ready["sample_rate"], ready["language"]) == (8_000, "fr")
+        assert (changed["sample_rate"], changed.get("language")) == (8_000, None)
+
+    def test_what_it_has_in_vain_is_told_at_once(self) -> None:
+        """Beside what the model's clients should know."""
+        machine = protocol_of(Query({}, ("model",)), warnings=(DEMO_MODEL,))
+
+        codes = [own["code"] for own in only(machine.greet())["warnings"]]
+
+        assert codes == ["demo_model", "parameters_ignored"]
+
+    def test_a_language_that_there_is_not_is_refused(self) -> None:
+        """As in `config`."""
+        with pytest.raises(BadMessage, match="xx"):
+            protocol_of(Query({"language": "xx"}))
+
+
+def protocol_of(query: Query, **defaults: Any) -> LiveProtocol:
+    return LiveProtocol(
+        session_id="s1", defaults=Defaults(model="m", **defaults), explain=str,
+        query=query,
+    )  # fmt: skip
+
+
+FRAME = b"\xff\xfb\x90\x00" + bytes(413)  # of an MP3 at 128 kbit/s and 44.1 kHz
+
+
+class TestFiles:
+    @pytest.mark.parametrize(
+        ("beginning", "kind"),
+        [
+            (b"RIFF\x24\x08\0\0WAVEfmt ", "WAV"),
+            (b"ID3\x04\0\0\0\0\0\x0f", "MP3"),
+            (3 * FRAME, "MP3"),
+            (b"fLaC\0\0\0\x22", "FLAC"),
+            (b"OggS\0\x02", "Ogg"),
+            (b"\x1aE\xdf\xa3\x01", "WebM"),
+            (b"\0\0\0\x20ftypM4A ", "MP4"),
+        ],
+    )
+    def test_a_file_is_not_heard_as_noise(self, beginning: bytes, kind: str) -> None:
+        """It is told why, and the session ends; what comes of it still is ignored."""
+        machine = protocol()
+
+        actions = machine.receive(beginning + bytes(1_000))
+
+        error = only(actions)
+        assert (error["code"], error["fatal"]) == ("not_raw_audio", True)
+        assert f"({kind})" in error["message"]
+        assert "s16le, 16000 Hz" in error["message"]
+        assert actions[-1] == Close(1008, "not_raw_audio")
+        assert machine.receive(bytes(1_000)) == []
+
+    @pytest.mark.parametrize(
+        "audio",
+        [
+            b"RIFF" + bytes(40),
+            b"ID3\xff\0\0\xff\0\0\x0f",
+            FRAME + bytes(2_000),
+            2 * FRAME,
+            b"\xff\xff" * 400,
+            b"\x01",
+        ],
+    )
+    def test_samples_that_look_a_little_like_one_are_samples(
+        self, audio: bytes
+    ) -> None:
+        """They may have any value."""
+        assert protocol().receive(audio) == [Append(audio)]
+
+    def test_only_the_first_audio_is_looked_at(self) -> None:
+        """Later, any bytes may come by chance."""
+        machine = protocol()
+        machine.receive(bytes(2))
+
+        assert machine.receive(b"fLaC") == [Append(b"fLaC")]
