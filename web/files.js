@@ -153,7 +153,7 @@ export class FileView {
     if (!recording) return;
     this.#active = recording;
     recording.state = 'active';
-    if (this.#shown?.state !== 'active' && (!this.#shown || this.#shown.state === 'failed')) this.#open(recording);
+    if (!this.#shown) this.#open(recording);
     try {
       this.#refuseLarge(recording.file);
       this.#show(recording, 'Asking the server…', null);

@@ -58,10 +58,11 @@ export class RecordingList {
       row.remove();
       this.#rows.delete(recording);
     }
-    for (const recording of recordings) {
-      const { open, state, bar } = this.#rowOf(recording);
-      open.toggleAttribute('aria-current', recording === shown);
+    for (const [k, recording] of recordings.entries()) {
+      const { row, open, state, bar } = this.#rowOf(recording);
+      if (list.children[k] !== row) list.insertBefore(row, list.children[k] ?? null);
       if (recording === shown) open.setAttribute('aria-current', 'true');
+      else open.removeAttribute('aria-current');
       state.textContent = describe(recording);
       bar.hidden = recording.state !== 'active';
       if (recording.share === null) bar.removeAttribute('value');
@@ -94,7 +95,6 @@ export class RecordingList {
     remove.setAttribute('aria-label', `Remove ${recording.name}`);
     remove.addEventListener('click', () => this.listener.onRemove(recording));
     row.append(open, state, bar, remove);
-    list.append(row);
     return { row, open, state, bar };
   }
 }
