@@ -45,7 +45,7 @@ check: $(STAMP)
 # The model, REST and streaming tests without fairseq2, on a newer PyTorch, with each
 # of these Pythons that is here.
 LIGHT_PYTHONS ?= 3.11 3.13
-LIGHT_TESTS := tests/live tests/protocols tests/weights tests/test_model.py \
+LIGHT_TESTS := tests/languages tests/live tests/protocols tests/weights tests/test_model.py \
   tests/test_server.py tests/test_streaming.py tests/vad/test_silero.py \
   $(filter-out %/test_wav2vec2.py,$(wildcard tests/network/test_*.py)) \
   $(addprefix tests/api/routes/,test_event_stream.py test_realtime.py) \
@@ -97,10 +97,12 @@ lock: $(STAMP)
 	$(COMPILE) --upgrade requirements.in -o requirements.txt
 	$(COMPILE) -c requirements.txt requirements/dev.in -o requirements/dev.txt
 	mkdir -p build
-	$(COMPILE) $(LIGHT) requirements-light.in -o build/light.txt
+	$(COMPILE) $(LIGHT) requirements-light.in requirements/languages.in \
+	  -o build/light.txt
 	$(ONLY_TORCH) build/light.txt > requirements-torch.txt
 	$(WITHOUT_TORCH) build/light.txt > requirements-light.txt
-	$(COMPILE) $(LIGHT) -c build/light.txt requirements-light.in requirements/tests.in \
+	$(COMPILE) $(LIGHT) -c build/light.txt requirements-light.in \
+	  requirements/languages.in requirements/tests.in \
 	  | $(WITHOUT_TORCH) > requirements/light-tests.txt
 	$(COMPILE) --upgrade requirements/agents.in -o requirements/agents.txt
 	$(COMPILE) --upgrade requirements/audit.in -o requirements/audit.txt

@@ -135,8 +135,12 @@ class Settings(BaseSettings):
         description="Other services' models that mean the loaded one (`*`: any).",
     )
     default_lang: str = Field(
-        "eng_Latn",
-        description="Language of requests that name none (empty: none).",
+        "",
+        description="Label of texts in whose script it is, if nothing else tells.",
+    )
+    language_strict: bool = Field(
+        False,
+        description="Whether a single `language` restricts the script of the text.",
     )
     device: str = Field(
         "auto",

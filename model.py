@@ -21,6 +21,7 @@ CPU, because some kernels return garbage without an error.
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Literal
@@ -32,7 +33,6 @@ from torch import Tensor
 from audio.frames import MAX_WINDOW_SAMPLES, n_frames
 from audio.samples import SAMPLE_RATE
 from engine.interface import (
-    BEST_LABEL,
     Decoding,
     ModelInput,
     ModelTraits,
@@ -42,16 +42,20 @@ from engine.interface import (
 from network.batches import PaddedPass, most_samples
 from network.feature_cache import FeatureCache
 from network.packed import PackedPass, normalised
-from network.readout import Table, read_out
+from network.readout import Restriction, Table, read_out, restrictions_within
 from network.self_check import SELF_CHECK_TOLERANCE, SelfCheck, check_clip
 from network.threads import Threads, limit_threads
 from text.ctc import Alternatives, FrameLabels
+from text.script_labels import allowed_labels
 from weights import loading
 from weights.cards import ModelUnavailable
 from weights.devices import choose_device, choose_dtype, out_of_memory
 from weights.loading import LoadedModel
 
 logger = logging.getLogger(__name__)
+
+# Sets of scripts whose labels are kept on the device.
+_KEPT_SCRIPTS = 64
 
 
 class ASRModel:
@@ -80,6 +84,7 @@ class ASRModel:
         kind = PaddedPass if self._network.padded else PackedPass
         self._pass = kind(self._network, FeatureCache(), device)
         self._threads: Threads | None = None
+        self._labels_of = lru_cache(_KEPT_SCRIPTS)(self._find_labels)
 
     @classmethod
     def load(
@@ -246,8 +251,21 @@ class ASRModel:
             A row for each frame, on the device; see `network.readout.read_out`.
         """
         blocks, own_labels = self._logits(windows, labels)
-        rows = [read_out(block, n_best=n_best, labels=own_labels) for block in blocks]
+        restricted = _restricted(windows, self._labels_of)
+        rows: list[Tensor] = []
+        first = 0
+        for block in blocks:
+            own = restrictions_within(restricted, first, len(block))
+            rows.append(
+                read_out(block, n_best=n_best, labels=own_labels, restricted=own)
+            )
+            first += len(block)
         return rows[0] if len(rows) == 1 else torch.cat(rows)
+
+    def _find_labels(self, scripts: frozenset[str]) -> Tensor:
+        """Return the labels that some scripts are written with, on the device."""
+        labels = allowed_labels(self.vocabulary, scripts)
+        return torch.from_numpy(labels).to(self.device)
 
     @torch.inference_mode()
     def logits(self, windows: Sequence[ModelInput]) -> list[Tensor]:
@@ -278,6 +296,20 @@ class ASRModel:
         same = (ours.argmax(-1) == reference.argmax(-1)).float().mean()
         self.self_check = SelfCheck(float(difference), float(same))
         return self.self_check
+
+
+def _restricted(
+    windows: Sequence[ModelInput], labels_of: Callable[[frozenset[str]], Tensor]
+) -> list[Restriction]:
+    """Return which frames of a pass are written in some scripts only."""
+    if not any(window.decoding.scripts for window in windows):
+        return []
+    lengths = [n_frames(len(window)) for window in windows]
+    return [
+        Restriction(slice(end - n, end), labels_of(window.decoding.scripts))
+        for window, n, end in zip(windows, lengths, accumulate(lengths), strict=True)
+        if window.decoding.scripts
+    ]
 
 
 def label_rows(logits: Tensor) -> FrameLabels:
@@ -323,7 +355,7 @@ def _with_asked(
 
 def _no_frames(asked: Decoding) -> FrameLabels:
     """Return the answer for a window that is shorter than a frame."""
-    if asked == BEST_LABEL:
+    if not asked.n_best and not asked.labels:
         return _NO_FRAMES
     shape = (0, asked.n_best or len(asked.labels))
     none = Alternatives(np.zeros(shape, np.int32), np.zeros(shape, np.float32))

@@ -15,12 +15,17 @@ from pydantic.dataclasses import dataclass
 
 from audio.samples import seconds
 from languages import catalogue
+from languages.detection import Detected
 from text.ctc import Token, Word
 from text.transcript import Segment, Transcript
 
 # A JSON object, as it was read or will be written.
 Json = dict[str, Any]
 
+_SCRIPT = (
+    "ISO 15924 code of the script of most letters, if there is one; not in OpenAI's "
+    "API."
+)
 _WARNINGS = (
     "What was not done as asked, or should be known, if anything; not in OpenAI's API."
 )
@@ -55,6 +60,12 @@ class DetectedLanguage(BaseModel):
     """A language as a BCP-47 tag."""
 
     code: str
+    probability: float | None = Field(
+        None,
+        description="Between 0 and 1, if the language was found in the text; not in "
+        "OpenAI's API.",
+        exclude_if=lambda value: value is None,
+    )
 
 
 class LogProb(BaseModel):
@@ -75,6 +86,7 @@ class AnswerWarning(BaseModel):
         "keywords_left_out",
         "parameters_ignored",
         "recording_cut_off",
+        "unknown_language",
     ]
     message: str
 
@@ -132,6 +144,12 @@ class TranscriptionVerbose(BaseModel):
 
     task: Literal["transcribe"] = "transcribe"
     language: str = Field(description="BCP-47 tag; `und` if it is unknown.")
+    language_probability: float | None = Field(
+        None,
+        description="Between 0 and 1, if the language was found in the text; not in "
+        "OpenAI's API.",
+    )
+    script: str | None = Field(None, description=_SCRIPT)
     duration: float = Field(
         description="End of the recording, in seconds of its file's clock."
     )
@@ -246,6 +264,7 @@ class TextDone(BaseModel):
     languages: list[DetectedLanguage] | None = Field(
         None, description="With `verbose_json`: the language, if it is known."
     )
+    script: str | None = Field(None, description=f"With `verbose_json`: {_SCRIPT}")
     usage: TokenUsage
     warnings: list[AnswerWarning] | None = Field(None, description=_WARNINGS)
 
@@ -346,17 +365,29 @@ def language(entry: catalogue.Language) -> Language:
     )
 
 
+def languages(found: Detected) -> list[DetectedLanguage]:
+    """Write the language of a text, if it is known."""
+    if found.tag is None:
+        return []
+    return [DetectedLanguage(code=found.tag, probability=probability(found))]
+
+
+def probability(found: Detected) -> float | None:
+    """Write the probability of a language."""
+    return None if found.probability is None else round(found.probability, 4)
+
+
 def transcription(
     transcript: Transcript,
     *,
-    language: str | None,
+    language: Detected,
     logprobs: bool,
     warnings: Sequence[AnswerWarning] = (),
 ) -> dict[str, Any]:
     """Write a transcript as `json`."""
     body = Transcription(
         text=transcript.text,
-        languages=[DetectedLanguage(code=language)] if language else [],
+        languages=languages(language),
         usage=DurationUsage(seconds=seconds(transcript.n_samples)),
         logprobs=log_probs(
             token for segment in transcript.segments for token in segment.tokens
@@ -371,13 +402,15 @@ def transcription(
 def verbose_transcription(
     transcript: Transcript,
     *,
-    language: str,
+    language: Detected,
     granularities: frozenset[str],
     warnings: Sequence[AnswerWarning] = (),
 ) -> dict[str, Any]:
     """Write a transcript as `verbose_json`, with the requested times."""
     body = TranscriptionVerbose(
-        language=language,
+        language=language.tag or "und",
+        language_probability=probability(language),
+        script=language.script,
         duration=seconds(transcript.end),
         text=transcript.text,
         usage=DurationUsage(seconds=seconds(transcript.n_samples)),

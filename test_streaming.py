@@ -158,7 +158,13 @@ def _add_local(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_language(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--language", help="ISO 639, BCP-47 or omniASR id")
+    parser.add_argument("--language", help="ISO 639, BCP-47 or omniASR id; a label")
+    parser.add_argument(
+        "--languages",
+        nargs="+",
+        metavar="CODE",
+        help="all that may be spoken: only their scripts are written",
+    )
 
 
 def _add_keywords(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,6 @@ from api import deepgram_errors, spool
 from api.request_state import Refusal, state_of
 from audio import decoder
 from engine.interface import NotReady, Overloaded, QueueFull, WaitedTooLong
-from languages import codes
 from schemas import UNKNOWN_TEXT
 
 # Seconds after which clients should try again, while the model loads or is busy.
@@ -32,7 +31,6 @@ REFUSALS: dict[type[Exception], Refusal] = {
     decoder.AudioTooLong: _of_the_file("audio_too_long"),
     decoder.TooManyChannels: _of_the_file("too_many_channels"),
     decoder.UnsupportedSampleRate: _of_the_file("unsupported_sample_rate"),
-    codes.UnknownLanguage: Refusal(400, code="unsupported_language", param="language"),
     QueueFull: Refusal(503, type="server_error", code="overloaded"),
     Overloaded: Refusal(503, type="server_error", code="overloaded"),
     WaitedTooLong: Refusal(503, type="server_error", code="overloaded"),

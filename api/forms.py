@@ -35,9 +35,11 @@ class FormFields(BaseModel):
     """The loaded model's name or one of its aliases; it may be left out."""
     language: str = Field("", examples=["en", "bam", "zh-Hant", "eng_Latn"])
     """ISO 639-1, 639-3, BCP-47 or omniASR id, in any case; empty, `auto`, `und`, `mul`
-    or `multi` mean none. It labels the answer and does not change the text."""
-    languages: list[str] = Field([], alias="languages[]")
-    """A single one means the same as `language`; several mean no language."""
+    or `multi` mean none. It labels the answer and does not change the text, unless the
+    operator has set `LANGUAGE_STRICT`. An unknown one is ignored, with a warning."""
+    languages: list[str] = Field([], alias="languages[]", examples=[["hi", "en"]])
+    """All languages that may be spoken, each in its own field: only their scripts are
+    written. The brackets may be left out."""
     response_format: ResponseFormat = "json"
     """The format of the answer."""
     timestamp_granularities: list[Granularity] = Field(
@@ -65,6 +67,7 @@ class TranscriptionForm:
     file: UploadFile
     model: str | None
     language: str | None
+    languages: tuple[str, ...]
     response_format: str
     granularities: frozenset[str]
     times_asked: bool
@@ -123,7 +126,8 @@ def parse_form(form: FormData, *, max_keywords: int) -> TranscriptionForm:
     return TranscriptionForm(
         file=_file(form),
         model=_text(form, "model"),
-        language=_text(form, "language") or _only_candidate(form),
+        language=_text(form, "language"),
+        languages=tuple(_array(form, "languages")),
         response_format=response_format,
         granularities=granularities or frozenset({"segment"}),
         times_asked=bool(granularities),
@@ -169,16 +173,6 @@ def _keywords(form: FormData, most: int) -> tuple[str, ...]:
     except phrases.BadPhrases as error:
         text = str(error)
         raise BadRequest(f"{text[0].upper()}{text[1:]}.", param="keywords") from error
-
-
-def _only_candidate(form: FormData) -> str | None:
-    """Return the only language in `languages[]`; None if there are several.
-
-    LiveKit sends `languages[]` instead of `language` to models with some names. Several
-    candidates are no hint, since the server cannot choose between them.
-    """
-    candidates = _array(form, "languages")
-    return candidates[0] if len(candidates) == 1 else None
 
 
 def _file(form: FormData) -> UploadFile:

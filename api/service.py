@@ -30,6 +30,7 @@ from engine.interface import Model, ModelInput, ModelLost, NotReady, QueueFull
 from engine.keywords import KeywordListener
 from engine.scheduler import SHUTTING_DOWN, STUCK, Scheduler
 from engine.work_queue import MOST_WINDOWS, BatchRules, batch_rules
+from languages import words
 from protocols.warnings import DEMO_MODEL
 from recordings.transcriber import FileTranscriber
 from sockets.connections import Connections
@@ -251,6 +252,7 @@ class Service:
             )
         )
         keywords.prepare(model.traits.vocabulary)
+        words.load()
         if self.settings.vad_enabled:
             self._enter_stage(name, "loading voice activity detection")
             self._vad.load()

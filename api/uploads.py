@@ -15,13 +15,14 @@ from starlette.datastructures import FormData
 
 from api.bodies import pace_of
 from api.envelopes import read_form
+from api.errors import BadRequest
 from api.forms import TranscriptionForm, parse_form
 from api.models import ServedModel
 from api.request_state import state_of
 from api.service import Service, require_model
 from audio.samples import seconds
-from languages import codes
-from languages.scripts import label_language
+from languages.detection import Detected, detect
+from languages.hints import Hints, TooManyLanguages, read_hints
 from protocols import warnings
 from schemas import AnswerWarning
 from text.transcript import Transcript
@@ -37,7 +38,7 @@ class Upload:
     service: Service
     model: ServedModel
     form: TranscriptionForm
-    hint: str | None
+    hints: Hints
 
     @property
     def id(self) -> str:
@@ -52,6 +53,7 @@ class Upload:
             *warnings.keywords_left_out(
                 self.model.keywords.left_out(self.form.keywords)
             ),
+            *warnings.languages_left_out(self.hints),
         )
 
     def warnings_about(self, transcript: Transcript) -> tuple[AnswerWarning, ...]:
@@ -107,20 +109,36 @@ def checked(
         model: Goes before the model that the form names.
 
     Raises:
-        BadRequest, UnknownLanguage: Something in it cannot be honoured.
+        BadRequest: Something in it cannot be honoured.
     """
     form = parse_form(fields, max_keywords=service.settings.max_keywords)
     if model is not None:
         form = replace(form, model=model)
     served = require_model(service, form.model)
-    hint = codes.resolve_language(form.language)
-    return Upload(request, service, served, form, hint)
+    hints = _hints(form, strict=service.settings.language_strict)
+    return Upload(request, service, served, form, hints)
 
 
-def language_of(job: Upload, text: str) -> str | None:
-    """Return the BCP-47 tag of a text's language, if it is known."""
+def _hints(form: TranscriptionForm, *, strict: bool) -> Hints:
+    """Read the languages of a form.
+
+    Raises:
+        BadRequest: One that would restrict the text is unknown, or there are too many.
+    """
+    try:
+        hints = read_hints(form.language, form.languages, strict=strict)
+    except TooManyLanguages as error:
+        raise BadRequest(str(error), param="languages") from error
+    for unknown in hints.unknown:
+        param = "languages" if form.languages else "language"
+        raise BadRequest(str(unknown), param=param, code="unsupported_language")
+    return hints
+
+
+def language_of(job: Upload, text: str) -> Detected:
+    """Return what is known about the language of a text."""
     default = job.service.settings.default_lang or None
-    return label_language(text, hint=job.hint, default=default)
+    return detect(text, job.hints, default=default)
 
 
 async def unless_disconnected(request: Request, work: Awaitable[T]) -> T | None:

@@ -11,7 +11,10 @@ Prints a table in Markdown: word and character error rates with substitutions, d
 and insertions by set, language, script, duration and disturbance (noise levels, speed,
 gain, bands, codecs: see `benchmarks/corpus/disturbances.py`), and how far confidence
 can be trusted. `--words 20` adds the words that were misheard most, and what was heard
-in their place. `--output` keeps every clip as a JSON line, `--rows` every row of the
+in their place. `--languages hi en` restricts what the model may write to the scripts of
+these languages, as a request's `languages` does, and `--languages own` to the script of
+each recording's language; words with letters of other scripts are counted in any case.
+`--output` keeps every clip as a JSON line, `--rows` every row of the
 table.
 """
 
@@ -37,10 +40,13 @@ from benchmarks.common.scoring import (
     compare,
     normalise,
     script_of,
+    split_words,
 )
 from benchmarks.corpus import manifest
 from benchmarks.corpus.disturbances import DISTURBANCES, read_audio
-from engine.interface import ModelInput
+from engine.interface import Decoding, ModelInput
+from languages.hints import Hints, read_hints
+from languages.scripts import scripts_of, writer
 from model import ASRModel
 from text import ctc
 
@@ -48,6 +54,7 @@ DURATIONS_S: Final = (2, 5, 10, 20, MAX_WINDOW_S)  # upper bounds of rows
 UNDISTURBED: Final = "none"
 BATCH: Final = 8  # clips in a forward pass
 NOTHING: Final = "(nothing)"
+OWN: Final = "own"  # the language of each recording
 HEARD_INSTEAD: Final = 3  # words heard instead of one, most frequent first
 
 
@@ -64,6 +71,7 @@ class Options:
     disturb: list[str]
     exact: bool
     words: int
+    languages: list[str]
     output: Path | None
     rows: Path | None
 
@@ -87,7 +95,8 @@ class Outcome:
     comparison: Comparison
 
 
-Recognise = Callable[[list[Samples]], list[Hypothesis]]
+# From clips, and the scripts that may be written in each.
+Recognise = Callable[[list[Samples], list[frozenset[str]]], list[Hypothesis]]
 
 
 def parse_options(arguments: Sequence[str]) -> Options:
@@ -117,11 +126,21 @@ def parse_options(arguments: Sequence[str]) -> Options:
         metavar="N",
         help="print the N words that were misheard most",
     )
+    add(
+        "--languages",
+        nargs="+",
+        default=[],
+        metavar="CODE",
+        help=f"write only the scripts of these languages; {OWN}: of each clip's",
+    )
     add("--output", type=Path, help="write a JSON line for each clip")
     add("--rows", type=Path, help="write a JSON line for each row of the table")
     options = Options(**vars(parser.parse_args(arguments)))
     if options.words < 0:
         parser.error(f"argument --words: {options.words} is less than none")
+    if OWN not in options.languages:
+        for error in read_hints(None, options.languages).unknown:
+            parser.error(f"argument --languages: {error}")
     return (
         replace(options, disturb=[*DISTURBANCES])
         if "all" in options.disturb
@@ -132,9 +151,15 @@ def parse_options(arguments: Sequence[str]) -> Options:
 def recogniser(model: ASRModel) -> Recognise:
     """Turn a model into a function from clips to text."""
 
-    def recognise(clips: list[Samples]) -> list[Hypothesis]:
+    def recognise(
+        clips: list[Samples], scripts: list[frozenset[str]]
+    ) -> list[Hypothesis]:
         hypotheses = []
-        for frames in model.label_frames([ModelInput(clip) for clip in clips]):
+        windows = [
+            ModelInput(clip, decoding=Decoding(scripts=own))
+            for clip, own in zip(clips, scripts, strict=True)
+        ]
+        for frames in model.label_frames(windows):
             words = ctc.words(ctc.tokens(frames, model.vocabulary))
             confidences = tuple(word.confidence for word in words)
             hypotheses.append(Hypothesis(ctc.text(words), confidences))
@@ -149,6 +174,7 @@ def run(
     *,
     disturb: Sequence[str] = (),
     exact: bool = False,
+    languages: Sequence[str] = (),
 ) -> Iterator[Outcome]:
     """Recognise every clip as it is, then all of them under each disturbance.
 
@@ -165,7 +191,7 @@ def run(
                     DISTURBANCES[name](clip, np.random.default_rng(start + index))
                     for index, clip in enumerate(clips)
                 ]
-            heard = recognise(clips)
+            heard = recognise(clips, [_scripts(one, languages) for one in batch])
             for entry, clip, hypothesis in zip(batch, clips, heard, strict=True):
                 audio_s = len(clip) / SAMPLE_RATE
                 comparison = compare(
@@ -175,6 +201,33 @@ def run(
                     confidences=hypothesis.confidences,
                 )
                 yield Outcome(entry, name, audio_s, hypothesis.text, comparison)
+
+
+def _scripts(entry: manifest.Entry, languages: Sequence[str]) -> frozenset[str]:
+    """Return the scripts that may be written in a clip; none for all."""
+    if OWN in languages:
+        return _hints_of(entry).scripts
+    return read_hints(None, languages).scripts
+
+
+def _hints_of(entry: manifest.Entry) -> Hints:
+    """Return the language of a clip, as a list of one.
+
+    Mandarin is called `cmn` in our manifests, which means simplified characters.
+    """
+    return read_hints(entry.language or None, strict=True)
+
+
+def foreign(outcomes: Sequence[Outcome]) -> str:
+    """Count the words with letters that the clip's language is not written in."""
+    known = [one for one in outcomes if _hints_of(one.entry).scripts]
+    n_words = n_foreign = 0
+    for outcome in known:
+        can_write = writer(scripts_of(_hints_of(outcome.entry).listed))
+        heard = split_words(normalise(outcome.hypothesis))
+        n_words += len(heard)
+        n_foreign += sum(not can_write(word) for word in heard)
+    return f"Words with letters of another script: {n_foreign} of {n_words} heard."
 
 
 def _load(entry: manifest.Entry) -> Samples:
@@ -340,6 +393,7 @@ def main(arguments: Sequence[str]) -> None:
             recogniser(model),
             disturb=options.disturb,
             exact=options.exact,
+            languages=options.languages,
         )
     )
     wall_s = time.monotonic() - started
@@ -354,6 +408,7 @@ def main(arguments: Sequence[str]) -> None:
     print(f"{options.card} on {model.device_name} in {model.dtype_name}:")
     print(f"{audio_s:.0f} s of audio in {wall_s:.0f} s\n")
     print(table(sums))
+    print(f"\n{foreign(outcomes)}")
     print(f"\n{calibration(outcomes)}")
     if options.words:
         print(misheard(outcomes, options.words))

@@ -122,6 +122,7 @@ async def _run(options: argparse.Namespace) -> None:
     async with session(options, on_ready=warnings.show) as socket:
         wanted = {
             "language": options.language,
+            "languages": options.languages,
             "profile": options.profile,
             "keywords": options.keywords,
         }

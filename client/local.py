@@ -28,6 +28,7 @@ from client.remote import (
 
 if TYPE_CHECKING:
     from api.service import Service
+    from languages.hints import Hints
     from text.transcript import SegmentPart, Transcript
 
 # How long to wait before asking again for a place in a full queue.
@@ -94,7 +95,7 @@ class Local:
 
         self._wanted = wanted
         try:
-            self._hint = codes.resolve_language(wanted.language)
+            codes.resolve_language(wanted.language)
             self._keywords = phrases.checked(wanted.keywords, most=sys.maxsize)
         except (codes.UnknownLanguage, phrases.BadPhrases) as error:
             raise CommandError(str(error)) from error
@@ -142,6 +143,13 @@ class Local:
                 raise
             self._ready.set_exception(error)
 
+    @property
+    def _hints(self) -> "Hints":
+        from languages.hints import read_hints
+
+        strict = self._service.settings.language_strict
+        return read_hints(self._wanted.language, strict=strict)
+
     async def _transcribe(self, source: BinaryIO, progress: Progress) -> Texts:
         from api.errors import UNKNOWN, refusal_of
         from engine.interface import ModelLost, QueueFull
@@ -168,7 +176,9 @@ class Local:
         start = end = 0
         files = self._service.models.default.files
         async with aclosing(
-            files.transcribe_stream(source, keywords=self._keywords)
+            files.transcribe_stream(
+                source, keywords=self._keywords, scripts=self._hints.scripts
+            )
         ) as advances:
             async for advance in advances:
                 start, end = advance.start, advance.position
@@ -184,7 +194,7 @@ class Local:
         import schemas
         from api.routes.transcriptions import subtitles_of
         from audio.samples import seconds
-        from languages.scripts import label_language
+        from languages.detection import detect
         from protocols.warnings import keywords_left_out
 
         by_format = {}
@@ -194,13 +204,11 @@ class Local:
             if kind == TXT:
                 by_format[kind] = transcript.text + "\n"
             elif kind == JSON:
-                language = label_language(
-                    transcript.text, hint=self._hint, default=default
-                )
+                language = detect(transcript.text, self._hints, default=default)
                 wanted = {"segment", "word"} if self._wanted.words else {"segment"}
                 body = schemas.verbose_transcription(
                     transcript,
-                    language=language or "und",
+                    language=language,
                     granularities=frozenset(wanted),
                 )
                 del body["usage"]  # only a server's users are counted

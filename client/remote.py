@@ -177,10 +177,13 @@ class Remote:
 
     def _verbose(self, event: Json) -> Json:
         """Return the fields of `verbose_json` that the last event has."""
-        languages = [each["code"] for each in event["languages"]]
-        body: Json = {
-            "task": "transcribe",
-            "language": languages[0] if languages else "und",
+        heard: Json = next(iter(event["languages"]), {"code": "und"})
+        body: Json = {"task": "transcribe", "language": heard["code"]}
+        if heard.get("probability") is not None:
+            body["language_probability"] = heard["probability"]
+        if event.get("script"):
+            body["script"] = event["script"]
+        body |= {
             "duration": event["duration"],
             "text": event["text"],
             "segments": event["segments"],

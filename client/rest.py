@@ -39,6 +39,8 @@ def run(options: argparse.Namespace) -> None:
     base = base_url(options)
     url = f"{base}/v1/audio/transcriptions"
     fields: Fields = {"language": options.language} if options.language else {}
+    if options.languages:
+        fields["languages[]"] = options.languages
     if options.keywords:
         fields["keywords[]"] = options.keywords
     timeout = httpx.Timeout(_SILENCE_S, read=None if options.format != "text" else 60)

@@ -56,6 +56,9 @@ class Decoding:
         n_best: Number of best labels to return, with their log probabilities.
         labels: Labels whose log probabilities to return, however unlikely they are;
             not together with `n_best`.
+        scripts: ISO 15924 codes of the scripts, as in the ids of languages, that the
+            most likely label is chosen from; empty for all. Probabilities are those
+            over all labels, and further labels may be of other scripts.
 
     Raises:
         ValueError: Both are given, or `n_best` is negative.
@@ -63,6 +66,7 @@ class Decoding:
 
     n_best: int = 0
     labels: tuple[int, ...] = ()
+    scripts: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if self.n_best < 0:

@@ -23,7 +23,7 @@ from langcodes.data_dicts import (
 )
 from langcodes.tag_parser import LanguageTagError, parse_tag
 
-from languages.catalogue import BY_ID, BY_LANGUAGE, BY_SPELLING, Language
+from languages.catalogue import BY_LANGUAGE, BY_SPELLING, Language
 from languages.search import MAX_NEAR, MAX_TAG, near_matches
 
 # What clients send for "no language": older LiveKit agents send the empty string,
@@ -57,14 +57,15 @@ class UnknownLanguage(ValueError):
 # script, `pa-PK`, is ISO 639-3 `pnb`.
 _MORE_MEMBERS = {"no": ("nob",), "pa": ("pnb",)}
 
-# For suggestions only: a client that asks for Nynorsk must not get text in Bokmål.
-_RELATIVES = {"nno": ("nob_Latn",)}
+# Languages that Whisper's clients send and the models do not know, and the nearest that
+# they know: the same script, and as close a relative as there is.
+_NEAREST = {"nno": "nob_Latn", "san": "hin_Deva"}
 
 # Script codes that name a style of another.
 _SCRIPT_STYLES = {"Aran": "Arab", "Latf": "Latn", "Latg": "Latn", "Cyrs": "Cyrl"}
 
 
-def resolve_language(code: str | None) -> str | None:
+def resolve_language(code: str | None, *, nearest: bool = True) -> str | None:
     """Return the omniASR id that `code` means, or None if it names no language.
 
     `code` is an omniASR id, an ISO 639 code of two or three letters (also 639-2's
@@ -82,7 +83,11 @@ def resolve_language(code: str | None) -> str | None:
        Latin;
     3. if the code names no script, the candidate in Latin (`rmy`).
 
-    Region and variants have no other effect.
+    Region and variants have no other effect. Nynorsk (`nn`) and Sanskrit (`sa`), which
+    Whisper's clients send, are not in the catalogue and mean their nearest relative.
+
+    Args:
+        nearest: Whether a language may mean its nearest relative.
 
     Raises:
         UnknownLanguage: No entry fits, or several fit equally (`lld`).
@@ -104,9 +109,12 @@ def resolve_language(code: str | None) -> str | None:
         return None
     candidates = tuple(_candidates(tag.language))
     found = _choose(candidates, tag)
-    if found is None:
-        raise UnknownLanguage(code, _alternatives(candidates, wanted))
-    return found.id
+    if found is not None:
+        return found.id
+    for candidate in candidates if nearest else ():
+        if candidate in _NEAREST:
+            return _NEAREST[candidate]
+    raise UnknownLanguage(code, _alternatives(candidates, wanted))
 
 
 class _Tag(NamedTuple):
@@ -196,8 +204,6 @@ def _alternatives(candidates: tuple[str, ...], wanted: str) -> tuple[Language, .
     for code in candidates:
         if code in BY_LANGUAGE:
             return tuple(BY_LANGUAGE[code][:MAX_NEAR])
-        if code in _RELATIVES:
-            return tuple(BY_ID[language_id] for language_id in _RELATIVES[code])
     if any(code in _ISO_639_2 for code in candidates):
         return ()  # not a typing error: the language exists but is not supported
     return near_matches(wanted)

@@ -1,4 +1,4 @@
-"""Tell which script a text is in, and which language its label may name.
+"""Tell which script a text is in, and which characters a script may contain.
 
 `regex` tells scripts apart by the Unicode Script property, in one compiled pass over
 the text. It is a small, well-kept package that follows each Unicode release, and
@@ -10,10 +10,12 @@ Pure: no I/O, settings, clock, threads or logging; everything here is immutable.
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 import regex
 
-from languages.catalogue import LANGUAGES, SCRIPT_NAMES, to_bcp47
+from languages.catalogue import BY_ID, LANGUAGES, SCRIPT_NAMES
 
 # Enough to find the script of any transcript, and under 5 ms on the event loop.
 SCRIPT_SAMPLE = 4_000  # characters
@@ -27,46 +29,63 @@ MIN_KANA_RATIO = 0.1
 # `zh-Hant`.
 _APPEARS_AS = {"Hans": ("Hani",), "Hant": ("Hani",), "Jpan": ("Jpan", "Hani")}
 
+# The Unicode scripts that an id's script is written with, if there are several, or if
+# they have another code. Korean may contain Han, Chinese the letters of Bopomofo.
+_WRITTEN_WITH = {
+    "Hang": ("Hang", "Hani"),
+    "Hans": ("Hani", "Bopo"),
+    "Hant": ("Hani", "Bopo"),
+    "Jpan": ("Hani", "Hira", "Kana"),
+}
 
-def infer_language(text: str, *, hint: str | None, default: str | None) -> str | None:
-    """Return the id that labels a transcript; None if the language is unknown.
+# Sets of scripts whose patterns are kept; clients use few.
+_KEPT = 64
 
-    CTC models do not say which language they heard, and up to 1398 languages share a
-    script. So the label is the client's explicit `hint`; else the operator's `default`
-    if the text is in its script; else the only language with the text's script. It is
-    never a guess among several.
+
+def scripts_of(language_ids: Iterable[str]) -> frozenset[str]:
+    """Return the ISO 15924 codes of the scripts of some languages."""
+    return frozenset(BY_ID[language_id].script for language_id in language_ids)
+
+
+@lru_cache(_KEPT)
+def writer(scripts: frozenset[str]) -> Callable[[str], bool]:
+    """Return a function that tells whether a text can be written in some scripts.
+
+    It can if each of its characters has one of the scripts among its Script_Extensions,
+    or is common to all scripts: spaces, ASCII digits and most punctuation. Marks and
+    punctuation that some scripts share, such as the danda of India, belong to those.
+
+    Source: Unicode Standard Annex 24.
 
     Args:
-        text: The transcript; only its first SCRIPT_SAMPLE characters count.
-        hint: The id the client asked for, resolved.
-        default: The id of DEFAULT_LANG, resolved.
+        scripts: Scripts of ids, as `scripts_of` returns them.
     """
-    if hint is not None:
-        return hint
-    script = text_script(text)
-    if script is None:
-        return None
-    listed = _BY_TEXT_SCRIPT.get(script, ())
-    if default in listed:
-        return default
-    return listed[0] if len(listed) == 1 else None
-
-
-def label_language(text: str, *, hint: str | None, default: str | None) -> str | None:
-    """Return the BCP 47 tag of the result of `infer_language`; None for None."""
-    language_id = infer_language(text, hint=hint, default=default)
-    return to_bcp47(language_id) if language_id else None
+    unicode_scripts = {"Zyyy", "Zinh"}
+    for script in scripts:
+        unicode_scripts.update(_WRITTEN_WITH.get(script, (script,)))
+    characters = "".join(rf"\p{{scx={code}}}" for code in sorted(unicode_scripts))
+    matches = regex.compile(rf"[{characters}]*").fullmatch
+    return lambda text: matches(text) is not None
 
 
 def text_script(text: str) -> str | None:
-    """Return the ISO 15924 code of the script of most of the text.
+    """Return the script of most of the text; see `main_script`."""
+    return main_script(text)[0]
+
+
+def main_script(text: str) -> tuple[str | None, float]:
+    """Return the script of most of the text, and its share of the letters.
 
     Source: Unicode Standard Annex 24. Digits, punctuation and other characters
     common to all scripts do not count. Han by itself is `Hani`; Han with kana, and
     kana, is `Jpan`. A script that no listed language uses is `Zzzz`.
 
+    Args:
+        text: Only its first SCRIPT_SAMPLE characters count.
+
     Returns:
-        None if no script has more than half of the characters that count.
+        Its ISO 15924 code, and a number from 0 to 1; None and 0 if no script has more
+        than half of the characters that count.
     """
     counts: Counter[str] = Counter()
     for run in _SCRIPT_RUNS.finditer(text[:SCRIPT_SAMPLE]):
@@ -78,8 +97,8 @@ def text_script(text: str) -> str | None:
         counts["Jpan"] = kana + counts.pop("Hani", 0)
     for script, count in counts.items():
         if 2 * count > total:
-            return script
-    return None
+            return script, count / total
+    return None, 0.0
 
 
 def _compile_script_runs() -> regex.Pattern[str]:
@@ -98,5 +117,6 @@ def _index_by_text_script() -> dict[str, tuple[str, ...]]:
     return {script: tuple(ids) for script, ids in index.items()}
 
 
-_BY_TEXT_SCRIPT = _index_by_text_script()
+# Ids of the languages that may be written in a script of `main_script`.
+BY_TEXT_SCRIPT = _index_by_text_script()
 _SCRIPT_RUNS = _compile_script_runs()

@@ -70,6 +70,8 @@ class StreamOptions:
         partials: Whether partials are made.
         keywords: Words and phrases that are recognised more easily; they may be
             changed at any time, from the next window on.
+        scripts: ISO 15924 codes of the scripts that may be written; empty for all. They
+            change like keywords.
         eager_silence: Silence after which an early final is sent, as soon as the
             speculation is there; None: never.
 
@@ -88,6 +90,7 @@ class StreamOptions:
     endpointing: bool = True
     partials: bool = True
     keywords: tuple[str, ...] = ()
+    scripts: frozenset[str] = frozenset()
     eager_silence: int | None = None
 
     def __post_init__(self) -> None:

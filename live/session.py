@@ -139,7 +139,7 @@ class StreamSession:
         return events
 
     def configure(self, options: StreamOptions) -> None:
-        """Change the options from the next utterance on; keywords from the next window.
+        """Change options, keywords and scripts at once, others with the next utterance.
 
         Raises:
             ValueError: VAD cannot be switched in mid-stream.
@@ -158,7 +158,7 @@ class StreamSession:
         of_open = self._open.take_requests(audio, context) if self._open else []
         found = [*self._order.requests(audio, context), *of_open]
         for request in found:
-            request.expect(self._options.keywords)
+            request.expect(self._options)
         return found
 
     def replaceable(self) -> Request | None:

@@ -72,11 +72,13 @@ class Request:
             return Work.STREAM_PARTIAL
         return Work.STREAM_SPECULATION if self.speculative else Work.STREAM_FINAL
 
-    def expect(self, keywords: tuple[str, ...]) -> None:
-        """Set its keywords; call it before the request is handed out."""
-        if keywords:
-            self.keywords = keywords
-            self.window = replace(self.window, decoding=Decoding(n_best=N_BEST))
+    def expect(self, options: StreamOptions) -> None:
+        """Set keywords and scripts; call it before the request is handed out."""
+        self.keywords = options.keywords
+        if options.keywords or options.scripts:
+            n_best = N_BEST if options.keywords else 0
+            decoding = Decoding(n_best=n_best, scripts=options.scripts)
+            self.window = replace(self.window, decoding=decoding)
 
     @property
     def due_in_s(self) -> float:

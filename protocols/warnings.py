@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 from audio.samples import seconds
+from languages.hints import Hints
 from schemas import AnswerWarning
 
 # Most phrases or names that a warning names.
@@ -39,6 +40,15 @@ def keywords_left_out(phrases: Sequence[str]) -> tuple[AnswerWarning, ...]:
         f"{_named(phrases)}."
     )
     return (AnswerWarning(code="keywords_left_out", message=message),)
+
+
+def languages_left_out(hints: Hints) -> tuple[AnswerWarning, ...]:
+    """Say which languages were ignored, because they mean none that is known."""
+    return tuple(
+        AnswerWarning(code="unknown_language", message=f"{error} It was ignored.")
+        for error in (*hints.unknown, hints.unknown_label)
+        if error is not None
+    )
 
 
 def recording_cut_off(*, stated: int, missing: int) -> tuple[AnswerWarning, ...]:

@@ -20,7 +20,7 @@ from typing import BinaryIO, TypeVar, TypeVarTuple
 from audio.decoder import DecodeLimits
 from audio.stated_length import Ending
 from audio_chunker import Window
-from engine.interface import BEST_LABEL, Decoding, ModelInput, QueueFull
+from engine.interface import Decoding, ModelInput, QueueFull
 from engine.keywords import KeywordListener
 from engine.scheduler import Scheduler
 from recordings.cutter import Cutter, SpeechProbabilities
@@ -84,14 +84,18 @@ class FileTranscriber:
         self._max_in_flight = max_in_flight
 
     async def transcribe(
-        self, source: BinaryIO, *, keywords: tuple[str, ...] = ()
+        self,
+        source: BinaryIO,
+        *,
+        keywords: tuple[str, ...] = (),
+        scripts: frozenset[str] = frozenset(),
     ) -> Transcript:
         """Transcribe a recording to its end; see `transcribe_stream`."""
         parts: list[SegmentPart] = []
         start = end = 0
         ending = Ending()
         async with aclosing(
-            self.transcribe_stream(source, keywords=keywords)
+            self.transcribe_stream(source, keywords=keywords, scripts=scripts)
         ) as advances:
             async for advance in advances:
                 parts += advance.parts
@@ -106,7 +110,11 @@ class FileTranscriber:
         )
 
     async def transcribe_stream(
-        self, source: BinaryIO, *, keywords: tuple[str, ...] = ()
+        self,
+        source: BinaryIO,
+        *,
+        keywords: tuple[str, ...] = (),
+        scripts: frozenset[str] = frozenset(),
     ) -> AsyncGenerator[Advance, None]:
         """Transcribe a recording, and yield its parts as soon as they are final.
 
@@ -117,6 +125,7 @@ class FileTranscriber:
         Args:
             source: A seekable file in any accepted container.
             keywords: Words and phrases that are recognised more easily.
+            scripts: ISO 15924 codes of the scripts that may be written; empty for all.
 
         Raises:
             The errors of `audio/decoder.py`, the last three also after some of the
@@ -126,7 +135,9 @@ class FileTranscriber:
         reader = SegmentReader(traits.vocabulary, traits.spike_offsets)
         cutter = Cutter(source, self._limits, self._listen)
         share = self._turns.share()
-        queue = _InFlight(self._scheduler, self._max_in_flight, keywords)
+        n_best = N_BEST if keywords else 0
+        decoding = Decoding(n_best=n_best, scripts=scripts)
+        queue = _InFlight(self._scheduler, self._max_in_flight, decoding)
 
         def read(window: Window, frames: FrameLabels) -> tuple[SegmentPart, ...]:
             if self._keywords is not None:
@@ -157,10 +168,10 @@ class _InFlight:
     """
 
     def __init__(
-        self, scheduler: Scheduler, max_in_flight: int, keywords: tuple[str, ...]
+        self, scheduler: Scheduler, max_in_flight: int, decoding: Decoding
     ) -> None:
         self._scheduler = scheduler
-        self._decoding = Decoding(n_best=N_BEST) if keywords else BEST_LABEL
+        self._decoding = decoding
         self._max_in_flight = max_in_flight
         self._waiting: deque[Window] = deque()
         self._submitted: deque[tuple[Window, Future[FrameLabels]]] = deque()

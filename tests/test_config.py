@@ -30,7 +30,8 @@ class TestDefaults:
         settings = Settings()
 
         assert settings.model_card == "omniASR_CTC_300M_v2"
-        assert settings.default_lang == "eng_Latn"
+        assert settings.default_lang == ""
+        assert not settings.language_strict
         assert (settings.device, settings.dtype) == ("auto", "auto")
         assert (settings.host, settings.port) == ("0.0.0.0", 8000)
         assert settings.vad_enabled

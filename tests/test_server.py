@@ -431,7 +431,7 @@ class TestSpooling:
                 post(url, big).status_code,
                 post(url, big).status_code,
                 post(url, big, stream="true").status_code,
-                post(url, big, language="xx").status_code,
+                post(url, big, languages="xx").status_code,
                 post(url, big + bytes(2_000_000)).status_code,
                 post(url, b"text " * 500_000).status_code,
             ]
@@ -503,7 +503,8 @@ class TestSettings:
         assert "scripted" in refused.json()["error"]["message"]
 
     @pytest.mark.parametrize(
-        ("default", "tag"), [("eng_Latn", "en"), ("fr", "fr"), ("", "und")]
+        ("default", "tag"),
+        [("eng_Latn", "en"), ("fr", "fr"), ("ru", "und"), ("", "und")],
     )
     def test_the_default_language_labels_what_names_none(
         self, model: ScriptedModel, default: str, tag: str

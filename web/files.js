@@ -9,6 +9,7 @@
 import * as api from './api.js';
 import { hand } from './export.js';
 import { withKey } from './key.js';
+import { describeHeard } from './languages.js';
 import { tell, untell, warn } from './notices.js';
 import { Player } from './player.js';
 import { Recording, RecordingList } from './recordings.js';
@@ -21,6 +22,7 @@ const job = document.getElementById('job');
 const progress = document.getElementById('progress');
 const bar = document.getElementById('progress-bar');
 const text = document.getElementById('progress-text');
+const heard = document.getElementById('file-heard');
 const actions = document.getElementById('file-actions');
 
 export class FileView {
@@ -218,7 +220,7 @@ export class FileView {
     form.append('stream', 'true');
     form.append('response_format', 'verbose_json');
     form.append('timestamp_granularities[]', 'word');
-    if (this.#language) form.append('language', this.#language.id);
+    if (this.#language) form.append('languages[]', this.#language.id);
     for (const keyword of this.#keywords) form.append('keywords[]', keyword);
     form.append('file', recording.file);
     return new Promise((resolve, reject) => {
@@ -257,8 +259,10 @@ export class FileView {
       this.#advance(recording, event.end);
     } else {
       warn(event.warnings);
+      const { code: language = null, probability } = event.languages[0] ?? {};
       recording.duration = event.duration;
-      recording.language = event.languages[0]?.code ?? null;
+      recording.language = language;
+      recording.heard = describeHeard({ language, probability, script: event.script });
       if (recording === this.#shown) this.#player.finish(recording);
     }
   }
@@ -293,6 +297,7 @@ export class FileView {
     job.hidden = useless;
     if (useless) return;
     document.getElementById('job-name').textContent = own.name;
+    heard.textContent = own.heard;
     progress.hidden = own.state !== 'active' && own.state !== 'waiting';
     text.textContent = own.told;
     if (own.share === null || own.state === 'waiting') bar.removeAttribute('value');

@@ -179,6 +179,30 @@ function describe(n) {
   return n === 1 ? '1 language' : `${n} languages`;
 }
 
+const LANGUAGE_NAMES = new Intl.DisplayNames(['en'], { type: 'language' });
+const SCRIPT_NAMES = new Intl.DisplayNames(['en'], { type: 'script' });
+
+/**
+ * Say in which language a text is, as far as the server knows.
+ *
+ * @param {object} found `language` (a tag), `probability` and `script`; any may be missing.
+ */
+export function describeHeard({ language, probability, script }) {
+  if (language) {
+    const sure = probability == null ? '' : `, ${Math.round(100 * probability)} %`;
+    return `Heard: ${nameOf(LANGUAGE_NAMES, language)}${sure}`;
+  }
+  return script ? `Heard: ${nameOf(SCRIPT_NAMES, script)} script` : '';
+}
+
+function nameOf(names, code) {
+  try {
+    return names.of(code);
+  } catch {
+    return code; // a private tag
+  }
+}
+
 /** Set the language and the direction of an element that shows text. */
 export function dress(element, language, tag = null) {
   const lang = tag ?? language?.tag;

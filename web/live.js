@@ -7,6 +7,7 @@ import * as api from './api.js';
 import { Captions } from './captions.js';
 import { hand } from './export.js';
 import { askForKey, withKey } from './key.js';
+import { describeHeard } from './languages.js';
 import { LevelMeter } from './level.js';
 import { Microphone, MicrophoneError } from './microphone.js';
 import { tell, untell, warn } from './notices.js';
@@ -48,6 +49,7 @@ const PATIENT_MS = 5_000;
 const button = document.getElementById('listen');
 const time = document.getElementById('clock');
 const actions = document.getElementById('live-actions');
+const heard = document.getElementById('live-heard');
 const level = document.getElementById('level');
 
 export class LiveView {
@@ -226,6 +228,7 @@ export class LiveView {
       },
       final: (utterance) => {
         this.#captions.final(shifted(utterance, this.#offset));
+        if (utterance.text) heard.textContent = describeHeard(utterance);
         this.#changedForGood();
       },
       warned: warn,

@@ -51,7 +51,7 @@ export class LiveStream {
    * @param {object} listener Functions that are called:
    *   open(): text may come;
    *   partial({confirmed, pending, language});
-   *   final({text, words, start, end, language}): times in seconds of listening;
+   *   final({text, words, start, end, language, probability, script}): times in seconds of listening;
    *   warned(warnings): what was wanted and cannot be done;
    *   lost(seconds): audio that no server will hear;
    *   failed(message): an utterance has no text;
@@ -98,7 +98,7 @@ export class LiveStream {
 
   setLanguage(language) {
     this.#options.language = language;
-    if (this.#pumping) this.#send({ type: 'config', language });
+    if (this.#pumping) this.#send({ type: 'config', languages: listed(language) });
   }
 
   setKeywords(keywords) {
@@ -140,7 +140,7 @@ export class LiveStream {
       type: 'config',
       encoding: 's16le',
       sample_rate: sampleRate,
-      language,
+      languages: listed(language),
       keywords,
       profile: 'captions',
       words: true,
@@ -202,6 +202,8 @@ export class LiveStream {
         start: this.#clock.seconds(message.start ?? 0),
         end: this.#clock.seconds(message.audio_position),
         language,
+        probability: message.language_probability,
+        script: message.script,
       });
     } else {
       this.#backlog.release(this.#clock.position(message.start ?? 0));
@@ -276,6 +278,11 @@ export class LiveStream {
     this.#socket.close();
     this.#socket = null;
   }
+}
+
+/** The list of languages of `config`; null allows all. */
+function listed(language) {
+  return language ? [language] : null;
 }
 
 function whyOf({ code, message, streams }) {

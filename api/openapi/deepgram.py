@@ -42,7 +42,6 @@ _CODES = (
     "audio_too_long",
     "too_many_channels",
     "unsupported_sample_rate",
-    "unsupported_language",
     "overloaded",
     "model_not_ready",
     "no_room",

@@ -10,12 +10,12 @@ from api.bodies import too_large
 from api.errors import (
     AUDIO_USED_UP,
     HOST_NOT_ALLOWED,
+    NO_KEY_TEXT,
     ORIGIN_NOT_ALLOWED,
     RATE_LIMITED,
     TOO_MANY_WRONG_KEYS,
     TOO_MANY_WRONG_KEYS_TEXT,
     UNAUTHORISED,
-    UNKNOWN_KEY_TEXT,
     BadRequest,
     error_body,
     refusal_of,
@@ -26,7 +26,6 @@ from api.spool import NoRoom, SpoolUnavailable
 from audio import decoder
 from audio.container import ACCEPTED_FORMATS
 from engine.interface import NotReady, QueueFull
-from languages.codes import UnknownLanguage
 from schemas import Json
 
 Responses = dict[int | str, Json]
@@ -105,7 +104,9 @@ _RAISED: tuple[Exception, ...] = (
         "The sample rate is 384000 Hz; accepted are 4000 to 192000 Hz. Resample the "
         "recording, best to 16000 Hz."
     ),
-    UnknownLanguage("xx", near=()),
+    BadRequest(
+        "Unknown language 'xx'.", param="languages", code="unsupported_language"
+    ),
     QueueFull("128 pieces of audio wait, as many as MAX_QUEUE allows", retry_after_s=1),
     NotReady("The model is still loading; GET /ready shows the progress."),
     NoRoom("The server has no room for the recording at present; try later."),
@@ -118,7 +119,7 @@ _RAISED: tuple[Exception, ...] = (
 
 # Refusals of the gates before the routes; `GATE` has their codes.
 _AT_THE_GATE = (
-    (UNKNOWN_KEY_TEXT, UNAUTHORISED),
+    (NO_KEY_TEXT, UNAUTHORISED),
     (TOO_MANY_WRONG_KEYS_TEXT, TOO_MANY_WRONG_KEYS),
     (
         "More than 60 requests a minute came from you; try again in 1 s.",
@@ -169,6 +170,7 @@ WARNED: Json = {
     "X-Warnings": {
         "description": "What was not done as asked, or should be known, as JSON: a "
         "list of objects with `code` and `message`. Absent if there is nothing.",
+        "required": False,
         "schema": {"type": "string"},
         "example": '[{"code": "recording_cut_off", "message": "The recording\'s ..."}]',
     }

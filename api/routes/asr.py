@@ -123,7 +123,8 @@ def add_routes(app: FastAPI) -> None:
             job = checked(request, service, fields)
             job.form = replace(job.form, n_files=n_files(sent, *_FILE_NAMES))
             transcript = await unless_disconnected(
-                request, job.model.files.transcribe(file.file)
+                request,
+                job.model.files.transcribe(file.file, scripts=job.hints.scripts),
             )
             if transcript is None:
                 return Response(status_code=CLIENT_LEFT)
@@ -172,7 +173,7 @@ def _answer(
     if output == "json":
         body = asr.json(
             transcript,
-            language=language_of(job, transcript.text) or "und",
+            language=language_of(job, transcript.text).tag or "und",
             with_words=with_words,
             warnings=warnings,
         )

@@ -9,6 +9,7 @@ only after a time that makes clients try again instead of giving up.
 import logging
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
@@ -33,6 +34,7 @@ from api.sessions import (
     opened_or_closed,
     profiles_of,
 )
+from languages.hints import read_hints
 from live.options import StreamOptions
 from protocols.deepgram import parameters
 from protocols.deepgram.flux import FluxProtocol
@@ -100,9 +102,12 @@ async def _serve_nova(socket: WebSocket, service: LiveService) -> None:
         return
     request_id = request_id_of(socket.scope)
     model = served_model(service, asked.model)
+    language = socket.query_params.get("language")
+    hints = read_hints(language, strict=service.settings.language_strict)
+    profile = profiles_of(service.settings)["agent"]
     machine = NovaProtocol(
         asked,
-        profile=profiles_of(service.settings)["agent"],
+        profile=replace(profile, scripts=hints.scripts),
         max_keyterms=service.settings.max_keywords,
         made=Made(
             request_id=request_id,

@@ -32,8 +32,8 @@ from api.uploads import hold_place, unless_disconnected
 from audio.container import recognise
 from audio.samples import seconds
 from audio.wav_header import WAV_HEADER_BYTES, wav_header
-from languages import codes
-from languages.scripts import label_language
+from languages.detection import detect
+from languages.hints import Hints, read_hints
 from protocols import warnings
 from protocols.deepgram import messages as wire
 from protocols.deepgram import parameters
@@ -92,13 +92,16 @@ async def _transcribe(request: Request) -> Response:
     state.transcription = True
     asked = _asked(request, service)
     model = require_model(service, asked.model)
-    hint = codes.resolve_language(asked.language)
+    hints = read_hints(asked.language, strict=service.settings.language_strict)
     async with AsyncExitStack() as cleanup:
         cleanup.enter_context(hold_place(request, service))
         await _refuse_forms(request, service)
         body = await _read_body(request, service, asked.audio, cleanup)
         transcript = await unless_disconnected(
-            request, model.files.transcribe(body.file.file, keywords=asked.keyterms)
+            request,
+            model.files.transcribe(
+                body.file.file, keywords=asked.keyterms, scripts=hints.scripts
+            ),
         )
         if transcript is None:
             return Response(status_code=CLIENT_LEFT)
@@ -106,7 +109,7 @@ async def _transcribe(request: Request) -> Response:
         state.n_words = len(transcript.words)
         # Hours of words take seconds to write.
         return await asyncio.to_thread(
-            _answer, request, service, model, asked, hint, body.sha256, transcript
+            _answer, request, service, model, asked, hints, body.sha256, transcript
         )
 
 
@@ -215,6 +218,7 @@ def _metadata(
     request: Request,
     model: ServedModel,
     asked: RecordingParameters,
+    hints: Hints,
     sha256: str,
     transcript: Transcript,
 ) -> ListenMetadata:
@@ -230,7 +234,11 @@ def _metadata(
         warnings=wire.warnings_of(
             asked.ignored,
             unheard=model.keywords.left_out(asked.keyterms),
-            others=(*model.warnings, *_cut_off(transcript)),
+            others=(
+                *model.warnings,
+                *_cut_off(transcript),
+                *warnings.languages_left_out(hints),
+            ),
         ),
     )
 
@@ -261,14 +269,13 @@ def _answer(
     service: Service,
     model: ServedModel,
     asked: RecordingParameters,
-    hint: str | None,
+    hints: Hints,
     sha256: str,
     transcript: Transcript,
 ) -> Response:
-    metadata = _metadata(request, model, asked, sha256, transcript)
-    language = label_language(
-        transcript.text, hint=hint, default=service.settings.default_lang or None
-    )
+    metadata = _metadata(request, model, asked, hints, sha256, transcript)
+    default = service.settings.default_lang or None
+    language = detect(transcript.text, hints, default=default)
     results = results_of(
         transcript, asked, language=language, new_id=lambda: str(uuid.uuid4())
     )

@@ -120,7 +120,9 @@ class EventStream:
         n_samples = end = 0
         async with aclosing(
             job.model.files.transcribe_stream(
-                job.form.file.file, keywords=job.form.keywords
+                job.form.file.file,
+                keywords=job.form.keywords,
+                scripts=job.hints.scripts,
             )
         ) as advances:
             async for advance in advances:
@@ -195,11 +197,10 @@ class EventStream:
         """Return the fields of `verbose_json` for the last event."""
         if not self._job.form.is_verbose:
             return {}
-        language = language_of(self._job, text)
-        return {
-            "duration": seconds(end),
-            "languages": [{"code": language}] if language else [],
-        }
+        found = language_of(self._job, text)
+        languages = [each.model_dump() for each in schemas.languages(found)]
+        script = {"script": found.script} if found.script else {}
+        return {"duration": seconds(end), "languages": languages, **script}
 
     def _times(self) -> dict[str, Any]:
         """Return the requested segments and words for the last event."""

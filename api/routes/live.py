@@ -92,6 +92,7 @@ def _defaults(settings: Settings, model: LiveModel) -> Defaults:
         model=model.name,
         vad=settings.vad_enabled,
         language=settings.default_lang or None,
+        language_strict=settings.language_strict,
         chunk_duration_s=settings.chunk_duration,
         profile=settings.stream_profile,
         profiles=settings.profiles,

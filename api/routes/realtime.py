@@ -83,6 +83,7 @@ def session_defaults(service: LiveService, url_model: str | None = None) -> Defa
         profiles=profiles_of(service.settings),
         max_keywords=service.settings.max_keywords,
         left_out=served.keywords.left_out,
+        language_strict=service.settings.language_strict,
         warnings=served.warnings,
     )
 

@@ -117,7 +117,11 @@ async def _transcribe(
         job.form.check_words()
         transcript = await unless_disconnected(
             request,
-            job.model.files.transcribe(job.form.file.file, keywords=job.form.keywords),
+            job.model.files.transcribe(
+                job.form.file.file,
+                keywords=job.form.keywords,
+                scripts=job.hints.scripts,
+            ),
         )
         if transcript is None:
             return Response(status_code=CLIENT_LEFT)
@@ -142,7 +146,7 @@ def _answer(job: Upload, transcript: Transcript) -> Response:
         return JSONResponse(
             schemas.verbose_transcription(
                 transcript,
-                language=language or "und",
+                language=language,
                 granularities=form.granularities,
                 warnings=warnings,
             ),

@@ -42,7 +42,7 @@ from audio.samples import SAMPLE_RATE, Samples
 from benchmarks.corpus import composer, manifest
 from benchmarks.corpus.composer import Recording, SpokenWord
 
-MANDARIN = Path(composer.DIGITS.parent, "synthetic", "manifest.jsonl")
+SYNTHETIC = Path(composer.DIGITS.parent, "synthetic", "manifest.jsonl")
 
 # Silence between utterances, long enough for every endpoint but those of S3.
 _GAP_S = (1.2, 1.8)
@@ -158,7 +158,7 @@ def load(speech_dir: Path | None = None) -> Material:
         indexes = {int(index) for *_, index in named}
         spoken = composer.load(speech_dir, speakers=speakers, indexes=indexes)
     whole = (one for one in spoken if _silence(one.samples) <= _LONGEST_SILENCE)
-    return Material(tuple(whole), tuple(_mandarin()))
+    return Material(tuple(whole), tuple(synthetic_words("cmn")))
 
 
 def _silence(samples: Samples) -> int:
@@ -201,19 +201,24 @@ def real(paths: Iterable[Path], read: Callable[[Path], Samples]) -> list[Stream]
     return [Stream(path.stem, np.pad(read(path), silence), ()) for path in paths]
 
 
-def _mandarin() -> list[Recording]:
-    """Cut the Mandarin clips of the tests into their characters."""
-    characters = []
-    for entry in manifest.read(MANDARIN):
-        if entry.language != "cmn" or len(entry.words) < 5:  # too few to draw from
+def synthetic_words(language: str) -> list[Recording]:
+    """Cut the synthetic clips of the tests into words; Mandarin into characters.
+
+    Args:
+        language: `es`, `de`, `hi` or `cmn`.
+    """
+    found = []
+    for entry in manifest.read(SYNTHETIC):
+        # In shorter ones there are too few to draw from.
+        if entry.language != language or len(entry.words) < 5:
             continue
         samples, rate = soundfile.read(entry.audio, dtype="float32")
         assert rate == SAMPLE_RATE
         for index, word in enumerate(entry.words):
             start, end = (round(t * rate) for t in (word.start_s, word.end_s))
             own = np.asarray(samples[start:end])
-            characters.append(Recording(word.text, entry.audio.stem, index, own))
-    return characters
+            found.append(Recording(word.text, entry.audio.stem, index, own))
+    return found
 
 
 def _stream(

@@ -16,8 +16,8 @@ from dataclasses import replace
 from typing import Any, assert_never
 
 from audio.samples import seconds
-from languages import codes
-from languages.scripts import label_language
+from languages.detection import detect
+from languages.hints import TooManyLanguages, read_hints
 from live.events import (
     EagerEnd,
     LiveEvent,
@@ -80,6 +80,7 @@ class FluxProtocol:
         self._request_id = request_id
         self._default_language = default_language
         self._explain = explain
+        self._hints = read_hints(None, parameters.language_hints)
         self._n_sent = 0
         self._turns = Turns()
         self._close_code: int = CloseCode.NORMAL_CLOSURE
@@ -96,6 +97,7 @@ class FluxProtocol:
             endpoint_silence=thresholds.endpoint_silence,
             eager_silence=thresholds.eager_silence,
             keywords=self._parameters.keyterms,
+            scripts=self._hints.scripts,
         )
 
     @property
@@ -167,13 +169,15 @@ class FluxProtocol:
         """Change the parameters that a message names; null is the default."""
         try:
             wanted = self._wanted(message)
-        except (wire.BadMessage, BadThreshold) as error:
+            hints = read_hints(None, wanted.language_hints)
+        except (wire.BadMessage, BadThreshold, TooManyLanguages) as error:
             code = "INVALID_CONFIGURATION"
             failure = wire.FluxNotConfigured(
                 **self._head(), code=code, error_code=code, description=str(error)
             )
             return [self._send(failure)]
-        before, self._parameters = self.configured, wanted
+        before = self.configured
+        self._parameters, self._hints = wanted, hints
         thresholds = wanted.thresholds
         done = wire.FluxConfigured(
             **self._head(),
@@ -246,9 +250,7 @@ class FluxProtocol:
         said = told.said
         if told.kind == "EndOfTurn":
             self.n_words += len(said.words)
-        language = label_language(
-            said.text, hint=self._hint(), default=self._default_language
-        )
+        found = detect(said.text, self._hints, default=self._default_language)
         info = wire.TurnInfo(
             **self._head(),
             event=told.kind,
@@ -259,20 +261,10 @@ class FluxProtocol:
             words=wire.flux_words(said.words),
             end_of_turn_confidence=told.confidence,
             trigger=told.trigger,
-            languages=(language,) if language else None,
+            languages=(found.tag,) if found.tag else None,
             languages_hinted=self._parameters.language_hints or None,
         )
         return self._send(info, droppable=told.kind == "Update")
-
-    def _hint(self) -> str | None:
-        """Return the id of the only language hint; None if there are several."""
-        hints = self._parameters.language_hints
-        if len(hints) != 1:
-            return None
-        try:
-            return codes.resolve_language(hints[0])
-        except codes.UnknownLanguage:
-            return None
 
     def _give_up(
         self, code: str, text: str, *, close: int = CloseCode.POLICY_VIOLATION

@@ -25,6 +25,9 @@ from text.ctc import Word
 # Most characters of a text message; a list of key terms has a few thousand.
 MAX_MESSAGE_CHARS = 64 * 1024
 
+# Parameters that warnings are about; all others are about the body.
+_ABOUT = {"demo_model": "model", "unknown_language": "language"}
+
 # Most key terms that one warning names.
 _MOST_NAMED = 10
 
@@ -317,14 +320,14 @@ def warnings_of(
     Args:
         ignored: Names of parameters.
         unheard: Key terms for which the model has no letters.
-        others: What should be known about the model or the recording.
+        others: What should be known about model, language or recording.
     """
     warned = [
         Warned(parameter=name, message=f"{name} was ignored: not supported here.")
         for name in ignored
     ]
     for own in others:
-        about = "model" if own.code == "demo_model" else "body"
+        about = _ABOUT.get(own.code, "body")
         warned.append(Warned(parameter=about, type=own.code, message=own.message))
     named = ", ".join(repr(term) for term in islice(unheard, _MOST_NAMED))
     if named:

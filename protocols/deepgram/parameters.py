@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from audio.encoding import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, Encoding
+from languages.hints import MAX_LISTED, TooManyLanguages
 from protocols.deepgram.table import PARAMETERS, WORTH_A_WARNING, Door, Treatment
 from protocols.deepgram.thresholds import BOUNDS, BadThreshold, Thresholds
 from text import phrases
@@ -74,7 +75,7 @@ class FluxParameters:
 
     Attributes:
         model: Name of the model; None for the default.
-        language_hints: Language hints as the client sent them; any number.
+        language_hints: Language hints as the client sent them.
         keyterms: Key terms.
     """
 
@@ -160,7 +161,7 @@ def read_flux(
         audio=query.live_audio(),
         model=query.model,
         thresholds=thresholds,
-        language_hints=query.all("language_hint"),
+        language_hints=query.language_hints(),
         keyterms=query.keyterms(max_keyterms),
     )
 
@@ -315,6 +316,12 @@ class _Query:
         if self.last("utterance_end_ms") in (None, "false"):
             return None
         return self._milliseconds("utterance_end_ms", _MAX_UTTERANCE_END_MS)
+
+    def language_hints(self) -> tuple[str, ...]:
+        hints = self.all("language_hint")
+        if len(hints) > MAX_LISTED:
+            raise BadParameter(str(TooManyLanguages(len(hints))), "language_hint")
+        return hints
 
     def keyterms(self, most: int) -> tuple[str, ...]:
         """Return the key terms, without their weights."""

@@ -13,8 +13,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from audio.samples import SAMPLE_RATE, seconds
+from languages.detection import Detected
 from protocols.deepgram import messages as wire
 from protocols.deepgram.parameters import RecordingParameters
+from schemas import probability
 from text import ctc
 from text.ctc import Word
 from text.transcript import Segment, Transcript
@@ -57,10 +59,14 @@ class RecordedAlternative(wire.Alternative):
 
 
 class RecordedChannel(_Part):
-    """The recording, mixed down; the language if it was asked for and is known."""
+    """The recording, mixed down; the language if it was asked for and is known.
+
+    `language_confidence` is there if the language was found in the text.
+    """
 
     alternatives: tuple[RecordedAlternative]
     detected_language: str | None = None
+    language_confidence: float | None = None
 
 
 class Utterance(_Part):
@@ -109,7 +115,7 @@ def results_of(
     transcript: Transcript,
     asked: RecordingParameters,
     *,
-    language: str | None,
+    language: Detected,
     new_id: Callable[[], str],
 ) -> ListenResults:
     """Write the results of a recording.
@@ -117,7 +123,7 @@ def results_of(
     Args:
         transcript: Transcript of the recording.
         asked: Parameters of the request.
-        language: BCP-47 tag; None if it is unknown.
+        language: What is known about the text's language.
         new_id: Makes a UUID.
     """
     alternative = RecordedAlternative(
@@ -126,7 +132,8 @@ def results_of(
     )
     channel = RecordedChannel(
         alternatives=(alternative,),
-        detected_language=language if asked.detect_language else None,
+        detected_language=language.tag if asked.detect_language else None,
+        language_confidence=probability(language) if asked.detect_language else None,
     )
     if not asked.utterances:
         return ListenResults(channels=(channel,))

@@ -70,6 +70,7 @@ class Config(_Message):
     sample_rate: int | None = Field(None, ge=MIN_SAMPLE_RATE, le=MAX_SAMPLE_RATE)
     encoding: Encoding | None = None
     language: str | None = Field(None, max_length=64)
+    languages: tuple[str, ...] | None = Field(None, fail_fast=True)
     interim: bool | None = None
     words: bool | None = None
     events: bool | None = None
@@ -213,6 +214,7 @@ class Listening(_Message):
     """The options of a stream.
 
     Attributes:
+        languages: Languages whose scripts may be written, if they were listed.
         keywords: Keywords, if there are any.
         warnings: What was not done as asked, or should be known, if anything.
     """
@@ -222,6 +224,7 @@ class Listening(_Message):
     encoding: Encoding
     channels: Literal[1] = 1
     language: str | None = None
+    languages: tuple[str, ...] | None = None
     interim: bool
     words: bool
     events: bool
@@ -264,6 +267,8 @@ class Transcript(_Message):
         utterance_final: Whether this is the utterance's last message.
         cause: Why the utterance ended, in its last message.
         language: BCP-47 tag, in finals, if it is known.
+        language_probability: Its probability, if it was found in the text.
+        script: ISO 15924 code of the script of most letters, in finals.
         start: Where the utterance begins, in seconds since the stream began.
         audio_position: End of the audio that this covers, likewise.
         audio_duration: Seconds of audio that the server has received.
@@ -280,6 +285,8 @@ class Transcript(_Message):
     utterance_final: bool = False
     cause: CauseName | None = None
     language: str | None = None
+    language_probability: float | None = None
+    script: str | None = None
     start: float
     audio_position: float
     audio_duration: float

@@ -15,11 +15,11 @@ No I/O, no clock, no asyncio: ids come from outside, times from the stream.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import assert_never
+from typing import Any, assert_never
 
 from audio.container import file_kind
 from audio.samples import seconds
-from languages.scripts import label_language
+from languages.detection import detect
 from live.events import (
     Cause,
     EagerEnd,
@@ -49,7 +49,7 @@ from protocols.native import messages as wire
 from protocols.native.query import NAMES, Query
 from protocols.native.setup import Defaults, Setup
 from protocols.warnings import parameters_ignored
-from schemas import UNKNOWN_TEXT
+from schemas import UNKNOWN_TEXT, probability
 
 # Configuration and control are short, except for keywords; only audio is long.
 MAX_MESSAGE_CHARS = 64 * 1024
@@ -95,7 +95,7 @@ class LiveProtocol:
         n_words: Words in the finals so far.
 
     Raises:
-        BadMessage: The URL asks for a language that is unknown.
+        BadMessage: The URL restricts the text to a language that is unknown.
     """
 
     def __init__(
@@ -251,7 +251,7 @@ class LiveProtocol:
             confirmed_text=text,
             pending_text="",
             is_final=True,
-            language=self._language_of(text),
+            **self._language_of(text),
             start=0.0,
             audio_position=seconds(audio_position),
             audio_duration=seconds(audio_position),
@@ -310,7 +310,7 @@ class LiveProtocol:
             pending_text="",
             utterance_final=True,
             cause=_cause(event.cause),
-            language=self._language_of(event.text),
+            **self._language_of(event.text),
             start=seconds(event.start),
             audio_position=seconds(event.end),
             words=words if self._setup.words else None,
@@ -328,10 +328,13 @@ class LiveProtocol:
             utterance_final=True,
         )
 
-    def _language_of(self, text: str) -> str | None:
-        return label_language(
-            text, hint=self._setup.language, default=self._defaults.language
-        )
+    def _language_of(self, text: str) -> dict[str, Any]:
+        found = detect(text, self._setup.hints, default=self._defaults.language)
+        return {
+            "language": found.tag,
+            "language_probability": probability(found),
+            "script": found.script,
+        }
 
 
 def farewell(

@@ -13,12 +13,12 @@ from typing import Any
 
 from audio.encoding import Encoding
 from audio.samples import SAMPLE_RATE, seconds
-from languages import codes
 from languages.catalogue import to_bcp47
+from languages.hints import Hints, TooManyLanguages, read_hints
 from live.options import PROFILES, StreamOptions
 from protocols.actions import Configure
 from protocols.native import messages as wire
-from protocols.warnings import keywords_left_out
+from protocols.warnings import keywords_left_out, languages_left_out
 from schemas import AnswerWarning
 from text import phrases
 
@@ -31,6 +31,7 @@ class Defaults:
         model: The name of the model.
         vad: Whether the server has voice activity detection.
         language: Id of the operator's default language.
+        language_strict: Whether a single language restricts the text.
         chunk_duration_s: Nominal window of partials in seconds; None: the profile's.
         profiles: Options of the stream, by the names of profiles.
         max_keywords: Most keywords of a session.
@@ -41,6 +42,7 @@ class Defaults:
     model: str
     vad: bool = True
     language: str | None = None
+    language_strict: bool = False
     chunk_duration_s: float | None = None
     profile: wire.Profile = "captions"
     profiles: Mapping[str, StreamOptions] = field(default_factory=lambda: PROFILES)
@@ -55,7 +57,7 @@ class Setup:
 
     encoding: Encoding
     sample_rate: int
-    language: str | None  # id
+    hints: Hints
     interim: bool
     words: bool
     events: bool
@@ -68,16 +70,17 @@ class Setup:
         """Apply the client's changes.
 
         Raises:
-            BadMessage: A language is unknown, options contradict each other, or
-                keywords are too many or too long.
+            BadMessage: A listed language is unknown, options contradict each other,
+                or keywords are too many or too long.
         """
+        hints = _hints(wanted, strict=defaults.language_strict)
         keywords = _keywords(wanted, defaults.max_keywords)
         profile: wire.Profile = wanted.get("profile", defaults.profile)
         window_s = wanted.get("chunk_duration", defaults.chunk_duration_s)
         return cls(
             encoding=wanted.get("encoding", Encoding.S16LE),
             sample_rate=wanted.get("sample_rate", SAMPLE_RATE),
-            language=_resolved(wanted.get("language")),
+            hints=hints,
             interim=wanted.get("interim", True),
             words=wanted.get("words", False),
             events=wanted.get("events", False),
@@ -87,9 +90,11 @@ class Setup:
                 defaults.profiles[profile].with_window(window_s),
                 vad=defaults.vad,
                 keywords=keywords,
+                scripts=hints.scripts,
             ),
             warnings=(
                 *defaults.warnings,
+                *languages_left_out(hints),
                 *keywords_left_out(defaults.left_out(keywords)),
             ),
         )
@@ -104,7 +109,8 @@ class Setup:
         return {
             "sample_rate": self.sample_rate,
             "encoding": self.encoding,
-            "language": self.language and to_bcp47(self.language),
+            "language": self.hints.label and to_bcp47(self.hints.label),
+            "languages": tuple(map(to_bcp47, self.hints.listed)) or None,
             "interim": self.interim,
             "words": self.words,
             "events": self.events,
@@ -127,6 +133,7 @@ def _options(
     *,
     vad: bool,
     keywords: tuple[str, ...],
+    scripts: frozenset[str],
 ) -> StreamOptions:
     if wanted.get("endpointing") and not vad:
         raise wire.BadMessage(
@@ -142,7 +149,7 @@ def _options(
         changes["speech_prob"] = wanted["speech_prob"]
     changes["partials"] = wanted.get("interim", profile.partials)
     changes["vad"] = vad
-    changes["keywords"] = keywords
+    changes["keywords"], changes["scripts"] = keywords, scripts
     changes["endpointing"] = vad and wanted.get("endpointing", profile.endpointing)
     try:
         return replace(profile, **changes)
@@ -157,8 +164,12 @@ def _keywords(wanted: Mapping[str, Any], most: int) -> tuple[str, ...]:
         raise wire.BadMessage(f"config.keywords: {error}.") from error
 
 
-def _resolved(language: str | None) -> str | None:
+def _hints(wanted: Mapping[str, Any], *, strict: bool) -> Hints:
+    language, languages = wanted.get("language"), wanted.get("languages", ())
     try:
-        return codes.resolve_language(language)
-    except codes.UnknownLanguage as error:
-        raise wire.BadMessage(str(error), code="unsupported_language") from error
+        hints = read_hints(language, languages, strict=strict)
+    except TooManyLanguages as error:
+        raise wire.BadMessage(f"config.languages: {error}") from error
+    for unknown in hints.unknown:
+        raise wire.BadMessage(str(unknown), code="unsupported_language")
+    return hints

@@ -39,10 +39,11 @@ Warnings = tuple[schemas.AnswerWarning, ...] | None
 
 
 class Transcription(_Part):
-    """The model; `delay` and `keywords` are there if they were requested."""
+    """The model; other options are there if they were requested."""
 
     model: str
     language: str | None = Field(None, exclude_if=_is_none)
+    languages: tuple[str, ...] | None = Field(None, exclude_if=_is_none)
     delay: str | None = Field(None, exclude_if=_is_none)
     keywords: tuple[str, ...] | None = Field(None, exclude_if=_is_none)
 
@@ -214,8 +215,8 @@ class Delta(_Event):
 class Completed(_Event):
     """The text of an item, which replaces its deltas.
 
-    `logprobs` are there if the client asked for them. `usage` is never null, since
-    LiveKit would raise.
+    `logprobs` are there if the client asked for them, `script` (ISO 15924) if most
+    letters are in one. `usage` is never null, since LiveKit would raise.
     """
 
     type: Literal["conversation.item.input_audio_transcription.completed"] = (
@@ -225,6 +226,7 @@ class Completed(_Event):
     content_index: Literal[0] = 0
     transcript: str
     languages: tuple[schemas.DetectedLanguage, ...]
+    script: str | None = Field(None, exclude_if=_is_none)
     usage: schemas.DurationUsage
     logprobs: tuple[schemas.LogProb, ...] | None = Field(None, exclude_if=_is_none)
 

@@ -25,7 +25,7 @@ from typing import assert_never
 
 import schemas
 from audio.samples import seconds
-from languages.scripts import label_language
+from languages.detection import detect
 from live.events import (
     Cause,
     EagerEnd,
@@ -263,16 +263,14 @@ class RealtimeProtocol:
         return told
 
     def _completed(self, event: UtteranceFinal) -> events.Completed:
-        language = label_language(
-            event.text, hint=self._session.hint, default=self._default_language
-        )
-        known = (language,) if language else ()
+        found = detect(event.text, self._session.hints, default=self._default_language)
         probs = schemas.log_probs(event.tokens) if self._session.logprobs else None
         return events.Completed(
             event_id=self._new_id("event"),
             item_id=self._items.id_of(event.utterance),
             transcript=event.text,
-            languages=tuple(schemas.DetectedLanguage(code=each) for each in known),
+            languages=tuple(schemas.languages(found)),
+            script=found.script,
             usage=schemas.DurationUsage(seconds=seconds(event.end - event.start)),
             logprobs=None if probs is None else tuple(probs),
         )

@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from audio.encoding import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, Encoding
 from audio.samples import SAMPLE_RATE
-from languages import codes as languages
+from languages.catalogue import to_bcp47
+from languages.hints import Hints, TooManyLanguages, read_hints
 from live.options import (
     ENDPOINT_SILENCE_S,
     PRE_ROLL_S,
@@ -32,7 +33,7 @@ from live.options import (
 )
 from protocols.realtime import events
 from protocols.realtime.events import ServerVad
-from protocols.warnings import keywords_left_out
+from protocols.warnings import keywords_left_out, languages_left_out
 from schemas import AnswerWarning, Json
 from text import phrases
 
@@ -216,6 +217,7 @@ class Defaults:
         profiles: Options of streams, by the names of `live.options.PROFILES`.
         max_keywords: Most keywords of a session.
         left_out: Returns the keywords that the model cannot write.
+        language_strict: Whether a single language restricts the text.
         warnings: What the model's clients should know.
     """
 
@@ -225,6 +227,7 @@ class Defaults:
     profiles: Mapping[str, StreamOptions] = field(default_factory=lambda: PROFILES)
     max_keywords: int = 500
     left_out: Callable[[Iterable[str]], tuple[str, ...]] = lambda keywords: ()
+    language_strict: bool = False
     warnings: tuple[AnswerWarning, ...] = ()
 
 
@@ -233,7 +236,6 @@ class Session:
     """The options in effect.
 
     Attributes:
-        hint: omniASR id of the requested language, if it is known.
         options: Options of the stream.
         vad: Turn detection; None if only the client ends utterances.
         keywords: Keywords; None if the client has never sent any.
@@ -243,7 +245,7 @@ class Session:
     id: str
     model: str
     language: str | None
-    hint: str | None
+    hints: Hints
     delay: str | None
     format: AudioFormat
     encoding: Encoding
@@ -285,6 +287,7 @@ class Session:
         return events.Transcription(
             model=self.model,
             language=self.language,
+            languages=tuple(map(to_bcp47, self.hints.listed)) or None,
             delay=self.delay,
             keywords=self.keywords,
         )
@@ -297,12 +300,12 @@ def in_effect(config: SessionConfig, defaults: Defaults, session_id: str) -> Ses
     """Work out the options in effect from the requested ones.
 
     Raises:
-        BadSession: There are too many keywords, or they are too long.
+        BadSession: There are too many keywords or languages, or keywords are too long.
     """
     asked = config.input.transcription or Transcription()
     format = config.input.format or AudioFormat()
     named = asked.model or defaults.url_model
-    language, hint = _language(asked)
+    hints = _hints(asked, strict=defaults.language_strict)
     delay = asked.delay if asked.delay in _PROFILE_OF_DELAY else None
     profile = defaults.profiles[_PROFILE_OF_DELAY[delay or "minimal"]]
     vad = _server_vad(config.input, named) if profile.vad else None
@@ -310,17 +313,23 @@ def in_effect(config: SessionConfig, defaults: Defaults, session_id: str) -> Ses
     return Session(
         id=session_id,
         model=named if named and defaults.known_model(named) else defaults.served_model,
-        language=language,
-        hint=hint,
+        language=asked.language if hints.label else None,
+        hints=hints,
         delay=delay,
         format=format,
         encoding=_ENCODINGS[format.type],
         sample_rate=_sample_rate(format),
         vad=vad,
-        options=replace(_options(profile, vad), keywords=keywords),
+        options=replace(
+            _options(profile, vad), keywords=keywords, scripts=hints.scripts
+        ),
         logprobs=LOGPROBS in (config.include or ()),
         keywords=None if asked.keywords is None else keywords,
-        warnings=defaults.warnings + keywords_left_out(defaults.left_out(keywords)),
+        warnings=(
+            *defaults.warnings,
+            *keywords_left_out(defaults.left_out(keywords)),
+            *languages_left_out(hints),
+        ),
     )
 
 
@@ -338,20 +347,12 @@ def _sample_rate(format: AudioFormat) -> int:
     return DEFAULT_RATE if format.rate is None else format.rate
 
 
-def _language(asked: Transcription) -> tuple[str | None, str | None]:
-    """Return the requested language and its id; None if unknown.
-
-    Several languages count as none: CTC models take no language, and a transcript has
-    only one label.
-    """
-    codes = (asked.language,) if asked.language else asked.languages or ()
-    if len(codes) != 1:
-        return None, None
+def _hints(asked: Transcription, *, strict: bool) -> Hints:
     try:
-        hint = languages.resolve_language(codes[0])
-    except languages.UnknownLanguage:
-        return None, None
-    return (codes[0] if hint else None), hint
+        return read_hints(asked.language, asked.languages or (), strict=strict)
+    except TooManyLanguages as error:
+        param = "session.audio.input.transcription.languages"
+        raise BadSession(f"{param}: {error}", param) from error
 
 
 def _server_vad(asked: AudioInput, model: str | None) -> ServerVad | None:

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import numpy as np
+import pytest
 from livekit import rtc
 from livekit.agents import stt as livekit_stt
 from livekit.agents import utils
@@ -10,6 +12,8 @@ from livekit.plugins import openai as livekit_openai
 
 from audio.samples import SAMPLE_RATE
 from benchmarks.common.processes import ServerProcess
+from benchmarks.corpus import composer, manifest
+from benchmarks.corpus.disturbances import read_audio
 from tests.agents import speech
 from tests.agents.speech import MODEL, Conversation
 
@@ -118,3 +122,29 @@ def test_http_hears_every_utterance(
         return texts
 
     conversation.check(asyncio.run(recognise()))
+
+
+@pytest.mark.parametrize("use_realtime", [True, False])
+def test_german_is_not_called_english(
+    server: ServerProcess, use_realtime: bool
+) -> None:
+    """With `detect_language` it names no language, and takes what was found."""
+    german = manifest.read(composer.DIGITS.parent / "synthetic" / "manifest.jsonl")
+    (clip,) = [one for one in german if one.audio.stem == "de-9"]
+    samples = np.concatenate([read_audio(clip.audio), speech.silence(1.5)])
+    utterance = composer.Composition(samples, ())
+    model = make(server.url, use_realtime=use_realtime, detect_language=True)
+
+    async def recognise() -> SpeechEvent:
+        return await model.recognize(frame(speech.pcm(samples)))
+
+    if use_realtime:
+        heard = asyncio.run(converse(model, Conversation((utterance,))))
+        events = of_type(heard, SpeechEventType.FINAL_TRANSCRIPT)
+    else:
+        events = [asyncio.run(recognise())]
+
+    assert events
+    for event in events:
+        assert event.alternatives[0].text in clip.text
+        assert str(event.alternatives[0].language or "") in ("", "de")

@@ -86,7 +86,7 @@ class TestRequests:
     @pytest.mark.parametrize(
         ("fields", "outcome", "code"),
         [
-            ({"language": "xx"}, "refused", "unsupported_language"),
+            ({"languages": "xx"}, "refused", "unsupported_language"),
             ({"model": "other"}, "refused", "model_not_found"),
         ],
     )

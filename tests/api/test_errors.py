@@ -9,7 +9,6 @@ from api.errors import REFUSALS, BadRequest, error_body, refusal_of, refusal_res
 from audio import decoder
 from engine import interface
 from engine.interface import NotReady, QueueFull, WaitedTooLong
-from languages import codes
 from schemas import UNKNOWN_TEXT
 
 
@@ -25,7 +24,7 @@ def exceptions_of(module: ModuleType) -> set[type[Exception]]:
 
 
 class TestTable:
-    @pytest.mark.parametrize("module", [decoder, codes, interface])
+    @pytest.mark.parametrize("module", [decoder, interface])
     def test_it_knows_what_each_part_raises(self, module: ModuleType) -> None:
         """A new exception without a line would be a 500; errors of models are."""
         raised = {

@@ -163,7 +163,7 @@ class TestRefusals:
             (wav(), {"model": "x"}, 'refusals_total{reason="model_not_found"}'),
             (
                 wav(),
-                {"language": "xx"},
+                {"languages": "xx"},
                 'refusals_total{reason="unsupported_language"}',
             ),
             (wav(), {"temperature": "9"}, 'refusals_total{reason="invalid_request"}'),

@@ -243,7 +243,9 @@ class TestBench:
         return made
 
     @staticmethod
-    def recognise(clips: list[Samples]) -> list[Hypothesis]:
+    def recognise(
+        clips: list[Samples], scripts: list[frozenset[str]]
+    ) -> list[Hypothesis]:
         """Hear "one too" in everything that is short."""
         short = Hypothesis("one too", (0.95, 0.5))
         return [short if len(clip) < 20000 else Hypothesis("", ()) for clip in clips]
@@ -260,6 +262,36 @@ class TestBench:
         assert outcomes[0].audio_s == pytest.approx(1.0, abs=0.01)
         assert outcomes[0].comparison.score.substitutions == 1
         assert outcomes[1].comparison.score == Score(n_clips=1, audio_s=3.0)
+
+    @pytest.mark.parametrize(
+        ("languages", "asked"),
+        [
+            ([], [set(), set()]),
+            (["hi", "ru"], [{"Deva", "Cyrl"}] * 2),
+            (["own"], [{"Latn"}, set()]),
+        ],
+    )
+    def test_clips_may_be_restricted_to_scripts(
+        self, entries: list[Entry], languages: list[str], asked: list[set[str]]
+    ) -> None:
+        """Those of a list, or of each clip's language where it is known."""
+        told: list[frozenset[str]] = []
+
+        def recognise(
+            clips: list[Samples], scripts: list[frozenset[str]]
+        ) -> list[Hypothesis]:
+            told.extend(scripts)
+            return [Hypothesis("one दो да", (0.9, 0.9, 0.9))] * len(clips)
+
+        outcomes = list(accuracy.run(entries, recognise, languages=languages))
+
+        assert told == asked
+        assert accuracy.foreign(outcomes).endswith("script: 2 of 3 heard.")
+
+    def test_an_unknown_language_is_refused(self, tmp_path: Path) -> None:
+        """Before anything is loaded."""
+        with pytest.raises(SystemExit):
+            accuracy.parse_options([str(tmp_path), "--languages", "en", "xx"])
 
     def test_the_table_has_a_row_for_each_kind(self, entries: list[Entry]) -> None:
         """By set, language, script, duration and disturbance."""

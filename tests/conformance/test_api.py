@@ -182,8 +182,8 @@ class TestPythonSDK:
             model="whisper-1", file=wav, response_format="verbose_json"
         )
 
+        assert answer.language in ("en", "und")  # as far as words can be told
         assert answer.duration == pytest.approx(len(speech.samples) / 16_000, abs=0.001)
-        assert answer.language == "en"
         assert answer.words is None
         assert answer.segments is not None
         assert " ".join(segment.text for segment in answer.segments) == answer.text
@@ -424,20 +424,19 @@ class TestFormFields:
     @pytest.mark.parametrize(
         ("language", "tag"),
         [
-            ("", "en"),
-            ("auto", "en"),
-            ("multi", "en"),
             ("en-US", "en"),
             ("eng_latn", "en"),
             ("fr", "fr"),
             ("bam_Latn", "bm"),
             ("ZH-hant", "zh-Hant"),
+            ("nn", "nb"),
+            ("sa", "hi"),
         ],
     )
     def test_languages_are_taken_in_every_spelling(
         self, http: httpx.Client, wav: Path, language: str, tag: str
     ) -> None:
-        """None means the default where the text is in its script."""
+        """And label the answer; two that Whisper knows mean their nearest."""
         answer = post(http, wav, response_format="verbose_json", language=language)
 
         assert answer.json()["language"] == tag
@@ -450,7 +449,7 @@ class TestFormFields:
             ({"temperature": "hot"}, "temperature", "invalid_value"),
             ({"temperature": "2"}, "temperature", "invalid_value"),
             ({"timestamp_granularities[]": "line"}, "timestamp_granularities", None),
-            ({"language": "xx"}, "language", "unsupported_language"),
+            ({"languages": "xx"}, "languages", "unsupported_language"),
         ],
     )
     def test_values_that_cannot_be_honoured_are_refused_by_name(

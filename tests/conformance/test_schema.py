@@ -43,6 +43,8 @@ __all__ = ["http", "speech", "wav"]  # fixtures
 BOTH = ["word", "segment"]
 OF_A_SEGMENT = {"segments.words"}
 OF_A_WORD = {"words.confidence"}
+# Where words can tell the language of a text.
+IF_FOUND = {"languages.probability", "language_probability"}
 # Of the demo model, which these tests ask.
 WARNED = {"warnings"}
 
@@ -57,10 +59,10 @@ def ask(http: httpx.Client, wav: Path, **fields: Any) -> httpx.Response:
 class TestTranscriptions:
     @pytest.mark.parametrize("include", [[], ["logprobs"]])
     def test_json(self, http: httpx.Client, wav: Path, include: list[str]) -> None:
-        """Nothing is added but the demo model's warning."""
+        """Only the demo model's warning and a language's probability are added."""
         body = ask(http, wav, include_list=include).json()
 
-        assert additions(body, Transcription) == WARNED
+        assert additions(body, Transcription) - IF_FOUND == WARNED
 
     @pytest.mark.parametrize(
         ("wanted", "ours"),
@@ -69,7 +71,7 @@ class TestTranscriptions:
     def test_verbose_json(
         self, http: httpx.Client, wav: Path, wanted: list[str], ours: set[str]
     ) -> None:
-        """Words have a confidence, segments may have words, and there is the task."""
+        """Words have a confidence, segments may have words; the task and the script."""
         body = ask(
             http,
             wav,
@@ -77,7 +79,8 @@ class TestTranscriptions:
             timestamp_granularities_list=wanted,
         ).json()
 
-        assert additions(body, TranscriptionVerbose) == ours | {"task"} | WARNED
+        found = additions(body, TranscriptionVerbose) - IF_FOUND
+        assert found == ours | {"task", "script"} | WARNED
 
     def test_events(self, http: httpx.Client, wav: Path) -> None:
         """With nothing, and with all that can be asked for."""
@@ -95,13 +98,17 @@ class TestTranscriptions:
 
         for events, of_deltas, of_done in (
             (plain, {"end"}, WARNED),
-            (full, {"end", "words"}, {"segments", "words", "duration"} | WARNED),
+            (
+                full,
+                {"end", "words"},
+                {"segments", "words", "duration", "script"} | WARNED,
+            ),
         ):
             *deltas, done = events
             assert deltas
             for delta in deltas:
                 assert additions(delta, TranscriptionTextDeltaEvent) == of_deltas
-            assert additions(done, TranscriptionTextDoneEvent) == of_done
+            assert additions(done, TranscriptionTextDoneEvent) - IF_FOUND == of_done
 
     def test_silence(self, http: httpx.Client, tmp_path: Path) -> None:
         """Empty lists and texts are what they are of."""
@@ -171,7 +178,8 @@ class TestRealtime:
         assert len(kinds) >= 10
         for event in events:
             ours = additions(event, RealtimeServerEvent)
-            assert ours <= {"session.id", "session.object", "session.warnings"}, event
+            known = {"session.id", "session.object", "session.warnings", "script"}
+            assert ours <= known | IF_FOUND, event
 
     def test_the_session_itself(self, demo_server: ServerProcess) -> None:
         """Whatever it was asked for, it has no field that the type has not."""

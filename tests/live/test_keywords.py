@@ -104,6 +104,33 @@ class TestUpdates:
         assert {own.window.decoding for own in after} == {Decoding(n_best=16)}
         assert {own.keywords for own in after} == {("abc",)}
 
+    def test_so_do_scripts(self) -> None:
+        """Windows of partials and finals have them, with keywords or without."""
+        script = write(Random(3), n_words=12, longest_pause=5)
+        latin = frozenset({"Latn"})
+        heard = listening(PROFILES["captions"])
+        samples, probabilities = script.samples, script.probabilities
+        third = len(samples) // 3 // FRAME_SAMPLES * FRAME_SAMPLES
+
+        asked: list[set[Decoding]] = []
+        for first, options in (
+            (0, StreamOptions()),
+            (third, StreamOptions(scripts=latin)),
+            (2 * third, StreamOptions(scripts=latin, keywords=("abc",))),
+        ):
+            n_asked = len(heard.asked)
+            heard.session.configure(options)
+            heard.hear(samples[first : first + third], probabilities, (1600,))
+            if first == 2 * third:
+                heard.end()
+            asked.append({own.window.decoding for own in heard.asked[n_asked:]})
+
+        assert asked == [
+            {BEST_LABEL},
+            {Decoding(scripts=latin)},
+            {Decoding(n_best=16, scripts=latin)},
+        ]
+
 
 class TestFinals:
     @given(randoms, st.sampled_from(LISTS))

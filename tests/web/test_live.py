@@ -271,7 +271,31 @@ class TestText:
         paragraph = visit["#captions .utterance"]
         expect(paragraph).to_have_attribute("lang", tag)
         expect(paragraph).to_have_attribute("dir", direction)
-        script.hears({"type": "config", "language": tag})
+        script.hears({"type": "config", "languages": [tag]})
+
+    @pytest.mark.parametrize(
+        ("found", "shown"),
+        [
+            (
+                {"language": "de", "language_probability": 0.973, "script": "Latn"},
+                "Heard: German, 97 %",
+            ),
+            ({"language": "bm", "script": "Latn"}, "Heard: Bambara"),
+            ({"script": "Deva"}, "Heard: Devanagari script"),
+            ({}, ""),
+        ],
+    )
+    def test_the_language_that_was_found_is_shown(
+        self, visit: Visit, found: dict[str, Any], shown: str
+    ) -> None:
+        """With its probability; the script alone where no more is known."""
+        script = Script(visit)
+        script.listen()
+
+        script.transcript("eins zwei", utterance_final=True, words=[], **found)
+
+        visit.shows("#captions .utterance", "eins zwei")
+        visit.shows("#live-heard", shown)
 
     def test_text_of_any_script_finds_its_direction_by_itself(
         self, visit: Visit

@@ -106,7 +106,6 @@ class TestBareSamples:
     [
         ({"output": "docx"}, "output", "invalid_value"),
         ({"task": "translate"}, "task", "translation_not_supported"),
-        ({"language": "xx"}, "language", "unsupported_language"),
         ({"encode": "maybe"}, "encode", "invalid_value"),
         ({"word_timestamps": "2"}, "word_timestamps", "invalid_value"),
     ],

@@ -201,7 +201,16 @@ class TestClient:
             ),
             ('{"type":"config","hop_s":NaN}', "invalid_message", "hop_s"),
             ('{"type":"config","words":"yes"}', "invalid_message", "config.words"),
-            ('{"type":"config","language":"xx"}', "unsupported_language", "'xx'"),
+            (
+                '{"type":"config","languages":["en","xx"]}',
+                "unsupported_language",
+                "'xx'",
+            ),
+            (
+                json.dumps({"type": "config", "languages": ["en"] * 101}),
+                "invalid_message",
+                "at most 100",
+            ),
             ('{"type":"config","profile":"fast"}', "invalid_message", "profile"),
             (" " * (MAX_MESSAGE_CHARS + 1), "message_too_long", "binary frames"),
             ('{"type":"config","keywords":"a"}', "invalid_message", "config.keywords"),
@@ -304,7 +313,7 @@ class TestConfiguration:
     def test_a_refused_message_changes_nothing_of_it(self) -> None:
         """Not even what was right in it."""
         machine = protocol()
-        receive(machine, type="config", words=True, language="xx")
+        receive(machine, type="config", words=True, languages=["xx"])
 
         assert only(receive(machine, type="config"))["words"] is False
 
@@ -460,6 +469,42 @@ class TestStream:
         receive(machine, type="config", language=asked)
 
         assert only(tell(machine, final(1, text))).get("language") == tag
+
+    def test_what_a_text_shows_has_a_probability(self) -> None:
+        """And its script is told in any case."""
+        machine = protocol()
+
+        korean = only(tell(machine, final(1, "하나 둘")))
+        latin = only(tell(machine, final(2, "uno")))
+
+        assert (korean["language"], korean["language_probability"]) == ("ko", 1.0)
+        assert (korean["script"], latin["script"]) == ("Hang", "Latn")
+        assert "language" not in latin
+        assert "language_probability" not in latin
+
+    def test_a_list_of_languages_restricts_the_scripts(self) -> None:
+        """From the next window on; null allows all again."""
+        machine = protocol()
+
+        configure, confirmed = receive(machine, type="config", languages=["hi", "en"])
+        assert isinstance(configure, Configure)
+        assert configure.options.scripts == {"Deva", "Latn"}
+        assert only([confirmed])["languages"] == ["hi", "en"]
+        assert only(tell(machine, final(1, "एक")))["language"] == "hi"
+
+        configure, confirmed = receive(machine, type="config", languages=None)
+        assert isinstance(configure, Configure)
+        assert not configure.options.scripts
+        assert "languages" not in only([confirmed])
+
+    def test_an_operator_may_let_a_single_language_restrict(self) -> None:
+        """LANGUAGE_STRICT."""
+        machine = protocol(language_strict=True)
+
+        configure, _ = receive(machine, type="config", language="hi")
+
+        assert isinstance(configure, Configure)
+        assert configure.options.scripts == {"Deva"}
 
 
 class TestStopping:
@@ -720,10 +765,14 @@ class TestUrl:
 
         assert codes == ["demo_model", "parameters_ignored"]
 
-    def test_a_language_that_there_is_not_is_refused(self) -> None:
-        """As in `config`."""
+    def test_an_unknown_label_is_ignored_with_a_warning(self) -> None:
+        """As at the other doors; where it would restrict the text, it is refused."""
+        (ready,) = sent(protocol_of(Query({"language": "xx"})).greet())
+
+        assert "language" not in ready
+        assert [own["code"] for own in ready["warnings"]] == ["unknown_language"]
         with pytest.raises(BadMessage, match="xx"):
-            protocol_of(Query({"language": "xx"}))
+            protocol_of(Query({"language": "xx"}), language_strict=True)
 
 
 def protocol_of(query: Query, **defaults: Any) -> LiveProtocol:

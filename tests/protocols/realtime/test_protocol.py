@@ -418,9 +418,61 @@ class TestSession:
         self, code: str | None, shown: str | None
     ) -> None:
         """An unknown one is no error on a socket."""
-        reply = update_input(protocol(), transcription={"language": code})
+        transcription = {"language": code}
 
-        assert reply["transcription"].get("language") == shown
+        reply = update(protocol(), audio={"input": {"transcription": transcription}})
+
+        assert reply["audio"]["input"]["transcription"].get("language") == shown
+        codes = [each["code"] for each in reply.get("warnings") or []]
+        assert codes == (["unknown_language"] if code == "xx" else [])
+
+    @pytest.mark.parametrize(
+        ("asked", "shown", "scripts"),
+        [
+            ({"languages": ["hi-IN", "en"]}, ["hi", "en"], {"Deva", "Latn"}),
+            ({"languages": ["xx", "ru"]}, ["ru"], {"Cyrl"}),
+            ({"languages": ["xx"]}, None, set()),
+            ({"languages": []}, None, set()),
+            ({"languages": ["hi", "auto"]}, None, set()),
+            ({"language": "hi"}, None, set()),
+        ],
+    )
+    def test_a_list_of_languages_restricts_the_scripts(
+        self, asked: dict[str, Any], shown: list[str] | None, scripts: set[str]
+    ) -> None:
+        """Known ones are echoed; a single language is a label."""
+        machine = protocol()
+
+        reply = update_input(machine, transcription=asked)
+
+        assert reply["transcription"].get("languages") == shown
+        assert machine.configured.options.scripts == scripts
+
+    def test_an_operator_may_let_a_single_language_restrict(self) -> None:
+        """LANGUAGE_STRICT; a list goes before it."""
+        machine = protocol(
+            defaults=Defaults(served_model="omniasr", language_strict=True)
+        )
+
+        update_input(machine, transcription={"language": "hi"})
+        alone = machine.configured.options.scripts
+        update_input(machine, transcription={"languages": ["ru"]})
+
+        assert alone == {"Deva"}
+        assert machine.configured.options.scripts == {"Cyrl"}
+
+    def test_too_many_languages_are_an_error_that_changes_nothing(self) -> None:
+        """As too many keywords are."""
+        machine = protocol()
+        before = machine.configured
+
+        transcription = {"languages": ["en"] * 101}
+        session = {"audio": {"input": {"transcription": transcription}}}
+        (error,) = events(send(machine, "session.update", session=session))
+
+        assert error["error"]["param"].endswith("transcription.languages")
+        assert "at most 100" in error["error"]["message"]
+        assert machine.configured == before
 
     def test_the_flat_form_is_answered_in_kind(self) -> None:
         """Partial like the other; both change the same session."""
@@ -534,6 +586,7 @@ class TestTurns:
         assert turn[-1]["transcript"] == "good morning all"
         assert turn[-1]["usage"] == {"type": "duration", "seconds": 1.8}
         assert turn[-1]["languages"] == [{"code": "en"}]
+        assert turn[-1]["script"] == "Latn"
         assert len(item_ids(turn)) == 1
 
     def test_a_final_that_says_something_else_replaces_the_deltas(self) -> None:
@@ -689,6 +742,7 @@ class TestTurns:
             ("one", None, ["en"]),
             ("ένα", None, []),
             ("გამარჯობა", None, []),
+            ("한국어", None, ["ko"]),
             ("מילה", None, []),
             ("", None, []),
             ("", "bam_latn", ["bm"]),
@@ -703,7 +757,11 @@ class TestTurns:
 
         completed = events(tell(machine, final(1, text)))[-1]
 
-        assert completed["languages"] == [{"code": code} for code in languages]
+        assert [each["code"] for each in completed["languages"]] == languages
+        (found,) = [each.get("probability") for each in completed["languages"]] or [
+            None
+        ]
+        assert found == (1.0 if languages == ["ko"] else None)
 
 
 class TestEagerEnds:
