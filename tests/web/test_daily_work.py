@@ -51,7 +51,7 @@ class TestQueue:
 
         visit.choose(clip, letter, later)
         expect(visit["#recordings-list .recording-state"]).to_have_text(
-            ["0:05", "Failed", "0:02"]
+            ["0:06", "Failed", "0:02"]
         )
 
         assert rows(visit) == ["digits.wav", "letter.wav", "later.wav"]
@@ -109,7 +109,7 @@ class TestKept:
         """With their corrections, in this browser only, until they are removed."""
         visit.choose(clip, others[0])
         expect(visit["#recordings-list .recording-state"]).to_have_text(
-            ["0:05", "0:02"]
+            ["0:06", "0:02"]
         )
         visit["#job-correct"].click()
         correct(visit, 0, "Three")
@@ -117,8 +117,9 @@ class TestKept:
         visit.page.reload()
         visit["#tab-file"].click()
 
-        assert rows(visit) == ["digits.wav", "later.wav"]
-        visit["#recordings-list .recording-name"].first.click()
+        names = visit["#recordings-list .recording-name"]
+        expect(names).to_have_text(["digits.wav", "later.wav"])
+        names.first.click()
         expect(visit["#words .word"]).to_have_text(["Three", *SAID[1:]])
         expect(visit["#play"]).to_be_disabled()
         expect(visit["#wave-note"]).to_contain_text("sound of this recording")
@@ -291,7 +292,7 @@ class TestAccess:
             visit.choose(others[1], clip)
             visit.tells("file", "letter.wav")
             expect(visit["#recordings-list .recording-state"]).to_have_text(
-                ["Failed", "0:05"]
+                ["Failed", "0:06"]
             )
             found += problems(visit)
             widths.append(visit.page.evaluate("document.body.scrollWidth"))
