@@ -333,6 +333,7 @@ class Language(BaseModel):
     id: str = Field(description="omniASR's own id.")
     tag: str = Field(description="BCP-47.")
     name: str
+    autonym: str = Field(description="Its name in itself, if known; else empty.")
     script: str = Field(description="ISO 15924.")
     direction: Literal["ltr", "rtl"]
 
@@ -425,6 +426,7 @@ def language(entry: catalogue.Language) -> Language:
         id=entry.id,
         tag=entry.tag,
         name=entry.name,
+        autonym=entry.autonym,
         script=entry.script,
         direction=entry.direction,
     )

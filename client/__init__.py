@@ -1,4 +1,5 @@
 """The command-line client: a program of its own, which sees what every client sees.
 
-Only `mic` is different: it runs the model in its own process, without a server.
+Only `mic`, and others with `--local`, run the model in their own process, without a
+server.
 """

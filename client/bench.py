@@ -84,7 +84,7 @@ async def _stream(
     measured = _Measured()
     await asyncio.sleep(delay_s)
     now = asyncio.get_running_loop().time
-    async with session(options.host, options.port, options.key) as socket:
+    async with session(options) as socket:
         began = now()
         flushed = 0.0
 

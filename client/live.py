@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from client.audio import BUNDLED, BYTES_PER_S, Microphone, paced, read_file
 from client.captions import Captions
 from client.errors import CommandError, with_wait
+from client.place import base_url, headers, socket_url, unreachable
 
 Json = dict[str, Any]
 
@@ -24,9 +25,7 @@ PATH = "/v1/audio/transcriptions"
 
 @asynccontextmanager
 async def session(
-    host: str,
-    port: int,
-    key: str | None,
+    options: argparse.Namespace,
     *,
     on_ready: Callable[[Json], None] = lambda ready: None,
 ) -> AsyncIterator[ClientConnection]:
@@ -38,11 +37,11 @@ async def session(
     Raises:
         CommandError: It cannot be reached, or it refuses.
     """
-    headers = {"authorization": f"Bearer {key}"} if key else {}
+    base = base_url(options)
     try:
         async with connect(
-            f"ws://{host}:{port}{PATH}",
-            additional_headers=headers,
+            socket_url(base) + PATH,
+            additional_headers=headers(options.key),
             max_size=None,
             compression=None,  # audio does not get smaller
         ) as socket:
@@ -54,9 +53,7 @@ async def session(
             f"the server answered {error.response.status_code}: {_message_in(body)}"
         ) from error
     except (OSError, InvalidHandshake, TimeoutError) as error:
-        raise CommandError(
-            f"nothing answers at {host}:{port} ({error}); is the server running there?"
-        ) from error
+        raise unreachable(base, error) from error
     except ConnectionClosed as error:
         raise CommandError(f"the connection failed: {error}") from error
 
@@ -110,14 +107,19 @@ class _Warnings:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Stream a file, the microphone or a bundled recording; show captions."""
+    """Stream a file, the microphone or a bundled recording; show captions.
+
+    Raises:
+        CommandError: The stream could not be opened or went wrong.
+    """
+    if getattr(options, "model", None):
+        raise CommandError("--model needs --local: a server chooses for live streams")
     asyncio.run(_run(options))
 
 
 async def _run(options: argparse.Namespace) -> None:
-    place = (options.host, options.port, options.key)
     warnings = _Warnings()
-    async with session(*place, on_ready=warnings.show) as socket:
+    async with session(options, on_ready=warnings.show) as socket:
         wanted = {
             "language": options.language,
             "languages": options.languages,
@@ -151,26 +153,33 @@ async def _send_audio(
     socket: ClientConnection, options: argparse.Namespace, times: _Times
 ) -> None:
     with suppress(ConnectionClosed):  # the receiver reports the reason
-        async for chunk in _chunks(options):
+        async for chunk in source_of(options):
             await socket.send(chunk)
             times.audio_s += len(chunk) / BYTES_PER_S
         times.ended = asyncio.get_running_loop().time()
         await send(socket, "end")
 
 
-async def _chunks(options: argparse.Namespace) -> AsyncIterator[bytes]:
+def source_of(options: argparse.Namespace) -> AsyncIterator[bytes]:
+    """Open the microphone or the file, before anything else takes time.
+
+    Raises:
+        CommandError: It cannot be used.
+    """
     if options.mic:
-        microphone = Microphone()
-        with stopped_by_user(microphone):
-            async for chunk in microphone.chunks():
-                yield chunk
-    else:
-        audio = read_file(options.file or BUNDLED)
-        if options.fast:
-            yield audio
-        else:
-            async for chunk in paced(audio):
-                yield chunk
+        return _heard(Microphone())
+    audio = read_file(options.file or BUNDLED)
+    return _at_once(audio) if options.fast else paced(audio)
+
+
+async def _heard(microphone: Microphone) -> AsyncIterator[bytes]:
+    with stopped_by_user(microphone):
+        async for chunk in microphone.chunks():
+            yield chunk
+
+
+async def _at_once(audio: bytes) -> AsyncIterator[bytes]:
+    yield audio
 
 
 @contextmanager

@@ -16,7 +16,8 @@ import av
 import httpx
 from tqdm import tqdm
 
-from client.errors import CommandError, with_wait
+from client.errors import CommandError
+from client.place import Refused, base_url, headers, unreachable
 
 # Of a form; a list is sent as a part for each.
 Fields = dict[str, str | list[str]]
@@ -35,8 +36,8 @@ def run(options: argparse.Namespace) -> None:
     """
     if not options.file.is_file():
         raise CommandError(f"there is no file {options.file}")
-    url = f"http://{options.host}:{options.port}/v1/audio/transcriptions"
-    headers = {"authorization": f"Bearer {options.key}"} if options.key else {}
+    base = base_url(options)
+    url = f"{base}/v1/audio/transcriptions"
     fields: Fields = {"language": options.language} if options.language else {}
     if options.languages:
         fields["languages[]"] = options.languages
@@ -44,17 +45,14 @@ def run(options: argparse.Namespace) -> None:
         fields["keywords[]"] = options.keywords
     timeout = httpx.Timeout(_SILENCE_S, read=None if options.format != "text" else 60)
     try:
-        with httpx.Client(headers=headers, timeout=timeout) as client:
+        with httpx.Client(headers=headers(options.key), timeout=timeout) as client:
             if options.format == "text":
                 _print_stream(client, url, options.file, fields)
             else:
                 fields["response_format"] = options.format
                 _print_whole(client, url, options.file, fields)
     except httpx.ConnectError as error:
-        raise CommandError(
-            f"nothing answers at {options.host}:{options.port} ({error}); "
-            "is the server running there?"
-        ) from error
+        raise unreachable(base, error) from error
     except httpx.TransportError as error:
         raise CommandError(f"the connection failed: {error}") from error
 
@@ -62,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
 def _print_whole(client: httpx.Client, url: str, file: Path, fields: Fields) -> None:
     with file.open("rb") as content:
         answer = client.post(url, files={"file": (file.name, content)}, data=fields)
-    _check(answer)
+    check(answer)
     _warn(json.loads(answer.headers.get("x-warnings", "[]")))
     sys.stdout.write(answer.text)
     if not answer.text.endswith("\n"):
@@ -72,7 +70,7 @@ def _print_whole(client: httpx.Client, url: str, file: Path, fields: Fields) -> 
 def _print_stream(client: httpx.Client, url: str, file: Path, fields: Fields) -> None:
     """Print text as it comes, then the length of the audio and the time taken."""
     began = time.monotonic()
-    duration_s = _duration_s(file)
+    duration_s = stated_length(file)
     with (
         file.open("rb") as content,
         tqdm(
@@ -91,11 +89,11 @@ def _print_stream(client: httpx.Client, url: str, file: Path, fields: Fields) ->
     ):
         if answer.is_error:
             answer.read()
-            _check(answer)
-        for event in _events(answer):
+            check(answer)
+        for event in events(answer):
             _warn(event.get("warnings", ()))
             if event["type"] == "transcript.text.delta":
-                _show(event["delta"], bar)
+                show(event["delta"], bar)
                 bar.update(max(0.0, event["end"] - bar.n))
         bar.update(max(0.0, (duration_s or 0.0) - bar.n))
     print()
@@ -111,7 +109,7 @@ def _warn(warnings: Iterable[dict[str, str]]) -> None:
         print(f"warning: {warning['message']}", file=sys.stderr)
 
 
-def _show(text: str, bar: "tqdm[NoReturn]") -> None:
+def show(text: str, bar: "tqdm[NoReturn]") -> None:
     """Print more text; in a terminal with a progress bar, above the bar."""
     if bar.disable or not sys.stdout.isatty():
         print(text, end="", flush=True)
@@ -119,7 +117,7 @@ def _show(text: str, bar: "tqdm[NoReturn]") -> None:
         bar.write(text.strip())
 
 
-def _events(answer: httpx.Response) -> Iterator[dict[str, Any]]:
+def events(answer: httpx.Response) -> Iterator[dict[str, Any]]:
     """Parse server-sent events; a failure in mid-stream is raised."""
     for line in answer.iter_lines():
         if not line.startswith("data: "):
@@ -130,18 +128,13 @@ def _events(answer: httpx.Response) -> Iterator[dict[str, Any]]:
         yield event
 
 
-def _check(answer: httpx.Response) -> None:
-    if not answer.is_error:
-        return
-    try:
-        message = answer.json()["error"]["message"]
-    except (ValueError, KeyError, TypeError):
-        message = answer.text[:200]
-    text = with_wait(message, answer.headers.get("retry-after"))
-    raise CommandError(f"the server answered {answer.status_code}: {text}")
+def check(answer: httpx.Response) -> None:
+    """Raise the error of an answer that is one."""
+    if answer.is_error:
+        raise Refused(answer)
 
 
-def _duration_s(file: Path) -> float | None:
+def stated_length(file: Path) -> float | None:
     """Return the length that a file states, for the progress bar; None if unknown."""
     try:
         with av.open(file) as container:

@@ -61,6 +61,7 @@ class Language:
     tag: str  # the shortest BCP 47 tag that means this entry
     name: str  # English, unique
     other_name: str  # another English name, or ""
+    autonym: str  # what its speakers call it, or ""
     script: str  # ISO 15924
     script_name: str
     direction: Direction
@@ -82,9 +83,9 @@ def to_bcp47(language_id: str | None) -> str:
 def _read_table(path: Path) -> tuple[Language, ...]:
     lines = path.read_text(encoding="utf-8").splitlines()
     rows = [line.split("\t") for line in lines if not line.startswith("#")]
-    assert rows[0] == ["id", "tag", "name", "other_name"]
+    assert rows[0] == ["id", "tag", "name", "other_name", "autonym"]
     languages = []
-    for language_id, tag, name, other_name in rows[1:]:
+    for language_id, tag, name, other_name, autonym in rows[1:]:
         script = language_id.split("_")[1]
         languages.append(
             Language(
@@ -92,6 +93,7 @@ def _read_table(path: Path) -> tuple[Language, ...]:
                 tag=tag,
                 name=name,
                 other_name=other_name,
+                autonym=autonym,
                 script=script,
                 script_name=SCRIPT_NAMES[script],
                 direction="rtl" if script in RIGHT_TO_LEFT else "ltr",

@@ -59,8 +59,8 @@ def search_languages(query: str) -> tuple[Language, ...]:
     """Return the entries that `query` finds, best first; all if it is blank.
 
     An entry is found by the beginning of its id or BCP 47 tag, by a script code,
-    and by any part of its names. Case, accents, apostrophes and the choice of `-`
-    or `_` do not matter.
+    and by any part of its names, that of its speakers too. Case, accents, apostrophes
+    and the choice of `-` or `_` do not matter.
     """
     folded = _fold(query)
     if not folded:
@@ -129,7 +129,8 @@ def _fold(text: str) -> str:
 def _make_searchable(entry: Language) -> _Searchable:
     language_id, tag = _fold(entry.id), _fold(entry.tag)
     subtags = language_id.split("-")
-    names = (_fold(name) for name in (entry.name, entry.other_name) if name)
+    known = (entry.name, entry.other_name, entry.autonym)
+    names = (_fold(name) for name in known if name)
     return _Searchable(
         entry, (language_id, tag, subtags[0]), frozenset(subtags), tuple(names)
     )

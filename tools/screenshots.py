@@ -128,8 +128,8 @@ def _live(page: Page) -> None:
 
 def _check_live(page: Page, said: Sequence[str]) -> None:
     """Fail if the page shows load, or a word that was not spoken."""
-    if page.locator("#status-load").is_visible():
-        raise Wrong(f"Busy: {page.locator('#status-load').inner_text()}")
+    if page.locator("#status-state").inner_text() == "Busy":
+        raise Wrong(f"Busy: {page.locator('#status-load').text_content()}")
     shown = page.locator("#captions .utterance:not(.open)").all_inner_texts()
     _compare(shown, said[: len(shown)])
     (confirmed,) = page.locator("#captions .open .committed").all_inner_texts()

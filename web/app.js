@@ -8,6 +8,7 @@ import { KeywordField } from './keywords.js';
 import { LanguagePicker } from './languages.js';
 import { LiveView } from './live.js';
 import { watchStatus } from './status.js';
+import { arrangeCaptions } from './view.js';
 
 const tabs = [...document.querySelectorAll('[role=tab]')];
 
@@ -47,6 +48,7 @@ function setKeywords(keywords) {
 
 setLanguage(picker.language);
 setKeywords(field.keywords);
+arrangeCaptions();
 introduceDemo((sample) => {
   select(document.getElementById('tab-file'));
   file.open(sample);

@@ -7,7 +7,7 @@
  */
 
 import { dress } from './languages.js';
-import { joined, shifted } from './text.js';
+import { clock, joined, shifted } from './text.js';
 
 // Fewer would make a screen reader stutter.
 const ANNOUNCED_WORDS = 6;
@@ -71,12 +71,33 @@ export class Captions {
     } else {
       this.#finals.push(utterance);
       paragraph.replaceChildren(joined(utterance.words) || utterance.text);
-      paragraph.classList.remove('open');
-      this.#dress(paragraph, utterance.language);
+      this.#close(paragraph, utterance);
       this.#announce(utterance.text, { whole: true });
     }
     this.#announced = 0;
     this.#show();
+  }
+
+  /** What is kept, to show it again after a reload. */
+  get kept() {
+    return this.#finals;
+  }
+
+  /** Show what was kept. */
+  restore(finals) {
+    for (const utterance of finals) {
+      const { paragraph } = this.#begin();
+      paragraph.replaceChildren(joined(utterance.words) || utterance.text);
+      this.#close(paragraph, utterance);
+    }
+    this.#finals = [...finals];
+    this.#show();
+  }
+
+  #close(paragraph, { words, start, language }) {
+    paragraph.classList.remove('open');
+    if (words.length) paragraph.dataset.time = clock(start);
+    this.#dress(paragraph, language);
   }
 
   /** End an utterance that will get no final; its text so far stays. */

@@ -20,13 +20,14 @@ const SOON_MS = 500;
 /**
  * Copy or download a text, or the subtitles of its words; tell if that fails.
  *
- * @param {'copy' | 'txt' | 'srt' | 'vtt'} action
+ * @param {'copy' | 'txt' | 'json' | 'srt' | 'vtt'} action
  * @param {object} transcript `text`, `words` (as `spaced` has them), `duration` in
- *   seconds where it is known, and `name`, without an ending.
+ *   seconds and `language` where they are known, and `name`, without an ending.
  * @returns {Promise<boolean>} Whether it worked.
  */
 export async function hand(action, transcript) {
   if (action === 'copy') return handCopy(transcript.text);
+  if (action === 'json') return handJson(transcript);
   if (action !== 'txt') return handSubtitles(action, transcript);
   download(`${transcript.name}.txt`, `${transcript.text}\n`, 'text/plain');
   return true;
@@ -37,6 +38,15 @@ async function handCopy(text) {
   tell('copied', done ? 'Copied.' : 'The browser does not let this page copy.', { kind: done ? 'info' : 'problem' });
   if (done) setTimeout(() => untell('copied'), COPIED_MS);
   return done;
+}
+
+/** The fields of `verbose_json` that are known here. */
+function handJson({ text, words, duration, name, language }) {
+  const timed = words.map(({ text: word, start, end, confidence }) =>
+    ({ word, start: rounded(start), end: rounded(end), confidence }));
+  const body = { task: 'transcribe', language: language ?? 'und', duration: duration ?? undefined, text, words: timed };
+  download(`${name}.json`, `${JSON.stringify(body, null, 2)}\n`, 'application/json');
+  return true;
 }
 
 async function handSubtitles(format, { words, duration, name }) {

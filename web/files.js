@@ -1,8 +1,9 @@
 /*
- * The view of a recording: from a file to a transcript that can be played.
+ * The view of recordings: from files to transcripts that can be played and corrected.
  *
- * It takes one request. The browser reports the progress of the upload; then the server
- * sends words with their times as it finds them, which shows its progress.
+ * Each takes one request, one after another. The browser reports the progress of the
+ * upload; then the server sends words with their times as it finds them, which shows its
+ * progress. What is done is kept in the browser.
  */
 
 import * as api from './api.js';
@@ -11,6 +12,8 @@ import { withKey } from './key.js';
 import { describeHeard } from './languages.js';
 import { tell, untell, warn } from './notices.js';
 import { Player } from './player.js';
+import { Recording, RecordingList } from './recordings.js';
+import * as store from './store.js';
 import { clock, spaced } from './text.js';
 
 const drop = document.getElementById('drop');
@@ -23,24 +26,41 @@ const heard = document.getElementById('file-heard');
 const actions = document.getElementById('file-actions');
 
 export class FileView {
-  #player = new Player();
+  #player = new Player({ onCorrect: () => this.#corrected() });
+  #list = new RecordingList({
+    onShow: (recording) => this.#open(recording),
+    onRemove: (recording) => this.#remove([recording]),
+    onClear: () => this.#remove([...this.#recordings]),
+  });
+  #recordings = [];
+  #shown = null;
+  #active = null; // the one that is sent
   #language = null;
   #keywords = [];
-  #file = null;
   #request = null;
   #limits = null;
 
   /** @param {{onFile: () => void}} listener Told when a file is dropped, in any view. */
   constructor({ onFile }) {
     chooser.addEventListener('change', () => {
-      if (chooser.files[0]) this.#take(chooser.files[0]);
+      const files = [...chooser.files];
       chooser.value = '';
+      this.#take(files);
     });
     this.#listenForDrops(onFile);
     document.getElementById('job-other').addEventListener('click', () => chooser.click());
-    document.getElementById('job-cancel').addEventListener('click', () => this.#cancel());
+    document.getElementById('job-remove').addEventListener('click', () => this.#remove([this.#shown]));
+    document.getElementById('job-cancel').addEventListener('click', () => this.#remove([this.#shown]));
+    document.getElementById('job-correct').addEventListener('click', ({ target }) => {
+      this.#player.correcting = !this.#player.correcting;
+      target.setAttribute('aria-pressed', String(this.#player.correcting));
+    });
     actions.addEventListener('click', ({ target }) => this.#act(target.dataset.action));
+    addEventListener('beforeunload', (event) => {
+      if (this.#recordings.some(({ state }) => state === 'active' || state === 'waiting')) event.preventDefault();
+    });
     this.#learnLimits();
+    this.#restore();
   }
 
   setLanguage(language) {
@@ -68,7 +88,7 @@ export class FileView {
       event.preventDefault();
       over(-depth);
       onFile();
-      if (event.dataTransfer.files[0]) this.#take(event.dataTransfer.files[0]);
+      this.#take([...event.dataTransfer.files]);
     });
   }
 
@@ -79,74 +99,137 @@ export class FileView {
     } catch { /* the server says so itself when it comes to that */ }
   }
 
-  // --- a file comes ---
+  // --- recordings come and go ---
 
   /** Transcribe a recording that is not chosen here. */
   open(file) {
-    this.#take(file);
+    this.#take([file]);
   }
 
-  async #take(file) {
-    this.#cancel();
-    this.#file = file;
-    ['file', 'recording_cut_off'].forEach(untell);
-    drop.classList.add('small');
-    job.hidden = false;
-    document.getElementById('job-name').textContent = file.name;
-    heard.textContent = '';
-    this.#player.open(file);
+  async #restore() {
+    const kept = (await store.texts()).map((text) => Recording.from(text));
+    this.#recordings.unshift(...kept);
+    if (!this.#shown && kept.length) this.#open(kept.at(-1));
+    else this.#render();
+  }
+
+  #take(files) {
+    if (!files.length) return;
+    const fresh = files.map((file) => new Recording(file));
+    this.#recordings.push(...fresh);
+    if (!this.#active) this.#open(fresh[0]);
     this.#render();
-    const most = this.#limits?.max_upload_bytes ?? Infinity;
-    if (file.size > most) {
-      this.#fail(new api.ApiError(
-        `This recording has ${megabytes(file.size)}; the server takes up to ${megabytes(most)}. A compressed format, ` +
-        'such as MP3 or Opus, is ten times smaller.',
-        { status: 413 },
-      ));
-      return;
-    }
-    try {
-      this.#show('Asking the server…', null);
-      await withKey(api.check);
-      if (this.#file === file) await withKey(() => this.#send(file));
-    } catch (error) {
-      if (this.#file === file) this.#fail(error);
-    }
+    this.#next();
   }
 
-  #fail(error) {
-    progress.hidden = true;
-    const again = error.status !== 400 && error.status !== 413;
-    const file = this.#file;
-    tell('file', explain(error), {
-      action: again ? { label: 'Try again', run: () => this.#take(file) } : null,
-    });
+  #remove(recordings) {
+    this.#recordings = this.#recordings.filter((own) => !recordings.includes(own));
+    for (const recording of recordings) store.forget(recording.id);
+    if (recordings.includes(this.#active)) this.#cancel();
+    if (recordings.includes(this.#shown)) this.#open(this.#recordings.at(-1) ?? null);
+    this.#render();
+    this.#next();
   }
 
   #cancel() {
+    this.#active = null;
     this.#request?.abort();
     this.#request = null;
-    this.#file = null;
-    progress.hidden = true;
+  }
+
+  /** Show a recording; none shows only where to drop one. */
+  #open(recording) {
+    this.#shown = recording;
+    ['file', 'recording_cut_off'].forEach(untell);
+    this.#player.open(recording?.file ?? null, recording?.words ?? []);
+    if (recording?.duration != null) this.#player.finish(recording);
+    if (recording?.error) this.#tellError(recording);
+    this.#render();
+  }
+
+  // --- one after another ---
+
+  async #next() {
+    if (this.#active) return;
+    const recording = this.#recordings.find(({ state }) => state === 'waiting');
+    if (!recording) return;
+    this.#active = recording;
+    recording.state = 'active';
+    if (!this.#shown) this.#open(recording);
+    try {
+      this.#refuseLarge(recording.file);
+      this.#show(recording, 'Asking the server…', null);
+      await withKey(api.check);
+      if (this.#active === recording) await withKey(() => this.#send(recording));
+    } catch (error) {
+      if (this.#active === recording) this.#fail(recording, error);
+    }
+    if (this.#active !== recording) return; // it was removed, and the next is at work
+    this.#active = null;
+    this.#next();
+  }
+
+  #refuseLarge({ size }) {
+    const most = this.#limits?.max_upload_bytes ?? Infinity;
+    if (size <= most) return;
+    throw new api.ApiError(
+      `This recording has ${megabytes(size)}; the server takes up to ${megabytes(most)}. A compressed format, ` +
+      'such as MP3 or Opus, is ten times smaller.',
+      { status: 413 },
+    );
+  }
+
+  #fail(recording, error) {
+    recording.state = 'failed';
+    recording.error = error;
+    if (recording === this.#shown) this.#tellError(recording);
+    this.#render();
+  }
+
+  /** Where the next file can be dropped, unless there are words to keep. */
+  #tellError({ name, error }) {
+    const again = error.status !== 400 && error.status !== 413;
+    tell('file', `${name}: ${explain(error)}`, {
+      region: document.getElementById('file-notices'),
+      action: again ? { label: 'Try again', run: () => this.#again() } : null,
+    });
+  }
+
+  #again() {
+    const recording = this.#shown;
+    Object.assign(recording, { state: 'waiting', told: 'Waiting', words: [], error: null });
+    this.#open(recording);
+    this.#next();
+  }
+
+  #corrected() {
+    this.#shown.words = [...this.#player.words];
+    this.#keep(this.#shown);
+    this.#render();
+  }
+
+  async #keep(recording) {
+    if (await store.keep(recording.kept)) return;
+    tell('kept', 'This browser does not keep the transcript: download it before you leave the page.', { kind: 'info' });
   }
 
   // --- its request ---
 
-  #send(file) {
+  #send(recording) {
     const form = new FormData();
     form.append('stream', 'true');
     form.append('response_format', 'verbose_json');
     form.append('timestamp_granularities[]', 'word');
     if (this.#language) form.append('languages[]', this.#language.id);
     for (const keyword of this.#keywords) form.append('keywords[]', keyword);
-    form.append('file', file);
+    form.append('file', recording.file);
     return new Promise((resolve, reject) => {
       const request = new XMLHttpRequest();
       this.#request = request;
-      const events = new Events((event) => this.#receive(event));
+      const events = new Events((event) => this.#receive(recording, event));
       request.open('POST', api.url(api.TRANSCRIPTIONS));
       for (const [name, value] of Object.entries(api.headers())) request.setRequestHeader(name, value);
-      request.upload.onprogress = ({ loaded, total }) => this.#uploaded(loaded / total);
+      request.upload.onprogress = ({ loaded, total }) => this.#uploaded(recording, loaded / total);
       request.onprogress = () => request.status === 200 && events.read(request.responseText);
       request.onerror = () => reject(new api.ApiError('The connection to the server was lost.'));
       request.onload = () => {
@@ -157,64 +240,79 @@ export class FileView {
         events.read(request.responseText);
         if (events.error) reject(new api.ApiError(events.error, { status: 200 }));
         else if (!events.done) reject(new api.ApiError('The connection to the server was lost.'));
-        else resolve(this.#finish());
+        else resolve(this.#finish(recording));
       };
       request.send(form);
     });
   }
 
-  #uploaded(share) {
-    if (share < 1) this.#show(`Uploading: ${Math.floor(share * 100)} %`, share);
-    else this.#show('Transcribing…', null);
+  #uploaded(recording, share) {
+    if (share < 1) this.#show(recording, `Uploading: ${Math.floor(share * 100)} %`, share);
+    else this.#show(recording, 'Transcribing…', null);
   }
 
-  #receive(event) {
+  #receive(recording, event) {
     if (event.type === 'transcript.text.delta') {
-      this.#player.add(spaced(event.words, event.delta));
-      this.#advance(event.end);
+      const words = spaced(event.words, event.delta);
+      recording.words.push(...words);
+      if (recording === this.#shown) this.#player.add(words);
+      this.#advance(recording, event.end);
     } else {
       warn(event.warnings);
       if (event.raw !== undefined) this.#player.rewrite(spaced(event.words, event.text));
       const { code: language = null, probability } = event.languages[0] ?? {};
-      this.#player.finish({ duration: event.duration, language });
-      heard.textContent = describeHeard({ language, probability, script: event.script });
+      recording.duration = event.duration;
+      recording.language = language;
+      recording.heard = describeHeard({ language, probability, script: event.script });
+      if (recording === this.#shown) this.#player.finish(recording);
     }
   }
 
-  #advance(seconds) {
-    const { duration } = this.#player;
+  #advance(recording, seconds) {
+    const duration = recording === this.#shown ? this.#player.duration : NaN;
     const known = Number.isFinite(duration) && duration > 0;
     const of = known ? ` of ${clock(duration)}` : '';
-    this.#show(`Transcribing: ${clock(seconds)}${of}`, known ? Math.min(1, seconds / duration) : null);
-    this.#render();
+    this.#show(recording, `Transcribing: ${clock(seconds)}${of}`, known ? Math.min(1, seconds / duration) : null);
   }
 
-  #finish() {
+  #finish(recording) {
     this.#request = null;
-    progress.hidden = true;
-    if (!this.#player.words.length) tell('file', 'No speech was found in this recording.', { kind: 'info' });
+    recording.state = 'done';
+    if (recording.words.length) this.#keep(recording);
+    else if (recording === this.#shown) tell('file', 'No speech was found in this recording.', { kind: 'info' });
     this.#render();
   }
 
   // --- what is shown and done ---
 
-  #show(message, share) {
-    progress.hidden = false;
-    text.textContent = message;
-    if (share === null) bar.removeAttribute('value');
-    else bar.value = share;
+  #show(recording, told, share) {
+    Object.assign(recording, { told, share });
+    this.#render();
   }
 
   #render() {
-    const nothing = this.#player.words.length === 0;
-    for (const own of actions.querySelectorAll('button')) own.disabled = nothing;
+    const own = this.#shown;
+    this.#list.render(this.#recordings, own);
+    const useless = !own || (own.state === 'failed' && !own.words.length);
+    drop.classList.toggle('small', !useless);
+    job.hidden = useless;
+    if (useless) return;
+    document.getElementById('job-name').textContent = own.name;
+    heard.textContent = own.heard;
+    progress.hidden = own.state !== 'active' && own.state !== 'waiting';
+    text.textContent = own.told;
+    if (own.share === null || own.state === 'waiting') bar.removeAttribute('value');
+    else bar.value = own.share;
+    const nothing = own.words.length === 0;
+    for (const button of actions.querySelectorAll('button')) button.disabled = nothing;
+    document.getElementById('job-correct').disabled = nothing || own.state !== 'done';
   }
 
   #act(action) {
     if (!action) return;
-    const name = document.getElementById('job-name').textContent.replace(/\.[^.]+$/, '') || 'transcript';
+    const name = this.#shown.name.replace(/\.[^.]+$/, '') || 'transcript';
     const { text, words, end } = this.#player;
-    hand(action, { text, words, duration: end, name });
+    hand(action, { text, words, duration: end, name, language: this.#shown.language });
   }
 }
 

@@ -2,14 +2,12 @@
  * Let people find their language among all that the server knows.
  *
  * The server searches: it knows the languages' other names, tags and scripts, and which
- * of them fit best. A combobox as the ARIA Authoring Practices describe it.
+ * of them fit best. Without a query, the browser's languages come first, the others by
+ * name. A combobox as the ARIA Authoring Practices describe it.
  */
 
 import * as api from './api.js';
 import { withKey } from './key.js';
-
-// A longer list is too long to read; two more letters show the rest.
-const MAX_SHOWN = 100;
 
 const KEPT = 'omniasr-language';
 
@@ -19,7 +17,7 @@ const popup = document.getElementById('language-popup');
 const list = document.getElementById('language-list');
 const count = document.getElementById('language-count');
 
-/** @typedef {{id: string, tag: string, name: string, script: string, direction: string}} Language */
+/** @typedef {{id: string, tag: string, name: string, script: string, direction: string, autonym: string}} Language */
 
 export class LanguagePicker {
   #chosen = null;
@@ -78,7 +76,7 @@ export class LanguagePicker {
     const path = query ? `v1/languages?${new URLSearchParams({ q: query })}` : 'v1/languages';
     try {
       const { data } = await withKey(() => api.get(path, { signal }));
-      if (!signal.aborted) this.#show(data);
+      if (!signal.aborted) this.#show(query ? data : ordered(data));
     } catch (error) {
       if (error.name === 'AbortError') return;
       this.#show([]);
@@ -87,7 +85,7 @@ export class LanguagePicker {
   }
 
   #show(found) {
-    this.#found = found.slice(0, MAX_SHOWN);
+    this.#found = found;
     this.#active = -1;
     list.replaceChildren(...this.#found.map((language, index) => this.#option(language, index)));
     list.scrollTop = 0;
@@ -106,7 +104,16 @@ export class LanguagePicker {
     const code = document.createElement('span');
     code.className = 'picker-code';
     code.textContent = language.tag;
-    option.append(language.name, code);
+    const name = document.createElement('span');
+    name.textContent = language.name;
+    if (differs(language)) {
+      const own = document.createElement('span');
+      own.className = 'picker-own';
+      own.lang = language.tag;
+      own.textContent = language.autonym;
+      name.append(' ', own);
+    }
+    option.append(name, code);
     return option;
   }
 
@@ -147,9 +154,28 @@ export class LanguagePicker {
   }
 }
 
+/** Put the browser's languages first, in its order, and sort the others by name. */
+function ordered(languages) {
+  const wanted = navigator.languages.map((tag) => new Intl.Locale(tag).maximize());
+  const rank = ({ tag }) => {
+    const { language, script } = new Intl.Locale(tag).maximize();
+    const found = wanted.findIndex((own) => own.language === language && own.script === script);
+    return found < 0 ? wanted.length : found;
+  };
+  const { compare } = new Intl.Collator('en');
+  return languages
+    .map((own) => ({ own, first: rank(own) }))
+    .sort((a, b) => a.first - b.first || compare(a.own.name, b.own.name))
+    .map(({ own }) => own);
+}
+
+function differs({ name, autonym }) {
+  return autonym && autonym.toLowerCase() !== name.toLowerCase();
+}
+
 function describe(n) {
   if (n === 0) return 'No language has this name.';
-  if (n > MAX_SHOWN) return `${n} languages; type to find yours.`;
+  if (n > 100) return `${n} languages; type to find yours.`;
   return n === 1 ? '1 language' : `${n} languages`;
 }
 

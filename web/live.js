@@ -11,6 +11,7 @@ import { describeHeard } from './languages.js';
 import { LevelMeter } from './level.js';
 import { Microphone, MicrophoneError } from './microphone.js';
 import { tell, untell, warn } from './notices.js';
+import * as store from './store.js';
 import { LiveStream } from './stream.js';
 import { clock, shifted } from './text.js';
 
@@ -75,6 +76,23 @@ export class LiveView {
       if (this.#state === 'listening' || this.#unsaved) event.preventDefault();
     });
     this.#render();
+    this.#recall();
+  }
+
+  /** Show what was kept before a reload. */
+  async #recall() {
+    const kept = await store.captions();
+    if (!kept?.finals.length || this.#state !== 'idle' || !this.#captions.isEmpty) return;
+    this.#captions.restore(kept.finals);
+    this.#listened = kept.listened;
+    this.#render();
+  }
+
+  async #keep() {
+    const { text, kept: finals } = this.#captions;
+    const kept = await store.keepCaptions({ finals, listened: this.#listened + this.#heard });
+    // More may have been said meanwhile.
+    if (kept && text === this.#captions.text) this.#unsaved = false;
   }
 
   setLanguage(language) {
@@ -211,7 +229,7 @@ export class LiveView {
       final: (utterance) => {
         this.#captions.final(shifted(utterance, this.#offset));
         if (utterance.text) heard.textContent = describeHeard(utterance);
-        this.#changed();
+        this.#changedForGood();
       },
       warned: warn,
       lost: (seconds) => this.#missed(seconds),
@@ -267,6 +285,11 @@ export class LiveView {
     this.#render();
   }
 
+  #changedForGood() {
+    this.#changed();
+    this.#keep();
+  }
+
   // --- what is shown and done ---
 
   #enter(state) {
@@ -296,7 +319,7 @@ export class LiveView {
     this.#listened += listened;
     this.#offset += listened;
     untell('cleared');
-    this.#changed();
+    this.#changedForGood();
   }
 
   async #act(action) {
@@ -316,7 +339,7 @@ export class LiveView {
     // What comes next begins anew.
     const listened = this.#state === 'idle' ? this.#listened : 0;
     this.#listened -= listened;
-    this.#changed();
+    this.#changedForGood();
     tell('cleared', 'The captions are cleared.', {
       kind: 'info',
       action: { label: 'Undo', run: () => this.#restore(restore, listened) },

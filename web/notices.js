@@ -5,7 +5,8 @@
  * hidden from screen readers, which would read out every second.
  */
 
-const region = document.getElementById('notices');
+// They lie over the page and never move it.
+const toasts = document.getElementById('notices');
 const shown = new Map();
 
 // Subjects of warnings that are not called by their codes.
@@ -15,9 +16,11 @@ const SUBJECTS = { keywords_left_out: 'keywords' };
  * @param {string} subject
  * @param {string} text
  * @param {object} [options] `kind`: 'problem' or 'info'; `action`: {label, run};
- *   `until`: a time of `Date.now()` to count down to; `stays`: cannot be dismissed.
+ *   `until`: a time of `Date.now()` to count down to; `stays`: cannot be dismissed; `region`:
+ *   where it stands, if not over the page.
  */
-export function tell(subject, text, { kind = 'problem', action = null, until = null, stays = false } = {}) {
+export function tell(subject, text, options = {}) {
+  const { kind = 'problem', action = null, until = null, stays = false, region = toasts } = options;
   const before = shown.get(subject);
   if (before?.text === text && !action) return;
   untell(subject);

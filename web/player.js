@@ -44,8 +44,12 @@ export class Player {
   #spoken = null;
   #focused = null;
   #drawn = false;
+  #correcting = false;
+  #onCorrect;
 
-  constructor() {
+  /** @param {{onCorrect: () => void}} listener Is told after a word was corrected. */
+  constructor({ onCorrect }) {
+    this.#onCorrect = onCorrect;
     play.addEventListener('click', () => this.#toggle());
     element('speed').addEventListener('change', ({ target }) => {
       audio.playbackRate = Number(target.value);
@@ -85,16 +89,32 @@ export class Player {
     return this.#end;
   }
 
+  get correcting() {
+    return this.#correcting;
+  }
+
+  /** Whether a click on a word corrects it instead of playing it. */
+  set correcting(on) {
+    this.#correcting = on;
+    box.classList.toggle('correcting', on);
+  }
+
   setLanguage(language) {
     this.#language = language;
     dress(box, language, this.#heard);
   }
 
-  open(file) {
+  /**
+   * Open a recording and the words that are known of it.
+   *
+   * @param {File | null} file Its sound; null if it is not here.
+   * @param {object[]} words Corrections change them.
+   */
+  open(file, words) {
     audio.pause();
     if (this.#address) URL.revokeObjectURL(this.#address);
     this.#file = file;
-    this.#address = URL.createObjectURL(file);
+    this.#address = file && URL.createObjectURL(file);
     this.#words = [];
     this.#paragraph = this.#spoken = this.#focused = this.#heard = null;
     this.#duration = NaN;
@@ -104,10 +124,16 @@ export class Player {
     box.replaceChildren();
     note.hidden = true;
     element('unsure-note').hidden = true;
-    play.disabled = seek.disabled = false;
+    play.disabled = seek.disabled = !file;
     this.#finder.setWords([]);
-    audio.src = this.#address;
+    if (file) audio.src = this.#address;
+    else {
+      audio.removeAttribute('src');
+      audio.load();
+      say('The sound of this recording is not kept in the browser; its words and their times are.');
+    }
     audio.playbackRate = audio.defaultPlaybackRate = Number(element('speed').value);
+    this.add(words);
     this.#follow();
   }
 
@@ -160,15 +186,79 @@ export class Player {
     } else if (word.space) this.#paragraph.append(' ');
     word.span = document.createElement('span');
     word.span.className = 'word';
-    word.span.textContent = word.text;
     word.span.tabIndex = -1;
     word.span.dataset.index = String(this.#words.length);
-    if (word.confidence < UNSURE) {
-      word.span.classList.add('unsure');
+    this.#write(word);
+    this.#paragraph.append(word.span);
+  }
+
+  #write(word) {
+    word.span.textContent = word.text;
+    const unsure = word.confidence < UNSURE && !word.corrected;
+    word.span.classList.toggle('unsure', unsure);
+    word.span.classList.toggle('corrected', Boolean(word.corrected));
+    if (unsure) {
       word.span.title = `${Math.round(word.confidence * 100)} % sure`;
       element('unsure-note').hidden = false;
-    }
-    this.#paragraph.append(word.span);
+    } else word.span.removeAttribute('title');
+  }
+
+  // --- corrections ---
+
+  /** Put a field in the place of a word; Enter or leaving takes the correction. */
+  #correct(word) {
+    const field = document.createElement('input');
+    field.type = 'text';
+    field.className = 'correction';
+    field.value = word.text;
+    field.setAttribute('aria-label', `Correct “${word.text}”`);
+    const fit = () => { field.style.width = `${Math.max(2, field.value.length + 1)}ch`; };
+    fit();
+    let open = true;
+    const leave = (taken, { focus = true } = {}) => {
+      if (!open) return;
+      open = false;
+      this.#take(word, taken ? field.value : word.text);
+      if (focus && word.span.isConnected) this.#focus(word);
+    };
+    field.addEventListener('input', fit);
+    field.addEventListener('blur', () => leave(true, { focus: false }));
+    field.addEventListener('keydown', (event) => {
+      event.stopPropagation(); // letters and arrows are the field's
+      if (event.key !== 'Enter' && event.key !== 'Escape') return;
+      event.preventDefault();
+      leave(event.key === 'Enter');
+    });
+    word.span.replaceChildren(field);
+    field.focus();
+    field.select();
+  }
+
+  /** Take a corrected text; an empty one removes the word. */
+  #take(word, written) {
+    const text = written.trim().replaceAll(/\s+/g, ' ');
+    const changed = text !== word.text;
+    if (text) {
+      word.text = text;
+      word.corrected ||= changed;
+      this.#write(word);
+    } else this.#drop(word);
+    if (!changed) return;
+    this.#finder.setWords(this.#words);
+    this.#onCorrect();
+  }
+
+  #drop(word) {
+    const at = this.#words.indexOf(word);
+    const next = this.#words[at + 1];
+    if (word.begins && next && next.span.parentElement === word.span.parentElement) next.begins = true;
+    this.#words.splice(at, 1);
+    this.#words.slice(at).forEach((own, k) => { own.span.dataset.index = String(at + k); });
+    if (this.#focused === word) this.#focused = null;
+    if (this.#spoken === word) this.#spoken = null;
+    const paragraph = word.span.parentElement;
+    word.span.remove();
+    if (!paragraph.querySelector('.word')) paragraph.closest('.paragraph').remove();
   }
 
   #wordOf(span) {
@@ -177,8 +267,9 @@ export class Player {
 
   #pick(span) {
     // A selection of text must not start playing.
-    if (!span || getSelection().toString()) return;
-    this.#playFrom(this.#wordOf(span));
+    if (!span || getSelection().toString() || span.querySelector('input')) return;
+    if (this.#correcting) this.#correct(this.#wordOf(span));
+    else this.#playFrom(this.#wordOf(span));
   }
 
   #playFrom(word) {
@@ -198,7 +289,8 @@ export class Player {
     if (step) this.#focus(this.#words[at < 0 ? 0 : Math.max(0, Math.min(last, at + step))]);
     else if (key === 'Home') this.#focus(this.#words[0]);
     else if (key === 'End') this.#focus(this.#words[last]);
-    else if ((key === 'Enter' || key === ' ') && this.#focused) this.#playFrom(this.#focused);
+    else if (key === 'F2' && this.#focused) this.#correct(this.#focused);
+    else if ((key === 'Enter' || key === ' ') && this.#focused) this.#pick(this.#focused.span);
     else return;
     event.preventDefault();
   }

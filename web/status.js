@@ -1,5 +1,7 @@
 /*
  * Show the server's state, updated from time to time while the page is visible.
+ *
+ * People see a dot and a word; what operators want to know lies behind it.
  */
 
 import * as api from './api.js';
@@ -24,12 +26,13 @@ export function watchStatus() {
 async function show() {
   try {
     const health = await api.get('health');
-    const state = health.ready ? 'ready' : 'loading';
-    put('state', health.ready ? 'Ready' : await loading());
+    const busy = loadOf(health);
+    const state = !health.ready ? 'loading' : busy ? 'busy' : 'ready';
+    put('state', !health.ready ? await loading() : busy ? 'Busy' : 'Ready');
     field('state').dataset.state = state;
     put('model', health.model);
     put('device', [health.device, health.dtype].filter(Boolean).join(', ') || '–');
-    say('load', loadOf(health));
+    say('load', busy);
     put('streams', String(health.streams));
     return health.ready;
   } catch {

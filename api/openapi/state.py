@@ -14,7 +14,12 @@ LANGUAGES = answer(
     schemas.LanguageList(
         data=[
             schemas.Language(
-                id="bam_Latn", tag="bm", name="Bambara", script="Latn", direction="ltr"
+                id="bam_Latn",
+                tag="bm",
+                name="Bambara",
+                autonym="bamanakan",
+                script="Latn",
+                direction="ltr",
             )
         ]
     ),

@@ -4,7 +4,10 @@
     omniasr-server serve --port 8001 --model omniASR_CTC_1B_v2
     omniasr-server transcribe talk.mp3      print what is said, by a running server
     omniasr-server doctor                   whether this machine and the model will do
+    omniasr-server transcribe talks -r -o texts --format txt,srt
+    omniasr-server transcribe talk.mp3 --local    the same without a server
     omniasr-server listen                   captions of the microphone
+    omniasr-server listen talk.mp3          captions of a recording
     omniasr-server bench --streams 8        latencies of many streams
     omniasr-server models                   models that MODEL_CARD can name
     omniasr-server languages swahili        languages to choose from
@@ -23,8 +26,8 @@ from pathlib import Path
 # Its place in the wheel: beside the rooms.
 HOUSE = Path(__file__).resolve().parent
 
-# Names of test_streaming.py's commands here.
-_CLIENTS = {"transcribe": "rest", "listen": "websocket", "bench": "bench"}
+# Commands that are test_streaming.py's.
+_CLIENTS = ("transcribe", "listen", "bench")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.path.insert(0, str(HOUSE))
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0] in _CLIENTS:
-        return _client(given[0], given[1:])
+        return _client(given)
     if given and given[0] == "doctor":
         return _doctor(given[1:])
     options = _parser().parse_args(given)
@@ -55,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", help="where it listens (or set HOST)")
     serve.add_argument("--port", type=int, help="where it listens (or set PORT)")
     serve.add_argument("--model", help="model card (or set MODEL_CARD)")
-    commands.add_parser("transcribe", help="send a recording, print its text")
+    commands.add_parser("transcribe", help="recordings to text, one or many")
     commands.add_parser("listen", help="live captions from a microphone or a file")
     commands.add_parser("bench", help="measure many streams at once")
     commands.add_parser("doctor", help="try the model, measure this machine")
@@ -75,17 +78,10 @@ def _serve(options: argparse.Namespace) -> int:
     os.execve(sys.executable, command, os.environ | own)
 
 
-def _client(name: str, arguments: list[str]) -> int:
+def _client(arguments: list[str]) -> int:
     from test_streaming import main as run
 
-    if name == "transcribe" and arguments and not arguments[0].startswith("-"):
-        arguments = ["--file", *arguments]
-    if name == "listen" and not {"--file", "--mic"} & set(arguments):
-        source = ["--mic"]
-        if arguments and not arguments[0].startswith("-"):
-            source = ["--file", arguments.pop(0)]
-        arguments = [*source, *arguments]
-    return run([_CLIENTS[name], *arguments])
+    return run(arguments, program="omniasr-server")
 
 
 def _doctor(arguments: list[str]) -> int:

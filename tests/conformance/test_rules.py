@@ -434,6 +434,7 @@ class TestOtherPlaces:
             "id": "bam_Latn",
             "tag": "bm",
             "name": "Bambara",
+            "autonym": "bamanakan",
             "script": "Latn",
             "direction": "ltr",
         }

@@ -110,7 +110,7 @@ class TestCatalogue:
     def test_names_are_presentable(self) -> None:
         """No name is empty, decomposed, padded or says what kind of code it is."""
         for entry in all_languages():
-            for name in (entry.name, entry.other_name):
+            for name in (entry.name, entry.other_name, entry.autonym):
                 assert name == unicodedata.normalize("NFC", name.strip())
                 assert "Unknown" not in name
                 assert "individual language" not in name

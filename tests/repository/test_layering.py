@@ -189,14 +189,15 @@ class TestPrograms:
         "path", [*files_of("test_streaming"), *files_of("client")], ids=str
     )
     def test_the_client_shares_no_code_with_the_server(self, path: Path) -> None:
-        """It sees what every client sees; only `mic`, which needs no server, is one."""
-        if path != ROOT / "client" / "mic.py":
+        """It sees what every client sees; two modules are for commands without one."""
+        if path not in (ROOT / "client" / "mic.py", ROOT / "client" / "local.py"):
             assert not packages_of(path) & FLOOR.keys()
 
-    def test_other_commands_than_mic_need_no_model(self) -> None:
-        """Those parts of the server are imported when `mic` runs, and only then."""
+    def test_commands_with_a_server_need_no_model(self) -> None:
+        """Parts of the server are imported when one without runs, and only then."""
         loaded = loaded_by(
-            "import test_streaming, client.mic, client.live, client.bench"
+            "import test_streaming, client.mic, client.live, client.bench, "
+            "client.local, client.rest, client.transcribe"
         )
 
         assert not loaded & (FLOOR.keys() | {"torch"})

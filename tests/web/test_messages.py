@@ -142,11 +142,14 @@ class TestServer:
             route.fulfill(response=answer, json=busy)
 
         visit.shows("#status-state", "Ready")
+        visit["#status summary"].click()
         expect(visit["#status-load"]).to_be_hidden()
         visit.page.route("**/health", make_busy)
         visit.page.reload()
 
         visit.shows("#status-load", "12 listeners at once: words come less often")
+        visit.shows("#status-state", "Busy")
+        visit["#status summary"].click()
         expect(visit["#status-load"]).to_be_visible()
 
     def test_so_it_is_for_recordings(self, browser: Browser, clip: Path) -> None:
@@ -225,7 +228,7 @@ class TestFiles:
         visit.choose(file)
 
         visit.tells("file", answer.json()["error"]["message"])
-        assert visit["#notices button"].count() == 1  # to dismiss it
+        assert visit["#file-notices button"].count() == 1  # to dismiss it
 
     def test_one_that_is_too_large_is_not_uploaded(
         self, browser: Browser, clip: Path

@@ -29,6 +29,7 @@ class TestLanguages:
             "id": "bam_Latn",
             "tag": "bm",
             "name": "Bambara",
+            "autonym": "bamanakan",
             "script": "Latn",
             "direction": "ltr",
         }
