@@ -113,8 +113,8 @@ def _of_rust(path: Path) -> tuple[dict[int, str], dict[int, str]]:
     if joining := _JOINING.intersection(_decoders(content.get("decoder"))):
         raise ModelUnavailable(
             f"{path} has a tokenizer of the kind {', '.join(sorted(joining))}, in "
-            "which a label has no text of its own; this server runs models whose labels "
-            "are characters or pieces of words."
+            "which a label has no text of its own; this server runs models whose "
+            "labels are characters or pieces of words."
         )
     listed = _mapping(content.get("model")).get("vocab")
     if isinstance(listed, Mapping):
