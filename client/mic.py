@@ -11,7 +11,7 @@ from client.live import source_of, together
 from client.local import engine
 
 if TYPE_CHECKING:
-    from streaming import LiveStream
+    from sockets.session import Stream
 
 
 def run(options: argparse.Namespace) -> None:
@@ -34,7 +34,7 @@ async def _run(options: argparse.Namespace) -> None:
             await stream.aclose()
 
 
-async def _caption(source: AsyncIterator[bytes], stream: "LiveStream") -> None:
+async def _caption(source: AsyncIterator[bytes], stream: "Stream") -> None:
     from audio.encoding import Encoding
     from audio.pcm import PcmDecoder
     from audio.samples import SAMPLE_RATE
@@ -49,7 +49,7 @@ async def _caption(source: AsyncIterator[bytes], stream: "LiveStream") -> None:
     await together(_show(stream), listen())
 
 
-async def _show(stream: "LiveStream") -> None:
+async def _show(stream: "Stream") -> None:
     from live.events import Partial, UtteranceFailed, UtteranceFinal
 
     captions = Captions()

@@ -259,6 +259,7 @@ export class FileView {
       this.#advance(recording, event.end);
     } else {
       warn(event.warnings);
+      if (event.raw !== undefined) this.#player.rewrite(spaced(event.words, event.text));
       const { code: language = null, probability } = event.languages[0] ?? {};
       recording.duration = event.duration;
       recording.language = language;
