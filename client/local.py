@@ -187,7 +187,8 @@ class Local:
                     parts.append(part)
                     text = f" {part.segment.text}" if spaced else part.segment.text
                     progress(seconds(part.segment.end), text)
-        return Transcript(segments=join(parts), start=start, end=end)
+        segments = await files.written(join(parts))
+        return Transcript(segments=segments, start=start, end=end)
 
     def _texts(self, transcript: "Transcript") -> Texts:
         """Write a transcript as the server does."""
