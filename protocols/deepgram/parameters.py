@@ -4,9 +4,7 @@ Clients send all their defaults, and give up for good when a handshake is refuse
 parameters that we do not have are ignored, and so are unknown ones. Only parameters
 whose answer would be wrong without notice are refused: audio that cannot be decoded,
 words to hide that would be shown, a URL to call that is never called, and values that
-are not numbers.
-
-`table.py` has the whole list.
+are not numbers. `table.py` has the whole list.
 
 Pure: no I/O, clock, settings or threads.
 """
