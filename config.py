@@ -240,6 +240,19 @@ class Settings(BaseSettings):
         description="Most keywords of a request or a session.",
     )
 
+    # Written form
+    text_filter: str = Field(
+        "",
+        max_length=500,
+        description="Function that writes finals and recordings, as module:function.",
+    )
+    text_filter_s: float = Field(
+        0.3,
+        gt=0,
+        le=60,
+        description="Longest time, in seconds, that a text waits for it.",
+    )
+
     # The server
     host: str = Field("0.0.0.0", min_length=1, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port (0: any free one).")

@@ -22,6 +22,8 @@ from text.transcript import Segment, Transcript
 # A JSON object, as it was read or will be written.
 Json = dict[str, Any]
 
+_CHANNEL = "Its channel, from 1, if channels are separate; not in OpenAI's API."
+_RAW = "The text as the model wrote it, if a filter writes `text`; not in OpenAI's API."
 _SCRIPT = (
     "ISO 15924 code of the script of most letters, if there is one; not in OpenAI's "
     "API."
@@ -110,6 +112,7 @@ class TranscriptionWord(BaseModel):
     start: float
     end: float
     confidence: float = Field(description="Between 0 and 1; not in OpenAI's API.")
+    channel: int | None = Field(None, description=_CHANNEL)
 
 
 class SegmentFields(BaseModel):
@@ -134,6 +137,8 @@ class SegmentFields(BaseModel):
 class TranscriptionSegment(SegmentFields):
     """A segment, and its words if they were asked for."""
 
+    channel: int | None = Field(None, description=_CHANNEL)
+    raw: str | None = Field(None, description=_RAW)
     words: list[TranscriptionWord] | None = Field(
         None, description="If times of words were asked for; not in OpenAI's API."
     )
@@ -154,8 +159,33 @@ class TranscriptionVerbose(BaseModel):
         description="End of the recording, in seconds of its file's clock."
     )
     text: str
+    raw: str | None = Field(None, description=_RAW)
     segments: list[TranscriptionSegment] | None = None
     words: list[TranscriptionWord] | None = None
+    usage: DurationUsage
+    warnings: list[AnswerWarning] | None = Field(None, description=_WARNINGS)
+
+
+class DiarizedSegment(BaseModel):
+    """A segment and its speaker; in an event stream, an event."""
+
+    type: Literal["transcript.text.segment"] = "transcript.text.segment"
+    id: str
+    start: float
+    end: float
+    text: str
+    speaker: str = Field(description="`channel_1` for the first channel, and so on.")
+
+
+class TranscriptionDiarized(BaseModel):
+    """`response_format=diarized_json`: each channel of the recording is a speaker."""
+
+    task: Literal["transcribe"] = "transcribe"
+    duration: float = Field(
+        description="End of the recording, in seconds of its file's clock."
+    )
+    text: str
+    segments: list[DiarizedSegment]
     usage: DurationUsage
     warnings: list[AnswerWarning] | None = Field(None, description=_WARNINGS)
 
@@ -242,6 +272,10 @@ class TextDelta(BaseModel):
     type: Literal["transcript.text.delta"] = "transcript.text.delta"
     delta: str = Field(description="Text to append to the text so far.")
     end: float = Field(description="End of this text, in seconds; not in OpenAI's API.")
+    segment_id: str | None = Field(
+        None, description="With `diarized_json`: the segment that it belongs to."
+    )
+    channel: int | None = Field(None, description=_CHANNEL)
     words: list[TranscriptionWord] | None = Field(
         None, description="With times of words; not in OpenAI's API."
     )
@@ -253,6 +287,7 @@ class TextDone(BaseModel):
 
     type: Literal["transcript.text.done"] = "transcript.text.done"
     text: str
+    raw: str | None = Field(None, description="As in `verbose_json`.")
     duration: float | None = Field(None, description="As in `verbose_json`.")
     segments: list[TranscriptionSegment] | None = Field(
         None, description="As in `verbose_json`."
@@ -276,6 +311,13 @@ class Model(BaseModel):
     object: Literal["model"] = "model"
     created: int
     owned_by: str
+    text_form: Literal["spoken", "written"] = Field(
+        description="Form of the text: `spoken`, as the model writes it, or `written` "
+        "by the operator's filter; not in OpenAI's API."
+    )
+    description: str = Field(
+        description="The form of the text, for people; not in OpenAI's API."
+    )
 
 
 class ModelList(BaseModel):
@@ -352,6 +394,31 @@ class About(BaseModel):
     endpoints: dict[str, str]
 
 
+_SPOKEN = (
+    "Writes spoken form: no capital letters and no punctuation, and numbers as words."
+)
+_WRITTEN = (
+    "Finals and recordings are put into written form by this server's text filter; "
+    "partials, and text that it has no time for, are in spoken form: no capital "
+    "letters and no punctuation, and numbers as words."
+)
+
+
+def model(name: str, *, created: int, writes: bool) -> Model:
+    """Describe a model.
+
+    Args:
+        writes: Whether a filter puts its text into written form.
+    """
+    return Model(
+        id=name,
+        created=created,
+        owned_by="omniasr",
+        text_form="written" if writes else "spoken",
+        description=_WRITTEN if writes else _SPOKEN,
+    )
+
+
 def language(entry: catalogue.Language) -> Language:
     """Write a language of the catalogue."""
     return Language(
@@ -386,7 +453,7 @@ def transcription(
     body = Transcription(
         text=transcript.text,
         languages=languages(language),
-        usage=DurationUsage(seconds=seconds(transcript.n_samples)),
+        usage=DurationUsage(seconds=seconds(transcript.n_heard)),
         logprobs=log_probs(
             token for segment in transcript.segments for token in segment.tokens
         )
@@ -411,14 +478,59 @@ def verbose_transcription(
         script=language.script,
         duration=seconds(transcript.end),
         text=transcript.text,
-        usage=DurationUsage(seconds=seconds(transcript.n_samples)),
+        raw=transcript.raw,
+        usage=DurationUsage(seconds=seconds(transcript.n_heard)),
         segments=segments(transcript.segments, with_words="word" in granularities)
         if "segment" in granularities
         else None,
-        words=words(transcript.words) if "word" in granularities else None,
+        words=words_of(transcript.segments) if "word" in granularities else None,
         warnings=[*warnings] or None,
     )
     return body.model_dump(exclude_none=True)
+
+
+def diarized_transcription(
+    transcript: Transcript, *, warnings: Sequence[AnswerWarning] = ()
+) -> dict[str, Any]:
+    """Write a transcript whose channels are separate as `diarized_json`."""
+    body = TranscriptionDiarized(
+        duration=seconds(transcript.end),
+        text=transcript.text,
+        segments=[
+            diarized_segment(segment_id(number), segment)
+            for number, segment in enumerate(transcript.segments)
+        ],
+        usage=DurationUsage(seconds=seconds(transcript.n_heard)),
+        warnings=[*warnings] or None,
+    )
+    return body.model_dump(exclude_none=True)
+
+
+def diarized_segment(name: str, segment: Segment) -> DiarizedSegment:
+    """Write a segment and its speaker."""
+    assert segment.channel is not None, "its channel is its speaker"
+    return DiarizedSegment(
+        id=name,
+        start=seconds(segment.start),
+        end=seconds(segment.end),
+        text=segment.text,
+        speaker=speaker(segment.channel),
+    )
+
+
+def segment_id(number: int) -> str:
+    """Name a segment, as `diarized_json` does."""
+    return f"seg_{number}"
+
+
+def channel_number(channel: int | None) -> int | None:
+    """Return the number of a channel on the wire, where the first is 1."""
+    return None if channel is None else channel + 1
+
+
+def speaker(channel: int) -> str:
+    """Return the name of the speaker on a channel."""
+    return f"channel_{channel_number(channel)}"
 
 
 def log_probs(tokens: Iterable[Token]) -> list[LogProb]:
@@ -440,7 +552,9 @@ def segments(
     return [
         TranscriptionSegment(
             **segment_fields(number, segment),
-            words=words(segment.words) if with_words else None,
+            channel=channel_number(segment.channel),
+            raw=segment.raw,
+            words=words_of([segment]) if with_words else None,
         )
         for number, segment in enumerate(found)
     ]
@@ -460,14 +574,20 @@ def segment_fields(number: int, segment: Segment) -> dict[str, Any]:
     }
 
 
-def words(found: Iterable[Word]) -> list[TranscriptionWord]:
-    """Write words and their times."""
+def words_of(found: Iterable[Segment]) -> list[TranscriptionWord]:
+    """Write the words of segments, one segment after the other."""
+    return [word for segment in found for word in words(segment.words, segment.channel)]
+
+
+def words(found: Iterable[Word], channel: int | None = None) -> list[TranscriptionWord]:
+    """Write words of one channel and their times."""
     return [
         TranscriptionWord(
             word=word.text,
             start=seconds(word.start),
             end=seconds(word.end),
             confidence=round(word.confidence, 4),
+            channel=channel_number(channel),
         )
         for word in found
     ]

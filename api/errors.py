@@ -31,6 +31,8 @@ REFUSALS: dict[type[Exception], Refusal] = {
     decoder.AudioTooLong: _of_the_file("audio_too_long"),
     decoder.TooManyChannels: _of_the_file("too_many_channels"),
     decoder.UnsupportedSampleRate: _of_the_file("unsupported_sample_rate"),
+    decoder.OneChannel: _of_the_file("one_channel"),
+    decoder.ChannelsChanged: _of_the_file("channels_changed"),
     QueueFull: Refusal(503, type="server_error", code="overloaded"),
     Overloaded: Refusal(503, type="server_error", code="overloaded"),
     WaitedTooLong: Refusal(503, type="server_error", code="overloaded"),

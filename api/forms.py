@@ -13,10 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import FormData, UploadFile
 
 from api.errors import BadRequest
+from audio.decoder import Channels
 from text import phrases
 
-ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
+ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt", "diarized_json"]
 Granularity = Literal["word", "segment"]
+ChannelsWanted = Literal["mixed", "separate"]
 
 RESPONSE_FORMATS: tuple[str, ...] = get_args(ResponseFormat)
 GRANULARITIES: tuple[str, ...] = get_args(Granularity)
@@ -41,7 +43,10 @@ class FormFields(BaseModel):
     """All languages that may be spoken, each in its own field: only their scripts are
     written. The brackets may be left out."""
     response_format: ResponseFormat = "json"
-    """The format of the answer."""
+    """The format of the answer. `diarized_json` has a speaker for each channel."""
+    channels: ChannelsWanted = "mixed"
+    """`separate`: each channel of the recording is transcribed by itself, and segments,
+    words and subtitles say which. A recording with one channel is refused then."""
     timestamp_granularities: list[Granularity] = Field(
         ["segment"], alias="timestamp_granularities[]"
     )
@@ -74,7 +79,12 @@ class TranscriptionForm:
     logprobs: bool
     stream: bool
     keywords: tuple[str, ...]
+    channels: Channels
     n_files: int = 1
+
+    @property
+    def is_diarized(self) -> bool:
+        return self.response_format == "diarized_json"
 
     @property
     def is_verbose(self) -> bool:
@@ -123,6 +133,7 @@ def parse_form(form: FormData, *, max_keywords: int) -> TranscriptionForm:
         )
     _check_temperature(_text(form, "temperature"))
     granularities = _granularities(form)
+    channels = _channels(form, diarized=response_format == "diarized_json")
     return TranscriptionForm(
         file=_file(form),
         model=_text(form, "model"),
@@ -134,6 +145,7 @@ def parse_form(form: FormData, *, max_keywords: int) -> TranscriptionForm:
         logprobs="logprobs" in _array(form, "include"),
         stream=_switch(form, "stream"),
         keywords=_keywords(form, max_keywords),
+        channels=channels,
         n_files=n_files(form, "file"),
     )
 
@@ -173,6 +185,22 @@ def _keywords(form: FormData, most: int) -> tuple[str, ...]:
     except phrases.BadPhrases as error:
         text = str(error)
         raise BadRequest(f"{text[0].upper()}{text[1:]}.", param="keywords") from error
+
+
+def _channels(form: FormData, *, diarized: bool) -> Channels:
+    wanted = _text(form, "channels")
+    if wanted not in (None, "mixed", "separate"):
+        raise BadRequest(
+            f"channels {wanted!r} is not supported; choose mixed or separate.",
+            param="channels",
+        )
+    if diarized and wanted == "mixed":
+        raise BadRequest(
+            "response_format diarized_json tells speakers apart by their channels, so "
+            "they cannot be mixed: leave channels out, or send separate.",
+            param="channels",
+        )
+    return Channels.SEPARATE if diarized or wanted == "separate" else Channels.MIXED
 
 
 def _file(form: FormData) -> UploadFile:

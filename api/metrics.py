@@ -39,6 +39,7 @@ from api.errors import (
 )
 from api.request_state import OUTCOMES
 from engine.observer import Drop
+from engine.text_filter import Outcome
 from engine.work_queue import Work
 from live.events import Cause
 from live.observer import LiveObserver
@@ -153,6 +154,11 @@ class Metrics(LiveObserver):
     def utterance_failed(self) -> None:
         self._failed_utterances.inc()
 
+    def text_filtered(self, outcome: Outcome, seconds: float) -> None:
+        """A text was put into written form, or stayed as it was."""
+        self._filtered.labels(outcome.value).inc()
+        self._filter_s.observe(seconds)
+
     # --- events of clients ---
 
     def refused(self, code: str | None) -> None:
@@ -236,6 +242,16 @@ class Metrics(LiveObserver):
         )
         self._failed_batches = self._counter(
             "omniasr_failed_batches_total", "Forward passes that raised an error."
+        )
+        self._filtered = self._counter(
+            "omniasr_text_filter_total",
+            "Texts for TEXT_FILTER; all but those that are done stay in spoken form.",
+            outcome=[outcome.value for outcome in Outcome],
+        )
+        self._filter_s = self._histogram(
+            "omniasr_text_filter_seconds",
+            "How long texts waited for TEXT_FILTER.",
+            LIVE_BUCKETS,
         )
         self._load_s = Gauge(
             "omniasr_model_load_seconds",

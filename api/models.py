@@ -17,7 +17,7 @@ from engine.scheduler import Scheduler
 from engine.work_queue import Work
 from recordings.transcriber import FileTranscriber
 from schemas import AnswerWarning
-from streaming import StreamingTranscriber
+from sockets.written import WrittenLive
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class ServedModel:
     name: str
     scheduler: Scheduler
     files: FileTranscriber
-    live: StreamingTranscriber
+    live: WrittenLive
     keywords: KeywordListener
     warnings: tuple[AnswerWarning, ...] = ()
 

@@ -23,6 +23,7 @@ from api.models import Models, ServedModel
 from api.places import Places
 from api.spool import Spool
 from api.voice_activity import VoiceActivity
+from api.written_form import WrittenForm
 from audio.decoder import DecodeLimits
 from audio.samples import SAMPLE_RATE
 from config import DEMO_CARD, Settings
@@ -34,6 +35,7 @@ from languages import words
 from protocols.warnings import DEMO_MODEL
 from recordings.transcriber import FileTranscriber
 from sockets.connections import Connections
+from sockets.written import WrittenLive
 from streaming import StreamingTranscriber
 from text.ctc import FrameLabels
 from weights.cards import ModelUnavailable
@@ -85,6 +87,7 @@ class Service:
         self._settled = asyncio.Event()  # set once loading has ended
         self._workers = ThreadPoolExecutor(_N_WORKERS, thread_name_prefix="worker")
         self._vad = VoiceActivity()
+        self.written_form = WrittenForm(settings, self.metrics)
         self._not_loaded = set(models)
         self.models = Models(
             [self._served(name, load) for name, load in models.items()],
@@ -125,6 +128,7 @@ class Service:
             listen=self._vad.of_recording if settings.vad_enabled else None,
             max_in_flight=_BATCHES_IN_FLIGHT * (settings.batch_size or MOST_WINDOWS),
             keywords=keywords,
+            writer=lambda: self.written_form.filter,
         )
         live = StreamingTranscriber(
             scheduler,
@@ -134,7 +138,8 @@ class Service:
             observer=self.metrics,
         )
         warnings = (DEMO_MODEL,) if name == DEMO_CARD else ()
-        return ServedModel(name, scheduler, files, live, keywords, warnings)
+        written = WrittenLive(live, lambda: self.written_form.filter)
+        return ServedModel(name, scheduler, files, written, keywords, warnings)
 
     def start(self, on_failure: Callable[[], None]) -> None:
         """Begin to load the models.
@@ -170,6 +175,7 @@ class Service:
         for model in self.models.all:
             model.scheduler.close(timeout_s=self._left_s)
             model.keywords.close()
+        self.written_form.close()
         self._workers.shutdown(wait=False, cancel_futures=True)
         self._vad.close(self._left_s)
 
@@ -195,6 +201,11 @@ class Service:
     def find_model(self, name: str | None) -> ServedModel | None:
         """Return the model with a name or alias; None if there is none."""
         return self.models.find(name)
+
+    @property
+    def writes(self) -> bool:
+        """Whether finals and recordings are put into written form."""
+        return self.written_form.wanted
 
     @property
     def ready(self) -> bool:
@@ -256,6 +267,9 @@ class Service:
         if self.settings.vad_enabled:
             self._enter_stage(name, "loading voice activity detection")
             self._vad.load()
+        if self.written_form.wanted:
+            self._enter_stage(name, "loading the text filter")
+            self.written_form.load()
         return model
 
     def _enter_stage(self, name: str, stage: str) -> None:

@@ -6,7 +6,7 @@ The log gets a line when a session opens and one when it closes; never what was 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -19,11 +19,12 @@ from audio.samples import SAMPLE_RATE
 from config import Settings
 from engine.keywords import KeywordListener
 from live.options import StreamOptions
-from protocols.actions import CloseCode, Machine
+from protocols.actions import CloseCode, Machine, Teller
 from schemas import AnswerWarning
 from sockets.connections import Connections
 from sockets.reader import Limits
 from sockets.session import SocketSession, Stream
+from sockets.written import Live
 
 logger = logging.getLogger("omniasr")
 
@@ -32,12 +33,6 @@ _CHARGE_EVERY_S = 1.0
 
 # Seconds between two checks whether there is room.
 _LOOK_EVERY_S = 0.2
-
-
-class Live(Protocol):
-    """Opens streams; see `streaming.StreamingTranscriber`."""
-
-    def open(self, options: StreamOptions) -> Stream: ...
 
 
 class CountingMachine(Machine, Protocol):
@@ -201,6 +196,7 @@ async def carry(
     stream: Stream,
     *,
     name: str,
+    tellers: Sequence[Teller] = (),
 ) -> None:
     """Serve a client until it leaves or its stream ends, and log that.
 
@@ -210,11 +206,18 @@ async def carry(
         machine: The protocol.
         stream: The stream; closed at the end.
         name: Name of the session in the log.
+        tellers: Those who tell of each channel's events, if there are several.
     """
     session = SocketSession(
-        socket, machine, stream, limits=limits_of(service.settings), name=name
+        socket,
+        machine,
+        stream,
+        limits=limits_of(service.settings),
+        name=name,
+        tellers=tellers,
     )
-    meter = Meter(session, state_of(socket.scope).spend_audio, name=name)
+    spend = state_of(socket.scope).spend_audio
+    meter = Meter(session, lambda s: spend(s * session.n_channels), name=name)
     metering = asyncio.create_task(meter.watch(), name=f"{name} meter")
     began = time.monotonic()
     key = state_of(socket.scope).key_name

@@ -1,4 +1,4 @@
-"""Turn an uploaded file into mono 16 kHz samples, a block at a time.
+"""Turn an uploaded file into 16 kHz samples, a block at a time.
 
 libav decodes, through PyAV, whose wheel contains its own libraries. The upload is read
 through a seekable file object and never by path, so an MP4 with its index at the end
@@ -48,7 +48,10 @@ from audio.timeline import (
     BLOCK_SAMPLES,
     CODEC_PADDING_S,
     AudioTooLong,
+    Channels,
+    ChannelsChanged,
     DecodeLimits,
+    OneChannel,
     Origin,
     Timeline,
     TooManyChannels,
@@ -59,10 +62,13 @@ from audio.timeline import (
 __all__ = (
     "BLOCK_SAMPLES",
     "AudioTooLong",
+    "Channels",
+    "ChannelsChanged",
     "CorruptAudio",
     "DecodeLimits",
     "EmptyAudio",
     "NoAudioStream",
+    "OneChannel",
     "Origin",
     "TooManyChannels",
     "UnsupportedAudio",
@@ -148,6 +154,7 @@ def decode_stream(
     *,
     limits: DecodeLimits,
     origin: Origin | None = None,
+    channels: Channels = Channels.MIXED,
     ending: Ending | None = None,
 ) -> Generator[Samples, None, None]:
     """Decode `source` from its beginning in blocks of at most `BLOCK_SAMPLES`.
@@ -162,16 +169,21 @@ def decode_stream(
         limits: Limits of the recording.
         origin: Gets the position at which the file's clock begins, before the first
             block. None: the time before it becomes silence.
+        channels: What becomes of the channels. Mixed, blocks have the shape (n,); kept
+            apart, they have a row for each channel: (n_channels, n). Blocks without
+            samples may lack the rows.
         ending: Gets, after the last block, what is missing at the end.
 
     Raises:
-        UnsupportedAudio, EmptyAudio, CorruptAudio, NoAudioStream, AudioTooLong,
-            TooManyChannels, UnsupportedSampleRate: each with a text for the user.
-            The last three may come after blocks were yielded.
+        UnsupportedAudio, EmptyAudio, CorruptAudio, NoAudioStream, OneChannel,
+            AudioTooLong, TooManyChannels, UnsupportedSampleRate, ChannelsChanged: each
+            with a text for the user. The last four may come after blocks were yielded.
     """
     upload = _Upload(source)
     demuxer = _recognise(upload)
-    timeline = Timeline(limits, clocked=demuxer in _CLOCKED, origin=origin)
+    timeline = Timeline(
+        limits, clocked=demuxer in _CLOCKED, origin=origin, channels=channels
+    )
     damage, ending = _Damage(), ending or Ending()
     try:
         with ExitStack() as opened:

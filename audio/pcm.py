@@ -1,4 +1,4 @@
-"""Turn the raw bytes of a live stream into mono 16 kHz samples, as they come.
+"""Turn the raw bytes of a live stream into 16 kHz samples, as they come.
 
 The client declares the encoding; nothing is guessed from values. It does not matter
 where the client or the network cuts the bytes: the first part of a sample waits for its
@@ -76,6 +76,49 @@ class PcmDecoder:
         return (
             _joined(self._resampler.resample(None)) if self._resampler else _NO_SAMPLES
         )
+
+
+class ChannelsDecoder:
+    """Decode one stream of interleaved channels; see `PcmDecoder`.
+
+    Each channel has a decoder of its own, so that its samples are those of a stream of
+    it alone, bit by bit.
+
+    Args:
+        encoding: Encoding of the samples.
+        sample_rate: Rate in Hz, from MIN_SAMPLE_RATE to MAX_SAMPLE_RATE.
+        n_channels: Number of channels.
+
+    Raises:
+        ValueError: The rate is out of these bounds.
+    """
+
+    def __init__(
+        self, encoding: Encoding, sample_rate: int, *, n_channels: int
+    ) -> None:
+        self._width = encoding.n_bytes
+        self._decoders = [PcmDecoder(encoding, sample_rate) for _ in range(n_channels)]
+        self._partial = b""  # the first bytes of incomplete samples
+
+    def push_bytes(self, data: bytes | memoryview) -> Samples:
+        """Decode the next bytes; return the complete samples, (n_channels, n)."""
+        joined = b"".join((self._partial, data))
+        n_channels = len(self._decoders)
+        n_whole = len(joined) - len(joined) % (n_channels * self._width)
+        self._partial = joined[n_whole:]
+        samples = np.frombuffer(joined[:n_whole], np.uint8)
+        channels = samples.reshape(-1, n_channels, self._width).swapaxes(0, 1)
+        return np.stack(
+            [
+                decoder.push_bytes(channel.tobytes())
+                for decoder, channel in zip(self._decoders, channels, strict=True)
+            ]
+        )
+
+    def finish(self) -> Samples:
+        """Return what the resamplers hold back; incomplete samples are dropped."""
+        self._partial = b""
+        return np.stack([decoder.finish() for decoder in self._decoders])
 
 
 def _expand(whole: bytes | memoryview, encoding: Encoding) -> Samples:

@@ -1,4 +1,4 @@
-"""Turn decoded frames of any rate and layout into mono 16 kHz samples in file time.
+"""Turn decoded frames of any rate and layout into 16 kHz samples in file time.
 
 Sample position is file time. Where a file's clock is ahead of its samples, at the
 beginning or after lost packets, silence is inserted; where it runs back, audio stays
@@ -6,15 +6,18 @@ contiguous. Limits apply to the number of output samples, silence included, beca
 headers may be wrong. A clock that begins late (a piece of a live broadcast may begin at
 five hours) can be noted instead of filled with silence.
 
-Channels are averaged after resampling, with numpy. Rejected: libswresample's own
-downmix, which for float adds up equal channels (+3 dB), drops or attenuates what it
-takes for a side channel, and refuses layouts without a name.
+Channels are averaged after resampling, with numpy, or kept apart: then a block has a
+row for each, in the file's order, and each row is what a file of that channel alone
+would give. Rejected: libswresample's own downmix, which for float adds up equal
+channels (+3 dB), drops or attenuates what it takes for a side channel, and refuses
+layouts without a name.
 
 Knows nothing about files and containers. Not safe for concurrent use.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 from av.audio.frame import AudioFrame
@@ -49,6 +52,22 @@ class UnsupportedSampleRate(Exception):
     """The sample rate is not from `min_sample_rate` to `max_sample_rate`."""
 
 
+class OneChannel(Exception):
+    """The recording has one channel, and several were to be kept apart."""
+
+
+class ChannelsChanged(Exception):
+    """The number of channels changes in a file whose channels are kept apart."""
+
+
+class Channels(Enum):
+    """What becomes of a file's channels."""
+
+    MIXED = "mixed"  # one signal: their average
+    SEPARATE = "separate"  # each by itself; there must be several
+    EACH = "each"  # each by itself; there may be only one
+
+
 @dataclass(frozen=True, slots=True)
 class DecodeLimits:
     """Limits of a recording; each `max_*` is still allowed.
@@ -73,16 +92,24 @@ class Timeline:
     """Takes frames and gives blocks, so that sample position is file time.
 
     Without a clock (`clocked` false) timestamps are ignored. With an `origin`, a late
-    beginning is noted there, and file time is counted from it.
+    beginning is noted there, and file time is counted from it. Blocks have the shape
+    (n,) if channels are mixed, else (n_channels, n).
 
     A change of rate or layout, and a gap, end one resampler and begin another;
     positions are counted from output samples, so rounding errors do not add up.
     """
 
     def __init__(
-        self, limits: DecodeLimits, *, clocked: bool, origin: Origin | None = None
+        self,
+        limits: DecodeLimits,
+        *,
+        clocked: bool,
+        origin: Origin | None = None,
+        channels: Channels = Channels.MIXED,
     ) -> None:
         self._limits = limits
+        self._channels = channels
+        self._shape: tuple[int, ...] = ()  # of the channels of a block
         self._max_samples = int((limits.max_seconds + CODEC_PADDING_S) * SAMPLE_RATE)
         self._clocked = clocked
         self._origin = origin
@@ -104,6 +131,7 @@ class Timeline:
             self._origin.position, gap = gap - gap % ORIGIN_STEP, gap % ORIGIN_STEP
         if form != self._input or gap:
             self._check(frame)
+            self._check_channels(frame)
             yield from self._flush()
             yield from self._silence(gap)
             self._position = self.n_samples
@@ -113,7 +141,7 @@ class Timeline:
         assert self._resampler is not None
         self._position += frame.samples * SAMPLE_RATE / frame.sample_rate
         for resampled in self._resampler.resample(frame):
-            yield from self._append(self._mono(resampled))
+            yield from self._append(self._signal(resampled))
 
     def finish(self) -> Iterator[Samples]:
         """Return the remaining samples."""
@@ -148,12 +176,33 @@ class Timeline:
     def _flush(self) -> Iterator[Samples]:
         if self._resampler is not None:
             for resampled in self._resampler.resample(None):
-                yield from self._append(self._mono(resampled))
+                yield from self._append(self._signal(resampled))
             self._resampler = None
 
-    def _mono(self, frame: AudioFrame) -> Samples:
+    def _check_channels(self, frame: AudioFrame) -> None:
+        """Note how many channels are kept apart, and that these stay as they are."""
+        if self._channels is Channels.MIXED:
+            return
+        n_channels = frame.layout.nb_channels
+        if self._shape and self._shape != (n_channels,):
+            raise ChannelsChanged(
+                f"The recording begins with {self._shape[0]} channels and goes on with "
+                f"{n_channels}, so its channels cannot be kept apart."
+            )
+        if n_channels == 1 and self._channels is Channels.SEPARATE:
+            raise OneChannel(
+                "The recording has one channel, and voices are not told apart. Send a "
+                "recording with a channel for each speaker, or ask for the text "
+                "without speakers (channels=mixed and another response_format)."
+            )
+        self._shape = (n_channels,)
+
+    def _signal(self, frame: AudioFrame) -> Samples:
+        """Return a frame's channels, averaged or as rows."""
         interleaved = np.asarray(frame.to_ndarray(), np.float32).reshape(-1)
         n_channels = frame.layout.nb_channels
+        if self._shape:
+            return np.ascontiguousarray(interleaved.reshape(-1, n_channels).T)
         if n_channels == 1:
             return interleaved
         channels = interleaved.reshape(-1, n_channels)
@@ -165,24 +214,26 @@ class Timeline:
         self._check_length(n_samples)  # before any silence is made
         while n_samples > 0:
             n = min(n_samples, BLOCK_SAMPLES)
-            yield from self._append(np.zeros(n, np.float32))
+            yield from self._append(np.zeros((*self._shape, n), np.float32))
             n_samples -= n
 
     def _append(self, samples: Samples) -> Iterator[Samples]:
-        self._check_length(len(samples))
-        self.n_samples += len(samples)
-        self._n_pending += len(samples)
+        n = samples.shape[-1]
+        self._check_length(n)
+        self.n_samples += n
+        self._n_pending += n
         self._pending.append(samples)
         if self._n_pending < BLOCK_SAMPLES:
             return
         joined = self._take()
-        whole = len(joined) - len(joined) % BLOCK_SAMPLES
+        n = joined.shape[-1]
+        whole = n - n % BLOCK_SAMPLES
         for start in range(0, whole, BLOCK_SAMPLES):
-            yield joined[start : start + BLOCK_SAMPLES]
-        self._pending, self._n_pending = [joined[whole:].copy()], len(joined) - whole
+            yield joined[..., start : start + BLOCK_SAMPLES]
+        self._pending, self._n_pending = [joined[..., whole:].copy()], n - whole
 
     def _take(self) -> Samples:
-        joined = np.concatenate(self._pending)
+        joined = np.concatenate(self._pending, axis=-1)
         self._pending, self._n_pending = [], 0
         # A float file may hold any value, and lossy codecs overshoot.
         np.nan_to_num(joined, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)

@@ -21,16 +21,19 @@ _FORMATS = {
 _MAX_BYTES = 2**32 - 1 - (WAV_HEADER_BYTES - 8)
 
 
-def wav_header(encoding: Encoding, sample_rate: int, n_bytes: int) -> bytes:
-    """Return a header of `WAV_HEADER_BYTES` bytes, for one channel.
+def wav_header(
+    encoding: Encoding, sample_rate: int, n_bytes: int, *, n_channels: int = 1
+) -> bytes:
+    """Return a header of `WAV_HEADER_BYTES` bytes.
 
     Args:
         encoding: Encoding of the samples.
         sample_rate: Samples a second.
         n_bytes: Length of all samples. More than a header can state counts as the most
             that it can; decoders then read to the end of the file.
+        n_channels: Number of channels, whose samples take turns.
     """
-    width = encoding.n_bytes
+    width = n_channels * encoding.n_bytes
     n_bytes = min(n_bytes, _MAX_BYTES)
     n_bytes -= n_bytes % width
     return b"".join(
@@ -42,11 +45,11 @@ def wav_header(encoding: Encoding, sample_rate: int, n_bytes: int) -> bytes:
                 "<IHHIIHH",
                 16,
                 _FORMATS[encoding],
-                1,
+                n_channels,
                 sample_rate,
                 sample_rate * width,
                 width,
-                8 * width,
+                8 * encoding.n_bytes,
             ),
             b"data",
             struct.pack("<I", n_bytes),

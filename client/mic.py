@@ -18,7 +18,7 @@ from client.live import stopped_by_user, together
 
 if TYPE_CHECKING:
     from api.service import Service
-    from streaming import LiveStream
+    from sockets.session import Stream
 
 
 def run(options: argparse.Namespace) -> None:
@@ -70,7 +70,7 @@ async def _loaded(service: "Service", failed: asyncio.Event) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _caption(microphone: Microphone, stream: "LiveStream") -> None:
+async def _caption(microphone: Microphone, stream: "Stream") -> None:
     from audio.encoding import Encoding
     from audio.pcm import PcmDecoder
     from audio.samples import SAMPLE_RATE
@@ -86,7 +86,7 @@ async def _caption(microphone: Microphone, stream: "LiveStream") -> None:
     await together(_show(stream), listen())
 
 
-async def _show(stream: "LiveStream") -> None:
+async def _show(stream: "Stream") -> None:
     from live.events import Partial, UtteranceFailed, UtteranceFinal
 
     captions = Captions()

@@ -20,7 +20,7 @@ from enum import Enum
 
 from text import ctc
 from text.ctc import Token, Word
-from text.transcript import Segment, words_of
+from text.transcript import Segment, raw_of, words_of
 
 
 class Cause(Enum):
@@ -111,6 +111,11 @@ class UtteranceFinal:
     def text(self) -> str:
         return ctc.text(self.words)
 
+    @property
+    def raw(self) -> str | None:
+        """The text as the model wrote it, if the words are a written form of it."""
+        return raw_of(self.segments)
+
 
 @dataclass(frozen=True, slots=True)
 class UtteranceFailed:
@@ -197,8 +202,10 @@ class TimedEvent:
             covers; for a final, since the arrival of the audio, or of the client's
             request, that ended the utterance.
         audio_position: Samples received so far.
+        channel: Number of its channel, from 0, where one client has several.
     """
 
     event: LiveEvent
     latency_ms: float
     audio_position: int
+    channel: int = 0

@@ -106,7 +106,15 @@ class Failure(Enum):
     INTERNAL = "internal_error"
 
 
-class Machine(Protocol):
+class Teller(Protocol):
+    """Decides what to tell about the events of a stream."""
+
+    def tell(
+        self, event: LiveEvent, *, latency_ms: float, audio_position: int
+    ) -> Sequence[Action]: ...
+
+
+class Machine(Teller, Protocol):
     """A protocol: decides what to do about messages and events."""
 
     def greet(self) -> Sequence[Action]: ...
@@ -116,9 +124,5 @@ class Machine(Protocol):
     def stop(self, why: Stop) -> Sequence[Action]: ...
 
     def fail(self, why: Failure) -> Sequence[Action]: ...
-
-    def tell(
-        self, event: LiveEvent, *, latency_ms: float, audio_position: int
-    ) -> Sequence[Action]: ...
 
     def finish(self, *, latency_ms: float, audio_position: int) -> Sequence[Action]: ...

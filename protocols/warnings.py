@@ -70,7 +70,7 @@ def recording_cut_off(*, stated: int, missing: int) -> tuple[AnswerWarning, ...]
 
 def format_not_streamed(name: str) -> tuple[AnswerWarning, ...]:
     """Say that events have no other format, if another one was asked for."""
-    if name in ("json", "verbose_json"):
+    if name in ("json", "verbose_json", "diarized_json"):
         return ()
     message = (
         f"response_format {name!r} has no effect with stream=true: the text comes as "

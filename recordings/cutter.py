@@ -6,10 +6,12 @@ No I/O but reading the recording; runs in worker threads.
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import BinaryIO, Protocol
 
-from audio.decoder import DecodeLimits, Origin, decode_stream
+import numpy as np
+
+from audio.decoder import Channels, DecodeLimits, Origin, decode_stream
 from audio.frames import MAX_WINDOW_SAMPLES
 from audio.samples import Samples
 from audio.stated_length import Ending
@@ -29,6 +31,14 @@ class SpeechProbabilities(Protocol):
     def finish(self) -> list[float]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A window, and the number of its channel, from 0; mixed channels are one."""
+
+    channel: int
+    window: Window
+
+
 class Cutter:
     """A recording's windows, some seconds of it at a time.
 
@@ -37,7 +47,17 @@ class Cutter:
     saves about as much time as decoding takes. Only the end of the recording, or audio
     beyond one window, shows which case it is; decoded audio waits until then.
 
+    Channels that are kept apart are cut each by itself, exactly as recordings of one
+    channel: one without speech has no windows.
+
     For worker threads: any thread, but only one at a time.
+
+    Args:
+        source: The recording.
+        limits: Limits of the recording.
+        listen: Makes the voice activity detection of one channel; None to take
+            everything for speech.
+        channels: What becomes of the channels.
 
     Attributes:
         ending: What is missing at the recording's end; known once it is exhausted.
@@ -49,15 +69,20 @@ class Cutter:
         source: BinaryIO,
         limits: DecodeLimits,
         listen: Callable[[], SpeechProbabilities] | None,
+        *,
+        channels: Channels = Channels.MIXED,
     ) -> None:
         self._origin = Origin()
         self.ending = Ending()
         self._blocks = decode_stream(
-            source, limits=limits, origin=self._origin, ending=self.ending
+            source,
+            limits=limits,
+            origin=self._origin,
+            channels=channels,
+            ending=self.ending,
         )
         self._listen = listen
-        self._ear: SpeechProbabilities | None = None
-        self._chunker = AudioChunker(vad_enabled=listen is not None)
+        self._tracks: list[_Track] = []  # one for each channel
         self._lock = threading.Lock()
         self._n_samples = 0
         self._ahead: deque[Samples] = deque()  # decoded, not cut
@@ -74,17 +99,20 @@ class Cutter:
         """One past the last decoded sample."""
         return self.start + self._n_samples
 
-    def step(self) -> list[Window]:
+    @property
+    def n_channels(self) -> int:
+        """Number of channels that are kept apart; 1 if they are mixed."""
+        return max(1, len(self._tracks))
+
+    def step(self) -> list[Cut]:
         """Decode some more; return the windows that this completes, often none."""
         with self._lock:
-            if self._listen is not None and self._ear is None:
-                self._ear = self._listen()
             for _ in range(_BLOCKS_A_STEP):
-                windows = self._next()
-                if windows or self.exhausted:
+                cuts = self._next()
+                if cuts or self.exhausted:
                     return [
-                        replace(window, position=window.position + self.start)
-                        for window in windows
+                        replace(cut, window=_moved(cut.window, self.start))
+                        for cut in cuts
                     ]
             return []
 
@@ -94,39 +122,68 @@ class Cutter:
             self.exhausted = True
             self._blocks.close()
 
-    def _next(self) -> tuple[Window, ...]:
+    def _next(self) -> list[Cut]:
         """Decode a block, or cut one that was decoded."""
         if self.exhausted:  # closed while this step waited for its turn
-            return ()
+            return []
         if not self._decoded and (self._may_be_one_window or not self._ahead):
             self._decode()
-            return ()
+            return []
+        whole = self._may_be_one_window
         if self._ahead:
-            block = self._ahead.popleft()
-            return self._chunker.push_audio(block, self._hear(block))
-        self.exhausted = True
-        return self._chunker.finish(self._hear_last())
+            rows = np.atleast_2d(self._ahead.popleft())
+            found = [
+                track.push_audio(row, whole=whole)
+                for track, row in zip(self._tracks, rows, strict=True)
+            ]
+        else:
+            self.exhausted = True
+            found = [track.finish(whole=whole) for track in self._tracks]
+        return [
+            Cut(channel, window)
+            for channel, windows in enumerate(found)
+            for window in windows
+        ]
 
     def _decode(self) -> None:
         block = next(self._blocks, None)
         if block is None:
             self._decoded = True
-        elif len(block):
-            self._n_samples += len(block)
+        elif block.size:
+            if not self._tracks:
+                n_channels = len(np.atleast_2d(block))
+                self._tracks = [_Track(self._listen) for _ in range(n_channels)]
+            self._n_samples += block.shape[-1]
             self._ahead.append(block)
 
     @property
     def _may_be_one_window(self) -> bool:
         return self._n_samples <= MAX_WINDOW_SAMPLES
 
-    @property
-    def _heard_enough(self) -> bool:
-        return self._may_be_one_window and self._chunker.speech_found
 
-    def _hear(self, block: Samples) -> list[float]:
-        return (
-            self._ear.push_audio(block) if self._ear and not self._heard_enough else []
-        )
+class _Track:
+    """One channel: its voice activity detection, and what cuts it.
 
-    def _hear_last(self) -> list[float]:
-        return self._ear.finish() if self._ear and not self._heard_enough else []
+    With `whole`, the recording is one window if there is speech in it.
+    """
+
+    def __init__(self, listen: Callable[[], SpeechProbabilities] | None) -> None:
+        self._ear = None if listen is None else listen()
+        self._chunker = AudioChunker(vad_enabled=listen is not None)
+
+    def push_audio(self, samples: Samples, *, whole: bool) -> tuple[Window, ...]:
+        ear = self._listening(whole)
+        return self._chunker.push_audio(samples, ear.push_audio(samples) if ear else [])
+
+    def finish(self, *, whole: bool) -> tuple[Window, ...]:
+        ear = self._listening(whole)
+        return self._chunker.finish(ear.finish() if ear else [])
+
+    def _listening(self, whole: bool) -> SpeechProbabilities | None:
+        """Return the voice activity detection, unless enough was heard."""
+        return None if whole and self._chunker.speech_found else self._ear
+
+
+def _moved(window: Window, start: int) -> Window:
+    """Count a window's position from where the file's clock begins."""
+    return replace(window, position=window.position + start)

@@ -39,11 +39,19 @@ class SegmentReader:
     Args:
         vocabulary: Vocabulary of the model.
         offsets: How far the model's labels lie inside the sound of words.
+        channel: Number of the channel, from 0; None if channels are mixed.
     """
 
-    def __init__(self, vocabulary: Vocabulary, offsets: SpikeOffsets) -> None:
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        offsets: SpikeOffsets,
+        *,
+        channel: int | None = None,
+    ) -> None:
         self._vocabulary = vocabulary
         self._offsets = offsets
+        self._channel = channel
         self._stitcher = Stitcher(vocabulary)
         # Where the sound of words begins and ends, for their first and last frames.
         self._starts: dict[int, int] = {}
@@ -163,6 +171,7 @@ class SegmentReader:
             tokens=tuple(tokens),
             avg_log_prob=ctc.mean_log_prob(tokens),
             no_speech_prob=float(self._blank_probs[first:end].min()),
+            channel=self._channel,
         )
 
     def _forget(self) -> None:

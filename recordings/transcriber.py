@@ -11,24 +11,23 @@ is at the threads.
 import asyncio
 from asyncio import wrap_future
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import BinaryIO, TypeVar, TypeVarTuple
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO, Protocol, TypeVar, TypeVarTuple
 
-from audio.decoder import DecodeLimits
+from audio.decoder import Channels, DecodeLimits
 from audio.stated_length import Ending
-from audio_chunker import Window
-from engine.interface import Decoding, ModelInput, QueueFull
+from engine.interface import Decoding, ModelInput, ModelTraits, QueueFull
 from engine.keywords import KeywordListener
 from engine.scheduler import Scheduler
-from recordings.cutter import Cutter, SpeechProbabilities
+from recordings.cutter import Cut, Cutter, SpeechProbabilities
 from recordings.segments import SegmentReader
 from recordings.turns import Turns
 from text.ctc import FrameLabels
 from text.keywords import N_BEST
-from text.transcript import SegmentPart, Transcript, join
+from text.transcript import Segment, SegmentPart, Transcript, join
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -44,13 +43,28 @@ class Advance:
             end of the recording.
         start: Position of the recording's first sample; not 0 if the file's clock does
             not begin at 0.
+        n_channels: Number of channels that are transcribed each by itself.
         ending: What is missing at the recording's end; in the last advance only.
     """
 
     parts: tuple[SegmentPart, ...]
     position: int
     start: int
+    n_channels: int = 1
     ending: Ending = field(default_factory=Ending)
+
+    @property
+    def n_heard(self) -> int:
+        """Samples up to the position, those of all channels."""
+        return self.n_channels * (self.position - self.start)
+
+
+class SegmentWriter(Protocol):
+    """Puts segments into written form; see `engine.text_filter.TextFilter`."""
+
+    async def write_recording(
+        self, segments: Sequence[Segment]
+    ) -> tuple[Segment, ...]: ...
 
 
 class FileTranscriber:
@@ -60,10 +74,11 @@ class FileTranscriber:
         scheduler: Labels the windows.
         workers: Runs blocking work, such as decoding.
         limits: Limits of a recording.
-        listen: Makes the voice activity detection of one recording, in a worker
-            thread; None to take everything for speech.
+        listen: Makes the voice activity detection of one channel, in a worker thread;
+            None to take everything for speech.
         max_in_flight: Most windows of one recording between decoder and text.
         keywords: Finds keywords; None if there are never any.
+        writer: Returns what puts segments into written form; None if nothing does.
     """
 
     def __init__(
@@ -75,7 +90,9 @@ class FileTranscriber:
         listen: Callable[[], SpeechProbabilities] | None,
         max_in_flight: int,
         keywords: KeywordListener | None = None,
+        writer: Callable[[], SegmentWriter | None] = lambda: None,
     ) -> None:
+        self._writer = writer
         self._scheduler = scheduler
         self._keywords = keywords
         self._turns = Turns(workers)
@@ -88,35 +105,52 @@ class FileTranscriber:
         source: BinaryIO,
         *,
         keywords: tuple[str, ...] = (),
+        channels: Channels = Channels.MIXED,
         scripts: frozenset[str] = frozenset(),
     ) -> Transcript:
-        """Transcribe a recording to its end; see `transcribe_stream`."""
+        """Transcribe a recording to its end, in written form if there is a filter.
+
+        See `transcribe_stream`.
+        """
         parts: list[SegmentPart] = []
-        start = end = 0
-        ending = Ending()
+        last = Advance((), 0, 0)
         async with aclosing(
-            self.transcribe_stream(source, keywords=keywords, scripts=scripts)
+            self.transcribe_stream(
+                source, keywords=keywords, channels=channels, scripts=scripts
+            )
         ) as advances:
-            async for advance in advances:
-                parts += advance.parts
-                start, end = advance.start, advance.position
-                ending = advance.ending
+            async for last in advances:
+                parts += last.parts
         return Transcript(
-            segments=join(parts),
-            start=start,
-            end=end,
-            stated=ending.stated,
-            missing=ending.missing,
+            segments=await self.written(join(parts)),
+            start=last.start,
+            end=last.position,
+            n_channels=last.n_channels,
+            stated=last.ending.stated,
+            missing=last.ending.missing,
         )
+
+    @property
+    def writes(self) -> bool:
+        """Whether there is a filter that puts segments into written form."""
+        return self._writer() is not None
+
+    async def written(self, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+        """Put segments into written form, if there is a filter for that."""
+        writer = self._writer()
+        return segments if writer is None else await writer.write_recording(segments)
 
     async def transcribe_stream(
         self,
         source: BinaryIO,
         *,
         keywords: tuple[str, ...] = (),
+        channels: Channels = Channels.MIXED,
         scripts: frozenset[str] = frozenset(),
     ) -> AsyncGenerator[Advance, None]:
         """Transcribe a recording, and yield its parts as soon as they are final.
+
+        Parts are in spoken form: a filter needs whole segments (`written`).
 
         Cancelling and closing are safe: waiting windows leave the queue, and after that
         `source` is not read any more. Close the generator (`aclosing`) if it does not
@@ -125,38 +159,65 @@ class FileTranscriber:
         Args:
             source: A seekable file in any accepted container.
             keywords: Words and phrases that are recognised more easily.
+            channels: What becomes of the channels. Kept apart, the windows of all of
+                them share one place in the queue; parts of different channels come as
+                they are found, not by time.
             scripts: ISO 15924 codes of the scripts that may be written; empty for all.
 
         Raises:
-            The errors of `audio/decoder.py`, the last three also after some of the
-                text; QueueFull, for the first window only; NotReady.
+            The errors of `audio/decoder.py`, the last four also after some of the text;
+                QueueFull, for the first window only; NotReady.
         """
-        traits = self._scheduler.traits
-        reader = SegmentReader(traits.vocabulary, traits.spike_offsets)
-        cutter = Cutter(source, self._limits, self._listen)
+        readers = _Readers(self._scheduler.traits, channels)
+        cutter = Cutter(source, self._limits, self._listen, channels=channels)
         share = self._turns.share()
         n_best = N_BEST if keywords else 0
         decoding = Decoding(n_best=n_best, scripts=scripts)
         queue = _InFlight(self._scheduler, self._max_in_flight, decoding)
 
-        def read(window: Window, frames: FrameLabels) -> tuple[SegmentPart, ...]:
+        def read(cut: Cut, frames: FrameLabels) -> tuple[SegmentPart, ...]:
             if self._keywords is not None:
                 frames = self._keywords.hear(frames, keywords)
-            return reader.add_window(window, frames)
+            return readers.of_channel(cut.channel).add_window(cut.window, frames)
+
+        def advance(parts: tuple[SegmentPart, ...], position: int) -> Advance:
+            return Advance(parts, position, cutter.start, cutter.n_channels)
 
         try:
             while not (cutter.exhausted and queue.empty):
                 if cutter.exhausted or queue.should_wait:
-                    window, frames = await queue.next()
-                    parts = await wrap_future(share.submit(read, window, frames))
-                    yield Advance(parts, reader.position, cutter.start)
+                    cut, frames = await queue.next()
+                    parts = await wrap_future(share.submit(read, cut, frames))
+                    yield advance(parts, readers.position(cutter.n_channels))
                 else:
                     queue.add_windows(await wrap_future(share.submit(cutter.step)))
-            yield Advance((), cutter.end, cutter.start, cutter.ending)
+            yield replace(advance((), cutter.end), ending=cutter.ending)
         finally:
             queue.cancel()
             # Not in the workers' threads: all of them may be busy, or gone.
             await asyncio.shield(asyncio.to_thread(cutter.close))
+
+
+class _Readers:
+    """What makes segments of each channel's windows."""
+
+    def __init__(self, traits: ModelTraits, channels: Channels) -> None:
+        self._traits = traits
+        self._mixed = channels is Channels.MIXED
+        self._readers: dict[int, SegmentReader] = {}
+
+    def of_channel(self, channel: int) -> SegmentReader:
+        if channel not in self._readers:
+            self._readers[channel] = SegmentReader(
+                self._traits.vocabulary,
+                self._traits.spike_offsets,
+                channel=None if self._mixed else channel,
+            )
+        return self._readers[channel]
+
+    def position(self, n_channels: int) -> int:
+        """Return the sample position up to which all channels are final."""
+        return min(self.of_channel(channel).position for channel in range(n_channels))
 
 
 class _InFlight:
@@ -173,8 +234,8 @@ class _InFlight:
         self._scheduler = scheduler
         self._decoding = decoding
         self._max_in_flight = max_in_flight
-        self._waiting: deque[Window] = deque()
-        self._submitted: deque[tuple[Window, Future[FrameLabels]]] = deque()
+        self._waiting: deque[Cut] = deque()
+        self._submitted: deque[tuple[Cut, Future[FrameLabels]]] = deque()
         self._begun = False
 
     @property
@@ -190,17 +251,17 @@ class _InFlight:
             or self._submitted[0][1].done()
         )
 
-    def add_windows(self, windows: Iterable[Window]) -> None:
+    def add_windows(self, cuts: Iterable[Cut]) -> None:
         """Queue the next windows; Raises what `Scheduler.submit` raises."""
-        self._waiting += windows
+        self._waiting += cuts
         self._submit()
 
-    async def next(self) -> tuple[Window, FrameLabels]:
+    async def next(self) -> tuple[Cut, FrameLabels]:
         """Wait for the oldest window. Cancelling is safe; the window is lost."""
-        window, labels = self._submitted.popleft()
+        cut, labels = self._submitted.popleft()
         frames = await wrap_future(labels)
         self._submit()
-        return window, frames
+        return cut, frames
 
     def cancel(self) -> None:
         """Take all windows out of the scheduler's queue."""
@@ -212,7 +273,9 @@ class _InFlight:
             must = self._begun and not self._submitted
             try:
                 labels = self._scheduler.submit(
-                    ModelInput(self._waiting[0].samples, decoding=self._decoding),
+                    ModelInput(
+                        self._waiting[0].window.samples, decoding=self._decoding
+                    ),
                     beyond_limit=must,
                 )
             except QueueFull:

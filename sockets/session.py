@@ -19,7 +19,7 @@ from typing import Protocol, assert_never
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from audio.encoding import Encoding
-from audio.pcm import PcmDecoder
+from audio.pcm import ChannelsDecoder, PcmDecoder
 from audio.samples import SAMPLE_RATE, Samples
 from live.events import Cause, LiveEvent, TimedEvent, UtteranceFailed, UtteranceFinal
 from live.options import StreamOptions
@@ -36,6 +36,7 @@ from protocols.actions import (
     Machine,
     Send,
     Stop,
+    Teller,
 )
 from sockets.inbox import Inbox
 from sockets.outbox import Outbox, OutboxFull
@@ -80,9 +81,12 @@ class SocketSession:
         stream: The stream; closed when the session is over.
         limits: Limits of the session.
         name: Its name in the log.
+        tellers: Those who tell of each channel's events, if there are several
+            channels; then the stream takes samples of the shape (n_channels, n).
 
     Attributes:
-        n_samples: Samples of audio that came, at 16 kHz.
+        n_channels: Number of channels.
+        n_samples: Samples of audio that came, at 16 kHz, on each channel.
         slowest_final_ms: Longest latency of a final.
         close_code: Code with which it ended.
     """
@@ -95,9 +99,11 @@ class SocketSession:
         *,
         limits: Limits,
         name: str,
+        tellers: Sequence[Teller] = (),
     ) -> None:
         self._socket = socket
         self._machine = machine
+        self._tellers = tellers or (machine,)
         self._stream = stream
         self._limits = limits
         self._name = name
@@ -107,11 +113,12 @@ class SocketSession:
         self._reader = SocketReader(socket, self._inbox, limits=limits)
         self._outbox = Outbox(limits.unread_bytes)
         self._format: tuple[Encoding, int] | None = None
-        self._decoder: PcmDecoder | None = None
+        self._decoder: PcmDecoder | ChannelsDecoder | None = None
         self._flushes = asyncio.Semaphore(_MAX_FLUSHES)
         self._sending: asyncio.Timeout | None = None
         self._full = False  # no more audio may come
         self._ended = False  # no audio is taken any more
+        self.n_channels = len(self._tellers)
         self.n_samples = 0
         self.slowest_final_ms = 0.0
         self.close_code: int = CloseCode.ABNORMAL_CLOSURE
@@ -190,7 +197,8 @@ class SocketSession:
                 case Append():
                     await self._append(action)
                 case Flush():
-                    await self._flushes.acquire()
+                    for _ in self._tellers:  # each channel answers
+                        await self._flushes.acquire()
                     await self._stream.flush()
                 case Clear():
                     await self._stream.clear()
@@ -218,17 +226,21 @@ class SocketSession:
 
     async def _push(self, samples: Samples) -> None:
         room = int(self._limits.session_s * SAMPLE_RATE) - self.n_samples
-        self._full = self._full or len(samples) > room
-        taken = samples[:room]
-        if len(taken):
-            self.n_samples += len(taken)
+        self._full = self._full or samples.shape[-1] > room
+        taken = samples[..., :room]
+        if taken.size:
+            self.n_samples += taken.shape[-1]
             await self._stream.push_audio(taken)
 
     async def _configure(self, wanted: Configure) -> None:
         pcm_format = (wanted.encoding, wanted.sample_rate)
         if pcm_format != self._format:
             await self._finish_audio()
-            self._decoder = PcmDecoder(*pcm_format)
+            self._decoder = (
+                PcmDecoder(*pcm_format)
+                if self.n_channels == 1
+                else ChannelsDecoder(*pcm_format, n_channels=self.n_channels)
+            )
             self._format = pcm_format
         self._stream.configure(wanted.options)
 
@@ -248,7 +260,7 @@ class SocketSession:
     async def _listen(self) -> None:
         async for told in self._stream.events():
             event = told.event
-            actions = self._machine.tell(
+            actions = self._tellers[told.channel].tell(
                 event,
                 latency_ms=told.latency_ms,
                 audio_position=told.audio_position,

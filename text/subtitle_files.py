@@ -1,12 +1,26 @@
 """Write subtitles as SubRip (SRT) and as WebVTT.
 
+Cues of one speaker do not overlap; those of different speakers may, and players show
+both. A speaker's name is a voice span in WebVTT. SubRip has no such thing, so there it
+stands before the text, as subtitlers write it; it is not counted as part of the line.
+
 Pure: no I/O, clock, settings or threads.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from audio.samples import SAMPLE_RATE
 from text.subtitles import Cue
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A cue and its times in milliseconds."""
+
+    start_ms: int
+    end_ms: int
+    cue: Cue
 
 
 def srt(cues: Sequence[Cue]) -> str:
@@ -15,29 +29,42 @@ def srt(cues: Sequence[Cue]) -> str:
     Players read a line with `-->` as times, so the text gets another arrow.
     """
     return "".join(
-        f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n"
-        f"{cue.text.replace('-->', '→')}\n\n"
-        for number, (cue, (start, end)) in enumerate(
-            zip(cues, _times_ms(cues), strict=True), start=1
-        )
+        f"{number}\n{_clock(own.start_ms, ',')} --> {_clock(own.end_ms, ',')}\n"
+        f"{_named(own.cue).replace('-->', '→')}\n\n"
+        for number, own in enumerate(_in_order(cues), start=1)
     )
 
 
 def vtt(cues: Sequence[Cue]) -> str:
     """Write cues as WebVTT."""
     return "WEBVTT\n\n" + "".join(
-        f"{_clock(start, '.')} --> {_clock(end, '.')}\n{_escaped(cue.text)}\n\n"
-        for cue, (start, end) in zip(cues, _times_ms(cues), strict=True)
+        f"{_clock(own.start_ms, '.')} --> {_clock(own.end_ms, '.')}\n"
+        f"{_voiced(own.cue)}\n\n"
+        for own in _in_order(cues)
     )
 
 
-def _times_ms(cues: Iterable[Cue]) -> Iterator[tuple[int, int]]:
-    """Round times so that every cue lasts at least 1 ms and no two overlap."""
-    earliest = 0
+def _named(cue: Cue) -> str:
+    return cue.text if cue.speaker is None else f"{cue.speaker}: {cue.text}"
+
+
+def _voiced(cue: Cue) -> str:
+    text = _escaped(cue.text)
+    return text if cue.speaker is None else f"<v {_escaped(cue.speaker)}>{text}</v>"
+
+
+def _in_order(cues: Iterable[Cue]) -> list[_Written]:
+    """Round times, and sort by them.
+
+    Every cue lasts at least 1 ms, and no two of one speaker overlap.
+    """
+    found: list[_Written] = []
+    earliest: dict[str | None, int] = {}
     for cue in cues:
-        start = max(_milliseconds(cue.start), earliest)
-        earliest = max(_milliseconds(cue.end), start + 1)
-        yield start, earliest
+        start = max(_milliseconds(cue.start), earliest.get(cue.speaker, 0))
+        end = earliest[cue.speaker] = max(_milliseconds(cue.end), start + 1)
+        found.append(_Written(start, end, cue))
+    return sorted(found, key=lambda own: own.start_ms)
 
 
 def _milliseconds(position: int) -> int:

@@ -25,7 +25,7 @@ Pure: no I/O, clock, settings or threads.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 
 import regex
@@ -102,11 +102,13 @@ class Cue:
         start: Sample position where it appears.
         end: Sample position where it disappears, after `start`.
         lines: One or two, neither empty.
+        speaker: Who speaks; None if that is not known.
     """
 
     start: int
     end: int
     lines: tuple[str, ...]
+    speaker: str | None = None
 
     @property
     def text(self) -> str:
@@ -125,12 +127,15 @@ class _Piece:
     n_columns: int
 
 
-def cues(words: Sequence[Word], *, n_samples: int | None = None) -> tuple[Cue, ...]:
-    """Divide words into subtitles.
+def cues(
+    words: Sequence[Word], *, n_samples: int | None = None, speaker: str | None = None
+) -> tuple[Cue, ...]:
+    """Divide the words of one speaker, or of all, into subtitles.
 
     Args:
         words: Words in the order of their starts.
         n_samples: End of the recording; no cue should stay longer.
+        speaker: Who speaks.
 
     Returns:
         Cues in order, without overlap. A word that lasts too long leaves the screen
@@ -141,7 +146,8 @@ def cues(words: Sequence[Word], *, n_samples: int | None = None) -> tuple[Cue, .
     starts = [*(stretch[0].start for stretch in stretches), _NEVER]
     for stretch, next_start in zip(stretches, starts[1:], strict=True):
         drafts += _Stretch(stretch, next_start).cues()
-    return tuple(_timed(drafts, _NEVER if n_samples is None else n_samples))
+    timed = _timed(drafts, _NEVER if n_samples is None else n_samples)
+    return tuple(replace(cue, speaker=speaker) for cue in timed)
 
 
 def _pieces(words: Iterable[Word]) -> list[_Piece]:

@@ -102,6 +102,8 @@ PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
             )
         ],
     ),
+    ("Texts in written form", "reqps", by("outcome", "omniasr_text_filter_total")),
+    ("Time for written form", "s", quantiles("omniasr_text_filter_seconds")),
     ("Memory", "bytes", gauge("process_resident_memory_bytes")),
     ("Time to load the model", "s", gauge("omniasr_model_load_seconds")),
 ]

@@ -174,6 +174,7 @@ export class FileView {
       this.#advance(event.end);
     } else {
       warn(event.warnings);
+      if (event.raw !== undefined) this.#player.rewrite(spaced(event.words, event.text));
       const { code: language = null, probability } = event.languages[0] ?? {};
       this.#player.finish({ duration: event.duration, language });
       heard.textContent = describeHeard({ language, probability, script: event.script });

@@ -123,6 +123,14 @@ export class Player {
     this.#drawWords();
   }
 
+  /** Exchange all words for their written form. */
+  rewrite(words) {
+    this.#words = [];
+    this.#paragraph = this.#spoken = this.#focused = null;
+    box.replaceChildren();
+    this.add(words);
+  }
+
   /** All words are there. */
   finish({ duration, language }) {
     this.#end = duration;

@@ -5,8 +5,6 @@ parts without types are written by hand: text, events, and bodies that the route
 themselves.
 """
 
-from typing import Any
-
 from pydantic import BaseModel
 
 import schemas
@@ -15,44 +13,12 @@ from api.forms import FormFields
 from api.openapi.errors import (
     ERRORS,
     GATE,
-    RETRY_AFTER,
     WARNED,
-    Responses,
     errors,
     example,
 )
+from api.openapi.parts import answer, asked, body, reference, text, written
 from schemas import Json
-
-# --- how to describe ------------------------------------------------------------
-
-
-def _answer(description: str, shown: BaseModel, **more: Any) -> Json:
-    """Describe a JSON answer by an example."""
-    content = {"application/json": {"example": _written(shown)}}
-    return {"description": description, "content": content, **more}
-
-
-def _text(shown: str) -> Json:
-    return {"schema": {"type": "string"}, "example": shown}
-
-
-def _body(media_type: str, content: Json, **more: Any) -> Json:
-    """Describe a body that the route reads itself."""
-    return {"requestBody": {"content": {media_type: content}, **more}}
-
-
-def _reference(model: type[BaseModel]) -> Json:
-    return {"$ref": f"#/components/schemas/{model.__name__}"}
-
-
-def _written(shown: BaseModel) -> Json:
-    return shown.model_dump(exclude_none=True)
-
-
-def _asked(shown: BaseModel) -> Json:
-    """Write a body as a client would, without optional fields."""
-    return shown.model_dump(exclude_defaults=True)
-
 
 # --- errors ---------------------------------------------------------------------
 
@@ -146,6 +112,15 @@ _VERBOSE = schemas.TranscriptionVerbose(
     ],
     usage=_USAGE,
 )
+_SPEAKER = schemas.DiarizedSegment(
+    id="seg_0", start=0.11, end=0.54, text="five", speaker="channel_1"
+)
+_DIARIZED = schemas.TranscriptionDiarized(
+    duration=0.58,
+    text="five",
+    segments=[_SPEAKER],
+    usage=schemas.DurationUsage(seconds=1.16),
+)
 _DELTA = schemas.TextDelta(delta="five", end=0.54)
 _DONE = schemas.TextDone(
     text="five",
@@ -154,13 +129,19 @@ _DONE = schemas.TextDone(
 _EVENTS: Json = {
     "schema": {
         "anyOf": [
-            _reference(model)
-            for model in (schemas.TextDelta, schemas.TextDone, schemas.ErrorResponse)
+            reference(model)
+            for model in (
+                schemas.TextDelta,
+                schemas.DiarizedSegment,
+                schemas.TextDone,
+                schemas.ErrorResponse,
+            )
         ]
     },
     "examples": {
-        "delta": {"summary": "As text is found", "value": _written(_DELTA)},
-        "done": {"summary": "At the end", "value": _written(_DONE)},
+        "delta": {"summary": "As text is found", "value": written(_DELTA)},
+        "segment": {"summary": "With `diarized_json`", "value": written(_SPEAKER)},
+        "done": {"summary": "At the end", "value": written(_DONE)},
         "failure": example("internal_error"),
     },
 }
@@ -176,17 +157,24 @@ EVENTS: Json = {
     "content": {"text/event-stream": _EVENTS},
 }
 TRANSCRIPT: Json = {
-    "model": schemas.Transcription | schemas.TranscriptionVerbose,
-    "description": "The transcript: JSON for `json` and `verbose_json`, plain text for "
-    f"`text` and `srt`, WebVTT for `vtt`, events with `stream`. {_IN_EVENTS}",
+    "model": schemas.Transcription
+    | schemas.TranscriptionVerbose
+    | schemas.TranscriptionDiarized,
+    "description": "The transcript: JSON for `json`, `verbose_json` and "
+    "`diarized_json`, plain text for `text` and `srt`, WebVTT for `vtt`, events with "
+    f"`stream`. {_IN_EVENTS}",
     "headers": {**WARNED},
     "content": {
         "application/json": {
             "examples": {
-                "json": {"value": _written(_JSON)},
+                "json": {"value": written(_JSON)},
                 "verbose_json": {
                     "summary": "With words and segments",
-                    "value": _written(_VERBOSE),
+                    "value": written(_VERBOSE),
+                },
+                "diarized_json": {
+                    "summary": "With a speaker for each channel",
+                    "value": written(_DIARIZED),
                 },
             }
         },
@@ -197,7 +185,7 @@ TRANSCRIPT: Json = {
                 "srt": {"value": "1\n00:00:00,110 --> 00:00:00,500\nfive\n\n"},
             },
         },
-        "text/vtt": _text("WEBVTT\n\n00:00:00.110 --> 00:00:00.500\nfive\n\n"),
+        "text/vtt": text("WEBVTT\n\n00:00:00.110 --> 00:00:00.500\nfive\n\n"),
         "text/event-stream": _EVENTS,
     },
 }
@@ -205,7 +193,7 @@ TRANSCRIPT: Json = {
 # --- whisper-asr-webservice -----------------------------------------------------
 
 ASR_ERRORS = TRANSCRIPTION_ERRORS | errors("translation_not_supported", "invalid_value")
-ASR_FORM = _body(
+ASR_FORM = body(
     "multipart/form-data",
     {
         "schema": {
@@ -237,8 +225,8 @@ ASR: Json = {
     "headers": {**WARNED},
     "content": {
         "application/json": {
-            "schema": _reference(asr.AsrTranscription),
-            "example": _written(_ASR_JSON),
+            "schema": reference(asr.AsrTranscription),
+            "example": written(_ASR_JSON),
         },
         "text/plain": {
             "schema": {"type": "string"},
@@ -260,12 +248,12 @@ _SESSION: Json = {
 _KEY_REQUEST = schemas.KeyRequest(
     expires_after=schemas.ExpiresAfter(seconds=60), session=_SESSION
 )
-KEY_REQUEST = _body(
+KEY_REQUEST = body(
     "application/json",
-    {"schema": _reference(schemas.KeyRequest), "example": _asked(_KEY_REQUEST)},
+    {"schema": reference(schemas.KeyRequest), "example": asked(_KEY_REQUEST)},
     description="Optional.",
 )
-CLIENT_SECRET = _answer(
+CLIENT_SECRET = answer(
     "The key. It opens only sockets at `/v1/realtime`.",
     schemas.ClientSecret(value="ek_...", expires_at=1795610623, session=_SESSION),
 )
@@ -287,15 +275,15 @@ _OF_CHARACTERS = schemas.SubtitleRequest(
     duration=0.9,
     format="vtt",
 )
-SUBTITLE_REQUEST = _body(
+SUBTITLE_REQUEST = body(
     "application/json",
     {
-        "schema": _reference(schemas.SubtitleRequest),
+        "schema": reference(schemas.SubtitleRequest),
         "examples": {
-            "words": {"value": _asked(_OF_WORDS)},
+            "words": {"value": asked(_OF_WORDS)},
             "characters": {
                 "summary": "Of a script without spaces",
-                "value": _asked(_OF_CHARACTERS),
+                "value": asked(_OF_CHARACTERS),
             },
         },
     },
@@ -305,10 +293,10 @@ SUBTITLES: Json = {
     "description": "The subtitles: at most two lines of 42 columns and 7 s each, like "
     "those of `response_format` `srt` and `vtt`.",
     "content": {
-        "application/x-subrip": _text(
+        "application/x-subrip": text(
             "1\n00:00:00,110 --> 00:00:01,240\nforty five\n\n"
         ),
-        "text/vtt": _text("WEBVTT\n\n00:00:00.100 --> 00:00:00.820\n四五\n\n"),
+        "text/vtt": text("WEBVTT\n\n00:00:00.100 --> 00:00:00.820\n四五\n\n"),
     },
 }
 
@@ -320,75 +308,3 @@ REFERRED_TO: tuple[type[BaseModel], ...] = (
     schemas.TextDelta,
     schemas.TextDone,
 )
-
-# --- the catalogue and the status -----------------------------------------------
-
-_NAME = "omniASR_CTC_300M_v2"
-_MODEL = schemas.Model(id=_NAME, created=1795610563, owned_by="omniasr")
-MODEL = _answer("The model.", _MODEL)
-MODELS = _answer("The one model.", schemas.ModelList(data=[_MODEL]))
-LANGUAGES = _answer(
-    "Languages; the best match first.",
-    schemas.LanguageList(
-        data=[
-            schemas.Language(
-                id="bam_Latn", tag="bm", name="Bambara", script="Latn", direction="ltr"
-            )
-        ]
-    ),
-)
-ABOUT = _answer(
-    "What this is.",
-    schemas.About(
-        name="omniASR Streaming Server",
-        version="0.1.0",
-        description="Speech to text in 1600+ languages behind OpenAI's API.",
-        model=_NAME,
-        ready=True,
-        limits=schemas.UploadLimits(max_upload_bytes=100_000_000, max_audio_s=21_600),
-        endpoints={"POST /v1/audio/transcriptions": "Transcribe a recording"},
-    ),
-)
-ABOUT["content"]["text/html"] = _text("<!doctype html>")
-HEALTH = _answer(
-    "The process is alive.",
-    schemas.Health(
-        ready=True,
-        model=_NAME,
-        device="cuda:0",
-        dtype="bfloat16",
-        requests=1,
-        streams=3,
-        queued=0,
-        overload_level=0,
-        uptime_s=76.3,
-    ),
-)
-READY: Responses = {
-    200: _answer(
-        "Work may come.",
-        schemas.Readiness(ready=True, stage="ready", elapsed_s=8.1),
-        model=schemas.Readiness,
-    ),
-    503: _answer(
-        "No work should be sent: the model loads, the server stops, or the model gives "
-        "no results, with the `reason`.",
-        schemas.Readiness(
-            ready=False,
-            stage="fetching the weights",
-            elapsed_s=2.0,
-            downloaded_bytes=104_857_600,
-        ),
-        model=schemas.Readiness,
-        headers={"Retry-After": RETRY_AFTER},
-    ),
-}
-METRICS: Json = {
-    "description": "All series, in Prometheus' text format.",
-    "content": {
-        "text/plain": _text(
-            "# HELP omniasr_streams Live streams that are open.\n"
-            "# TYPE omniasr_streams gauge\nomniasr_streams 3.0\n"
-        )
-    },
-}

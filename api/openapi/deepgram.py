@@ -13,6 +13,7 @@ from api.openapi.errors import (
     Responses,
 )
 from protocols.deepgram import messages as wire
+from protocols.deepgram.parameters import MAX_INTERLEAVED
 from protocols.deepgram.recordings import (
     ListenMetadata,
     ListenResponse,
@@ -42,6 +43,7 @@ _CODES = (
     "audio_too_long",
     "too_many_channels",
     "unsupported_sample_rate",
+    "channels_changed",
     "overloaded",
     "model_not_ready",
     "no_room",
@@ -122,6 +124,12 @@ _DESCRIBED: dict[str, tuple[str, Json, Any]] = {
         {"type": "integer", "minimum": 8_000, "maximum": 48_000},
         16_000,
     ),
+    "channels": (
+        "With `encoding`: number of channels that are interleaved.",
+        {"type": "integer", "minimum": 1, "maximum": MAX_INTERLEAVED},
+        2,
+    ),
+    "multichannel": ("Whether to transcribe each channel by itself.", _SWITCH, True),
     "model": (
         "May be left out. Deepgram's names mean the loaded model.",
         _TEXT,

@@ -104,6 +104,15 @@ _RAISED: tuple[Exception, ...] = (
         "The sample rate is 384000 Hz; accepted are 4000 to 192000 Hz. Resample the "
         "recording, best to 16000 Hz."
     ),
+    decoder.OneChannel(
+        "The recording has one channel, and voices are not told apart. Send a "
+        "recording with a channel for each speaker, or ask for the text without "
+        "speakers (channels=mixed and another response_format)."
+    ),
+    decoder.ChannelsChanged(
+        "The recording begins with 2 channels and goes on with 1, so its channels "
+        "cannot be kept apart."
+    ),
     BadRequest(
         "Unknown language 'xx'.", param="languages", code="unsupported_language"
     ),

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import FastAPI, Path, Query, Request
 
 import schemas
-from api.openapi import answers
+from api.openapi import answers, state
 from api.service import Service, require_model, service_of
 from languages.catalogue import all_languages
 from languages.search import search_languages
@@ -27,13 +27,13 @@ def add_routes(app: FastAPI) -> None:
     """Add the routes to the application."""
 
     def described(service: Service, name: str) -> schemas.Model:
-        return schemas.Model(id=name, created=service.created, owned_by="omniasr")
+        return schemas.model(name, created=service.created, writes=service.writes)
 
     @app.get(
         "/v1/models",
         tags=["catalogue"],
         summary="The model that is served",
-        responses={200: answers.MODELS, **answers.KEYED},
+        responses={200: state.MODELS, **answers.KEYED},
     )
     async def list_models(request: Request) -> schemas.ModelList:
         """List the model that is served."""
@@ -45,7 +45,7 @@ def add_routes(app: FastAPI) -> None:
         "/v1/models/{name:path}",
         tags=["catalogue"],
         summary="One model",
-        responses={200: answers.MODEL, **answers.MODEL_ERRORS},
+        responses={200: state.MODEL, **answers.MODEL_ERRORS},
     )
     async def retrieve_model(request: Request, name: ModelName) -> schemas.Model:
         """Describe the model that a name means, under the requested name."""
@@ -57,7 +57,7 @@ def add_routes(app: FastAPI) -> None:
         "/v1/languages",
         tags=["catalogue"],
         summary="Languages, to choose from",
-        responses={200: answers.LANGUAGES, **answers.KEYED},
+        responses={200: state.LANGUAGES, **answers.KEYED},
     )
     async def list_languages(q: Wanted = "") -> schemas.LanguageList:
         """List the languages, or those whose id, tag or name has `q` in it."""

@@ -30,6 +30,7 @@ from api.service import Service, require_model, service_of
 from api.spool import NoRoom, SpoolUnavailable, spooling
 from api.uploads import hold_place, unless_disconnected
 from audio.container import recognise
+from audio.decoder import Channels
 from audio.samples import seconds
 from audio.wav_header import WAV_HEADER_BYTES, wav_header
 from languages.detection import detect
@@ -100,12 +101,15 @@ async def _transcribe(request: Request) -> Response:
         transcript = await unless_disconnected(
             request,
             model.files.transcribe(
-                body.file.file, keywords=asked.keyterms, scripts=hints.scripts
+                body.file.file,
+                keywords=asked.keyterms,
+                scripts=hints.scripts,
+                channels=Channels.EACH if asked.multichannel else Channels.MIXED,
             ),
         )
         if transcript is None:
             return Response(status_code=CLIENT_LEFT)
-        state.audio_s = seconds(transcript.n_samples)
+        state.audio_s = seconds(transcript.n_heard)
         state.n_words = len(transcript.words)
         # Hours of words take seconds to write.
         return await asyncio.to_thread(
@@ -196,7 +200,11 @@ async def _keep(within: Request, file: UploadFile, raw: AudioFormat | None) -> s
             await file.write(header + head)
         if header and raw is not None:
             await file.seek(0)
-            await file.write(wav_header(raw.encoding, raw.sample_rate, n_bytes))
+            await file.write(
+                wav_header(
+                    raw.encoding, raw.sample_rate, n_bytes, n_channels=raw.n_channels
+                )
+            )
         await file.seek(0)
     return sha256.hexdigest()
 
@@ -227,6 +235,7 @@ def _metadata(
         sha256=sha256,
         created=now(),
         duration=seconds(transcript.n_samples),
+        channels=transcript.n_channels,
         models=(model_uuid(model.name),),
         model_info={model_uuid(model.name): model_info(model.name)},
         tags=asked.tags or None,
@@ -275,9 +284,11 @@ def _answer(
 ) -> Response:
     metadata = _metadata(request, model, asked, hints, sha256, transcript)
     default = service.settings.default_lang or None
-    language = detect(transcript.text, hints, default=default)
     results = results_of(
-        transcript, asked, language=language, new_id=lambda: str(uuid.uuid4())
+        transcript,
+        asked,
+        language_of=lambda text: detect(text, hints, default=default),
+        new_id=lambda: str(uuid.uuid4()),
     )
     answer = ListenResponse(metadata=metadata, results=results)
     return Response(

@@ -3,12 +3,14 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi.responses import Response, StreamingResponse
 from fastapi.sse import format_sse_event
+from pydantic import BaseModel
 from starlette.types import Message, Receive, Scope, Send
 
 import schemas
@@ -17,12 +19,21 @@ from api.errors import error_body, refusal_of
 from api.request_state import state_of
 from api.uploads import Upload, language_of
 from audio import frames
+from audio.decoder import Channels
 from audio.samples import seconds
 from audio.stated_length import Ending
 from engine.interface import NotReady
 from engine.scheduler import SHUTTING_DOWN
 from protocols.warnings import format_not_streamed, in_header, recording_cut_off
-from text.transcript import Segment, SegmentPart, join, words_of
+from text.transcript import (
+    Segment,
+    SegmentPart,
+    in_order,
+    join,
+    raw_of,
+    separates,
+    text_of,
+)
 
 logger = logging.getLogger("omniasr")
 
@@ -34,10 +45,19 @@ _FIRST_EVENT_WITHIN_S = 5.0
 _COMMENT_EVERY_S = 10.0
 
 
+@dataclass(frozen=True, slots=True)
+class NamedSegment:
+    """A complete segment of one speaker."""
+
+    name: str
+    segment: Segment
+
+
 class EventStream:
     """Server-sent events of one transcription, as OpenAI sends them.
 
-    There are deltas and a last event, whose text is that of all deltas joined. A
+    There are deltas and a last event, whose text is that of all deltas joined; but with
+    separate channels it is in the order of time, and with a filter in written form. A
     failure in mid-stream is an event, too, which SDKs raise. Each event has its type in
     an `event:` line, for browsers' `EventSource` and similar clients, and again in its
     data, for SDKs; versions up to 1.74 took only events with known names.
@@ -52,6 +72,9 @@ class EventStream:
         self._cleanup = cleanup
         self._text: list[str] = []
         self._parts: list[SegmentPart] = []  # if the last event has any of their data
+        self._last: Segment | None = None  # the newest part
+        self._speakers = _SpeakerSegments() if job.form.is_diarized else None
+        self._told: list[Segment] = []  # complete segments of speakers
         self._n_tokens = 0
         self._n_words = 0
         self._ending = Ending()
@@ -122,31 +145,61 @@ class EventStream:
             job.model.files.transcribe_stream(
                 job.form.file.file,
                 keywords=job.form.keywords,
+                channels=job.form.channels,
                 scripts=job.hints.scripts,
             )
         ) as advances:
             async for advance in advances:
-                end = advance.position
-                n_samples = end - advance.start
+                end, n_samples = advance.position, advance.n_heard
                 self._ending = advance.ending
                 for part in advance.parts:
-                    if job.form.logprobs or job.form.has_events_with_times:
+                    if self._keeps_parts:
                         self._parts.append(part)
+                    if self._speakers is not None:
+                        for ended in self._speakers.add_part(part):
+                            yield await self._speaker(ended)
                     yield self._delta(part.segment)
+        for ended in self._speakers.finish() if self._speakers else ():
+            yield await self._speaker(ended)
         job.note_end(n_samples, self._n_words)
+        segments = await self._segments()
         # Hours of words take seconds to write.
-        yield await asyncio.to_thread(self._done, n_samples, end)
+        yield await asyncio.to_thread(self._done, segments, n_samples, end)
 
-    def _done(self, n_samples: int, end: int) -> str:
-        text = "".join(self._text)
+    @property
+    def _keeps_parts(self) -> bool:
+        """Whether the last event needs more than the text of the deltas."""
+        form = self._job.form
+        if form.is_diarized:
+            return False
+        separate = form.channels is not Channels.MIXED
+        wanted = form.logprobs or form.has_events_with_times
+        return separate or wanted or self._job.model.files.writes
+
+    async def _segments(self) -> tuple[Segment, ...]:
+        """Return the segments for the last event, in written form and in order."""
+        if self._speakers is not None:
+            return in_order(self._told)
+        segments = await asyncio.to_thread(join, self._parts)
+        return await self._job.model.files.written(segments)
+
+    async def _speaker(self, ended: NamedSegment) -> str:
+        """Write the event of a complete segment."""
+        (segment,) = await self._job.model.files.written((ended.segment,))
+        self._told.append(segment)
+        return _event(schemas.diarized_segment(ended.name, segment).model_dump())
+
+    def _done(self, segments: tuple[Segment, ...], n_samples: int, end: int) -> str:
+        # Deltas were in spoken form and in the order in which they were found.
+        text = text_of(segments) if segments else "".join(self._text)
         n_frames = frames.n_frames(n_samples)
         return _event(
             {
                 "type": "transcript.text.done",
                 "text": text,
-                **self._times(),
-                **self._summary(text, end),
-                **self._log_probs(part.segment for part in self._parts),
+                **self._times(segments),
+                **self._summary(text, raw_of(segments), end),
+                **self._log_probs(segments),
                 **self._warnings(),
                 "usage": {
                     "type": "tokens",
@@ -158,7 +211,8 @@ class EventStream:
         )
 
     def _delta(self, part: Segment) -> str:
-        space = " " if self._text and part.words[0].space_before else ""
+        space = " " if self._last and separates(self._last, part) else ""
+        self._last = part
         self._text.append(space + part.text)
         self._n_tokens += len(part.tokens)
         self._n_words += len(part.words)
@@ -167,6 +221,7 @@ class EventStream:
                 "type": "transcript.text.delta",
                 "delta": self._text[-1],
                 "end": seconds(part.end),
+                **self._channel(part),
                 **self._words(part),
                 **self._log_probs([part]),
             }
@@ -179,11 +234,20 @@ class EventStream:
         tokens = (token for part in parts for token in part.tokens)
         return {"logprobs": [each.model_dump() for each in schemas.log_probs(tokens)]}
 
+    def _channel(self, part: Segment) -> dict[str, Any]:
+        """Return the channel of a delta, and its segment, if channels are separate."""
+        number = schemas.channel_number(part.channel)
+        if number is None:
+            return {}
+        if self._speakers is None:
+            return {"channel": number}
+        return {"segment_id": self._speakers.name_of(part), "channel": number}
+
     def _words(self, part: Segment) -> dict[str, Any]:
         """Return the times of a delta's words, if requested."""
         if not self._job.form.wants_words:
             return {}
-        return {"words": [word.model_dump() for word in schemas.words(part.words)]}
+        return {"words": _written(schemas.words_of([part]))}
 
     def _warnings(self) -> dict[str, Any]:
         """Return what was not done as asked, or should be known, if anything."""
@@ -193,28 +257,64 @@ class EventStream:
         found = [own.model_dump() for own in (*self.warnings, *cut_off)]
         return {"warnings": found} if found else {}
 
-    def _summary(self, text: str, end: int) -> dict[str, Any]:
+    def _summary(self, text: str, raw: str | None, end: int) -> dict[str, Any]:
         """Return the fields of `verbose_json` for the last event."""
         if not self._job.form.is_verbose:
             return {}
         found = language_of(self._job, text)
         languages = [each.model_dump() for each in schemas.languages(found)]
         script = {"script": found.script} if found.script else {}
-        return {"duration": seconds(end), "languages": languages, **script}
+        own = {} if raw is None else {"raw": raw}
+        return {**own, "duration": seconds(end), "languages": languages, **script}
 
-    def _times(self) -> dict[str, Any]:
+    def _times(self, segments: tuple[Segment, ...]) -> dict[str, Any]:
         """Return the requested segments and words for the last event."""
-        if not self._job.form.has_events_with_times:
+        form = self._job.form
+        if form.is_diarized or not form.has_events_with_times:
             return {}
-        segments, wanted = join(self._parts), self._job.form.granularities
+        wanted = form.granularities
         times: dict[str, Any] = {}
         if "segment" in wanted:
             found = schemas.segments(segments, with_words="word" in wanted)
-            times["segments"] = [each.model_dump(exclude_none=True) for each in found]
+            times["segments"] = _written(found)
         if "word" in wanted:
-            words = words_of(segments)
-            times["words"] = [word.model_dump() for word in schemas.words(words)]
+            times["words"] = _written(schemas.words_of(segments))
         return times
+
+
+class _SpeakerSegments:
+    """Puts the segments of `diarized_json` together from their parts, and names them.
+
+    A segment ends when the next one of its channel begins, or with the recording.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[int | None, tuple[str, list[SegmentPart]]] = {}
+        self._n_segments = 0
+
+    def add_part(self, part: SegmentPart) -> list[NamedSegment]:
+        """Take the next part; return the segment that ends before it, if one does."""
+        channel = part.segment.channel
+        if part.continues:
+            self._open[channel][1].append(part)
+            return []
+        ended = self._open.pop(channel, None)
+        self._open[channel] = (schemas.segment_id(self._n_segments), [part])
+        self._n_segments += 1
+        return [] if ended is None else [_complete(*ended)]
+
+    def name_of(self, part: Segment) -> str:
+        """Return the name of the segment of the newest part on a channel."""
+        return self._open[part.channel][0]
+
+    def finish(self) -> list[NamedSegment]:
+        """Return the last segment of each channel."""
+        return [_complete(*last) for last in self._open.values()]
+
+
+def _complete(name: str, parts: Sequence[SegmentPart]) -> NamedSegment:
+    (segment,) = join(parts)
+    return NamedSegment(name, segment)
 
 
 class _EventStreamResponse(StreamingResponse):
@@ -264,6 +364,10 @@ class _EventStreamResponse(StreamingResponse):
             )
         finally:
             await finish(self._stream.close())
+
+
+def _written(items: Iterable[BaseModel]) -> list[dict[str, Any]]:
+    return [item.model_dump(exclude_none=True) for item in items]
 
 
 def _event(body: dict[str, Any]) -> str:

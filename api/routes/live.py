@@ -29,6 +29,7 @@ from protocols.native import query
 from protocols.native.protocol import LiveProtocol, farewell
 from protocols.native.setup import Defaults
 from protocols.warnings import in_header
+from sockets.channels import channels_of
 
 PATH = "/v1/audio/transcriptions"
 
@@ -62,18 +63,19 @@ async def _serve(socket: WebSocket, service: LiveService) -> None:
     state_of(socket.scope).protocol = "omniasr"
     session_id = uuid.uuid4().hex[:16]
     try:
+        asked = query.read(socket.query_params.multi_items())
         machine = LiveProtocol(
             session_id=session_id,
             defaults=_defaults(service.settings, model),
             explain=lambda error: refusal_of(error)[0],
-            query=query.read(socket.query_params.multi_items()),
+            query=asked,
         )
     except wire.BadMessage as error:
         await _refuse_url(socket, error)
         return
     try:
         stream = await opened(
-            model.live,
+            channels_of(model.live, asked.n_channels),
             lambda: machine.options,
             patience_s=_PATIENCE_S,
             passes=lambda error: isinstance(error, Overloaded) and error.settles,
@@ -84,7 +86,9 @@ async def _serve(socket: WebSocket, service: LiveService) -> None:
     except Exception as error:
         await _refuse(socket, error)
         return
-    await carry(socket, service, machine, stream, name=session_id)
+    await carry(
+        socket, service, machine, stream, name=session_id, tellers=machine.tellers
+    )
 
 
 def _defaults(settings: Settings, model: LiveModel) -> Defaults:

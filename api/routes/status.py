@@ -8,7 +8,7 @@ from fastapi.routing import APIRoute, APIWebSocketRoute
 
 import schemas
 from api.errors import RETRY_S
-from api.openapi import answers
+from api.openapi import state
 from api.routes import page
 from api.service import service_of
 from weights.downloads import cached_bytes
@@ -39,7 +39,7 @@ def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
         summary="What this is",
         response_model=schemas.About,
         response_model_exclude_none=True,
-        responses={200: answers.ABOUT},
+        responses={200: state.ABOUT},
     )
     async def about(request: Request, response: Response) -> Response | schemas.About:
         """Describe the server and its addresses; browsers get the page."""
@@ -65,7 +65,7 @@ def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
         "/health",
         tags=["status"],
         summary="The state of the process",
-        responses={200: answers.HEALTH},
+        responses={200: state.HEALTH},
     )
     async def health(request: Request) -> schemas.Health:
         """Show that the process is alive, and its state."""
@@ -88,7 +88,7 @@ def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
         "/ready",
         tags=["status"],
         summary="Whether work may be sent",
-        responses=answers.READY,
+        responses=state.READY,
     )
     async def ready(request: Request) -> Response:
         """Answer 200 if work may be sent; 503 before, and while no results come."""
@@ -134,7 +134,7 @@ def _add_metrics(app: FastAPI) -> None:
         tags=["status"],
         summary="Series for Prometheus",
         response_class=Response,
-        responses={200: answers.METRICS},
+        responses={200: state.METRICS},
     )
     async def metrics(request: Request) -> Response:
         """Give Prometheus all metrics."""

@@ -30,6 +30,7 @@ from api.uploads import (
 from protocols.warnings import in_header
 from text import subtitles
 from text.subtitle_files import srt, vtt
+from text.subtitles import Cue
 from text.transcript import Transcript
 
 TRANSLATION_REFUSED = (
@@ -120,12 +121,13 @@ async def _transcribe(
             job.model.files.transcribe(
                 job.form.file.file,
                 keywords=job.form.keywords,
+                channels=job.form.channels,
                 scripts=job.hints.scripts,
             ),
         )
         if transcript is None:
             return Response(status_code=CLIENT_LEFT)
-        job.note_end(transcript.n_samples, len(transcript.words))
+        job.note_end(transcript.n_heard, len(transcript.words))
         # Hours of words take seconds to cut into subtitles.
         return await asyncio.to_thread(_answer, job, transcript)
 
@@ -141,8 +143,13 @@ def _answer(job: Upload, transcript: Transcript) -> Response:
         media_type = "text/vtt" if form.response_format == "vtt" else "text/plain"
         text = subtitles_of(transcript, form.response_format)
         return PlainTextResponse(text, media_type=media_type, headers=headers)
+    if form.is_diarized:
+        return JSONResponse(
+            schemas.diarized_transcription(transcript, warnings=warnings),
+            headers=headers,
+        )
     language = language_of(job, transcript.text)
-    if form.response_format == "verbose_json":
+    if form.is_verbose:
         return JSONResponse(
             schemas.verbose_transcription(
                 transcript,
@@ -165,5 +172,11 @@ def _answer(job: Upload, transcript: Transcript) -> Response:
 
 def subtitles_of(transcript: Transcript, kind: str) -> str:
     """Write a transcript as `srt` or `vtt`; for hours of words, it takes seconds."""
-    cues = subtitles.cues(transcript.words, n_samples=transcript.end)
-    return srt(cues) if kind == "srt" else vtt(cues)
+    found: list[Cue] = []
+    for channel in transcript.channels:
+        found += subtitles.cues(
+            transcript.of_channel(channel).words,
+            n_samples=transcript.end,
+            speaker=None if channel is None else schemas.speaker(channel),
+        )
+    return srt(found) if kind == "srt" else vtt(found)

@@ -13,7 +13,7 @@ import asyncio
 import base64
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from itertools import cycle
@@ -251,7 +251,7 @@ def _appended(piece: bytes) -> str:
     return json.dumps({"type": "input_audio_buffer.append", "audio": audio})
 
 
-async def _events(socket: websockets.ClientConnection) -> AsyncIterator[Any]:
+async def _events(socket: websockets.ClientConnection) -> AsyncGenerator[Any]:
     async for message in socket:
         yield json.loads(message)
 

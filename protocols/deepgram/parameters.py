@@ -37,6 +37,9 @@ _MODEL_PREFIXES = ("flux", "nova", "enhanced", "base", "whisper")
 _ENDPOINTING_MS = (350, 10_000)
 _NO_ENDPOINTING_MS = 1_000
 
+# Most channels of bytes without a container; MAX_CHANNELS may allow fewer.
+MAX_INTERLEAVED = 64
+
 _MAX_UTTERANCE_END_MS = 60_000
 _UTT_SPLIT_S = 0.8
 
@@ -67,6 +70,7 @@ class AudioFormat:
 
     encoding: Encoding
     sample_rate: int  # Hz
+    n_channels: int = 1  # interleaved
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,7 @@ class RecordingParameters:
         audio: Format of bytes without a container; None if the container states it.
         model: Name of the model; None for the default.
         language: Language as the client sent it.
+        multichannel: Whether each channel is transcribed by itself.
         utterances: Whether to list utterances, split where words are so far apart.
         keyterms: Key terms.
         ignored: Ignored parameters without which the text differs from the client's
@@ -129,6 +134,7 @@ class RecordingParameters:
     model: str | None = None
     language: str | None = None
     detect_language: bool = False
+    multichannel: bool = False
     utterances: bool = False
     utt_split_s: float = _UTT_SPLIT_S
     paragraphs: bool = False
@@ -201,6 +207,7 @@ def read_recording(
         model=query.model,
         language=query.last("language"),
         detect_language=query.switch("detect_language"),
+        multichannel=query.switch("multichannel"),
         utterances=query.switch("utterances"),
         utt_split_s=_UTT_SPLIT_S if split_s is None else split_s,
         paragraphs=query.switch("paragraphs"),
@@ -303,7 +310,22 @@ class _Query:
                 f"{MAX_SAMPLE_RATE} Hz.",
                 "sample_rate",
             )
-        return AudioFormat(_ENCODINGS[encoding.lower()], round(rate))
+        return AudioFormat(
+            _ENCODINGS[encoding.lower()], round(rate), self._n_channels()
+        )
+
+    def _n_channels(self) -> int:
+        """Return how many channels are interleaved in bytes without a container."""
+        if self._door is not Door.RECORDINGS:
+            return 1  # more are refused
+        value = self.number("channels")
+        if value is None:
+            return 1
+        if value not in range(1, MAX_INTERLEAVED + 1):
+            raise BadParameter(
+                f"channels is {value:g}; it must be 1 to {MAX_INTERLEAVED}.", "channels"
+            )
+        return round(value)
 
     def endpointing_ms(self) -> int:
         """Return the silence that marks an end of speech; 0 for none."""
@@ -363,8 +385,8 @@ class _Query:
 
 _REFUSALS = {
     "channels": (
-        "channels must be 1: this server does not separate interleaved channels. "
-        "Open a connection for each channel, or send the recording as a file."
+        "channels must be 1: this door takes streams of one channel. Open a connection "
+        "for each channel, or send the recording to POST /v1/listen."
     ),
     "redact": "redact is not supported: the words to hide would be shown.",
     "callback": "callback is not supported: this server calls no URL.",

@@ -1,8 +1,8 @@
 """Write the transcript of a recording as Deepgram answers `POST /v1/listen`.
 
-There is always one channel with one alternative, because clients read them by index;
-for silence it is empty. Pauses separate paragraphs, and each has one sentence, because
-the models write no punctuation.
+Channels are mixed to one, or each is there by itself. Each has one alternative, because
+clients read them by index; for silence it is empty. Pauses separate paragraphs, and
+each has one sentence, because the models write no punctuation.
 
 Pure: no I/O, clock, settings or threads.
 """
@@ -59,7 +59,7 @@ class RecordedAlternative(wire.Alternative):
 
 
 class RecordedChannel(_Part):
-    """The recording, mixed down; the language if it was asked for and is known.
+    """A channel, or all of them mixed; the language if asked for and known.
 
     `language_confidence` is there if the language was found in the text.
     """
@@ -75,7 +75,7 @@ class Utterance(_Part):
     start: float
     end: float
     confidence: float
-    channel: Literal[0] = 0
+    channel: int = 0
     transcript: str
     words: tuple[wire.NovaWord, ...]
     id: str
@@ -84,7 +84,7 @@ class Utterance(_Part):
 class ListenResults(_Part):
     """The text; `utterances` if they were requested."""
 
-    channels: tuple[RecordedChannel]
+    channels: tuple[RecordedChannel, ...]
     utterances: tuple[Utterance, ...] | None = None
 
 
@@ -96,7 +96,7 @@ class ListenMetadata(_Part):
     sha256: str
     created: str
     duration: float
-    channels: Literal[1] = 1
+    channels: int = 1
     models: tuple[str, ...]
     model_info: dict[str, wire.ModelInfo]
     tags: tuple[str, ...] | None = None
@@ -115,7 +115,7 @@ def results_of(
     transcript: Transcript,
     asked: RecordingParameters,
     *,
-    language: Detected,
+    language_of: Callable[[str], Detected],
     new_id: Callable[[], str],
 ) -> ListenResults:
     """Write the results of a recording.
@@ -123,25 +123,40 @@ def results_of(
     Args:
         transcript: Transcript of the recording.
         asked: Parameters of the request.
-        language: What is known about the text's language.
+        language_of: Returns what is known about a text's language.
         new_id: Makes a UUID.
     """
+    channels = [transcript]
+    if asked.multichannel:
+        channels = [transcript.of_channel(n) for n in range(transcript.n_channels)]
+    written = tuple(_channel(own, asked, language_of) for own in channels)
+    if not asked.utterances:
+        return ListenResults(channels=written)
+    split = round(asked.utt_split_s * SAMPLE_RATE)
+    utterances = [
+        _utterance(words, number, new_id())
+        for number, own in enumerate(channels)
+        for words in _split(own.words, split)
+    ]
+    utterances.sort(key=lambda utterance: utterance.start)
+    return ListenResults(channels=written, utterances=tuple(utterances))
+
+
+def _channel(
+    transcript: Transcript,
+    asked: RecordingParameters,
+    language_of: Callable[[str], Detected],
+) -> RecordedChannel:
+    language = language_of(transcript.text)
     alternative = RecordedAlternative(
         **wire.alternative(transcript.text, transcript.words).model_dump(),
         paragraphs=_paragraphs(transcript) if asked.paragraphs else None,
     )
-    channel = RecordedChannel(
+    return RecordedChannel(
         alternatives=(alternative,),
         detected_language=language.tag if asked.detect_language else None,
         language_confidence=probability(language) if asked.detect_language else None,
     )
-    if not asked.utterances:
-        return ListenResults(channels=(channel,))
-    split = round(asked.utt_split_s * SAMPLE_RATE)
-    utterances = tuple(
-        _utterance(words, new_id()) for words in _split(transcript.words, split)
-    )
-    return ListenResults(channels=(channel,), utterances=utterances)
 
 
 def _paragraphs(transcript: Transcript) -> Paragraphs:
@@ -162,12 +177,13 @@ def _paragraph(segment: Segment) -> Paragraph:
     )
 
 
-def _utterance(words: Sequence[Word], utterance_id: str) -> Utterance:
+def _utterance(words: Sequence[Word], channel: int, utterance_id: str) -> Utterance:
     written = wire.alternative(ctc.text(words), words)
     return Utterance(
         start=written.words[0].start,
         end=written.words[-1].end,
         confidence=written.confidence,
+        channel=channel,
         transcript=written.transcript,
         words=written.words,
         id=utterance_id,

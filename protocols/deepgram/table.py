@@ -32,8 +32,8 @@ PARAMETERS: Mapping[str, tuple[Treatment, Treatment, Treatment]] = {
     # The audio
     "encoding": (_H, _H, _H),
     "sample_rate": (_H, _H, _H),
-    "channels": (_U, _R, _R),  # more than one
-    "multichannel": (_U, _I, _I),
+    "channels": (_U, _R, _H),  # refused: more than one
+    "multichannel": (_U, _I, _H),
     "container": (_U, _I, _I),
     # The model and the language
     "model": (_H, _H, _H),

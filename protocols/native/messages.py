@@ -222,7 +222,7 @@ class Listening(_Message):
     type: str
     sample_rate: int
     encoding: Encoding
-    channels: Literal[1] = 1
+    channels: int = 1
     language: str | None = None
     languages: tuple[str, ...] | None = None
     interim: bool
@@ -269,14 +269,19 @@ class Transcript(_Message):
         language: BCP-47 tag, in finals, if it is known.
         language_probability: Its probability, if it was found in the text.
         script: ISO 15924 code of the script of most letters, in finals.
+        raw: In an utterance's final, the text as the model wrote it, if the operator's
+            filter wrote `text`.
         start: Where the utterance begins, in seconds since the stream began.
         audio_position: End of the audio that this covers, likewise.
         audio_duration: Seconds of audio that the server has received.
         latency_ms: Milliseconds since the newest audio that this covers arrived.
         words: With `words` on; never in the session's final.
+        channel: With several channels, its channel, from 1; never in the session's
+            final.
     """
 
     type: Literal["transcript"] = "transcript"
+    channel: int | None = None
     utterance: int
     text: str
     confirmed_text: str
@@ -287,6 +292,7 @@ class Transcript(_Message):
     language: str | None = None
     language_probability: float | None = None
     script: str | None = None
+    raw: str | None = None
     start: float
     audio_position: float
     audio_duration: float
@@ -298,6 +304,7 @@ class SpeechStarted(_Message):
     """With `events` on: speech began at `audio_position`."""
 
     type: Literal["speech_started"] = "speech_started"
+    channel: int | None = None
     utterance: int
     audio_position: float
     audio_duration: float
@@ -310,6 +317,7 @@ class SpeechEnded(_Message):
     """With `events` on: the utterance is over; its speech ended at `audio_position`."""
 
     type: Literal["speech_ended"] = "speech_ended"
+    channel: int | None = None
     utterance: int
     audio_position: float
     audio_duration: float
@@ -324,6 +332,7 @@ class Error(_Message):
     Attributes:
         code: For programs; `message` is for people.
         fatal: Whether the session ends because of it.
+        channel: With several channels, that of the failed utterance, from 1.
         utterance: Number of the failed utterance; this is its last message then.
         retry_after_s: Seconds after which to try again.
         streams: Number of open live streams, if these are too many.
@@ -335,6 +344,7 @@ class Error(_Message):
     text: Literal[""] = ""
     is_final: Literal[False] = False
     fatal: bool
+    channel: int | None = None
     utterance: int | None = None
     utterance_final: Literal[True] | None = None
     retry_after_s: int | None = None

@@ -44,6 +44,7 @@ from protocols.actions import (
     Flush,
     Send,
     Stop,
+    Teller,
 )
 from protocols.native import messages as wire
 from protocols.native.query import NAMES, Query
@@ -80,6 +81,25 @@ class _Times:
 
     latency_ms: float
     audio_duration: float
+    channel: int | None  # from 1; None if there is only one
+
+
+@dataclass(frozen=True, slots=True)
+class _ChannelTeller:
+    """Tells of the events of one of several channels."""
+
+    protocol: "LiveProtocol"
+    channel: int
+
+    def tell(
+        self, event: LiveEvent, *, latency_ms: float, audio_position: int
+    ) -> list[Action]:
+        return self.protocol.tell(
+            event,
+            latency_ms=latency_ms,
+            audio_position=audio_position,
+            channel=self.channel,
+        )
 
 
 class LiveProtocol:
@@ -109,14 +129,15 @@ class LiveProtocol:
         query = query or Query()
         ignored = parameters_ignored(query.ignored, known=NAMES)
         self._id = session_id
+        self._n_channels = query.n_channels
         self._defaults = replace(defaults, warnings=(*defaults.warnings, *ignored))
         self._explain = explain
         self._wanted = dict(query.wanted)
         self._setup = Setup.of(self._wanted, self._defaults)
         self._heard = False  # any audio
         self._refused = False  # what should have been audio
-        self._texts: list[str] = []
-        self._n_utterances = 0
+        self._texts: list[tuple[int, str]] = []  # finals, with their starts
+        self._n_utterances: dict[int | None, int] = {}  # of each channel
         self._stop: Stop | None = None
         self._ended = False
         self.n_words = 0
@@ -126,12 +147,22 @@ class LiveProtocol:
         """Options of the stream."""
         return self._setup.options
 
+    @property
+    def tellers(self) -> tuple[Teller, ...]:
+        """Those who tell of each channel's events; none if there is one channel."""
+        if self._n_channels == 1:
+            return ()
+        return tuple(_ChannelTeller(self, n) for n in range(self._n_channels))
+
     # --- from the client ---
 
     def greet(self) -> list[Action]:
         """Return the first actions of the session."""
         ready = wire.Ready(
-            id=self._id, model=self._defaults.model, **self._setup.in_effect()
+            id=self._id,
+            model=self._defaults.model,
+            channels=self._n_channels,
+            **self._setup.in_effect(),
         )
         return [self._setup.configure, _send(ready)]
 
@@ -175,14 +206,7 @@ class LiveProtocol:
         if kind is None:
             return [Append(audio)]
         self._refused = True
-        return farewell(
-            "not_raw_audio",
-            f"The audio begins like a file ({kind}). This socket takes raw samples "
-            f"({self._setup.encoding.value}, {self._setup.sample_rate} Hz; `config` or "
-            "the URL may set others), and would hear the file as noise. Decode it "
-            "first, or send the whole file to POST /v1/audio/transcriptions.",
-            close=CloseCode.POLICY_VIOLATION,
-        )
+        return _refuse_file(kind, self._setup)
 
     def _obey(self, text: str) -> list[Action]:
         if len(text) > MAX_MESSAGE_CHARS:
@@ -213,21 +237,30 @@ class LiveProtocol:
         wanted = {name: value for name, value in wanted.items() if value is not None}
         self._setup = Setup.of(wanted, self._defaults)
         self._wanted = wanted
-        configured = wire.Configured(**self._setup.in_effect())
+        configured = wire.Configured(
+            channels=self._n_channels, **self._setup.in_effect()
+        )
         return [self._setup.configure, _send(configured)]
 
     # --- from the stream ---
 
     def tell(
-        self, event: LiveEvent, *, latency_ms: float, audio_position: int
+        self,
+        event: LiveEvent,
+        *,
+        latency_ms: float,
+        audio_position: int,
+        channel: int | None = None,
     ) -> list[Action]:
         """Take an event of the stream.
 
         Args:
             latency_ms: Milliseconds since the newest audio that it covers arrived.
             audio_position: Samples received so far.
+            channel: Number of its channel, from 0, if there are several.
         """
-        times = _Times(round(latency_ms, 1), seconds(audio_position))
+        number = None if channel is None else channel + 1
+        times = _Times(round(latency_ms, 1), seconds(audio_position), number)
         match event:
             case SpeechStarted() | SpeechEnded():
                 return self._mark(event, times)
@@ -236,7 +269,7 @@ class LiveProtocol:
             case UtteranceFinal():
                 return [_send(self._final(event, times))]
             case UtteranceFailed():
-                return [_send(self._failure(event))]
+                return [_send(self._failure(event, times))]
             case EagerEnd() | SpeechResumed():
                 return []  # this protocol does not ask for these
             case _:
@@ -244,9 +277,11 @@ class LiveProtocol:
 
     def finish(self, *, latency_ms: float, audio_position: int) -> list[Action]:
         """Send the text of the whole session, after the last event of the stream."""
-        text = join_texts(self._texts)
+        # Finals of several channels come in any order.
+        in_order = sorted(self._texts, key=lambda final: final[0])
+        text = join_texts([final for _, final in in_order])
         whole = wire.Transcript(
-            utterance=self._n_utterances,
+            utterance=sum(self._n_utterances.values()),
             text=text,
             confirmed_text=text,
             pending_text="",
@@ -269,6 +304,7 @@ class LiveProtocol:
         started = isinstance(event, SpeechStarted)
         kind = wire.SpeechStarted if started else wire.SpeechEnded
         mark = kind(
+            channel=times.channel,
             utterance=event.utterance,
             audio_position=seconds(event.position),
             audio_duration=times.audio_duration,
@@ -286,6 +322,7 @@ class LiveProtocol:
                 *wire.word_times(event.pending, confirmed=False),
             )
         partial = wire.Transcript(
+            channel=times.channel,
             utterance=event.utterance,
             text=event.committed_text + event.pending_text,
             confirmed_text=event.committed_text,
@@ -299,11 +336,12 @@ class LiveProtocol:
         return [_send(partial, droppable=True)]
 
     def _final(self, event: UtteranceFinal, times: _Times) -> wire.Transcript:
-        self._n_utterances = event.utterance
-        self._texts.append(event.text)
+        self._n_utterances[times.channel] = event.utterance
+        self._texts.append((event.start, event.text))
         self.n_words += len(event.words)
         words = wire.word_times(event.words, confirmed=True)
         return wire.Transcript(
+            channel=times.channel,
             utterance=event.utterance,
             text=event.text,
             confirmed_text=event.text,
@@ -311,6 +349,7 @@ class LiveProtocol:
             utterance_final=True,
             cause=_cause(event.cause),
             **self._language_of(event.text),
+            raw=event.raw,
             start=seconds(event.start),
             audio_position=seconds(event.end),
             words=words if self._setup.words else None,
@@ -318,12 +357,13 @@ class LiveProtocol:
             latency_ms=times.latency_ms,
         )
 
-    def _failure(self, event: UtteranceFailed) -> wire.Error:
-        self._n_utterances = event.utterance
+    def _failure(self, event: UtteranceFailed, times: _Times) -> wire.Error:
+        self._n_utterances[times.channel] = event.utterance
         return wire.Error(
             code="utterance_failed",
             message=self._explain(event.error),
             fatal=False,
+            channel=times.channel,
             utterance=event.utterance,
             utterance_final=True,
         )
@@ -335,6 +375,17 @@ class LiveProtocol:
             "language_probability": probability(found),
             "script": found.script,
         }
+
+
+def _refuse_file(kind: str, setup: Setup) -> list[Action]:
+    return farewell(
+        "not_raw_audio",
+        f"The audio begins like a file ({kind}). This socket takes raw samples "
+        f"({setup.encoding.value}, {setup.sample_rate} Hz; `config` or the URL may set "
+        "others), and would hear the file as noise. Decode it first, or send the whole "
+        "file to POST /v1/audio/transcriptions.",
+        close=CloseCode.POLICY_VIOLATION,
+    )
 
 
 def farewell(

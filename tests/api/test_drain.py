@@ -149,8 +149,9 @@ class TestStreams:
     def test_two_hundred_streams_lose_nothing(self, tmp_path: Path) -> None:
         """With a model that answers at once."""
         n = 200
-        room = {"MIN_STREAMS": str(n), "MAX_STREAMS": str(n)}
-        with scripted_process(tmp_path, **room) as server:
+        with scripted_process(
+            tmp_path, MIN_STREAMS=str(n), MAX_STREAMS=str(n)
+        ) as server:
             ends = asyncio.run(many(server, n))
 
             assert server.process.wait(timeout=60) == 0

@@ -336,6 +336,24 @@ class TestFailures:
                 httpx.post(url + PATH, files={"file": wav()}, timeout=1)
 
 
+class TestTextFilter:
+    def test_texts_are_counted_by_what_became_of_them(
+        self, model: ScriptedModel
+    ) -> None:
+        """And how long they waited; the filter is one of Python's own."""
+        with (
+            scripted(model, text_filter="string:capwords", text_filter_s=30) as url,
+            moves(
+                url,
+                'omniasr_text_filter_total{outcome="done"}',
+                "omniasr_text_filter_seconds_count",
+                by=1,
+            ),
+            moves(url, "omniasr_text_filter_seconds_sum"),
+        ):
+            assert post(url).json()["text"] == "Hello"
+
+
 class TestSeries:
     def test_labels_are_complete_from_the_start_and_stay_so(
         self, demo_server: ServerProcess

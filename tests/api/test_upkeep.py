@@ -153,7 +153,7 @@ class TestTemporaryFolder:
         """As long as it is full."""
         folder = tmp_path / "spool"
         folder.mkdir()
-        size = ["-t", "tmpfs", "-o", "size=8m", "tmpfs", folder]
+        size = ["-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
         if not shutil.which("mount") or subprocess.run(["mount", *size]).returncode:
             pytest.skip("No file system can be mounted here.")
         try:

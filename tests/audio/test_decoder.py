@@ -20,10 +20,13 @@ from audio import decoder
 from audio.decoder import (
     BLOCK_SAMPLES,
     AudioTooLong,
+    Channels,
+    ChannelsChanged,
     CorruptAudio,
     DecodeLimits,
     EmptyAudio,
     NoAudioStream,
+    OneChannel,
     Origin,
     TooManyChannels,
     UnsupportedAudio,
@@ -423,6 +426,61 @@ class TestMixing:
         )
 
         assert samples[:2].tolist() == [0, 1]
+
+
+class TestSeparateChannels:
+    """Channels that are kept apart are what files of each would be, bit by bit."""
+
+    @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
+    def test_each_is_a_row(self, rate: int) -> None:
+        """At every rate, however many there are; the subwoofer is one, too."""
+        signal = np.stack([noise(3 * rate + 77, seed=seed) for seed in range(6)])
+        file = wav(pcm16(signal), rate=rate, n_channels=6, channel_mask=0x3F)
+
+        rows = separated(file)
+
+        for row, one in zip(rows, signal, strict=True):
+            alone = decode(wav(pcm16(one), rate=rate), limits=LIMITS)
+            np.testing.assert_array_equal(row, alone)
+
+    @pytest.mark.parametrize(("container", "codec", "rate"), CLOCKED)
+    def test_a_gap_is_silent_on_each(
+        self, container: str, codec: str, rate: int
+    ) -> None:
+        """Time is the file's own for all of them."""
+        second = click(rate, rate // 2)
+        parts = ((0.0, second), (3.0, second))
+        file = encode(container, codec, rate, *parts, layout="stereo")
+
+        for row in separated(file):
+            found = np.flatnonzero(np.abs(row) > 0.15) / SAMPLE_RATE
+            assert found == pytest.approx([0.5, 3.5], abs=0.002)
+
+    def test_one_channel_is_refused_unless_it_is_enough(self) -> None:
+        """Before anything else happens."""
+        file = wav(pcm16(tone(16_000)))
+
+        with pytest.raises(OneChannel, match="voices are not told apart"):
+            separated(file)
+        assert separated(file, Channels.EACH).shape == (1, 16_000)
+
+    def test_their_number_may_not_change(self) -> None:
+        """As it does where two broadcasts are joined."""
+        first, second = (
+            encode("mp3", "libmp3lame", 44_100, (0.0, tone(44_100)), layout=layout)
+            for layout in ("stereo", "mono")
+        )
+
+        with pytest.raises(ChannelsChanged, match="2 channels and goes on with 1"):
+            separated(first + second)
+        assert len(decode(first + second, limits=LIMITS)) > SAMPLE_RATE
+
+
+def separated(file: bytes, channels: Channels = Channels.SEPARATE) -> Samples:
+    """Decode a file's channels as rows."""
+    blocks = decode_stream(io.BytesIO(file), limits=LIMITS, channels=channels)
+    rows: Samples = np.concatenate([block for block in blocks if block.size], axis=1)
+    return rows
 
 
 class TestFileTime:

@@ -26,6 +26,17 @@ def test_libsndfile_reads_what_it_describes(
     assert (len(samples), rate) == (100, sample_rate)
 
 
+def test_channels_take_turns() -> None:
+    """A whole sample of each, and no part of one at the end."""
+    samples = np.arange(20, dtype="<i2")
+    body = samples.tobytes() + b"\1\2"
+    header = wav_header(Encoding.S16LE, 16_000, len(body), n_channels=2)
+
+    read, _ = soundfile.read(io.BytesIO(header + body), dtype="int16")
+
+    assert read.tolist() == samples.reshape(-1, 2).tolist()
+
+
 def test_half_a_sample_at_the_end_is_left_out() -> None:
     """Some clients cut the audio anywhere."""
     header = wav_header(Encoding.S16LE, 16_000, 7)

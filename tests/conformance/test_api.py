@@ -292,8 +292,8 @@ class TestNodeSDK:
 
         assert answer["error"] == "BadRequestError"
         assert answer["status"] == 400
-        assert answer["code"] == "invalid_value"
-        assert answer["param"] == "response_format"
+        assert answer["code"] == "one_channel"
+        assert answer["param"] == "file"
 
 
 class TestContainers:
@@ -445,7 +445,9 @@ class TestFormFields:
         ("fields", "param", "code"),
         [
             ({"response_format": "yaml"}, "response_format", "invalid_value"),
-            ({"response_format": "diarized_json"}, "response_format", "invalid_value"),
+            ({"channels": "left"}, "channels", "invalid_value"),
+            ({"response_format": "diarized_json"}, "file", "one_channel"),
+            ({"channels": "separate"}, "file", "one_channel"),
             ({"temperature": "hot"}, "temperature", "invalid_value"),
             ({"temperature": "2"}, "temperature", "invalid_value"),
             ({"timestamp_granularities[]": "line"}, "timestamp_granularities", None),

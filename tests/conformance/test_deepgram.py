@@ -23,6 +23,7 @@ from audio.samples import SAMPLE_RATE
 from benchmarks.corpus.wav import pcm, wav
 from tests.conformance.test_realtime import resampled, silence, utterance
 from tests.support.audio_files import noise
+from tests.support.audio_files import wav as headed
 from tests.support.deepgram_client import (
     FLUX_PATH,
     NOVA_PATH,
@@ -32,6 +33,7 @@ from tests.support.serving import ROOT, ServerProcess, server_process
 
 with warnings.catch_warnings():  # the SDK imports what websockets has deprecated
     warnings.simplefilter("ignore", DeprecationWarning)
+    import deepgram.listen.v1.client
     import deepgram.listen.v1.socket_client
     import deepgram.listen.v2.socket_client  # noqa: F401
     from deepgram import DeepgramClient
@@ -102,6 +104,16 @@ def as_file(server: ServerProcess, samples: np.ndarray[Any, Any]) -> dict[str, A
         timeout=60,
     )
     return dict(answer.raise_for_status().json())
+
+
+def padded(samples: np.ndarray[Any, Any], n: int) -> np.ndarray[Any, Any]:
+    return np.pad(samples, (0, n - len(samples)))
+
+
+def interleaved(*channels: np.ndarray[Any, Any]) -> bytes:
+    """Write channels of equal length as 16-bit samples in turn."""
+    rows = [np.frombuffer(pcm(channel), "<i2") for channel in channels]
+    return bytes(np.stack(rows, axis=1).tobytes())
 
 
 class TestKeys:
@@ -663,6 +675,63 @@ class TestRecordings:
 
         (channel,) = answer.raise_for_status().json()["results"]["channels"]
         assert channel["alternatives"][0]["transcript"] == FOUR.text
+
+    def test_a_call_with_two_channels(self, server: ServerProcess) -> None:
+        """Each channel is as a recording of it; utterances say whose they are."""
+        n = max(len(FOUR.samples), len(OTHER.samples))
+        sides = [padded(own.samples, n) for own in (FOUR, OTHER)]
+
+        with sdk(server) as client:
+            answer = client.listen.v1.media.transcribe_file(
+                request=headed(interleaved(*sides), n_channels=2),
+                multichannel=True,
+                utterances=True,
+            )
+
+        assert answer.metadata.channels == 2
+        assert answer.metadata.duration == pytest.approx(n / SAMPLE_RATE, abs=0.01)
+        for channel, alone, side in zip(
+            answer.results.channels, (FOUR, OTHER), sides, strict=True
+        ):
+            (alternative,) = channel.alternatives
+            known = as_file(server, side)
+            assert alternative.transcript == known["text"] == alone.text
+            assert [word.start for word in alternative.words] == [
+                word["start"] for word in known["words"]
+            ]
+        utterances = answer.results.utterances
+        assert sorted((each.channel, each.transcript) for each in utterances) == [
+            (0, FOUR.text),
+            (1, OTHER.text),
+        ]
+        starts = [each.start for each in utterances]
+        assert starts == sorted(starts)
+
+    @pytest.mark.parametrize("multichannel", ["true", "false"])
+    def test_interleaved_samples(
+        self, server: ServerProcess, multichannel: str
+    ) -> None:
+        """Without a container, the address says how many channels there are."""
+        answer = self.post(
+            server,
+            interleaved(FOUR.samples, np.zeros_like(FOUR.samples)),
+            encoding="linear16",
+            sample_rate="16000",
+            channels="2",
+            multichannel=multichannel,
+        )
+
+        found = answer.raise_for_status().json()["results"]["channels"]
+        texts = [each["alternatives"][0]["transcript"] for each in found]
+        assert texts == ([FOUR.text, ""] if multichannel == "true" else [FOUR.text])
+
+    def test_one_channel_is_one_of_many(self, server: ServerProcess) -> None:
+        """A client that always asks for all channels gets the one that there is."""
+        answer = self.post(server, wav(FOUR.samples), multichannel="true").json()
+
+        (channel,) = answer["results"]["channels"]
+        assert channel["alternatives"][0]["transcript"] == FOUR.text
+        assert answer["metadata"]["channels"] == 1
 
     def test_a_file_is_what_it_is(self, server: ServerProcess) -> None:
         """Whatever the address says."""

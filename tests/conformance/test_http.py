@@ -318,11 +318,8 @@ class TestPoint6:
                 model="whisper-1", file=wav, response_format="diarized_json"
             )
 
-        assert (error.value.code, error.value.param) == (
-            "invalid_value",
-            "response_format",
-        )
-        assert "verbose_json" in error.value.message
+        assert (error.value.code, error.value.param) == ("one_channel", "file")
+        assert "voices are not told apart" in error.value.message
         assert error.value.request_id
 
     def test_400_of_a_missing_field(self, http: httpx.Client) -> None:

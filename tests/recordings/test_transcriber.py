@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio.decoder import DecodeLimits
+from audio.decoder import Channels, DecodeLimits, OneChannel
 from audio.samples import SAMPLE_RATE, Samples
 from audio_chunker import AudioChunker, Window
 from recordings.transcriber import FileTranscriber
 from tests.support.fakes import ScriptedModel
 from tests.support.scheduling import started
+from text.transcript import Transcript
 from vad.spans import FRAME_SAMPLES
 
 LIMITS = DecodeLimits(
@@ -51,27 +52,33 @@ class Ear:
 
 def transcribed(seconds: float, ear: Ear) -> tuple[str, list[int]]:
     """Return the text of a recording, and the lengths of its windows."""
+    transcript, windows = heard(seconds, [ear], Channels.MIXED)
+    return transcript.text, windows
+
+
+def heard(
+    seconds: float, ears: list[Ear], channels: Channels
+) -> tuple[Transcript, list[int]]:
+    """Transcribe a recording with a channel for each ear; return its windows, too."""
     file = io.BytesIO()
-    soundfile.write(
-        file,
-        np.zeros(round(seconds * SAMPLE_RATE)),
-        SAMPLE_RATE,
-        "PCM_16",
-        format="WAV",
-    )
+    silence = np.zeros((round(seconds * SAMPLE_RATE), len(ears)))
+    soundfile.write(file, silence, SAMPLE_RATE, "PCM_16", format="WAV")
     model = ScriptedModel()
     scheduler = started(model, max_batch=1)
-    with ThreadPoolExecutor(1) as workers:
-        files = FileTranscriber(
-            scheduler,
-            workers=workers,
-            limits=LIMITS,
-            listen=lambda: ear,
-            max_in_flight=2,
-        )
-        text = asyncio.run(files.transcribe(file)).text
-    scheduler.close(timeout_s=30)
-    return text, [n for batch in model.batches for n in batch]
+    ahead = iter(ears)
+    try:
+        with ThreadPoolExecutor(1) as workers:
+            files = FileTranscriber(
+                scheduler,
+                workers=workers,
+                limits=LIMITS,
+                listen=lambda: next(ahead),
+                max_in_flight=2,
+            )
+            transcript = asyncio.run(files.transcribe(file, channels=channels))
+    finally:
+        scheduler.close(timeout_s=30)
+    return transcript, [n for batch in model.batches for n in batch]
 
 
 def cut_as_it_comes(seconds: float, spans: Spans) -> list[int]:
@@ -129,3 +136,53 @@ class TestListening:
         _, windows = transcribed(seconds, Ear(spans))
 
         assert windows == cut_as_it_comes(seconds, spans)
+
+
+class TestChannels:
+    """Each channel is cut as a recording of its own, in one pass of the queue."""
+
+    def test_a_silent_channel_costs_the_model_nothing(self) -> None:
+        """Its windows are none; the other's are those of a recording of it alone."""
+        spans = ((0.3, 12.0), (15.0, 31.0), (47.0, 99.0))
+
+        transcript, windows = heard(100.3, [Ear(()), Ear(spans)], Channels.SEPARATE)
+
+        assert windows == cut_as_it_comes(100.3, spans)
+        assert transcript.n_channels == 2
+        assert {segment.channel for segment in transcript.segments} == {1}
+
+    def test_each_has_the_windows_that_it_has_alone(self) -> None:
+        """Also where both speak at the same time."""
+        left, right = ((0.3, 12.0), (47.0, 99.0)), ((5.0, 31.0), (60.0, 61.0))
+
+        transcript, windows = heard(100.3, [Ear(left), Ear(right)], Channels.SEPARATE)
+
+        alone = [cut_as_it_comes(100.3, spans) for spans in (left, right)]
+        assert sorted(windows) == sorted(alone[0] + alone[1])
+        starts = [segment.start for segment in transcript.segments]
+        assert starts == sorted(starts)
+        for channel, spans in enumerate((left, right)):
+            single, _ = heard(100.3, [Ear(spans)], Channels.EACH)
+            assert [
+                (segment.text, segment.start, segment.end)
+                for segment in transcript.of_channel(channel).segments
+            ] == [(each.text, each.start, each.end) for each in single.segments]
+
+    def test_a_short_recording_is_listened_to_on_each(self) -> None:
+        """Until somebody speaks on it, or to its end."""
+        ears = [Ear(((0.5, 1.5),)), Ear(())]
+
+        transcript, windows = heard(5.0, ears, Channels.SEPARATE)
+
+        assert windows == [5 * SAMPLE_RATE]
+        assert [ear.n_heard for ear in ears] == [SAMPLE_RATE, 5 * SAMPLE_RATE]
+        assert transcript.n_samples == 5 * SAMPLE_RATE
+        assert transcript.n_heard == 10 * SAMPLE_RATE
+
+    def test_one_channel_is_refused_or_taken(self) -> None:
+        """As the caller wants it."""
+        with pytest.raises(OneChannel, match="voices are not told apart"):
+            heard(1.0, [Ear(((0.0, 1.0),))], Channels.SEPARATE)
+        transcript, _ = heard(1.0, [Ear(((0.0, 1.0),))], Channels.EACH)
+
+        assert [segment.channel for segment in transcript.segments] == [0]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import get_args
 
 import httpx
+import numpy as np
 import pytest
 import soundfile
 
@@ -66,9 +67,11 @@ SERVERS = [b for b in blocks() if b.tag == "runs until stopped"]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder such as a reader has: a recording in it, nothing else."""
+    """A folder such as a reader has: a recording in it, and one of a call."""
     recording = composer.load(speakers=("lucas",), indexes=(2,))[5]
     soundfile.write(tmp_path / "audio.wav", recording.samples, 16_000)
+    call = np.stack([recording.samples, recording.samples[::-1]], axis=1)
+    soundfile.write(tmp_path / "call.wav", call, 16_000)
     integers = (recording.samples * 32_767).astype("<i2")
     (tmp_path / "audio.raw").write_bytes(integers.tobytes())
     return tmp_path

@@ -102,9 +102,11 @@ class TestFromOpenAI:
         assert text == "hello"
 
     def test_every_format_goes_with_every_name(self, url: str) -> None:
-        """Except for the one that would need to identify speakers."""
+        """The one with speakers takes a recording with a channel for each."""
         for model in Settings().model_aliases:
             assert post(url, model=model, response_format="srt").status_code == 200
+        diarized = post(url, wav(channels=2), response_format="diarized_json")
+        assert diarized.status_code == 200
         assert post(url, response_format="diarized_json").status_code == 400
 
     def test_languages_are_tags(self, url: str) -> None:

@@ -80,7 +80,7 @@ def serving(live: ScriptedLive | None = None, **values: Any) -> Iterator[Place]:
         requests=OpenRequests(),
         stop_taking_work=lambda left_s: None,
         find_model=lambda name: SimpleNamespace(
-            name="scripted", live=live, keywords=KeywordListener()
+            name="scripted", live=live, keywords=KeywordListener(), warnings=()
         ),
     )
     live_route.add_routes(app)

@@ -104,6 +104,7 @@ class Told:
     event: LiveEvent
     latency_ms: float
     audio_position: int
+    channel: int = 0
 
 
 # Words of a hypothesis; more of them only take time.

@@ -1,11 +1,13 @@
 """The list of licences, of what a bill of materials may say about them."""
 
+from typing import Any
+
 from tools.sbom import table
 
 
 def test_every_package_has_a_line_with_its_licence() -> None:
     """In the most exact of CycloneDX's forms, and also if it states none."""
-    components = [
+    components: list[dict[str, Any]] = [
         {"name": "b", "version": "2", "licenses": [{"license": {"id": "MIT"}}]},
         {"name": "A", "version": "1", "licenses": [{"expression": "MIT OR BSD-3"}]},
         {"name": "c", "version": "3"},

@@ -15,7 +15,7 @@ from audio.samples import SAMPLE_RATE
 from config import Settings
 from tests.api.routes.test_subtitles import times_s
 from tests.support.fakes import ScriptedModel
-from tests.support.serving import ServerProcess, app_in_thread, wait_for
+from tests.support.serving import ROOT, ServerProcess, app_in_thread, wait_for
 from tests.web.conftest import SAID, say
 from tests.web.visit import Visit, visiting
 
@@ -43,6 +43,26 @@ class TestTranscript:
             "c => new Set(c.getContext('2d').getImageData(0, 0, c.width, 1).data).size"
         )
         assert drawn > 1
+
+    def test_words_are_in_written_form_at_the_end(
+        self, browser: Browser, clip: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """If the server has a filter for that; a click on a word still plays it."""
+        monkeypatch.syspath_prepend(ROOT / "examples")
+        settings = Settings(
+            model_card="scripted",
+            vad_enabled=False,
+            text_filter="written_form:write",
+            text_filter_s=30,
+        )
+        model = ScriptedModel("i have twenty three apples")
+        with (
+            app_in_thread(settings, lambda: model) as url,
+            visiting(browser, url) as visit,
+        ):
+            visit.transcribe(clip)
+
+            assert words_of(visit) == ["I", "have", "23", "apples."]
 
     def test_a_dropped_file_is_transcribed_wherever_it_is_dropped(
         self, visit: Visit, clip: Path

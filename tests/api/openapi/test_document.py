@@ -205,12 +205,16 @@ class TestForm:
         fields = form_of(document)["properties"]
         with app_in_thread(settings(), ScriptedModel) as url:
             accepted = {
-                name: post(url, response_format=name).status_code
-                for name in (*fields["response_format"]["enum"], "diarized_json")
+                name: post(url, wav(channels=2), response_format=name).status_code
+                for name in (*fields["response_format"]["enum"], "yaml")
             }
+            mixed, separate, other = [
+                post(url, wav(channels=2), channels=name).status_code
+                for name in (*fields["channels"]["enum"], "left")
+            ]
 
-        assert accepted.pop("diarized_json") == 400
-        assert set(accepted.values()) == {200}
+        assert accepted.pop("yaml") == other == 400
+        assert {*accepted.values(), mixed, separate} == {200}
         assert list(accepted) == list(RESPONSE_FORMATS)
 
     def test_both_routes_take_it(self, document: Json) -> None:
@@ -239,7 +243,7 @@ class TestAnswers:
     def test_each_format(self, document: Json, name: str) -> None:
         """With all that may be asked for beside it."""
         more = {"include[]": "logprobs"} if name == "json" else {}
-        files = {"file": ("upload", wav())}
+        files = {"file": ("upload", wav(channels=2))}
         data: Any = {"response_format": name, **more}
         if name == "verbose_json":
             data["timestamp_granularities[]"] = ["word", "segment"]
@@ -256,7 +260,10 @@ class TestAnswers:
         broken = ScriptedModel("hello world", failures=[None, None, ValueError()])
         files = {"file": ("upload", wav(300))}
         data = {"stream": "true"}
+        speakers = {"response_format": "diarized_json"}
+        two = {"file": ("upload", wav(channels=2))}
         with app_in_thread(settings(), ScriptedModel) as url:
+            told = httpx.post(url + path, files=two, data=data | speakers, timeout=30)
             good = httpx.post(url + path, files=files, data=data, timeout=30)
             full = httpx.post(url + path, files=files, data=data | words, timeout=30)
         with app_in_thread(settings(batch_size=1), lambda: broken) as url:
@@ -265,7 +272,8 @@ class TestAnswers:
         assert events_of(good)[-1]["type"] == "transcript.text.done"
         assert "error" in events_of(bad)[-1]
         assert "words" in events_of(full)[0]
-        for answer in (good, full, bad):
+        assert "transcript.text.segment" in [each["type"] for each in events_of(told)]
+        for answer in (good, full, told, bad):
             is_as_described(document, answer, "POST", path)
 
     @pytest.mark.parametrize(
@@ -370,6 +378,7 @@ RECORDINGS: dict[str, bytes] = {
 FIELDS = {
     "invalid_value": {"response_format": "yaml"},
     "unsupported_language": {"languages[]": "xx"},
+    "one_channel": {"channels": "separate"},
     "model_not_found": {"model": "base"},
 }
 BODIES: dict[str, Json] = {
@@ -521,6 +530,8 @@ class TestErrors:
             "internal_error",
             "overloaded",
             "request_timeout",
+            "no_room",
+            "no_storage",
         }
         above = {"model_not_ready", "body_too_large"}
 
