@@ -18,8 +18,8 @@ UTTERANCES := 20
 NODE_STAMP := tests/node/node_modules/.installed
 
 # Most targets need .venv, and say nothing while it is up to date.
-.PHONY: demo serve test test-light test-agents check oracle throughput neighbours soak fuzz \
-  lock sbom audit download clean
+.PHONY: demo serve test test-light test-agents test-transformers check oracle throughput \
+  neighbours soak fuzz lock sbom audit download clean
 
 demo:
 	venv=$$(sh tools/light_env.sh "$(PYTHONS)" requirements-light.txt) \
@@ -54,6 +54,17 @@ LIGHT_TESTS := tests/languages tests/live tests/protocols tests/weights tests/te
 
 test-light:
 	sh tools/test_light.sh "$(LIGHT_PYTHONS)" $(LIGHT_TESTS)
+
+# transformers as a second reference, in an environment of its own without fairseq2.
+# FULL=--full adds the 300M model with all its layers.
+TRANSFORMERS_PYTHONS ?= 3.13 3.12 3.11
+FULL ?=
+
+test-transformers:
+	venv=$$(VENV_NAME=.venv-transformers sh tools/light_env.sh \
+	    "$(TRANSFORMERS_PYTHONS)" requirements/transformers.txt) \
+	  && $$venv/bin/python -m pytest -c tests/transformers/pytest.ini --rootdir . \
+	    --confcutdir tests/transformers tests/transformers $(FULL)
 
 # The long comparison with upstream's own pipeline: hours on two cores.
 oracle: $(STAMP)
@@ -104,6 +115,8 @@ lock: $(STAMP)
 	$(COMPILE) $(LIGHT) -c build/light.txt requirements-light.in \
 	  requirements/languages.in requirements/tests.in \
 	  | $(WITHOUT_TORCH) > requirements/light-tests.txt
+	$(COMPILE) $(LIGHT) -c build/light.txt requirements/transformers.in \
+	  | $(WITHOUT_TORCH) > requirements/transformers.txt
 	$(COMPILE) --upgrade requirements/agents.in -o requirements/agents.txt
 	$(COMPILE) --upgrade requirements/audit.in -o requirements/audit.txt
 
@@ -143,4 +156,4 @@ $(NODE_STAMP): tests/node/package.json | $(STAMP)
 	touch $(NODE_STAMP)
 
 clean:
-	rm -rf $(VENV) .venv-light .venv-light-* $(AGENTS) $(AUDIT) build tests/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-light .venv-light-* .venv-transformers-* $(AGENTS) $(AUDIT) build tests/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis

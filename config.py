@@ -114,7 +114,10 @@ class Settings(BaseSettings):
     model_card: str = Field(
         "omniASR_CTC_300M_v2",
         min_length=1,
-        description="Model to serve: any omniASR_CTC card, or a card in MODEL_DIR.",
+        description=(
+            "Model to serve: an omniASR_CTC card or one in MODEL_DIR, a folder, or "
+            "OWNER/NAME."
+        ),
     )
     model_dir: Path | None = Field(
         None,

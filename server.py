@@ -71,6 +71,7 @@ from engine.interface import NotReady
 from engine.scheduler import SHUTTING_DOWN
 from network.cores import limit_kernels, set_waiting
 from schemas import UNKNOWN_TEXT
+from weights.places import public_name
 
 logger = logging.getLogger("omniasr")
 
@@ -108,11 +109,12 @@ def create_app(
         lines: Writes the log; the metrics show what it drops.
     """
 
+    name = public_name(settings.model_card, model_dir=settings.model_dir)
     keys = KeyRing(settings.keys, file=settings.api_keys_file)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        models = {settings.model_card: load, **(others or {})}
+        models = {name: load, **(others or {})}
         service = Service(settings, models, rehearsal_s=rehearsal_s)
         app.state.service = service
         if lines is not None:

@@ -226,7 +226,7 @@ def _form_of(spooled: UploadFile, max_field_bytes: int, max_fields: int) -> Form
     if len(texts) > max_fields:
         raise BadRequest(
             f"The body has more than {max_fields} fields beside the recording.",
-            code="too_many_fields",
+            code="body_too_large",
             status=413,
         )
     return FormData([*texts, ("file", _recording(recording, sent))])

@@ -7,13 +7,17 @@ from pathlib import Path
 
 import psutil
 
-from weights.cards import ModelUnavailable, find_card
+from weights.cards import ModelUnavailable
+from weights.places import check_name
 
 
 def unknown_card(name: str, model_dir: Path | None) -> str | None:
-    """Say that there is no such model, before PyTorch is imported."""
+    """Say that there is no such card, before PyTorch is imported.
+
+    Folders and repositories are looked at when the model is loaded.
+    """
     try:
-        find_card(name, model_dir=model_dir)
+        check_name(name, model_dir=model_dir)
     except ModelUnavailable as error:
         return f"MODEL_CARD={name}: {error}"
     return None

@@ -36,6 +36,9 @@ class Architecture:
         position_kernel: Frames that the positional convolution covers.
         n_position_groups: Channel groups of the positional convolution.
         n_labels: Number of labels, blank included.
+        plain_positions: Whether the positional convolution's weight is stored as it
+            is; otherwise as a direction and a norm, as in training.
+        epsilon: Added to the variance of a clip before it is normalised.
     """
 
     channels: tuple[int, ...] = (512,) * len(CONVOLUTIONS)
@@ -46,6 +49,8 @@ class Architecture:
     position_kernel: int = 128
     n_position_groups: int = 16
     n_labels: int = 9812
+    plain_positions: bool = False
+    epsilon: float = 1e-5
 
     @property
     def n_features(self) -> int:
@@ -77,8 +82,11 @@ class Architecture:
             shapes |= _linear(f"{name}.model_dim_proj", self.n_features, dim)
         group, kernel = dim // self.n_position_groups, self.position_kernel
         conv = f"{name}.pos_encoder.conv"
-        shapes[f"{conv}.weight_v"] = (dim, group, kernel)
-        shapes[f"{conv}.weight_g"] = (1, 1, kernel)
+        if self.plain_positions:
+            shapes[f"{conv}.weight"] = (dim, group, kernel)
+        else:
+            shapes[f"{conv}.weight_v"] = (dim, group, kernel)
+            shapes[f"{conv}.weight_g"] = (1, 1, kernel)
         shapes[f"{conv}.bias"] = (dim,)
         return shapes
 
@@ -177,7 +185,7 @@ def from_card(name: object, *overrides: object) -> Architecture:
     for override in overrides:
         if override is not None:
             architecture = _overridden(architecture, override)
-    _check(architecture)
+    check_sizes(architecture)
     return architecture
 
 
@@ -185,7 +193,7 @@ def _overridden(architecture: Architecture, override: object) -> Architecture:
     sizes: dict[str, Any] = {}
     for field, value in _items("model_config_override", override):
         if field == "target_vocab_size":
-            sizes["n_labels"] = _size(field, value)
+            sizes["n_labels"] = size(field, value)
         elif field == "encoder_config":
             sizes |= _encoder_sizes(value)
         elif field not in _TRAINING_ONLY:
@@ -204,9 +212,9 @@ def _encoder_sizes(override: object) -> dict[str, Any]:
     sizes: dict[str, Any] = {}
     for field, value in _items("encoder_config", override):
         if attribute := _ENCODER_SIZES.get(field):
-            sizes[attribute] = _size(field, value)
+            sizes[attribute] = size(field, value)
         elif field == "feature_dim":
-            sizes["n_features"] = _size(field, value)
+            sizes["n_features"] = size(field, value)
         elif field == "feature_extractor_layer_descs":
             sizes["channels"] = _channels(value)
         elif field in _FIXED:
@@ -226,7 +234,12 @@ def _items(field: str, value: object) -> list[tuple[str, object]]:
     return [(str(key), item) for key, item in value.items()]
 
 
-def _size(field: str, value: object) -> int:
+def size(field: str, value: object) -> int:
+    """Return a field's value if it is a size.
+
+    Raises:
+        UnsupportedArchitecture: It is not; the message names the field.
+    """
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise UnsupportedArchitecture(f"{field} is {value}; it is a size, above 0.")
     return value
@@ -239,7 +252,7 @@ def _channels(value: object) -> tuple[int, ...]:
     for layer, (kernel, stride) in zip(layers, CONVOLUTIONS, strict=False):
         match layer:
             case [width, *rest] if rest == [kernel, stride]:
-                channels.append(_size(field, width))
+                channels.append(size(field, width))
     if len(channels) == len(layers) == len(CONVOLUTIONS):
         return tuple(channels)
     wanted = ", ".join(f"[channels, {k}, {s}]" for k, s in CONVOLUTIONS)
@@ -249,7 +262,12 @@ def _channels(value: object) -> tuple[int, ...]:
     )
 
 
-def _check(architecture: Architecture) -> None:
+def check_sizes(architecture: Architecture) -> None:
+    """Check that the sizes fit together.
+
+    Raises:
+        UnsupportedArchitecture: They do not; the message names the field.
+    """
     dim = architecture.model_dim
     for field, parts in (
         ("num_encoder_attn_heads", architecture.n_heads),

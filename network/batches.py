@@ -32,9 +32,6 @@ from network.feature_cache import Window as CachedWindow
 from network.tensors import MOST_LOGITS, blocks_for
 from network.wav2vec2 import Padding, Wav2Vec2
 
-# The value of `layer_norm`, with which upstream normalises clips.
-_EPSILON = 1e-5
-
 # Attention with a mask is fastest if rows begin at multiples of this.
 _ALIGNED = 8
 
@@ -79,17 +76,20 @@ class Batch:
     labels: Tensor
 
 
-def normalised(window: Window, *, skip: int = 0) -> Samples:
+def normalised(window: Window, *, epsilon: float, skip: int = 0) -> Samples:
     """Normalise a window, by default over itself, and drop its first `skip` samples.
 
     On the host and in numpy, so that one copy takes all windows to the device.
+
+    Args:
+        epsilon: Added to the variance of a window's own samples.
     """
     samples = window.samples
     if given := window.normalisation:
         return (samples[skip:] - np.float32(given.mean)) / np.float32(given.std)
     mean = samples.mean(dtype=np.float64)
     variance = samples.var(dtype=np.float64)
-    scale = np.float32(1 / np.sqrt(variance + _EPSILON))
+    scale = np.float32(1 / np.sqrt(variance + epsilon))
     return (samples[skip:] - np.float32(mean)) * scale
 
 
@@ -177,9 +177,11 @@ class PaddedPass:
             labels, on the device.
         """
         kept = [self._cache.find(window) for window in windows]
+        skips = [0 if old is None else len(old) * FRAME_SHIFT for old in kept]
+        epsilon = self._network.architecture.epsilon
         waves = [
-            normalised(window, skip=0 if old is None else len(old) * FRAME_SHIFT)
-            for window, old in zip(windows, kept, strict=True)
+            normalised(window, epsilon=epsilon, skip=skip)
+            for window, skip in zip(windows, skips, strict=True)
         ]
         lengths = [n_frames(len(window)) for window in windows]
         batch = send(waves, lengths, self._device, labels)

@@ -15,11 +15,14 @@ from network.feature_cache import FeatureCache
 from network.wav2vec2 import Wav2Vec2
 
 
-def normalised(window: Window, *, skip: int = 0) -> Tensor:
+def normalised(window: Window, *, epsilon: float, skip: int = 0) -> Tensor:
     """Normalise a window, by default over its own samples; drop its first `skip`.
 
     The arithmetic is PyTorch's, so that a clip has upstream's samples to the bit.
     Source: omnilingual-asr's `apply_audio_normalization`.
+
+    Args:
+        epsilon: Added to the variance of a window's own samples.
 
     Returns:
         float32, shape (n_samples - skip,), on the CPU.
@@ -27,7 +30,7 @@ def normalised(window: Window, *, skip: int = 0) -> Tensor:
     if given := window.normalisation:
         return (torch.tensor(window.samples[skip:]) - given.mean) / given.std
     samples = torch.tensor(window.samples)
-    return layer_norm(samples, samples.shape)[skip:]
+    return layer_norm(samples, samples.shape, eps=epsilon)[skip:]
 
 
 class PackedPass:
@@ -78,5 +81,6 @@ class PackedPass:
         return torch.cat(features)
 
     def _wave(self, window: Window, *, skip: int) -> Tensor:
-        wave = normalised(window, skip=skip)
+        epsilon = self._network.architecture.epsilon
+        wave = normalised(window, epsilon=epsilon, skip=skip)
         return wave.to(self._device, self._network.dtype)

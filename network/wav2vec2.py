@@ -53,13 +53,16 @@ class PositionalConvolution:
 
     def __init__(self, weights: Weights, architecture: Architecture) -> None:
         name = "encoder_frontend.pos_encoder.conv"
-        # The norm of the weight is stored beside its direction, for training.
-        direction = weights.state[f"{name}.weight_v"].float()
-        length = weights.state[f"{name}.weight_g"].float()
-        norm = direction.norm(dim=(0, 1), keepdim=True)
-        weight = direction * (length / norm)
+        if architecture.plain_positions:
+            weight = weights.state[f"{name}.weight"].float()
+        else:  # in training, its norm is stored beside its direction
+            direction = weights.state[f"{name}.weight_v"].float()
+            length = weights.state[f"{name}.weight_g"].float()
+            norm = direction.norm(dim=(0, 1), keepdim=True)
+            weight = direction * (length / norm)
         self._dtype = weights.arithmetic.products
-        self._weight = weight.to(weights.device, self._dtype)
+        # A copy: a tensor of the checkpoint keeps the whole file mapped.
+        self._weight = weight.to(weights.device, self._dtype, copy=True)
         self._bias = weights.tensor(f"{name}.bias", self._dtype)
         self._n_groups = architecture.n_position_groups
 

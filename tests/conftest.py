@@ -8,8 +8,8 @@ from hypothesis import settings
 from model import ASRModel
 from tests.support.serving import ServerProcess, server_process
 
-# Has an environment of its own; see requirements/agents.in.
-collect_ignore = ["agents"]
+# Have environments of their own; see requirements/agents.in and transformers.in.
+collect_ignore = ["agents", "transformers"]
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("any machine", deadline=None)

@@ -6,7 +6,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from config import Settings, describe_errors
-from weights.cards import ModelUnavailable, download
+from weights.cards import ModelUnavailable
+from weights.fetching import download
 
 
 def main(arguments: list[str]) -> int:

@@ -2,7 +2,8 @@
 # Make the environment of the light server, if it is not there, and print its folder:
 # light_env.sh "3.13 3.12" requirements-light.txt
 #
-# It is made with the first of these Pythons that is here, in .venv-light-VERSION. PyTorch
+# It is made with the first of these Pythons that is here, in .venv-light-VERSION, or in
+# VENV_NAME-VERSION. PyTorch
 # comes from TORCH_INDEX, an address; `pypi` for PyPI's build. If it is empty that is
 # PyTorch's index of builds for CPUs, unless there is a GPU or the index cannot be reached.
 # With LIGHT_VENV, a folder, that environment is used as it is.
@@ -40,7 +41,7 @@ END
     exit 1
 fi
 
-venv=.venv-light-$version
+venv=${VENV_NAME:-.venv-light}-$version
 stamp=$venv/.installed-$(basename "$requirements" .txt)
 if [ "$requirements" = requirements-light.txt ]; then
     ln -sfn "$venv" .venv-light

@@ -71,16 +71,6 @@ class Card:
         raise ModelUnavailable(f"The card {self.name} has {what} {field}.")
 
 
-def download(card_name: str, *, model_dir: Path | None) -> tuple[Path, Path]:
-    """Fetch a model's checkpoint and tokenizer; return their paths.
-
-    Raises:
-        ModelUnavailable: There is no such card, or its files cannot be fetched.
-    """
-    card = find_card(card_name, model_dir=model_dir)
-    return fetch(card, lambda stage: None, model_dir=model_dir)
-
-
 def fetch(
     card: Card, progress: Progress, *, model_dir: Path | None
 ) -> tuple[Path, Path]:
@@ -237,6 +227,16 @@ def known_models(model_dir: Path | None) -> tuple[str, ...]:
     cards = _read_cards(model_dir)
     names = (n for n, c in cards.items() if c.fields.get("model_family") == CTC_FAMILY)
     return tuple(sorted(names))
+
+
+def models_in(folder: Path) -> tuple[str, ...]:
+    """List the names of all CTC models whose cards lie in a folder.
+
+    Raises:
+        ModelUnavailable: A card cannot be read.
+    """
+    found = _cards_below(folder)
+    return tuple(c.name for c in found if c.fields.get("model_family") == CTC_FAMILY)
 
 
 def _lookup(name: str, model_dir: Path | None) -> Card | None:

@@ -82,7 +82,19 @@ def read(path: Path, architecture: Architecture) -> dict[str, Tensor]:
     Raises:
         BadCheckpoint: It is damaged, or holds another network.
     """
-    state = _renamed(_load(_file_of(path)))
+    return checked(_renamed(load_pickle(_file_of(path))), architecture)
+
+
+def checked(state: Mapping[str, Any], architecture: Architecture) -> dict[str, Tensor]:
+    """Return the tensors of a network, if they are there and nothing else is.
+
+    Args:
+        state: What a file holds, by the names of `Architecture.shapes`.
+        architecture: The network.
+
+    Raises:
+        BadCheckpoint: The message names the tensor that differs.
+    """
     shapes = architecture.shapes()
     if missing := [name for name in shapes if name not in state]:
         raise BadCheckpoint(f"It has no tensor {_some(missing)}.")
@@ -113,7 +125,12 @@ def _file_of(path: Path) -> Path:
     return files[0]
 
 
-def _load(path: Path) -> Mapping[str, Any]:
+def load_pickle(path: Path) -> Mapping[str, Any]:
+    """Return the named tensors of a file that PyTorch has saved.
+
+    Raises:
+        BadCheckpoint: It holds something else, or is damaged.
+    """
     try:
         # Files of PyTorch before 1.6 are not archives and cannot be mapped.
         state = torch.load(

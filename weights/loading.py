@@ -1,4 +1,4 @@
-"""Build the network that a card describes, with its weights and its vocabulary.
+"""Build the network that MODEL_CARD names, with its weights and its vocabulary.
 
 A full disk, a half-copied checkpoint, a model too large for the machine: each ends in
 one `ModelUnavailable` that names the card and the file. A model that is too large is
@@ -19,8 +19,9 @@ from network.tensors import Weights
 from network.wav2vec2 import Wav2Vec2, reference_logits
 from text.ctc import Vocabulary
 from text.word_times import UNMEASURED, SpikeOffsets
-from weights import cards, checkpoint
+from weights import checkpoint, sources
 from weights.cards import ModelUnavailable, Progress
+from weights.sources import Source
 
 # Beside the weights: activations of one batch, the allocator, Python itself.
 _WORKING_MEMORY_BYTES = 400 << 20
@@ -52,54 +53,40 @@ def load(
     dtype: torch.dtype,
     progress: Progress,
 ) -> LoadedModel:
-    """Load the CTC model that a card names.
+    """Load the CTC model that a card, a folder or a repository holds.
 
     Args:
-        card_name: Name of an asset card.
+        card_name: Name of an asset card, a folder, or OWNER/NAME of a repository.
         model_dir: Folder with further cards, or None.
         progress: Called with the name of each stage when it begins.
 
     Raises:
         ModelUnavailable: For every reason that the operator can remove.
     """
-    card = cards.find_card(card_name, model_dir=model_dir)
-    offsets = cards.spike_offsets(card)
-    architecture = cards.architecture_of(card)
-    weights_file, tokenizer = cards.fetch(card, progress, model_dir=model_dir)
+    source = sources.find(card_name, model_dir=model_dir, progress=progress)
     progress("loading the weights")
-    _check_memory(card_name, architecture, device, dtype)
-    network = _build(card_name, weights_file, architecture, device, dtype)
-    vocabulary = read_vocabulary(tokenizer)
-    if len(vocabulary.texts) < architecture.n_labels:
-        raise ModelUnavailable(
-            f"The tokenizer of {card_name} ({tokenizer}) has "
-            f"{len(vocabulary.texts)} pieces, but the model has "
-            f"{architecture.n_labels} labels: the two do not belong together."
-        )
+    _check_memory(card_name, source.architecture, device, dtype)
+    network = _build(card_name, source, device, dtype)
 
     @torch.inference_mode()
     def reference(wave: Tensor) -> Tensor:
-        state = _read(card_name, weights_file, architecture)
-        return reference_logits(state, architecture, wave)
+        state = _read(card_name, source)
+        return reference_logits(state, source.architecture, wave)
 
-    return LoadedModel(network, reference, vocabulary, offsets)
+    return LoadedModel(network, reference, source.vocabulary, source.spike_offsets)
 
 
 @torch.inference_mode()
 def _build(
-    name: str,
-    path: Path,
-    architecture: Architecture,
-    device: torch.device,
-    dtype: torch.dtype,
+    name: str, source: Source, device: torch.device, dtype: torch.dtype
 ) -> Wav2Vec2:
     try:
         arithmetic = arithmetic_for(device, dtype)
     except RuntimeError as error:
         raise ModelUnavailable(f"DTYPE=int8: {error} Set DTYPE=auto.") from error
     try:
-        state = _read(name, path, architecture)
-        return Wav2Vec2(Weights(state, device, arithmetic), architecture)
+        state = _read(name, source)
+        return Wav2Vec2(Weights(state, device, arithmetic), source.architecture)
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise ModelUnavailable(_memory_advice(name, device)) from error
     except RuntimeError as error:
@@ -108,16 +95,16 @@ def _build(
         raise
 
 
-def _read(name: str, path: Path, architecture: Architecture) -> dict[str, Tensor]:
+def _read(name: str, source: Source) -> dict[str, Tensor]:
     try:
-        return checkpoint.read(path, architecture)
+        return source.read()
     except checkpoint.BadCheckpoint as error:
         raise ModelUnavailable(
-            f"The checkpoint of {name} cannot be loaded: {path}\n{error}"
+            f"The checkpoint of {name} cannot be loaded: {source.weights}\n{error}"
         ) from error
     except OSError as error:
         raise ModelUnavailable(
-            f"The checkpoint of {name} cannot be read: {path} ({error})"
+            f"The checkpoint of {name} cannot be read: {source.weights} ({error})"
         ) from error
 
 
@@ -163,22 +150,3 @@ def free_memory(device: torch.device) -> int:
     except (OSError, ValueError):  # no such group, or its limit reads `max`
         return free
     return min(free, limit - used + cached)
-
-
-def read_vocabulary(path: Path) -> Vocabulary:
-    """Return the tokenizer's text for every single label.
-
-    Control symbols decode to an empty text and characters to themselves, so the texts
-    of a sequence, joined, are the text of the sequence.
-
-    Raises:
-        ModelUnavailable: The file is not a tokenizer.
-    """
-    from sentencepiece import SentencePieceProcessor
-
-    try:
-        tokenizer = SentencePieceProcessor(model_proto=path.read_bytes())
-    except (OSError, RuntimeError) as error:
-        raise ModelUnavailable(f"The tokenizer cannot be read: {path}") from error
-    labels = range(tokenizer.vocab_size())
-    return Vocabulary(tuple(tokenizer.decode([label]) for label in labels))

@@ -12,6 +12,7 @@ from api.openapi import state
 from api.routes import page
 from api.service import service_of
 from weights.downloads import cached_bytes
+from weights.hub import incomplete_bytes
 
 VERSION = "0.1.0"
 DESCRIPTION = "Speech to text in 1600+ languages behind OpenAI's API."
@@ -102,7 +103,7 @@ def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
             ready=ready,
             stage=loading.stage,
             elapsed_s=loading.elapsed_s,
-            downloaded_bytes=cached_bytes() if fetching else None,
+            downloaded_bytes=cached_bytes() + incomplete_bytes() if fetching else None,
             reason=trouble,
         )
         return JSONResponse(

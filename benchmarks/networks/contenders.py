@@ -29,7 +29,8 @@ from network.wav2vec2 import Wav2Vec2, reference_logits
 from text import ctc
 from text.ctc import FrameLabels
 from weights import checkpoint
-from weights.loading import LoadedModel, read_vocabulary
+from weights.loading import LoadedModel
+from weights.tokenizers import read_vocabulary
 
 ARCH: Final = "300m_v2"
 WEIGHTS: Final = "weights.pt"

@@ -3,6 +3,7 @@
     omniasr-server                          serve, with settings from the environment
     omniasr-server serve --port 8001 --model omniASR_CTC_1B_v2
     omniasr-server transcribe talk.mp3      print what is said, by a running server
+    omniasr-server doctor                   whether this machine and the model will do
     omniasr-server listen                   captions of the microphone
     omniasr-server bench --streams 8        latencies of many streams
     omniasr-server models                   models that MODEL_CARD can name
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0] in _CLIENTS:
         return _client(given[0], given[1:])
+    if given and given[0] == "doctor":
+        return _doctor(given[1:])
     options = _parser().parse_args(given)
     match options.command:
         case "models":
@@ -55,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("transcribe", help="send a recording, print its text")
     commands.add_parser("listen", help="live captions from a microphone or a file")
     commands.add_parser("bench", help="measure many streams at once")
+    commands.add_parser("doctor", help="try the model, measure this machine")
     models = commands.add_parser("models", help="list the models there are")
     models.set_defaults(command="models")
     languages = commands.add_parser("languages", help="list or search languages")
@@ -82,6 +86,12 @@ def _client(name: str, arguments: list[str]) -> int:
             source = ["--file", arguments.pop(0)]
         arguments = [*source, *arguments]
     return run([_CLIENTS[name], *arguments])
+
+
+def _doctor(arguments: list[str]) -> int:
+    from tools.doctor import main as run
+
+    return run(arguments)
 
 
 def _models() -> int:

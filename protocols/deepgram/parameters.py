@@ -4,9 +4,7 @@ Clients send all their defaults, and give up for good when a handshake is refuse
 parameters that we do not have are ignored, and so are unknown ones. Only parameters
 whose answer would be wrong without notice are refused: audio that cannot be decoded,
 words to hide that would be shown, a URL to call that is never called, and values that
-are not numbers.
-
-`table.py` has the whole list.
+are not numbers. `table.py` has the whole list.
 
 Pure: no I/O, clock, settings or threads.
 """
@@ -31,9 +29,8 @@ _ENCODINGS = {
 # Deepgram's own names of models all mean the one that is loaded.
 _MODEL_PREFIXES = ("flux", "nova", "enhanced", "base", "whisper")
 
-# Our endpointing ends an utterance, Deepgram's only marks a pause. So it is not shorter
-# than that of our `agent` profile, and not longer than an utterance may wait. Without
-# it, a long pause ends an utterance.
+# Our endpointing ends an utterance, Deepgram's only marks a pause. So its silence is at
+# least that of our `agent` profile. Without it, a long pause ends an utterance.
 _ENDPOINTING_MS = (350, 10_000)
 _NO_ENDPOINTING_MS = 1_000
 
@@ -197,8 +194,9 @@ def read_recording(
 ) -> RecordingParameters:
     """Read the query of `POST /v1/listen`; see `read_flux`."""
     query = _Query(items, Door.RECORDINGS, known_model)
-    split_s = query.number("utt_split")
-    if split_s is not None and not 0 < split_s <= 3600:
+    if (split_s := query.number("utt_split")) is None:
+        split_s = _UTT_SPLIT_S
+    if not 0 < split_s <= 3600:
         raise BadParameter(f"utt_split is {split_s:g}; use seconds.", "utt_split")
     return RecordingParameters(
         audio=query.recorded_audio(),
@@ -207,7 +205,7 @@ def read_recording(
         detect_language=query.switch("detect_language"),
         multichannel=query.switch("multichannel"),
         utterances=query.switch("utterances"),
-        utt_split_s=_UTT_SPLIT_S if split_s is None else split_s,
+        utt_split_s=split_s,
         paragraphs=query.switch("paragraphs"),
         tags=query.all("tag"),
         extra=tuple(_pair(each) for each in query.all("extra")),

@@ -15,13 +15,11 @@ No I/O, no clock, no asyncio: ids come from outside, times from the stream.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, assert_never
+from typing import assert_never
 
 from audio.container import file_kind
 from audio.samples import seconds
-from languages.detection import detect
 from live.events import (
-    Cause,
     EagerEnd,
     LiveEvent,
     Partial,
@@ -30,7 +28,6 @@ from live.events import (
     SpeechStarted,
     UtteranceFailed,
     UtteranceFinal,
-    join_texts,
 )
 from live.options import StreamOptions
 from protocols.actions import (
@@ -47,10 +44,12 @@ from protocols.actions import (
     Teller,
 )
 from protocols.native import messages as wire
+from protocols.native import spoken
 from protocols.native.query import NAMES, Query
 from protocols.native.setup import Defaults, Setup
+from protocols.native.spoken import Naming, Times
 from protocols.warnings import parameters_ignored
-from schemas import UNKNOWN_TEXT, probability
+from schemas import UNKNOWN_TEXT
 
 # Configuration and control are short, except for keywords; only audio is long.
 MAX_MESSAGE_CHARS = 64 * 1024
@@ -73,15 +72,6 @@ _FAILURES: Mapping[Failure, tuple[wire.ErrorCode, str, int]] = {
     ),
     Failure.INTERNAL: ("internal_error", UNKNOWN_TEXT, CloseCode.INTERNAL_ERROR),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Times:
-    """The fields of every message about audio."""
-
-    latency_ms: float
-    audio_duration: float
-    channel: int | None  # from 1; None if there is only one
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,14 +250,22 @@ class LiveProtocol:
             channel: Number of its channel, from 0, if there are several.
         """
         number = None if channel is None else channel + 1
-        times = _Times(round(latency_ms, 1), seconds(audio_position), number)
+        times = Times(round(latency_ms, 1), seconds(audio_position), number)
+        with_words = self._setup.words
         match event:
             case SpeechStarted() | SpeechEnded():
-                return self._mark(event, times)
+                return [_send(spoken.mark(event, times))] if self._setup.events else []
             case Partial():
-                return self._partial(event, times)
+                if not self._setup.interim:
+                    return []
+                partial = spoken.partial(event, times, with_words=with_words)
+                return [_send(partial, droppable=True)]
             case UtteranceFinal():
-                return [_send(self._final(event, times))]
+                self._n_utterances[number] = event.utterance
+                self._texts.append((event.start, event.text))
+                self.n_words += len(event.words)
+                final = spoken.final(event, times, self._naming, with_words=with_words)
+                return [_send(final)]
             case UtteranceFailed():
                 return [_send(self._failure(event, times))]
             case EagerEnd() | SpeechResumed():
@@ -277,20 +275,11 @@ class LiveProtocol:
 
     def finish(self, *, latency_ms: float, audio_position: int) -> list[Action]:
         """Send the text of the whole session, after the last event of the stream."""
-        # Finals of several channels come in any order.
-        in_order = sorted(self._texts, key=lambda final: final[0])
-        text = join_texts([final for _, final in in_order])
-        whole = wire.Transcript(
-            utterance=sum(self._n_utterances.values()),
-            text=text,
-            confirmed_text=text,
-            pending_text="",
-            is_final=True,
-            **self._language_of(text),
-            start=0.0,
-            audio_position=seconds(audio_position),
-            audio_duration=seconds(audio_position),
-            latency_ms=round(latency_ms, 1),
+        whole = spoken.whole_session(
+            self._texts,
+            Times(round(latency_ms, 1), seconds(audio_position), None),
+            self._naming,
+            n_utterances=sum(self._n_utterances.values()),
         )
         if self._stop is None:
             return [_send(whole), Close(CloseCode.NORMAL_CLOSURE)]
@@ -298,66 +287,7 @@ class LiveProtocol:
         code = CloseCode.GOING_AWAY if shutdown else CloseCode.POLICY_VIOLATION
         return [_send(whole), Close(code, self._stop.value)]
 
-    def _mark(self, event: SpeechStarted | SpeechEnded, times: _Times) -> list[Action]:
-        if not self._setup.events:
-            return []
-        started = isinstance(event, SpeechStarted)
-        kind = wire.SpeechStarted if started else wire.SpeechEnded
-        mark = kind(
-            channel=times.channel,
-            utterance=event.utterance,
-            audio_position=seconds(event.position),
-            audio_duration=times.audio_duration,
-            latency_ms=times.latency_ms,
-        )
-        return [_send(mark)]
-
-    def _partial(self, event: Partial, times: _Times) -> list[Action]:
-        if not self._setup.interim:
-            return []
-        words = None
-        if self._setup.words:
-            words = (
-                *wire.word_times(event.committed, confirmed=True),
-                *wire.word_times(event.pending, confirmed=False),
-            )
-        partial = wire.Transcript(
-            channel=times.channel,
-            utterance=event.utterance,
-            text=event.committed_text + event.pending_text,
-            confirmed_text=event.committed_text,
-            pending_text=event.pending_text,
-            start=seconds(event.start),
-            audio_position=seconds(event.position),
-            words=words,
-            audio_duration=times.audio_duration,
-            latency_ms=times.latency_ms,
-        )
-        return [_send(partial, droppable=True)]
-
-    def _final(self, event: UtteranceFinal, times: _Times) -> wire.Transcript:
-        self._n_utterances[times.channel] = event.utterance
-        self._texts.append((event.start, event.text))
-        self.n_words += len(event.words)
-        words = wire.word_times(event.words, confirmed=True)
-        return wire.Transcript(
-            channel=times.channel,
-            utterance=event.utterance,
-            text=event.text,
-            confirmed_text=event.text,
-            pending_text="",
-            utterance_final=True,
-            cause=_cause(event.cause),
-            **self._language_of(event.text),
-            raw=event.raw,
-            start=seconds(event.start),
-            audio_position=seconds(event.end),
-            words=words if self._setup.words else None,
-            audio_duration=times.audio_duration,
-            latency_ms=times.latency_ms,
-        )
-
-    def _failure(self, event: UtteranceFailed, times: _Times) -> wire.Error:
+    def _failure(self, event: UtteranceFailed, times: Times) -> wire.Error:
         self._n_utterances[times.channel] = event.utterance
         return wire.Error(
             code="utterance_failed",
@@ -368,13 +298,9 @@ class LiveProtocol:
             utterance_final=True,
         )
 
-    def _language_of(self, text: str) -> dict[str, Any]:
-        found = detect(text, self._setup.hints, default=self._defaults.language)
-        return {
-            "language": found.tag,
-            "language_probability": probability(found),
-            "script": found.script,
-        }
+    @property
+    def _naming(self) -> Naming:
+        return Naming(self._setup.hints, self._defaults.language)
 
 
 def _refuse_file(kind: str, setup: Setup) -> list[Action]:
@@ -405,16 +331,6 @@ def farewell(
         streams=streams,
     )
     return [_send(error), Close(close, code)]
-
-
-def _cause(cause: Cause) -> wire.CauseName:
-    names: dict[Cause, wire.CauseName] = {
-        Cause.ENDPOINT: "endpoint",
-        Cause.FLUSH: "flush",
-        Cause.END: "end",
-        Cause.STALLED: "stalled",
-    }
-    return names[cause]
 
 
 def _send(

@@ -149,7 +149,7 @@ class TestJson:
         answer = send(url, f'{fields[:-1]}, "input_audio": "{audio()}"}}'.encode())
 
         assert answer.status_code == 413
-        assert refused(answer)["code"] == "too_many_fields"
+        assert refused(answer)["code"] == "body_too_large"
 
     def test_it_is_large_for_its_recording_alone(self, url: str) -> None:
         """A parser would make a hundred times as much of brackets."""

@@ -369,6 +369,7 @@ class TestSeries:
             "omniasr_streams",
             "omniasr_requests_in_progress",
             "omniasr_overload_level",
+            "omniasr_dropped_log_lines",
             "omniasr_queued_windows",
         }
 

@@ -28,8 +28,9 @@ from network.tensors import Weights
 from network.wav2vec2 import Wav2Vec2, reference_logits
 from tests.support import upstream
 from text import ctc
-from weights import cards, loading
+from weights import cards
 from weights.loading import LoadedModel
+from weights.tokenizers import read_vocabulary
 
 # For logits of up to 10, and in proportion for larger ones, where the last digit that
 # float32 has is worth more. The demo model's reach 26: there upstream's own float32 was
@@ -118,7 +119,7 @@ class TestTokenizers:
 def compare_tokenizers(path: Path, *, n_labels: int) -> None:
     decode = upstream.tokenizer_of(path).create_decoder(skip_special_tokens=True)
 
-    texts = loading.read_vocabulary(path).texts
+    texts = read_vocabulary(path).texts
 
     assert len(texts) == n_labels
     assert list(texts) == [decode(torch.tensor([label])) for label in range(n_labels)]
@@ -131,7 +132,7 @@ def model_of(module: Any, architecture: Architecture, tokenizer: Path) -> ASRMod
     loaded = LoadedModel(
         Wav2Vec2(weights, architecture),
         lambda wave: reference_logits(state, architecture, wave),
-        loading.read_vocabulary(tokenizer),
+        read_vocabulary(tokenizer),
     )
     return ASRModel(loaded, name="random weights", device=cpu, dtype=torch.float32)
 

@@ -107,7 +107,7 @@ def later(windows: Sequence[ModelInput]) -> list[ModelInput]:
 
 @torch.inference_mode()
 def alone(network: Wav2Vec2, window: ModelInput) -> Tensor:
-    wave = torch.from_numpy(batches.normalised(window))
+    wave = torch.from_numpy(batches.normalised(window, epsilon=1e-5))
     features = network.features([wave])
     return torch.cat(list(network.encode(features, [len(features)])))
 

@@ -38,6 +38,7 @@ PURE = (
     "local_agreement",
     "network.architecture",
     "network.thread_choice",
+    "network.transformers_config",
     "protocols",
     "recordings.segments",
     "recordings.stitcher",

@@ -1,5 +1,6 @@
 """The wheel: built, installed into an environment of its own, and used from there."""
 
+import json
 import os
 import subprocess
 import sys
@@ -134,6 +135,15 @@ def test_it_lists_models_and_languages(installed: Path, tmp_path: Path) -> None:
     """From any folder, without a server."""
     assert "omniASR_CTC_demo" in command(installed, tmp_path, "models").split()
     assert "swh_Latn" in command(installed, tmp_path, "languages", "swahili")
+
+
+def test_it_examines_the_machine(installed: Path, tmp_path: Path) -> None:
+    """And the model, before clients depend on them."""
+    printed = command(
+        installed, tmp_path, "doctor", "--model", "omniASR_CTC_demo", "--json"
+    )
+
+    assert json.loads(printed)["heard"] == _SAID
 
 
 def test_it_serves_and_transcribes(installed: Path, tmp_path: Path, port: int) -> None:

@@ -27,7 +27,7 @@ from tools.demo_model.scoring import count_errors
 from tools.demo_model.vocabulary import TOKENS, Word, decode_greedily, encode, spell
 from tools.demo_model.voices import HeldOutRecording, MissingInput, Split, Voice
 from tools.train_demo_model import Trainer, parse_options
-from weights.loading import read_vocabulary
+from weights.tokenizers import read_vocabulary
 
 ASSETS = Path(__file__).parents[2] / "assets" / "demo"
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from network.architecture import ARCHITECTURES
-from weights import cards
+from weights import cards, fetching
 from weights.cards import ASSETS, ModelUnavailable, find_card, known_models
 
 RELEASED = [
@@ -118,7 +118,7 @@ class TestFiles:
         text = f"name: mine\nmodel_family: wav2vec2_asr\ncheckpoint: {place}\n"
         folder = write(tmp_path, f"{text}tokenizer: t.model\n")
 
-        found = cards.download("mine", model_dir=folder)
+        found = fetching.download("mine", model_dir=folder)
 
         assert found == (weights, tmp_path / "t.model")
 
@@ -159,4 +159,4 @@ class TestFiles:
         folder = write(tmp_path, f"name: mine\nmodel_family: wav2vec2_asr\n{fields}\n")
 
         with pytest.raises(ModelUnavailable, match=complaint):
-            cards.download("mine", model_dir=folder)
+            fetching.download("mine", model_dir=folder)
