@@ -97,8 +97,7 @@ class NovaParameters:
         marks_endpoints: Whether the client takes that for the end of speech.
         utterance_end_ms: Time without a word after which `UtteranceEnd` is sent.
         keyterms: Key terms.
-        ignored: Ignored parameters without which the text differs from the client's
-            expectation.
+        ignored: Ignored parameters without which the text is not what was expected.
     """
 
     audio: AudioFormat
@@ -123,8 +122,7 @@ class RecordingParameters:
         multichannel: Whether each channel is transcribed by itself.
         utterances: Whether to list utterances, split where words are so far apart.
         keyterms: Key terms.
-        ignored: Ignored parameters without which the text differs from the client's
-            expectation.
+        ignored: Ignored parameters without which the text is not what was expected.
     """
 
     audio: AudioFormat | None = None
