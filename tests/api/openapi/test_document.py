@@ -530,6 +530,7 @@ class TestErrors:
             "internal_error",
             "overloaded",
             "request_timeout",
+            "channels_changed",
             "no_room",
             "no_storage",
         }
