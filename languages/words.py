@@ -1,11 +1,11 @@
 """Tell languages apart by their words, with py3langid, where it is installed.
 
-py3langid 0.4 knows 140 languages, weighs 5 MB and takes 0.03 ms for a sentence. It
-needs numpy 2, which the environment with fairseq2 cannot have, so the server works
-without it and then knows only what scripts show. Rejected: lingua (96 MB, and less
-often right about the words that a recogniser writes), fastText's compressed model (24 %
-right about short texts in some languages), and py3langid 0.2, the last for numpy 1,
-whose certainty means little.
+py3langid 0.4 knows 140 languages, weighs 5 MB, takes a second to load and less than a
+millisecond for a sentence. It needs numpy 2, which the environment with fairseq2 cannot
+have, so the server works without it and then knows only what scripts show. Rejected:
+lingua (96 MB, and less often right about the words that a recogniser writes),
+fastText's compressed model (24 % right about short texts in some languages), and
+py3langid 0.2, the last for numpy 1, whose certainty means little.
 
 Reads only the library's table of its languages, once.
 """

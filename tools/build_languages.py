@@ -205,7 +205,8 @@ def autonyms(tags: list[str]) -> list[str]:
         capture_output=True,
         text=True,
     )
-    return [unicodedata.normalize("NFC", name) for name in done.stdout.splitlines()]
+    names = str(done.stdout).splitlines()
+    return [unicodedata.normalize("NFC", name) for name in names]
 
 
 def main() -> None:

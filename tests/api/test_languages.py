@@ -143,7 +143,7 @@ class TestUnknown:
 def confidence(answer: dict[str, Any]) -> float:
     """The mean confidence of all words; 0 without any."""
     found = [word["confidence"] for word in answer["words"]]
-    return sum(found) / max(len(found), 1)
+    return float(sum(found) / max(len(found), 1))
 
 
 class TestRealSpeech:

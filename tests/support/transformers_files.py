@@ -134,7 +134,7 @@ def write_weights(folder: Path, state: dict[str, Tensor], *, n_shards: int = 1) 
         save_file(state, folder / "model.safetensors", {"format": "pt"})
         return
     names = sorted(state)
-    places = {}
+    places: dict[str, str] = {}
     for shard in range(n_shards):
         file = f"model-{shard + 1:05}-of-{n_shards:05}.safetensors"
         own = names[shard::n_shards]

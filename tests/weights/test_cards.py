@@ -134,10 +134,10 @@ class TestFiles:
         )
         folder = write(tmp_path, text)
 
-        assert cards.download("mine", model_dir=folder)[0] == weights
+        assert fetching.download("mine", model_dir=folder)[0] == weights
         weights.write_bytes(b"others")
         with pytest.raises(ModelUnavailable, match="is another file") as wrong:
-            cards.download("mine", model_dir=folder)
+            fetching.download("mine", model_dir=folder)
         assert str(weights) in str(wrong.value)
         assert f"should be {right} (checkpoint_sha256)" in str(wrong.value)
 
