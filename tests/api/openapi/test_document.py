@@ -19,9 +19,10 @@ from api.errors import REFUSALS
 from api.forms import RESPONSE_FORMATS, parse_form
 from api.open_paths import is_open
 from api.openapi.errors import ERRORS
+from benchmarks.corpus.encoders import encode
 from server import create_app
 from tests.api.routes.test_event_stream import events_of
-from tests.support.audio_files import video
+from tests.support.audio_files import tone, video
 from tests.support.fakes import ScriptedModel
 from tests.support.serving import ROOT, app_in_thread, wait_for
 from tests.test_server import (
@@ -373,12 +374,18 @@ RECORDINGS: dict[str, bytes] = {
     "audio_too_long": wav(6),
     "too_many_channels": wav(channels=3),
     "unsupported_sample_rate": wav(rate=96_000),
+    # Two broadcasts, joined.
+    "channels_changed": b"".join(
+        encode("mp3", "libmp3lame", 44_100, (0.0, tone(44_100)), layout=layout)
+        for layout in ("stereo", "mono")
+    ),
     "file_too_large": wav(20),
 }
 FIELDS = {
     "invalid_value": {"response_format": "yaml"},
     "unsupported_language": {"languages[]": "xx"},
     "one_channel": {"channels": "separate"},
+    "channels_changed": {"channels": "separate"},
     "model_not_found": {"model": "base"},
 }
 BODIES: dict[str, Json] = {
@@ -405,7 +412,7 @@ def url() -> Iterator[str]:
 class TestErrors:
     """Each that the document has an example of happens, and looks like it."""
 
-    @pytest.mark.parametrize("code", [*RECORDINGS, *FIELDS, *BODIES])
+    @pytest.mark.parametrize("code", list(RECORDINGS | FIELDS | BODIES))
     def test_what_a_client_does_wrong(
         self, document: Json, url: str, code: str
     ) -> None:
