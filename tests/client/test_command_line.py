@@ -140,12 +140,22 @@ class TestRest:
         if response_format == "json":
             assert is_right(json.loads(done.stdout)["text"])
 
+    def test_what_was_ignored_is_said_beside_the_text(
+        self, demo_server: ServerProcess, wav: Path
+    ) -> None:
+        """A label that is not known is no reason to refuse."""
+        place = ("--port", port_of(demo_server), "--file", str(wav))
+        done = run("rest", *place, "--language", "xx")
+
+        assert done.returncode == 0
+        assert is_right(done.stdout)
+        assert "warning: Unknown language 'xx'. It was ignored." in done.stderr
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
             (["--file", "none.wav"], "there is no file none.wav"),
             (["--file", __file__], "the server answered 400: The file is text"),
-            (["--file", "WAV", "--language", "xx"], "Unknown language 'xx'"),
             (["--file", "WAV", "--port", "FREE"], "is the server running there?"),
         ],
     )
@@ -243,7 +253,7 @@ class TestWebsocket:
         assert by_option.returncode == by_environment.returncode == 0
         assert wrong.returncode == 1
         assert (
-            "the server answered 401: This server requires an API key" in wrong.stderr
+            "the server answered 401: An API key came with the request" in wrong.stderr
         )
 
     def test_a_server_without_room_says_so(self) -> None:

@@ -193,10 +193,9 @@ def write_demo(folder: Path, kind: str, *, n_shards: int = 1, pad: int = 0) -> P
 def write_rust_tokenizer(folder: Path, pieces: list[str]) -> None:
     """Write `tokenizer.json` with these pieces, of which four are control symbols."""
     special = ("<s>", "<pad>", "</s>", "<unk>")
-    added = [
-        {"id": pieces.index(piece), "content": piece, "special": True}
-        for piece in special
-    ]
+    plain = {"single_word": False, "lstrip": False, "rstrip": False}
+    kind = {**plain, "normalized": False, "special": True}
+    added = [{"id": pieces.index(piece), "content": piece, **kind} for piece in special]
     write_json(
         folder / "tokenizer.json",
         {
