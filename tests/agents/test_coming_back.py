@@ -249,19 +249,24 @@ def start_on(
 
 
 def test_pipecat_outlives_a_restart(tmp_path: Path, conversation: Conversation) -> None:
-    """In the middle of a session and a word; no server listens for a while."""
+    """In the middle of a session and a word; the port is held meanwhile.
+
+    Without that, it would give up after three tries in twelve seconds.
+    """
     utterance = conversation.utterances[0].samples
-    port = str(free_port())
 
     async def converse() -> None:
-        with start(tmp_path / "1", PORT=port) as first:
+        with (
+            socket.create_server(("127.0.0.1", 0)) as listener,
+            start_on(listener, tmp_path / "1") as first,
+        ):
             await ready(first)
             async with pipecat(first.url) as ear:
                 await until(ear, 1, utterance)
                 await ear.hear(utterance[: len(utterance) // 3])
                 first.process.terminate()
                 await asyncio.to_thread(first.process.wait)
-                with start(tmp_path / "2", PORT=port):
+                with start_on(listener, tmp_path / "2"):
                     await until(ear, 3, utterance)
 
     asyncio.run(asyncio.wait_for(converse(), 240))
