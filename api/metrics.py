@@ -72,6 +72,7 @@ REASONS = frozenset(
         str(ORIGIN_NOT_ALLOWED.code),
         "file_too_large",
         "model_not_found",
+        "unsupported_language",
         INVALID,
     }
     - DECODE_ERRORS

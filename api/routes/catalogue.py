@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import FastAPI, Path, Query, Request
+from fastapi.responses import RedirectResponse
 
 import schemas
 from api.openapi import answers, state
@@ -45,10 +46,15 @@ def add_routes(app: FastAPI) -> None:
         "/v1/models/{name:path}",
         tags=["catalogue"],
         summary="One model",
+        response_model=schemas.Model,
         responses={200: state.MODEL, **answers.MODEL_ERRORS},
     )
-    async def retrieve_model(request: Request, name: ModelName) -> schemas.Model:
+    async def retrieve_model(
+        request: Request, name: ModelName
+    ) -> schemas.Model | RedirectResponse:
         """Describe the model that a name means, under the requested name."""
+        if not name:  # names may have slashes, so the framework does not do it
+            return RedirectResponse(request.url.replace(path="/v1/models"))
         service = service_of(request)
         require_model(service, name)
         return described(service, name)

@@ -174,7 +174,7 @@ def test_wherever_it_is_cancelled_everything_is_given_back(
             for n in range(1, MOST_AWAITS):
                 n_waits, _ = await run(app, *request_of(), n)
                 await until(lambda: service.places.n_taken == 0)
-                await until(lambda: service.models.default.live.n_streams == 0)
+                await until(lambda: service.models.default.scheduler.n_streams == 0)
                 await until(lambda: all(file.file.closed for file in files))
                 if n_waits < n:
                     return n

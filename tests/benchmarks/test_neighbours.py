@@ -1,5 +1,6 @@
 """Measuring beside other programs: what is started, counted and concluded."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -327,4 +328,11 @@ class TestOptions:
 def _no_process_is_left() -> Iterator[None]:
     """A busy loop that goes on would disturb every later test."""
     yield
-    assert not [own for own in children() if "while True" in " ".join(own.cmdline())]
+    assert not [own for own in children() if "while True" in command_of(own)]
+
+
+def command_of(process: psutil.Process) -> str:
+    """Return its command; none if it has ended meanwhile."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""

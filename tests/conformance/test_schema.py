@@ -128,7 +128,7 @@ class TestOtherAnswers:
 
         assert set(listed) == {"object", "data"}
         for each in (*listed["data"], http.get("/v1/models/whisper-1").json()):
-            assert additions(each, Model) == set()
+            assert additions(each, Model) == {"description", "text_form"}
 
     def test_client_secrets(self, http: httpx.Client) -> None:
         """The SDK's type is that of conversations too, so the session has its own."""
