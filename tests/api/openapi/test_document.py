@@ -412,7 +412,7 @@ def url() -> Iterator[str]:
 class TestErrors:
     """Each that the document has an example of happens, and looks like it."""
 
-    @pytest.mark.parametrize("code", list(RECORDINGS | FIELDS | BODIES))
+    @pytest.mark.parametrize("code", [*RECORDINGS, *FIELDS, *BODIES])
     def test_what_a_client_does_wrong(
         self, document: Json, url: str, code: str
     ) -> None:
