@@ -54,7 +54,7 @@ RUN pip install --no-cache-dir --no-deps \
       ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r requirements-torch.txt
 COPY requirements-light.txt ./
 # At last what only this build of PyTorch needs: CUDA's libraries, or nothing.
-RUN pip install --no-cache-dir --require-hashes -r requirements-light.txt \
+RUN pip install --no-cache-dir --no-deps --require-hashes -r requirements-light.txt \
   && pip install --no-cache-dir \
       ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r requirements-torch.txt
 

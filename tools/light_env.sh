@@ -76,7 +76,7 @@ fi
 # Builds of PyTorch differ, so it has no hash; all else has. The last line adds what only
 # this build needs: CUDA's libraries, or nothing.
 "$venv/bin/python" -m pip install --progress-bar on --no-deps "$@" -r requirements-torch.txt >&2
-"$venv/bin/python" -m pip install --progress-bar on --require-hashes -r "$requirements" >&2
+"$venv/bin/python" -m pip install --progress-bar on --no-deps --require-hashes -r "$requirements" >&2
 "$venv/bin/python" -m pip install --quiet "$@" -r requirements-torch.txt >&2
 touch "$stamp"
 echo "$venv takes $(du -sh "$venv" | cut -f1)." >&2
