@@ -3,15 +3,19 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from config import Settings
 from engine.interface import Model
 from weights.cards import Progress
 
+if TYPE_CHECKING:
+    from model import ASRModel
+
 LoadModel = Callable[[Settings, Progress], Model]
 
 
-def load_model(settings: Settings, progress: Progress) -> Model:
+def load_model(settings: Settings, progress: Progress) -> "ASRModel":
     """Load the model that the settings name.
 
     Raises:

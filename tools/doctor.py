@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import ValidationError
 
+from api.loading import load_model
 from audio.samples import SAMPLE_RATE, Samples
 from client.audio import BUNDLED, read_file
 from config import Settings, describe_errors
@@ -130,7 +131,7 @@ def examine(settings: Settings) -> Report:
     report = Report(settings.model_card, f"{platform.machine()}, {platform.platform()}")
     began = time.monotonic()
     try:
-        model = _load(settings)
+        model = load_model(settings, lambda stage: print(stage, file=sys.stderr))
     except ModelUnavailable as error:
         report.problems.append(str(error))
         return report
@@ -142,24 +143,6 @@ def examine(settings: Settings) -> Report:
     _measure(model, settings, report)
     report.advice = advice_for(report, settings)
     return report
-
-
-def _load(settings: Settings) -> "ASRModel":
-    print("importing PyTorch", file=sys.stderr)
-    from model import ASRModel
-
-    model = ASRModel.load(
-        settings.model_card,
-        model_dir=settings.model_dir,
-        device=settings.device,
-        dtype=settings.dtype,
-        num_threads=settings.num_threads,
-        on_failed_check=settings.self_check,
-        progress=lambda stage: print(stage, file=sys.stderr),
-    )
-    if not settings.num_threads:
-        model.choose_threads()
-    return model
 
 
 def recording() -> Samples:

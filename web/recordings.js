@@ -12,6 +12,7 @@ const list = document.getElementById('recordings-list');
 
 /** A recording and what is known of it. */
 export class Recording {
+  static #newest = 0;
   state = 'waiting'; // waiting, active, done, failed
   told = 'Waiting';
   share = 0; // of the work, from 0 to 1; null if unknown
@@ -24,7 +25,8 @@ export class Recording {
     this.id = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
     this.file = file;
     this.name = file?.name ?? '';
-    this.when = Date.now();
+    // Files that are chosen together come in the same millisecond, and keep their order.
+    this.when = Recording.#newest = Math.max(Date.now(), Recording.#newest + 1);
   }
 
   /** Make one that was kept; its sound was not. */

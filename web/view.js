@@ -16,9 +16,7 @@ const full = document.getElementById('caption-full');
 
 export function arrangeCaptions() {
   let view = { ...FIRST, ...JSON.parse(localStorage.getItem(KEPT) ?? '{}') };
-  const show = (change) => {
-    view = { ...view, ...change };
-    localStorage.setItem(KEPT, JSON.stringify(view));
+  const draw = () => {
     const end = box.scrollTop + box.clientHeight >= box.scrollHeight - 48;
     box.classList.toggle('timed', view.times);
     box.style.setProperty('--scale', String(SIZES[view.size]));
@@ -27,6 +25,11 @@ export function arrangeCaptions() {
     smaller.setAttribute('aria-disabled', String(view.size === 0));
     larger.setAttribute('aria-disabled', String(view.size === SIZES.length - 1));
     if (end) box.scrollTop = box.scrollHeight;
+  };
+  const show = (change) => {
+    view = { ...view, ...change };
+    localStorage.setItem(KEPT, JSON.stringify(view));
+    draw();
   };
   const resize = (step) => show({ size: Math.max(0, Math.min(SIZES.length - 1, view.size + step)) });
   times.addEventListener('click', () => show({ times: !view.times }));
@@ -40,5 +43,5 @@ export function arrangeCaptions() {
     full.setAttribute('aria-pressed', String(on));
     box.scrollTop = box.scrollHeight;
   });
-  show({});
+  draw();
 }
