@@ -6,7 +6,6 @@ need neither PyTorch nor a model.
 """
 
 import asyncio
-import os
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -51,10 +50,8 @@ async def engine(model: str | None) -> AsyncIterator["Service"]:
     from api.service import Service
     from config import Settings, describe_errors
 
-    if model:
-        os.environ["MODEL_CARD"] = model
     try:
-        settings = Settings()
+        settings = Settings(model_card=model) if model else Settings()
     except ValidationError as error:
         raise CommandError(describe_errors(error)) from error
     service = Service(settings, {settings.model_card: load_model}, rehearsal_s=0)

@@ -68,11 +68,6 @@ def writer(scripts: frozenset[str]) -> Callable[[str], bool]:
     return lambda text: matches(text) is not None
 
 
-def text_script(text: str) -> str | None:
-    """Return the script of most of the text; see `main_script`."""
-    return main_script(text)[0]
-
-
 def main_script(text: str) -> tuple[str | None, float]:
     """Return the script of most of the text, and its share of the letters.
 

@@ -14,11 +14,11 @@ Exit status: 0 if the model can be served, 1 if not, 2 if a setting is not allow
 
 import argparse
 import json
-import os
 import platform
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ from config import Settings, describe_errors
 from engine.interface import ModelInput, Overloaded
 from engine.load import StreamLoad
 from engine.rehearsal import rehearse, whole_pass
-from engine.work_queue import MOST_WINDOWS, BatchRules
+from engine.work_queue import batch_rules
 from text import ctc
 from weights.cards import ModelUnavailable
 
@@ -56,9 +56,6 @@ _REHEARSAL_S = 4
 # In the profile `captions`, the model's seconds for a second of speech, relative to its
 # real-time factor: the most of any suite (docs/operations.md).
 _ALL_PARTIALS = 9.6
-
-# Streams that are admitted in the forecast at most; more are not worth counting.
-_MOST_STREAMS = 10_000
 
 # A real-time factor above which live text is rare on a CPU.
 _SLOW = 0.1
@@ -111,10 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", help="what MODEL_CARD would name")
     parser.add_argument("--json", action="store_true", help="print an object")
     options = parser.parse_args(arguments)
-    if options.model:
-        os.environ["MODEL_CARD"] = options.model
+    card = options.model
     try:
-        settings = Settings()
+        settings = Settings(model_card=card) if card else Settings()
     except ValidationError as error:
         print(describe_errors(error), file=sys.stderr)
         return 2
@@ -181,14 +177,17 @@ def word_errors(heard: str) -> int:
 def _measure(model: "ASRModel", settings: Settings, report: Report) -> None:
     speech = recording()
     load = StreamLoad(
-        min_streams=0, max_streams=_MOST_STREAMS, file_share=settings.file_share
+        min_streams=0,
+        max_streams=settings.max_streams,
+        file_share=settings.file_share,
     )
     for seconds in _WINDOWS_S:
         window = ModelInput(np.resize(speech, seconds * SAMPLE_RATE))
         taken = _fastest(model, window)
         report.real_time_factors[seconds] = float(f"{taken / seconds:.3g}")
-    rules = BatchRules(
-        max_windows=settings.batch_size or MOST_WINDOWS,
+    rules = batch_rules(
+        model.traits.device_kind,
+        max_windows=settings.batch_size,
         max_samples=model.traits.max_batch_samples,
     )
     window = ModelInput(np.zeros(_REHEARSAL_S * SAMPLE_RATE, np.float32))
@@ -198,7 +197,7 @@ def _measure(model: "ASRModel", settings: Settings, report: Report) -> None:
     report.batch_real_time_factor = float(f"{min(passes) / audio_s:.3g}")
     for seconds_taken in passes:
         load.note_rehearsal(audio_s, 0.0, seconds_taken)
-    report.streams_admitted = min(admitted(load), settings.max_streams)
+    report.streams_admitted = admitted(load)
     all_of_them = int(1 / (_ALL_PARTIALS * report.batch_real_time_factor))
     report.streams_with_all_partials = min(all_of_them, report.streams_admitted)
 
@@ -215,12 +214,10 @@ def _fastest(model: "ASRModel", window: ModelInput) -> float:
 
 def admitted(load: StreamLoad) -> int:
     """Count the speaking streams that the server's own rule lets in."""
-    for n in range(_MOST_STREAMS):
-        try:
+    with suppress(Overloaded):
+        while True:
             load.admit(0.0)
-        except Overloaded:
-            return n
-    return _MOST_STREAMS
+    return load.n_streams
 
 
 def advice_for(report: Report, settings: Settings) -> list[str]:

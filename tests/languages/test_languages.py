@@ -19,7 +19,7 @@ from languages.catalogue import (
     to_bcp47,
 )
 from languages.codes import UnknownLanguage, resolve_language
-from languages.scripts import SCRIPT_SAMPLE, text_script
+from languages.scripts import SCRIPT_SAMPLE, main_script
 from languages.search import MAX_NEAR, MAX_TAG, search_languages
 
 # All 184 two-letter codes of the ISO 639-3 code table, with `sh`, which ISO 639-1
@@ -592,22 +592,22 @@ class TestTextScript:
     )
     def test_is_the_script_of_most_letters(self, text: str, script: str) -> None:
         """Other scripts, marks, digits and punctuation do not change the answer."""
-        assert text_script(text) == script
+        assert main_script(text)[0] == script
 
     @pytest.mark.parametrize("text", ["", "   ", "123 — 45 %!", "🙂", "abc где"])
     def test_is_none_without_a_majority(self, text: str) -> None:
         """Without letters, or with half in each of two scripts, there is no script."""
-        assert text_script(text) is None
+        assert main_script(text)[0] is None
 
     def test_looks_at_a_bounded_part_of_the_text(self) -> None:
         """A transcript of hours costs no more than one of minutes."""
         text = "я" * SCRIPT_SAMPLE + "a" * 10 * SCRIPT_SAMPLE
 
-        assert text_script(text) == "Cyrl"
+        assert main_script(text)[0] == "Cyrl"
 
     @given(st.text())
     def test_any_text_is_answered(self, text: str) -> None:
         """No text fails."""
-        script = text_script(text)
+        script = main_script(text)[0]
 
         assert script is None or len(script) == 4
