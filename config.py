@@ -278,6 +278,10 @@ class Settings(BaseSettings):
         description="Seconds for which a model may give no result, after `/ready` says "
         "so, before the process ends (0: it never does).",
     )
+    ready_when_full: bool = Field(
+        True,
+        description="Whether `/ready` answers 200 while no live stream has room.",
+    )
     socket_load_wait_s: float = Field(
         8.0,
         ge=0,

@@ -24,8 +24,8 @@ from functools import partial
 from typing import Protocol
 
 from audio.samples import SAMPLE_RATE, Samples
-from engine.load import Place
 from engine.observer import Drop
+from engine.place import Place
 from engine.scheduler import Scheduler
 from engine.timer import Timer
 from engine.work_queue import Work
@@ -131,6 +131,7 @@ class LiveStream:
             heard = await self._listen(block)
             if self._closed:
                 return
+            self._place.n_samples += len(block)
             self._observer.audio_came(len(block) / SAMPLE_RATE)
             events = self._session.push_audio(block, heard)
             self._arrivals.note(self._session.position, self._clock())

@@ -37,6 +37,7 @@ from api.errors import (
     TOO_MANY_WRONG_KEYS,
     UNAUTHORISED,
 )
+from api.ids import PROCESS
 from api.request_state import OUTCOMES
 from engine.observer import Drop
 from engine.text_filter import Outcome
@@ -94,6 +95,12 @@ class Metrics(LiveObserver):
         self._add_live()
         self._add_model()
         self._add_clients()
+        Gauge(
+            "omniasr_process_info",
+            "The digits that the ids of this process begin with: always 1.",
+            ("process",),
+            registry=self._registry,
+        ).labels(PROCESS).set(1)
         self._by_key = _KeySeries(self._registry) if by_key else None
 
     def exposition(self) -> tuple[bytes, str]:

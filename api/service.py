@@ -29,6 +29,7 @@ from audio.samples import SAMPLE_RATE
 from config import DEMO_CARD, Settings
 from engine.interface import Model, ModelInput, ModelLost, NotReady, QueueFull
 from engine.keywords import KeywordListener
+from engine.loop_load import LoopLoad
 from engine.scheduler import SHUTTING_DOWN, STUCK, Scheduler
 from engine.work_queue import MOST_WINDOWS, BatchRules, batch_rules
 from languages import words
@@ -82,6 +83,7 @@ class Service:
         self.json_turn = asyncio.Lock()  # one recording in JSON is decoded at a time
         self.metrics = Metrics(by_key=settings.metrics == "key")
         self.count_dropped_lines: Callable[[], int] = lambda: 0
+        self.loop_load = LoopLoad()
         self._rehearsal_s = rehearsal_s
         self._leave_by: float | None = None  # once the server stops
         self._settled = asyncio.Event()  # set once loading has ended
@@ -111,6 +113,7 @@ class Service:
             rules=BatchRules(max_windows=settings.batch_size or MOST_WINDOWS),
             file_share=settings.file_share,
             max_wait_s=settings.max_wait_s,
+            loop=self.loop_load,
             rehearsed=silence if self._rehearsal_s else None,
             on_loaded=lambda error: self._loaded(name, scheduler, error),
             on_lost=lambda error: self._lost(name, error),
@@ -220,6 +223,17 @@ class Service:
         found = (model.scheduler.watchdog.trouble for model in self.models.all)
         return next(filter(None, found), self.spool.trouble)
 
+    @property
+    def n_free_streams(self) -> int:
+        """How many live streams with speech would be let in if they came now."""
+        return 0 if self.trouble else self.models.n_free
+
+    @property
+    def turns_away(self) -> bool:
+        """Whether balancers should send nothing, because no live stream has room."""
+        may_say = self.ready and not self.settings.ready_when_full
+        return may_say and not self.n_free_streams
+
     def try_again(self) -> None:
         """Give each failing model a window, to see whether it works again.
 
@@ -320,6 +334,21 @@ def _watch(service: Service) -> None:
         "omniasr_streams",
         "Live streams that are open.",
         lambda: service.models.n_streams,
+    )
+    metrics.watch(
+        "omniasr_speaking_streams",
+        "Live streams that had speech in the last ten seconds.",
+        lambda: service.models.n_speaking,
+    )
+    metrics.watch(
+        "omniasr_free_streams",
+        "Live streams with speech that would be let in now, by forecast and limits.",
+        lambda: service.n_free_streams,
+    )
+    metrics.watch(
+        "omniasr_event_loop_share",
+        "Share of a core that the event loop takes.",
+        lambda: service.loop_load.share,
     )
     metrics.watch(
         "omniasr_requests_in_progress",

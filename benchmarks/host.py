@@ -2,6 +2,7 @@
 
     python -m benchmarks.host
     python -m benchmarks.host --streams 64 --seconds 20 --output results.jsonl
+    python -m benchmarks.host --streams 32 --silence
 
 The unmodified application runs in its own process, with real sockets; only its model is
 replaced by one that writes a letter for every fourth frame. `test_streaming.py bench`,
@@ -68,6 +69,12 @@ def served(n_streams: int, log: Path) -> Iterator[ServerProcess]:
         yield server
 
 
+def silence(path: Path, seconds: float) -> None:
+    """Write a file without speech."""
+    n_samples = round(seconds * SAMPLE_RATE)
+    soundfile.write(path, np.zeros(n_samples, np.float32), SAMPLE_RATE)
+
+
 def speech(path: Path, seconds: float) -> None:
     """Write fluent speech to a file; no pause is over 0.25 s."""
     composition = composer.random_composition(
@@ -95,11 +102,11 @@ def drive(server: ServerProcess, n_streams: int, file: Path) -> Row:
     return found
 
 
-def measure(n_streams: int, seconds: float) -> Row:
+def measure(n_streams: int, seconds: float, *, silent: bool = False) -> Row:
     """Run so many streams of so many seconds against a fresh server."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "speech.wav")
-        speech(file, seconds)
+        (silence if silent else speech)(file, seconds)
         with served(n_streams, Path(folder, "log")) as server:
             watched = psutil.Process(server.process.pid)
             before = watched.cpu_times()
@@ -144,6 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--streams", type=int, nargs="+", default=STREAMS)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each stream")
+    parser.add_argument("--silence", action="store_true", help="send no speech")
     parser.add_argument("--output", type=Path, help="file for the lines of JSON")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
@@ -152,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     rows = []
     for n_streams in chosen.streams:
-        rows.append(measure(n_streams, chosen.seconds))
+        rows.append(measure(n_streams, chosen.seconds, silent=chosen.silence))
         print(json.dumps(rows[-1]), flush=True)
     about: dict[str, Any] = {**environment(), **processor()}
     print(json.dumps(about))

@@ -46,8 +46,10 @@ from engine.interface import (
     QueueFull,
     WaitedTooLong,
 )
-from engine.load import SHORT_CONTEXT, Place, StreamLoad
+from engine.load import SHORT_CONTEXT, StreamLoad
+from engine.loop_load import LoopLoad
 from engine.observer import NOBODY, Drop, Observer
+from engine.place import Place
 from engine.watchdog import Watchdog
 from engine.work_queue import BatchRules, Job, Work, WorkQueue
 from text.ctc import FrameLabels
@@ -80,6 +82,8 @@ class Scheduler:
         rules: What one forward pass may hold; see `limit_batches`.
         file_share: Share of the model's time that files get while they wait.
         max_wait_s: Longest that a window waits for its pass, in seconds.
+        loop: Observes the event loop that the streams share; None if it is not
+            observed.
         rehearsed: A window that the model gets before all others, as many times in a
             pass as it may hold, to measure the cost of a pass.
         on_loaded: Called in the model's thread when loading has ended, with None or
@@ -102,6 +106,7 @@ class Scheduler:
         rules: BatchRules,
         file_share: float,
         max_wait_s: float,
+        loop: LoopLoad | None = None,
         rehearsed: ModelInput | None = None,
         on_loaded: Callable[[BaseException | None], None] = lambda error: None,
         on_lost: Callable[[ModelLost], None] = lambda error: None,
@@ -119,7 +124,10 @@ class Scheduler:
         self._clock = clock
         self._queue: WorkQueue[_Job] = WorkQueue(rules, file_share=file_share)
         self._streams = StreamLoad(
-            min_streams=min_streams, max_streams=max_streams, file_share=file_share
+            min_streams=min_streams,
+            max_streams=max_streams,
+            file_share=file_share,
+            loop=loop,
         )
         self._changed = threading.Condition()  # guards all of these
         self._traits: ModelTraits | None = None  # once the model is loaded
@@ -160,6 +168,20 @@ class Scheduler:
     def n_streams(self) -> int:
         """Number of streams that were let in and have not ended."""
         return self._streams.n_streams
+
+    @property
+    def n_speaking(self) -> int:
+        """Number of streams that had speech recently."""
+        with self._changed:
+            return self._streams.n_speaking(self._clock())
+
+    @property
+    def n_free(self) -> int:
+        """Number of streams with speech that would be let in if they came now."""
+        if not self.ready or self.watchdog.stuck_s is not None:
+            return 0
+        with self._changed:
+            return self._streams.n_free(self._clock())
 
     @property
     def is_tight(self) -> bool:
@@ -249,7 +271,7 @@ class Scheduler:
     def leave(self, place: Place) -> None:
         """Let a stream go; a second call does no harm."""
         with self._changed:
-            self._streams.leave(place)
+            self._streams.leave(place, self._clock())
 
     def submit(
         self,

@@ -39,6 +39,8 @@ def gauge(name: str) -> list[tuple[str, str]]:
 PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
     ("Ready", "bool_yes_no", gauge("omniasr_ready")),
     ("Live streams", "short", gauge("omniasr_streams")),
+    ("Live streams with speech", "short", gauge("omniasr_speaking_streams")),
+    ("Free places for live streams", "short", gauge("omniasr_free_streams")),
     ("Overload level", "short", gauge("omniasr_overload_level")),
     ("First text", "s", quantiles("omniasr_first_partial_seconds")),
     ("Partials behind live", "s", quantiles("omniasr_partial_lag_seconds")),
@@ -71,6 +73,7 @@ PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
             )
         ],
     ),
+    ("The event loop's time", "percentunit", gauge("omniasr_event_loop_share")),
     (
         "Audio taken, seconds each second",
         "none",

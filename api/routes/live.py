@@ -5,7 +5,6 @@ closes, and never what was said.
 """
 
 import logging
-import uuid
 from collections.abc import Sequence
 
 from fastapi import FastAPI
@@ -13,6 +12,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from api.access_log import log_refusal
 from api.errors import RETRY_S, refusal_of
+from api.ids import new_id
 from api.request_state import Refusal, state_of
 from api.sessions import (
     LiveModel,
@@ -61,7 +61,7 @@ async def _serve(socket: WebSocket, service: LiveService) -> None:
         headers=handshake_headers(in_header(model.warnings)),
     )
     state_of(socket.scope).protocol = "omniasr"
-    session_id = uuid.uuid4().hex[:16]
+    session_id = new_id(20)
     try:
         asked = query.read(socket.query_params.multi_items())
         machine = LiveProtocol(
