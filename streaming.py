@@ -310,15 +310,18 @@ class LiveStream:
 
     def _refresh(self) -> None:
         """Wake the tasks that can go on, and let the others wait."""
-        if self._unread or self._closed or self._session.done:
-            self._news.set()
-        else:
-            self._news.clear()
+        over = self._closed or self._session.done
+        _switch(self._news, on=over or len(self._unread) > 0)
         behind = self._session.n_waiting > _MAX_WAITING
-        if self._closed or not (behind or len(self._unread) >= _MAX_UNREAD):
-            self._room.set()
-        else:
-            self._room.clear()
+        full = behind or len(self._unread) >= _MAX_UNREAD
+        _switch(self._room, on=self._closed or not full)
+
+
+def _switch(event: asyncio.Event, *, on: bool) -> None:
+    if on:
+        event.set()
+    else:
+        event.clear()
 
 
 def _drop_partials(unread: deque[TimedEvent]) -> int:

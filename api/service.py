@@ -223,17 +223,6 @@ class Service:
         found = (model.scheduler.watchdog.trouble for model in self.models.all)
         return next(filter(None, found), self.spool.trouble)
 
-    @property
-    def n_free_streams(self) -> int:
-        """How many live streams with speech would be let in if they came now."""
-        return 0 if self.trouble else self.models.n_free
-
-    @property
-    def turns_away(self) -> bool:
-        """Whether balancers should send nothing, because no live stream has room."""
-        may_say = self.ready and not self.settings.ready_when_full
-        return may_say and not self.n_free_streams
-
     def try_again(self) -> None:
         """Give each failing model a window, to see whether it works again.
 
@@ -343,7 +332,7 @@ def _watch(service: Service) -> None:
     metrics.watch(
         "omniasr_free_streams",
         "Live streams with speech that would be let in now, by forecast and limits.",
-        lambda: service.n_free_streams,
+        lambda: n_free_streams(service),
     )
     metrics.watch(
         "omniasr_event_loop_share",
@@ -366,6 +355,11 @@ def _watch(service: Service) -> None:
         lambda: service.count_dropped_lines(),
     )
     metrics.watch_queue(service.models.n_waiting)
+
+
+def n_free_streams(service: Service) -> int:
+    """Return how many live streams with speech would be let in if they came now."""
+    return 0 if service.stopping else service.models.n_free
 
 
 def service_of(request: Request) -> Service:

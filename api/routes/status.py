@@ -12,7 +12,7 @@ from api.errors import RETRY_S
 from api.ids import PROCESS
 from api.openapi import state
 from api.routes import page
-from api.service import service_of
+from api.service import Service, n_free_streams, service_of
 from weights.downloads import cached_bytes
 from weights.hub import incomplete_bytes
 
@@ -84,7 +84,7 @@ def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
             dtype=traits.dtype if traits else None,
             requests=service.places.n_taken,
             streams=service.models.n_streams,
-            free_streams=service.n_free_streams,
+            free_streams=n_free_streams(service),
             queued=service.models.n_queued,
             overload_level=int(service.models.is_tight),
             uptime_s=round(time.monotonic() - service.loading.began, 1),
@@ -110,7 +110,7 @@ def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
         fetching = loading.stage.startswith("fetching")
         if trouble := service.trouble:
             service.try_again()
-        elif full is None and service.turns_away:
+        elif full is None and _turns_away(service):
             trouble = _FULL
         ready = service.ready and trouble is None
         body = schemas.Readiness(
@@ -128,6 +128,12 @@ def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
 
     if with_metrics:
         _add_metrics(app)
+
+
+def _turns_away(service: Service) -> bool:
+    """Whether balancers should send nothing, because no live stream has room."""
+    may_say = service.ready and not service.settings.ready_when_full
+    return may_say and not n_free_streams(service)
 
 
 def _doors(app: FastAPI) -> dict[str, str]:
