@@ -101,7 +101,10 @@ def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
         request: Request,
         full: Annotated[
             Literal["ok"] | None,
-            Query(description="`ok`: 200 also while no live stream has room."),
+            Query(
+                description="`ok`: 200 also while no live stream has room.",
+                examples=["ok"],
+            ),
         ] = None,
     ) -> Response:
         """Answer 200 if work may be sent; 503 before, and while no results come."""

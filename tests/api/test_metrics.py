@@ -90,6 +90,15 @@ class TestRealModel:
             {"omniasr_model_info", "omniasr_model_load_seconds", "omniasr_ready"}
         )
 
+    def test_the_process_is_named_as_in_its_ids(
+        self, demo_server: ServerProcess
+    ) -> None:
+        """And as in `/health`."""
+        name = httpx.get(f"{demo_server.url}/health").json()["process"]
+        series = f'omniasr_process_info{{process="{name}"}}'
+
+        becomes(demo_server.url, series, lambda value: value == 1)
+
     def test_a_recording_moves_what_is_about_recordings(
         self, demo_server: ServerProcess
     ) -> None:
@@ -365,8 +374,12 @@ class TestSeries:
         added = set(after.values) - set(fresh.values)
         assert {family(name) for name in added} <= {
             "omniasr_model_info",
+            "omniasr_process_info",
             "omniasr_ready",
             "omniasr_streams",
+            "omniasr_speaking_streams",
+            "omniasr_free_streams",
+            "omniasr_event_loop_share",
             "omniasr_requests_in_progress",
             "omniasr_overload_level",
             "omniasr_dropped_log_lines",
