@@ -57,7 +57,7 @@ _ENOUGH_AUDIO_S = 0.5
 
 # There is no room while the loop is late by so many seconds in most of the newest
 # seconds.
-_LATE_S = 0.2
+_LATE_S = 0.5
 _N_LATE = 5
 
 
