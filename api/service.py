@@ -17,7 +17,7 @@ from fastapi import Request
 
 from api.drain import OpenRequests
 from api.errors import BadRequest
-from api.loading import Loading, LoadModel
+from api.loading import UNLOADED, Loading, LoadModel, give_back_memory
 from api.metrics import Metrics
 from api.models import Models, ServedModel
 from api.places import Places
@@ -89,6 +89,7 @@ class Service:
         self._vad = VoiceActivity()
         self.written_form = WrittenForm(settings, self.metrics)
         self._not_loaded = set(models)
+        self._prepared: set[str] = set()  # models that were loaded at least once
         self.models = Models(
             [self._served(name, load) for name, load in models.items()],
             aliases=settings.model_aliases,
@@ -112,7 +113,9 @@ class Service:
             file_share=settings.file_share,
             max_wait_s=settings.max_wait_s,
             rehearsed=silence if self._rehearsal_s else None,
+            unload_after_s=settings.unload_after_s,
             on_loaded=lambda error: self._loaded(name, scheduler, error),
+            on_unloaded=lambda: self._unloaded(name),
             on_lost=lambda error: self._lost(name, error),
             observer=self.metrics,
         )
@@ -253,7 +256,7 @@ class Service:
         scheduler: Scheduler,
         keywords: KeywordListener,
     ) -> Model:
-        """Load a model, and voice activity detection: both import torch."""
+        """Load a model, and the first time what it needs that stays in memory."""
         model = load(self.settings, lambda stage: self._enter_stage(name, stage))
         scheduler.limit_batches(
             batch_rules(
@@ -262,15 +265,20 @@ class Service:
                 max_samples=model.traits.max_batch_samples,
             )
         )
+        if name not in self._prepared:
+            self._prepare(name, model, keywords)
+            self._prepared.add(name)
+        return model
+
+    def _prepare(self, name: str, model: Model, keywords: KeywordListener) -> None:
         keywords.prepare(model.traits.vocabulary)
         words.load()
         if self.settings.vad_enabled:
             self._enter_stage(name, "loading voice activity detection")
-            self._vad.load()
+            self._vad.load()  # it imports torch, as the model does
         if self.written_form.wanted:
             self._enter_stage(name, "loading the text filter")
             self.written_form.load()
-        return model
 
     def _enter_stage(self, name: str, stage: str) -> None:
         self.loading.stage = stage
@@ -279,6 +287,9 @@ class Service:
     def _loaded(
         self, name: str, scheduler: Scheduler, error: BaseException | None
     ) -> None:
+        if name not in self._not_loaded:
+            self._loaded_again(name, error)
+            return
         seconds = round(time.monotonic() - self.loading.began, 1)
         if error is None:
             traits = scheduler.traits
@@ -286,11 +297,23 @@ class Service:
             self.metrics.model_loaded(
                 model=name, device=traits.device, dtype=traits.dtype, seconds=seconds
             )
-        elif isinstance(error, ModelUnavailable):
-            logger.error("The model %s cannot be served.\n%s", name, error)
         else:
-            logger.error("The model %s could not be loaded.", name, exc_info=error)
+            _log_failure(f"The model {name} cannot be served.", error)
         self._loop.call_soon_threadsafe(self._settle, name, error)
+
+    def _loaded_again(self, name: str, error: BaseException | None) -> None:
+        if error is None:
+            logger.info("The model %s is loaded again.", name)
+        else:
+            _log_failure(f"The model {name} could not be loaded again.", error)
+        self.loading.stage = "ready" if self.models.loaded else UNLOADED
+
+    def _unloaded(self, name: str) -> None:
+        """Note that a model has left memory; the next request loads it again."""
+        give_back_memory()
+        self.loading.stage = UNLOADED
+        idle_s = self.settings.unload_after_s
+        logger.info("The model %s is unloaded, after %g s without work.", name, idle_s)
 
     def _lost(self, name: str, error: ModelLost) -> None:
         logger.error("The model %s is lost; the server ends.", name, exc_info=error)
@@ -308,6 +331,13 @@ class Service:
             self._on_failure()
 
 
+def _log_failure(what: str, error: BaseException) -> None:
+    if isinstance(error, ModelUnavailable):  # it says all by itself
+        logger.error("%s\n%s", what, error)
+    else:
+        logger.error("%s", what, exc_info=error)
+
+
 def _watch(service: Service) -> None:
     """Give the metrics the values that are known at any time."""
     metrics = service.metrics
@@ -315,6 +345,11 @@ def _watch(service: Service) -> None:
         "omniasr_ready",
         "Whether work should be sent, as /ready says.",
         lambda: service.ready and service.trouble is None,
+    )
+    metrics.watch(
+        "omniasr_model_loaded",
+        "Whether the model is in memory; if it was unloaded, work loads it again.",
+        lambda: service.models.loaded,
     )
     metrics.watch(
         "omniasr_streams",

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import ValidationError
 
-from api.loading import load_model
+from api.loading import ModelLoader
 from audio.samples import SAMPLE_RATE, Samples
 from client.audio import BUNDLED, read_file
 from config import Settings, describe_errors
@@ -127,7 +127,7 @@ def examine(settings: Settings) -> Report:
     report = Report(settings.model_card, f"{platform.machine()}, {platform.platform()}")
     began = time.monotonic()
     try:
-        model = load_model(settings, lambda stage: print(stage, file=sys.stderr))
+        model = ModelLoader()(settings, lambda stage: print(stage, file=sys.stderr))
     except ModelUnavailable as error:
         report.problems.append(str(error))
         return report

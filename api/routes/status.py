@@ -76,6 +76,7 @@ def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
         return schemas.Health(
             ready=service.ready,
             model=default.name,
+            loaded=service.models.loaded,
             device=traits.device if traits else None,
             dtype=traits.dtype if traits else None,
             requests=service.places.n_taken,
