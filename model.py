@@ -116,7 +116,7 @@ class ASRModel:
             device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
             dtype: `auto`, `float32`, `bfloat16`, `float16` or `int8`.
             num_threads: CPU threads of a forward pass; 0: one for each core that
-                this process may use. See `choose_threads`.
+                this process may use. See `adapt_threads`.
             on_failed_check: Continue in float32, or stop.
             known: The findings of an earlier load of the same card, with the same
                 arguments; nothing is found out again.
@@ -202,17 +202,20 @@ class ASRModel:
             sizes, dtype = self._network.architecture, self._network.dtype
             self._max_batch_samples = most_samples(sizes, dtype, free_bytes)
 
-    def choose_threads(self) -> None:
+    def adapt_threads(self) -> None:
         """From now on use the number of threads that is fastest at the time.
 
-        It is at most the present number. Call this in the model's thread. On a GPU it
-        does nothing.
+        It is at most the present number. On a GPU it does nothing.
         """
         most = torch.get_num_threads()
         if self.device.type == "cpu" and most > 1:
-            clip = ModelInput(check_clip())
             self._threads = Threads(most)
-            self._threads.rehearse(lambda: self._label_frames([clip]))
+
+    def trials(self) -> Iterator[None]:
+        """Find that number in the model's thread, once; give way after each pass."""
+        if self._threads is not None:
+            clip = ModelInput(check_clip())
+            yield from self._threads.rehearse(lambda: self._label_frames([clip]))
 
     def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
         """Label the frames of a batch of windows of any lengths.

@@ -50,8 +50,7 @@ class ModelLoader:
             progress=progress,
         )
         if self._known is None and not settings.num_threads:
-            progress("choosing the number of threads")
-            model.choose_threads()
+            model.adapt_threads()
         self._known = model.findings
         return model
 

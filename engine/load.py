@@ -14,6 +14,7 @@ with a partial every two seconds for each that speaks. The time of finals is mea
 so a silent stream counts for nothing. A stream that has just come, or just begun to
 speak, has no measurements yet. It counts with a forecast, based on the cost of a second
 of audio (`engine/costs.py`), so that a crowd that comes at once is not let in whole.
+While that is measured for the first time, others wait for it.
 The forecast may be wrong when little was measured, and letting a few streams in does
 little harm. So up to a number of streams that speak, the forecast does not count.
 
@@ -135,6 +136,9 @@ class StreamLoad:
             says.
         max_streams: Most streams at once.
         file_share: Share of the model's time that recordings get while they wait.
+
+    Attributes:
+        measuring: Whether the first measurements of the cost are under way.
     """
 
     def __init__(
@@ -146,6 +150,7 @@ class StreamLoad:
         self._places: dict[Place, None] = {}
         self._asking: dict[Place, None] = {}  # that have asked; the newest is last
         self._costs = Costs()
+        self.measuring = False
         self._partials = _Share()  # with their whole context
         self._finals = _Share()
         self._tight = False
@@ -190,7 +195,8 @@ class StreamLoad:
             raise Overloaded(n_streams, len(heard), at_limit=True)
         new = Place(now)
         if len(talking) >= self._min_streams and not self._fit([*talking, new], now):
-            settles = self._fit([*heard, new], now)
+            unknown = self._costs.low is None
+            settles = unknown or self._fit([*heard, new], now)
             raise Overloaded(n_streams, len(heard), settles=settles)
         self._places[new] = None
         return new
@@ -241,7 +247,7 @@ class StreamLoad:
     def _fit(self, speaking: Iterable[Place], now: float) -> bool:
         """Whether there is time for the finals and the rarest partials of streams."""
         if (cost := self._costs.low) is None:
-            return True  # an unknown cost refuses no stream
+            return not self.measuring  # an unknown cost refuses no stream
         audio = sum(
             _IN_RAREST_PARTIALS + (0.0 if place.has_shown(now) else _IN_FINALS)
             for place in speaking

@@ -28,7 +28,7 @@ import math
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -38,6 +38,7 @@ from engine import rehearsal
 from engine.failures import Failures
 from engine.interface import (
     FrameGrid,
+    HasTrials,
     Model,
     ModelError,
     ModelInput,
@@ -91,8 +92,8 @@ class Scheduler:
         rules: What one forward pass may hold; see `limit_batches`.
         file_share: Share of the model's time that files get while they wait.
         max_wait_s: Longest that a window waits for its pass, in seconds.
-        rehearsed: A window that the model gets before all others, as many times in a
-            pass as it may hold, to measure the cost of a pass.
+        rehearsed: A window that the model gets when it has nothing else to do, as many
+            times in a pass as it may hold, to measure the cost of a pass.
         unload_after_s: Seconds without work after which the model is unloaded, until
             there is work; 0: it stays.
         on_loaded: Called in the model's thread each time that loading has ended, with
@@ -144,6 +145,7 @@ class Scheduler:
         self._model: Model | None = None  # while it is loaded
         self._residence = Residence(unload_after_s)
         self._n_serving = 0  # threads that have a batch
+        self._spare_time: Iterator[object] | None = None  # passes no client waits for
         self._closed = ""  # why no more windows are taken
         self._n_running = 0  # passes
         self._in_passes: set[_Job] = set()
@@ -186,6 +188,11 @@ class Scheduler:
     def n_streams(self) -> int:
         """Number of streams that were let in and have not ended."""
         return self._streams.n_streams
+
+    @property
+    def measuring(self) -> bool:
+        """Whether the cost of streams is being measured for the first time."""
+        return self._streams.measuring
 
     @property
     def is_tight(self) -> bool:
@@ -279,8 +286,8 @@ class Scheduler:
             raise NotReady(STUCK)
         with self._changed:
             now = self._clock()
-            if now - self._streams.newest_pass > _IDLE_S:
-                self._rehearse_again(now)
+            if now - self._streams.newest_pass > _IDLE_S and self._traits is not None:
+                self._spare_time = self._spare_time or self._rehearsal()
             place = self._streams.admit(now)
             self._changed.notify_all()  # the model may have to be loaded
             return place
@@ -394,7 +401,8 @@ class Scheduler:
                 f"{FrameGrid()}."
             )
         if before is None:
-            self._rehearse(model)
+            self._spare_time = self._warm_up(model)
+            self._streams.measuring = self._rehearsed is not None
         elif traits.vocabulary != before.vocabulary:
             raise ModelError(
                 "The model's files have changed: its vocabulary is another one. Start "
@@ -432,7 +440,7 @@ class Scheduler:
 
     def _unload(self) -> None:
         with self._changed:
-            self._model = None
+            self._model = self._spare_time = None
         self._on_unloaded()
         with self._changed:
             self._residence.note_unloaded()
@@ -478,11 +486,15 @@ class Scheduler:
     def _next_batch(self) -> list[_Job] | None:
         """Wait for work, and for the model; None once closed and no window is left."""
         while True:
+            passes: Iterator[object] | None = None
             with self._changed:
-                while (step := self._next_step()) is Step.WAIT:
+                while (step := self._next_step()) is Step.WAIT and not self._may_try:
                     self._changed.wait()
                 if step is Step.SERVE:
                     late, batch = self._take_batch()
+                elif step is Step.WAIT:
+                    passes, self._spare_time = self._spare_time, None
+                    self._n_serving += 1
             match step:
                 case Step.END:
                     return None
@@ -490,7 +502,9 @@ class Scheduler:
                     self._load_again()
                 case Step.UNLOAD:
                     self._unload()
-                case _:
+                case Step.WAIT:
+                    self._use_spare_time(passes)
+                case Step.SERVE:
                     break
         for job in late:
             self._observer.dropped(Drop.LATE_WINDOW)
@@ -587,25 +601,52 @@ class Scheduler:
         )
         return labelled
 
-    def _rehearse(self, model: Model) -> None:
-        """Measure what a pass costs, before the first window comes."""
+    # --- in spare time ---
+
+    @property
+    def _may_try(self) -> bool:
+        return self._spare_time is not None and self._model is not None
+
+    def _use_spare_time(self, passes: Iterator[object] | None) -> None:
+        """Run the next of some passes that no client waits for."""
+        assert passes is not None, "there is something to try"
+        left: Iterator[object] | None = passes
+        try:
+            next(passes)
+        except StopIteration:
+            left = None
+        except ModelLost:
+            raise
+        except Exception as error:  # a client's pass will fail, too, or work
+            logger.warning("A pass over silence failed.", exc_info=error)
+            left = None
+        with self._changed:
+            self._n_serving -= 1
+            self._spare_time = self._spare_time or left
+            self._streams.measuring &= self._spare_time is not None
+
+    def _warm_up(self, model: Model) -> Iterator[object]:
+        """Let the model find out how it is quickest, then measure it."""
+        if isinstance(model, HasTrials):
+            yield from model.trials()
+        yield from self._rehearsal()
+
+    def _rehearsal(self) -> Iterator[object]:
+        """Measure what a pass costs."""
         if self._rehearsed is None:
             return
         windows = rehearsal.whole_pass(self._rehearsed, self._queue.rules)
         audio_s = sum(map(len, windows)) / SAMPLE_RATE
-        for seconds in rehearsal.rehearse(model, windows, self._clock):
-            with self._changed:
-                self._streams.note_rehearsal(audio_s, self._clock(), seconds)
 
-    def _rehearse_again(self, now: float) -> None:
-        """Measure it again if the model was idle, and still is."""
-        if self._traits is None or self._rehearsed is None or len(self._queue):
-            return
-        windows = rehearsal.whole_pass(self._rehearsed, self._queue.rules)
-        for own in rehearsal.LEAST * windows:
-            job = _Job(n_samples=len(own), work=Work.FILE, window=own)
-            self._queue.submit(job, now)
-        self._changed.notify()
+        def label(windows: Sequence[ModelInput]) -> object:
+            assert self._model is not None, "a model that is tried is not unloaded"
+            return self._model.label_frames(windows)
+
+        for seconds in rehearsal.rehearse(label, windows, self._clock):
+            if seconds is not None:
+                with self._changed:
+                    self._streams.note_rehearsal(audio_s, self._clock(), seconds)
+            yield
 
 
 def _fail(job: _Job, error: Exception) -> bool:
