@@ -35,9 +35,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
-    ServerProcess
-]:
+def server(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
     """A server with much to unload, after a second."""
     log = tmp_path_factory.mktemp("log") / "log"
     own = {"MODEL_CARD": str(folder), "DTYPE": "float32", "UNLOAD_AFTER_S": "1"}
@@ -75,7 +75,6 @@ def test_memory_falls_by_the_weights_and_comes_back(server: ServerProcess) -> No
     texts.append(transcribe(server))
     after = memory(server)
 
-    print(f"{before / 1e6:.0f}, {idle / 1e6:.0f}, {after / 1e6:.0f} MB")
     assert texts == [DIGITS_TEXT] * 2
     assert idle < before - 0.9 * MUCH
     assert abs(after - before) < 0.3 * MUCH

@@ -10,7 +10,9 @@ from benchmarks.startup import BEFORE, IMPORT, RATIO, READ, WHOLE
 
 
 def line(at_s: float, message: str) -> str:
-    return json.dumps({"time": f"2026-01-01T00:00:{at_s:06.3f}+00:00", "message": message})
+    return json.dumps(
+        {"time": f"2026-01-01T00:00:{at_s:06.3f}+00:00", "message": message}
+    )
 
 
 def test_parts_are_the_times_between_stages() -> None:

@@ -418,9 +418,7 @@ class TestStreams:
                     tried.append(threading.current_thread().name)
                     yield
 
-            def label_frames(
-                self, windows: Sequence[ModelInput]
-            ) -> list[FrameLabels]:
+            def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
                 tried.append(f"{len(windows[0]) // SECOND} s")
                 return super().label_frames(windows)
 

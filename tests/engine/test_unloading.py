@@ -233,6 +233,7 @@ class TestFailure:
         self, scheduler: Scheduler, clock: Clock, loader: Loader
     ) -> None:
         """Even while the model is loaded; others get theirs."""
+        scheduler._residence.load_s = 30  # loading for so long is no trouble
         send_away(scheduler, clock)
         loader.may_load.clear()
         late = submit(scheduler)

@@ -92,7 +92,6 @@ class TestRehearsal:
         assert machine.numbers == [2, 2]
         assert threads.number == 2
 
-
     def test_it_gives_way_after_each_pass_and_happens_once(self) -> None:
         """Passes that come between have all threads, and change nothing."""
         machine = Machine({2: 0.02, 1: 0.01})

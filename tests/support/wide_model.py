@@ -41,6 +41,7 @@ def write(folder: Path, *, ffn_dim: int) -> int:
     shutil.copy(DEMO / f"{card.name}_tokenizer.model", folder)
     text = (DEMO / f"{card.name}.yaml").read_text()
     text = text.replace("name: omniASR_CTC_demo", f"name: {NAME}")
+    text = text.replace("omniASR_tokenizer_demo", f"{NAME}_tokenizer")
     text = text.replace("ffn_inner_dim: 768", f"ffn_inner_dim: {ffn_dim}")
     text = text.replace("./omniASR_CTC_demo.pt", "./wide.pt")
     (folder / "wide.yaml").write_text(text)
