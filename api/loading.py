@@ -36,7 +36,8 @@ class ModelLoader:
         """
         # Importing torch takes seconds. It happens here, in the model's thread, so that
         # the server can listen at once.
-        progress("importing PyTorch")
+        if self._known is None:
+            progress("importing PyTorch")
         from model import ASRModel
 
         model = ASRModel.load(
