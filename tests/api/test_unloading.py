@@ -23,14 +23,16 @@ from tests.support.live_client import (
 from tests.support.serving import ServerProcess, server_process, wait_for
 from tests.test_server import post
 
-# Of the weights, in float32.
-MUCH = 200e6
+# Bytes of the weights, in float32.
+MUCH = 100e6
+
+PATIENCE_S = 180
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     own = tmp_path_factory.mktemp("models") / "wide"
-    assert wide_model.write(own, ffn_dim=28_000) > MUCH
+    assert wide_model.write(own, ffn_dim=14_000) > MUCH
     return own
 
 
@@ -40,8 +42,8 @@ def server(
 ) -> Iterator[ServerProcess]:
     """A server with much to unload, after a second."""
     log = tmp_path_factory.mktemp("log") / "log"
-    own = {"MODEL_CARD": str(folder), "DTYPE": "float32", "UNLOAD_AFTER_S": "1"}
-    with server_process(log, DEVICE="cpu", **own) as process:
+    own = {"MODEL_CARD": str(folder), "DTYPE": "float32", "NUM_THREADS": "2"}
+    with server_process(log, DEVICE="cpu", UNLOAD_AFTER_S="1", **own) as process:
         process.wait_until_ready()
         yield process
 
@@ -50,6 +52,10 @@ def is_loaded(server: ServerProcess) -> bool:
     loaded = httpx.get(server.url + "/health").json()["loaded"]
     assert isinstance(loaded, bool)
     return loaded
+
+
+def wait_until_unloaded(server: ServerProcess) -> None:
+    wait_for(lambda: not is_loaded(server), within_s=PATIENCE_S)
 
 
 def memory(server: ServerProcess) -> int:
@@ -70,21 +76,21 @@ def test_memory_falls_by_the_weights_and_comes_back(server: ServerProcess) -> No
     """Before, idle and after; the text is the same, and the server always ready."""
     texts = [transcribe(server)]
     before = memory(server)
-    wait_for(lambda: not is_loaded(server))
+    wait_until_unloaded(server)
     idle, ready = memory(server), httpx.get(server.url + "/ready")
     texts.append(transcribe(server))
     after = memory(server)
 
     assert texts == [DIGITS_TEXT] * 2
-    assert idle < before - 0.9 * MUCH
-    assert abs(after - before) < 0.3 * MUCH
+    assert idle < before - 0.9 * MUCH, (before, idle, after)
+    assert idle + 0.9 * MUCH < after < before + 0.3 * MUCH, (before, idle, after)
     assert ready.status_code == 200
     assert ready.json()["stage"] == "unloaded until the next request"
 
 
 def test_simultaneous_requests_load_it_once(server: ServerProcess) -> None:
     """Recordings and a stream, which all are right."""
-    wait_for(lambda: not is_loaded(server))
+    wait_until_unloaded(server)
     n_before = server.log.read_text().count("is loaded again")
     with ThreadPoolExecutor() as pool, connect(address(server.url)) as client:
         texts = list(pool.map(lambda _: transcribe(server), range(4)))
@@ -102,7 +108,7 @@ def test_weights_that_are_gone_are_told_and_looked_for_again(
     server: ServerProcess, folder: Path
 ) -> None:
     """The client learns that it may try again, the log what is missing."""
-    wait_for(lambda: not is_loaded(server))
+    wait_until_unloaded(server)
     weights = folder / "wide.pt"
     weights.rename(folder / "elsewhere")
     answer = post(server.url, DIGITS.read_bytes())
