@@ -118,8 +118,7 @@ class ASRModel:
             num_threads: CPU threads of a forward pass; 0: one for each core that
                 this process may use. See `adapt_threads`.
             on_failed_check: Continue in float32, or stop.
-            known: The findings of an earlier load of the same card, with the same
-                arguments; nothing is found out again.
+            known: Findings of an earlier load with the same arguments; none are made.
             progress: Called with the name of each stage when it begins.
 
         Raises:
@@ -203,10 +202,7 @@ class ASRModel:
             self._max_batch_samples = most_samples(sizes, dtype, free_bytes)
 
     def adapt_threads(self) -> None:
-        """From now on use the number of threads that is fastest at the time.
-
-        It is at most the present number. On a GPU it does nothing.
-        """
+        """From now on use the fastest number of a CPU's threads, up to the present."""
         most = torch.get_num_threads()
         if self.device.type == "cpu" and most > 1:
             self._threads = Threads(most)

@@ -15,6 +15,7 @@ from contextlib import suppress
 import numpy as np
 from fastapi import Request
 
+from api import gauges
 from api.drain import OpenRequests
 from api.errors import BadRequest
 from api.loading import UNLOADED, Loading, LoadModel, give_back_memory
@@ -97,7 +98,7 @@ class Service:
         self._loop = asyncio.get_running_loop()
         self._on_failure: Callable[[], None] = lambda: None
         self._retrials: dict[str, Future[FrameLabels]] = {}
-        _watch(self)
+        gauges.watch(self)
 
     def _served(self, name: str, load: LoadModel) -> ServedModel:
         """Build the parts that serve one model; nothing is loaded yet."""
@@ -336,42 +337,6 @@ def _log_failure(what: str, error: BaseException) -> None:
         logger.error("%s\n%s", what, error)
     else:
         logger.error("%s", what, exc_info=error)
-
-
-def _watch(service: Service) -> None:
-    """Give the metrics the values that are known at any time."""
-    metrics = service.metrics
-    metrics.watch(
-        "omniasr_ready",
-        "Whether work should be sent, as /ready says.",
-        lambda: service.ready and service.trouble is None,
-    )
-    metrics.watch(
-        "omniasr_model_loaded",
-        "Whether the model is in memory; if it was unloaded, work loads it again.",
-        lambda: service.models.loaded,
-    )
-    metrics.watch(
-        "omniasr_streams",
-        "Live streams that are open.",
-        lambda: service.models.n_streams,
-    )
-    metrics.watch(
-        "omniasr_requests_in_progress",
-        "Recordings that are being transcribed.",
-        lambda: service.places.n_taken,
-    )
-    metrics.watch(
-        "omniasr_overload_level",
-        "1 while streams need more than the model's time, else 0.",
-        lambda: service.models.is_tight,
-    )
-    metrics.watch(
-        "omniasr_dropped_log_lines",
-        "Lines of the log that were dropped, because they were not read in time.",
-        lambda: service.count_dropped_lines(),
-    )
-    metrics.watch_queue(service.models.n_waiting)
 
 
 def service_of(request: Request) -> Service:
