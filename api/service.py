@@ -18,7 +18,7 @@ from fastapi import Request
 from api import gauges
 from api.drain import OpenRequests
 from api.errors import BadRequest
-from api.loading import UNLOADED, Loading, LoadModel, give_back_memory
+from api.loading import Loading, LoadModel
 from api.metrics import Metrics
 from api.models import Models, ServedModel
 from api.places import Places
@@ -28,7 +28,7 @@ from api.written_form import WrittenForm
 from audio.decoder import DecodeLimits
 from audio.samples import SAMPLE_RATE
 from config import DEMO_CARD, Settings
-from engine.interface import Model, ModelInput, ModelLost, NotReady, QueueFull
+from engine.interface import Model, ModelInput, NotReady, QueueFull
 from engine.keywords import KeywordListener
 from engine.scheduler import SHUTTING_DOWN, STUCK, Scheduler
 from engine.work_queue import MOST_WINDOWS, BatchRules, batch_rules
@@ -39,7 +39,6 @@ from sockets.connections import Connections
 from sockets.written import WrittenLive
 from streaming import StreamingTranscriber
 from text.ctc import FrameLabels
-from weights.cards import ModelUnavailable
 
 logger = logging.getLogger("omniasr")
 
@@ -74,7 +73,7 @@ class Service:
         self, settings: Settings, models: Mapping[str, LoadModel], *, rehearsal_s: int
     ) -> None:
         self.settings = settings
-        self.loading = Loading()
+        self.loading = Loading(models)
         self.created = int(time.time())
         self.places = Places(settings.max_requests)
         self.connections = Connections()
@@ -85,18 +84,13 @@ class Service:
         self.count_dropped_lines: Callable[[], int] = lambda: 0
         self._rehearsal_s = rehearsal_s
         self._leave_by: float | None = None  # once the server stops
-        self._settled = asyncio.Event()  # set once loading has ended
         self._workers = ThreadPoolExecutor(_N_WORKERS, thread_name_prefix="worker")
         self._vad = VoiceActivity()
         self.written_form = WrittenForm(settings, self.metrics)
-        self._not_loaded = set(models)
-        self._prepared: set[str] = set()  # models that were loaded at least once
         self.models = Models(
             [self._served(name, load) for name, load in models.items()],
             aliases=settings.model_aliases,
         )
-        self._loop = asyncio.get_running_loop()
-        self._on_failure: Callable[[], None] = lambda: None
         self._retrials: dict[str, Future[FrameLabels]] = {}
         gauges.watch(self)
 
@@ -116,8 +110,8 @@ class Service:
             rehearsed=silence if self._rehearsal_s else None,
             unload_after_s=settings.unload_after_s,
             on_loaded=lambda error: self._loaded(name, scheduler, error),
-            on_unloaded=lambda: self._unloaded(name),
-            on_lost=lambda error: self._lost(name, error),
+            on_unloaded=lambda: self.loading.unload(name, settings.unload_after_s),
+            on_lost=lambda error: self.loading.lose(name, error),
             observer=self.metrics,
         )
         files = FileTranscriber(
@@ -152,7 +146,7 @@ class Service:
             on_failure: Called in the event loop if a model cannot be loaded, or is
                 lost.
         """
-        self._on_failure = on_failure
+        self.loading.on_failure = on_failure
         for model in self.models.all:
             model.scheduler.start()
 
@@ -197,7 +191,7 @@ class Service:
         if self.stopping:
             raise NotReady(SHUTTING_DOWN)
         if not self.ready:
-            raise NotReady(_GONE if self._settled.is_set() else _LOADING)
+            raise NotReady(_GONE if self.loading.settled.is_set() else _LOADING)
         self.spool.require_room()
         if any(m.scheduler.watchdog.stuck_s is not None for m in self.models.all):
             raise NotReady(STUCK)
@@ -237,13 +231,13 @@ class Service:
 
     async def wait_until_settled(self) -> None:
         """Wait until loading has ended, well or badly."""
-        await self._settled.wait()
+        await self.loading.settled.wait()
 
     async def wait_until_ready(self) -> bool:
         """Wait for the model, as long as sockets may; return whether it is ready."""
         try:
             async with asyncio.timeout(self.settings.socket_load_wait_s):
-                await self._settled.wait()
+                await self.loading.settled.wait()
         except TimeoutError:
             pass
         return self.ready
@@ -258,7 +252,7 @@ class Service:
         keywords: KeywordListener,
     ) -> Model:
         """Load a model, and the first time what it needs that stays in memory."""
-        model = load(self.settings, lambda stage: self._enter_stage(name, stage))
+        model = load(self.settings, lambda stage: self.loading.enter(name, stage))
         scheduler.limit_batches(
             batch_rules(
                 model.traits.device_kind,
@@ -266,77 +260,31 @@ class Service:
                 max_samples=model.traits.max_batch_samples,
             )
         )
-        if name not in self._prepared:
+        if self.loading.is_first(name):
             self._prepare(name, model, keywords)
-            self._prepared.add(name)
         return model
 
     def _prepare(self, name: str, model: Model, keywords: KeywordListener) -> None:
         keywords.prepare(model.traits.vocabulary)
         words.load()
         if self.settings.vad_enabled:
-            self._enter_stage(name, "loading voice activity detection")
+            self.loading.enter(name, "loading voice activity detection")
             self._vad.load()  # it imports torch, as the model does
         if self.written_form.wanted:
-            self._enter_stage(name, "loading the text filter")
+            self.loading.enter(name, "loading the text filter")
             self.written_form.load()
-
-    def _enter_stage(self, name: str, stage: str) -> None:
-        self.loading.stage = stage
-        logger.info("%s: %s", name, stage)
 
     def _loaded(
         self, name: str, scheduler: Scheduler, error: BaseException | None
     ) -> None:
-        if name not in self._not_loaded:
-            self._loaded_again(name, error)
-            return
-        seconds = round(time.monotonic() - self.loading.began, 1)
-        if error is None:
+        if error is None and self.loading.is_first(name):
+            seconds = round(time.monotonic() - self.loading.began, 1)
             traits = scheduler.traits
             logger.info("%s, after %.1f s", traits.summary, seconds)
             self.metrics.model_loaded(
                 model=name, device=traits.device, dtype=traits.dtype, seconds=seconds
             )
-        else:
-            _log_failure(f"The model {name} cannot be served.", error)
-        self._loop.call_soon_threadsafe(self._settle, name, error)
-
-    def _loaded_again(self, name: str, error: BaseException | None) -> None:
-        if error is None:
-            logger.info("The model %s is loaded again.", name)
-        else:
-            _log_failure(f"The model {name} could not be loaded again.", error)
-        self.loading.stage = "ready" if self.models.loaded else UNLOADED
-
-    def _unloaded(self, name: str) -> None:
-        """Note that a model has left memory; the next request loads it again."""
-        give_back_memory()
-        self.loading.stage = UNLOADED
-        idle_s = self.settings.unload_after_s
-        logger.info("The model %s is unloaded, after %g s without work.", name, idle_s)
-
-    def _lost(self, name: str, error: ModelLost) -> None:
-        logger.error("The model %s is lost; the server ends.", name, exc_info=error)
-        self._loop.call_soon_threadsafe(self._on_failure)
-
-    def _settle(self, name: str, error: BaseException | None) -> None:
-        """Note, in the event loop, that loading a model has ended."""
-        self._not_loaded.discard(name)
-        if error is None and self._not_loaded:
-            return
-        self.loading.ended = time.monotonic()
-        self.loading.stage = "failed" if error else "ready"
-        self._settled.set()
-        if error is not None:
-            self._on_failure()
-
-
-def _log_failure(what: str, error: BaseException) -> None:
-    if isinstance(error, ModelUnavailable):  # it says all by itself
-        logger.error("%s\n%s", what, error)
-    else:
-        logger.error("%s", what, exc_info=error)
+        self.loading.end(name, error)
 
 
 def service_of(request: Request) -> Service:
