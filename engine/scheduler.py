@@ -646,7 +646,7 @@ class Scheduler:
             if seconds is not None:
                 with self._changed:
                     self._streams.note_rehearsal(audio_s, self._clock(), seconds)
-            yield
+            yield seconds
 
 
 def _fail(job: _Job, error: Exception) -> bool:

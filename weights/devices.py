@@ -85,7 +85,7 @@ def give_back_memory() -> None:
     freed of its heap; tensors of up to some megabytes lie there.
     """
     gc.collect()
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()

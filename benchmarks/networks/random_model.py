@@ -5,7 +5,7 @@ two programs compute the same network shows with any values.
 """
 
 import copy
-from math import prod
+from math import prod, sqrt
 from pathlib import Path
 from typing import Any, Final
 
@@ -128,6 +128,6 @@ def random_state(architecture: Architecture) -> dict[str, Tensor]:
 def _random(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     drawn = torch.randn(shape, generator=generator)
     if len(shape) > 1 and not name.endswith("weight_g"):
-        return drawn / prod(shape[1:]) ** 0.5
+        return drawn / sqrt(prod(shape[1:]))
     is_scale = name.endswith(("norm.weight", "weight_g"))
     return drawn / 10 + 1 if is_scale else drawn / 10
