@@ -166,6 +166,13 @@ class Settings(BaseSettings):
         le=1024,
         description="Threads of a forward pass on a CPU (0: the fastest number).",
     )
+    unload_after_s: float = Field(
+        0.0,
+        ge=0,
+        le=2_592_000,
+        description="Seconds without work after which the model leaves memory until "
+        "the next request (0: never).",
+    )
     batch_size: int | None = Field(
         None,
         ge=1,

@@ -351,7 +351,11 @@ class Health(BaseModel):
     status: Literal["ok"] = "ok"
     ready: bool
     model: str
-    device: str | None = Field(description="None until the model is loaded.")
+    loaded: bool = Field(
+        description="Whether the model is in memory. If `UNLOAD_AFTER_S` has taken it "
+        "out, the server is still ready, and the next request waits until it is back."
+    )
+    device: str | None = Field(description="None until the model was loaded.")
     dtype: str | None
     requests: int = Field(description="Transcriptions in progress.")
     streams: int = Field(description="Live streams that are open.")

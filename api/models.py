@@ -92,6 +92,11 @@ class Models:
         return sum(model.scheduler.n_waiting(work) for model in self.all)
 
     @property
+    def loaded(self) -> bool:
+        """Whether all models are in memory; those that are not are loaded by work."""
+        return all(model.scheduler.loaded for model in self.all)
+
+    @property
     def is_tight(self) -> bool:
         """Whether the streams of a model need more than its time."""
         return any(model.scheduler.is_tight for model in self.all)

@@ -6,6 +6,8 @@ A model that is stuck cannot tell anyone by itself. Its clients are told once th
 waited as long as they may; after `EXIT_WHEN_STUCK_S` the process ends, so that whatever
 supervises it starts it anew: Compose, for one, restarts nothing that is merely
 unhealthy.
+
+A model that has had no work for `UNLOAD_AFTER_S` cannot notice it by itself, either.
 """
 
 import asyncio
@@ -64,6 +66,7 @@ def _look_at_models(service: Service) -> None:
     for model in service.models.all:
         scheduler = model.scheduler
         scheduler.drop_late()
+        scheduler.unload_if_idle()
         stuck_s = scheduler.watchdog.stuck_s
         if scheduler.ready and limit_s and stuck_s is not None and stuck_s >= limit_s:
             logger.critical(

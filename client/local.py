@@ -46,7 +46,7 @@ async def engine(model: str | None) -> AsyncIterator["Service"]:
     """
     from pydantic import ValidationError
 
-    from api.loading import load_model
+    from api.loading import ModelLoader
     from api.service import Service
     from config import Settings, describe_errors
 
@@ -54,7 +54,7 @@ async def engine(model: str | None) -> AsyncIterator["Service"]:
         settings = Settings(model_card=model) if model else Settings()
     except ValidationError as error:
         raise CommandError(describe_errors(error)) from error
-    service = Service(settings, {settings.model_card: load_model}, rehearsal_s=0)
+    service = Service(settings, {settings.model_card: ModelLoader()}, rehearsal_s=0)
     failed = asyncio.Event()
     service.start(failed.set)
     try:

@@ -14,6 +14,7 @@ with a partial every two seconds for each that speaks. The time of finals is mea
 so a silent stream counts for nothing. A stream that has just come, or just begun to
 speak, has no measurements yet. It counts with a forecast, based on the cost of a second
 of audio (`engine/costs.py`), so that a crowd that comes at once is not let in whole.
+While that is measured for the first time, others wait for it.
 The forecast may be wrong when little was measured, and letting a few streams in does
 little harm. So up to a number of streams that speak, the forecast does not count.
 
@@ -94,6 +95,9 @@ class StreamLoad:
         file_share: Share of the model's time that recordings get while they wait.
         loop: Observes the event loop, which all models of a process share; None if it
             is not observed.
+
+    Attributes:
+        measuring: Whether the first measurements of the cost are under way.
     """
 
     def __init__(
@@ -111,6 +115,7 @@ class StreamLoad:
         self._places: dict[Place, None] = {}
         self._asking: dict[Place, None] = {}  # that have asked; the newest is last
         self._costs = Costs()
+        self.measuring = False
         self._partials = _Share()  # with their whole context
         self._finals = _Share()
         self._tight = False
@@ -161,7 +166,8 @@ class StreamLoad:
             n_streams, n_speaking = len(self._places), self.n_speaking(now)
             if n_streams >= self._max_streams:
                 raise Overloaded(n_streams, n_speaking, at_limit=True)
-            settles = self._n_fit(now, beside_new=False) >= 1
+            unknown = self._costs.low is None
+            settles = unknown or self._n_fit(now, beside_new=False) >= 1
             raise Overloaded(n_streams, n_speaking, settles=settles)
         new = Place(now)
         self._places[new] = None
@@ -223,8 +229,8 @@ class StreamLoad:
     def _n_fit(self, now: float, *, beside_new: bool = True) -> float:
         """Return for how many more streams with speech there is time."""
         in_loop = self._loop.n_fit(now, beside_new=beside_new)
-        if not (cost := self._costs.low):
-            return in_loop  # an unknown cost refuses no stream
+        if not (cost := self._costs.low):  # unknown, or a model that answers at once
+            return 0.0 if cost is None and self.measuring else in_loop
         audio = sum(
             _IN_RAREST_PARTIALS + (0.0 if place.has_shown(now) else _IN_FINALS)
             for place in self._talking(now, beside_new=beside_new)

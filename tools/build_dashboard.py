@@ -108,6 +108,7 @@ PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
     ("Texts in written form", "reqps", by("outcome", "omniasr_text_filter_total")),
     ("Time for written form", "s", quantiles("omniasr_text_filter_seconds")),
     ("Memory", "bytes", gauge("process_resident_memory_bytes")),
+    ("Model in memory", "bool_yes_no", gauge("omniasr_model_loaded")),
     ("Time to load the model", "s", gauge("omniasr_model_load_seconds")),
 ]
 

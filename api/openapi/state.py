@@ -42,6 +42,7 @@ HEALTH = answer(
     schemas.Health(
         ready=True,
         model=_NAME,
+        loaded=True,
         device="cuda:0",
         dtype="bfloat16",
         requests=1,

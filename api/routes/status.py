@@ -12,7 +12,7 @@ from api.errors import RETRY_S
 from api.ids import PROCESS
 from api.openapi import state
 from api.routes import page
-from api.service import Service, n_free_streams, service_of
+from api.service import Service, service_of
 from weights.downloads import cached_bytes
 from weights.hub import incomplete_bytes
 
@@ -80,11 +80,12 @@ def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
         return schemas.Health(
             ready=service.ready,
             model=default.name,
+            loaded=service.models.loaded,
             device=traits.device if traits else None,
             dtype=traits.dtype if traits else None,
             requests=service.places.n_taken,
             streams=service.models.n_streams,
-            free_streams=n_free_streams(service),
+            free_streams=service.n_free_streams,
             queued=service.models.n_queued,
             overload_level=int(service.models.is_tight),
             uptime_s=round(time.monotonic() - service.loading.began, 1),
@@ -136,7 +137,7 @@ def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
 def _turns_away(service: Service) -> bool:
     """Whether balancers should send nothing, because no live stream has room."""
     may_say = service.ready and not service.settings.ready_when_full
-    return may_say and not n_free_streams(service)
+    return may_say and not service.n_free_streams
 
 
 def _doors(app: FastAPI) -> dict[str, str]:

@@ -99,6 +99,25 @@ class TestRealModel:
 
         becomes(demo_server.url, series, lambda value: value == 1)
 
+    def test_an_unloaded_model_shows(self, model: ScriptedModel) -> None:
+        """And that it is back; the server is ready all the time."""
+        with scripted(model, unload_after_s=0.1) as url, ThreadPoolExecutor() as pool:
+            becomes(url, "omniasr_model_loaded", lambda value: value == 0)
+            away = httpx.get(url + "/health").json(), httpx.get(url + "/ready")
+            model.may_run.clear()
+            posting = pool.submit(post, url)
+            becomes(url, "omniasr_model_loaded", lambda value: value == 1)
+            back = httpx.get(url + "/health").json(), httpx.get(url + "/ready")
+            model.may_run.set()
+            text = posting.result().json()["text"]
+
+        assert [health["loaded"] for health, _ in (away, back)] == [False, True]
+        assert [health["ready"] for health, _ in (away, back)] == [True, True]
+        assert away[1].status_code == back[1].status_code == 200
+        assert away[1].json()["stage"] == "unloaded until the next request"
+        assert back[1].json()["stage"] == "ready"
+        assert text == "hello"
+
     def test_a_recording_moves_what_is_about_recordings(
         self, demo_server: ServerProcess
     ) -> None:
@@ -382,6 +401,7 @@ class TestSeries:
             "omniasr_event_loop_share",
             "omniasr_requests_in_progress",
             "omniasr_overload_level",
+            "omniasr_model_loaded",
             "omniasr_dropped_log_lines",
             "omniasr_queued_windows",
         }
