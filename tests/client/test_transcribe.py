@@ -320,9 +320,7 @@ class TestLocal:
         assert "'ж'" in warnings_in(done)[1]
 
     @pytest.mark.parametrize("command", ["listen", "transcribe"])
-    def test_a_language_that_is_none_is_an_error(
-        self, command: str, wav: Path
-    ) -> None:
+    def test_a_language_that_is_none_is_an_error(self, command: str, wav: Path) -> None:
         """Before a model is loaded."""
         done = run(command, str(wav), "--local", "--languages", "xx")
 

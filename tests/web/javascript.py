@@ -6,7 +6,9 @@ from collections.abc import Iterator
 _COMMENT = r"//[^\n]*|/\*.*?\*/"
 _STRING = r"'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\""
 # A slash begins a pattern where no value can stand before it.
-_PATTERN = r"(?<=[(,=:\[!&|?{};\n])\s*/(?![/*])(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\\\n])+/[a-z]*"
+_PATTERN = (
+    r"(?<=[(,=:\[!&|?{};\n])\s*/(?![/*])(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\\\n])+/[a-z]*"
+)
 _TOKEN = re.compile(
     rf"(?P<comment>{_COMMENT})|(?P<string>{_STRING})|(?P<pattern>{_PATTERN})|[`{{}}]",
     re.DOTALL,

@@ -21,8 +21,9 @@ PHONE = {"width": 320, "height": 720}
 # key. What was said, names, and what the server says may.
 _STRAY = """
 () => {
-  const free = "#words, .utterance, #spoken, #job-name, .recording-name, #language-list, "
-    + "#interface-language, #status dd, .wordmark, [lang=en], script, noscript, [data-action]";
+  const free = "#words, .utterance, #spoken, #job-name, .recording-name, .wordmark, "
+    + "#language-list, #interface-language, #status dd, [lang=en], noscript, "
+    + "[data-action]";
   const named = ["aria-label", "aria-valuetext", "placeholder", "title"];
   const found = [];
   const nodes = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -34,20 +35,21 @@ _STRAY = """
   for (const element of document.body.querySelectorAll("*")) {
     for (const name of named) {
       const text = element.getAttribute(name) ?? "";
-      const file = element.matches(".recordings progress");
-      if (/\\p{L}{2}/u.test(text) && !file && !element.hasAttribute(`data-text-${name}`)) {
-        found.push(`${name}: ${text}`);
-      }
+      const free = element.matches(".recordings progress"); // a file's name
+      const keyed = free || element.hasAttribute(`data-text-${name}`);
+      if (/\\p{L}{2}/u.test(text) && !keyed) found.push(`${name}: ${text}`);
     }
   }
   return found;
 }
 """
 _SHOWN = """
-() => [document.title, document.body.innerText,
-  ...[...document.querySelectorAll("[aria-label], [title], [placeholder]")].flatMap(
-    (e) => ["aria-label", "title", "placeholder"].map((name) => e.getAttribute(name) ?? "")),
-].join("\\n")
+() => {
+  const named = ["aria-label", "aria-valuetext", "placeholder", "title"];
+  const read = (element) => named.map((name) => element.getAttribute(name) ?? "");
+  const all = [...document.body.querySelectorAll("*")].flatMap(read);
+  return [document.title, document.body.innerText, ...all].join("\\n");
+}
 """
 
 
@@ -140,9 +142,7 @@ class TestGerman:
         self, browser: Browser, demo_server: ServerProcess
     ) -> None:
         """With figures as Germans write them."""
-        with visiting(
-            browser, demo_server.url, language="de", locale="de-AT"
-        ) as visit:
+        with visiting(browser, demo_server.url, language="de", locale="de-AT") as visit:
             visit.page.route("**/health", lambda route: route.abort())
             visit.shows("#status-state", "Nicht erreichbar")
             visit.page.route("**/v1/languages*", lambda route: route.abort())
@@ -160,9 +160,7 @@ class TestGerman:
         self, browser: Browser, demo_server: ServerProcess
     ) -> None:
         """And are found by them; the server knows the English ones."""
-        with visiting(
-            browser, demo_server.url, language="de", locale="de-DE"
-        ) as visit:
+        with visiting(browser, demo_server.url, language="de", locale="de-DE") as visit:
             first = visit["#language-list li"].first
             for typed in ("Spanisch", "Spanish", "español"):
                 visit["#language"].fill(typed)

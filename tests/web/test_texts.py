@@ -1,4 +1,4 @@
-"""All text of the page is in one file for each language, and each file has all of it."""
+"""All text of the page is in a file for each language, and each has all of it."""
 
 import json
 import re
@@ -25,7 +25,9 @@ NAMES = {"omni", "ASR", "SRT", "VTT", "JSON"}
 _WORD = re.compile(r"[^\W\d_]{2}")
 _PLACE = re.compile(r"\{(\w+)\}")
 # A key, or the part of one that a program knows beforehand.
-_SAID = re.compile(r"say\((?:[^()'`]*\? )?(['`])([\w.-]+)(?:\1|\$\{)(?: : '([\w.-]+)')?")
+_SAID = re.compile(
+    r"say\((?:[^()'`]*\? )?(['`])([\w.-]+)(?:\1|\$\{)(?: : '([\w.-]+)')?"
+)
 
 
 def forms(text: str | dict[str, str]) -> dict[str, str]:
