@@ -120,20 +120,24 @@ def run(options: argparse.Namespace) -> None:
 async def _run(options: argparse.Namespace) -> None:
     warnings = _Warnings()
     async with session(options, on_ready=warnings.show) as socket:
-        wanted = {
-            "language": options.language,
-            "languages": options.languages,
-            "profile": options.profile,
-            "keywords": options.keywords,
-        }
-        wanted = {name: value for name, value in wanted.items() if value}
-        if wanted:
+        if wanted := wanted_of(options):
             await send(socket, "config", **wanted)
         times = _Times()
         await together(
             _show(socket, times, warnings), _send_audio(socket, options, times)
         )
     _summarise(times)
+
+
+def wanted_of(options: argparse.Namespace) -> Json:
+    """Return the fields of a `config` that a command's options ask for."""
+    wanted = {
+        "language": options.language,
+        "languages": options.languages,
+        "profile": options.profile,
+        "keywords": options.keywords,
+    }
+    return {name: value for name, value in wanted.items() if value}
 
 
 async def together(

@@ -9,6 +9,7 @@
 
 import { ApiError, check, openSocket } from './api.js';
 import { Backlog, StreamClock } from './backlog.js';
+import { say } from './interface-text.js';
 import { spaced } from './text.js';
 
 // Longer than an utterance usually is, and than most servers take to restart.
@@ -302,5 +303,5 @@ async function diagnose(opened) {
     if (error.status) return { why: 'server', message: error.message };
     return { why: 'gone', message: error.message };
   }
-  return { why: 'gone', message: opened ? 'The connection was lost.' : 'No connection could be made.' };
+  return { why: 'gone', message: say(opened ? 'server.lost' : 'server.unreachable') };
 }

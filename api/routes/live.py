@@ -66,7 +66,7 @@ async def _serve(socket: WebSocket, service: LiveService) -> None:
         asked = query.read(socket.query_params.multi_items())
         machine = LiveProtocol(
             session_id=session_id,
-            defaults=_defaults(service.settings, model),
+            defaults=defaults_of(service.settings, model),
             explain=lambda error: refusal_of(error)[0],
             query=asked,
         )
@@ -91,7 +91,8 @@ async def _serve(socket: WebSocket, service: LiveService) -> None:
     )
 
 
-def _defaults(settings: Settings, model: LiveModel) -> Defaults:
+def defaults_of(settings: Settings, model: LiveModel) -> Defaults:
+    """Return the options that a session has before its client changes any."""
     return Defaults(
         model=model.name,
         vad=settings.vad_enabled,

@@ -278,7 +278,7 @@ class TestText:
         [
             (
                 {"language": "de", "language_probability": 0.973, "script": "Latn"},
-                "Heard: German, 97 %",
+                "Heard: German, 97%",
             ),
             ({"language": "bm", "script": "Latn"}, "Heard: Bambara"),
             ({"script": "Deva"}, "Heard: Devanagari script"),
@@ -326,7 +326,7 @@ class TestText:
         """The list says how many there are."""
         visit["#language"].click()
 
-        visit.shows("#language-count", re.compile(r"1672 languages"))
+        visit.shows("#language-count", re.compile(r"1,672 languages"))
 
     def test_audio_is_sent_at_the_rate_that_is_announced(self, visit: Visit) -> None:
         """The device's own, which the server resamples."""
@@ -405,7 +405,7 @@ class TestProxy:
             visit.hear(SAID)
             visit.stop()
             visit["#language"].click()
-            visit.shows("#language-count", re.compile("1672"))
+            visit.shows("#language-count", re.compile("1,672"))
             visit.transcribe(clip)
 
 
