@@ -164,6 +164,10 @@ class LiveStream:
         """
         self._session.configure(options)
 
+    def set_away(self, away: bool) -> None:
+        """Say whether the client is away; meanwhile an utterance stays open."""
+        self._stall.hold(away)
+
     async def events(self) -> AsyncIterator[TimedEvent]:
         """Yield the events, in order, up to the last one of the stream.
 
@@ -309,15 +313,17 @@ class LiveStream:
 
     def _refresh(self) -> None:
         """Wake the tasks that can go on, and let the others wait."""
-        if self._unread or self._closed or self._session.done:
-            self._news.set()
-        else:
-            self._news.clear()
+        _let(self._news, bool(self._unread) or self._closed or self._session.done)
         behind = self._session.n_waiting > _MAX_WAITING
-        if self._closed or not (behind or len(self._unread) >= _MAX_UNREAD):
-            self._room.set()
-        else:
-            self._room.clear()
+        full = behind or len(self._unread) >= _MAX_UNREAD
+        _let(self._room, self._closed or not full)
+
+
+def _let(event: asyncio.Event, happen: bool) -> None:
+    if happen:
+        event.set()
+    else:
+        event.clear()
 
 
 def _drop_partials(unread: deque[TimedEvent]) -> int:

@@ -17,6 +17,7 @@ from fastapi import Request
 
 from api.drain import OpenRequests
 from api.errors import BadRequest
+from api.lasting import LastingSessions
 from api.loading import Loading, LoadModel
 from api.metrics import Metrics
 from api.models import Models, ServedModel
@@ -81,6 +82,9 @@ class Service:
         self.spool = Spool()
         self.json_turn = asyncio.Lock()  # one recording in JSON is decoded at a time
         self.metrics = Metrics(by_key=settings.metrics == "key")
+        self.lasting = LastingSessions(
+            window_s=settings.resume_s, counts=self.metrics
+        )
         self.count_dropped_lines: Callable[[], int] = lambda: 0
         self._rehearsal_s = rehearsal_s
         self._leave_by: float | None = None  # once the server stops
@@ -164,6 +168,7 @@ class Service:
             left_s: Seconds until the server has to be gone.
         """
         self.requests.closing = True
+        self.lasting.stop()
         self._leave_by = time.monotonic() + left_s
         for model in self.models.all:
             model.scheduler.put_finals_first()
@@ -320,6 +325,11 @@ def _watch(service: Service) -> None:
         "omniasr_streams",
         "Live streams that are open.",
         lambda: service.models.n_streams,
+    )
+    metrics.watch(
+        "omniasr_waiting_streams",
+        "Open live streams that wait for clients whose connection was lost.",
+        lambda: service.lasting.n_waiting,
     )
     metrics.watch(
         "omniasr_requests_in_progress",

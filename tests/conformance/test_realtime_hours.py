@@ -25,6 +25,7 @@ from audio.samples import SAMPLE_RATE, Samples
 from engine.interface import ModelInput
 from engine.scheduler import Scheduler
 from sockets.reader import Limits
+from sockets.client_socket import PlainSocket
 from sockets.session import SocketSession
 from streaming import StreamingTranscriber
 from tests.protocols.realtime.test_protocol import protocol, update_input
@@ -188,7 +189,7 @@ def talk(client: Client) -> None:
         )
         machine = protocol()
         client.session = SocketSession(
-            cast(WebSocket, client),
+            PlainSocket(cast(WebSocket, client)),
             machine,
             transcriber.open(machine.configured.options),
             limits=LIMITS,
