@@ -232,8 +232,10 @@ class Settings(BaseSettings):
         30.0,
         ge=0,
         le=300,
-        description="Seconds that a live stream waits for a client whose connection was "
-        "lost (0: it ends at once).",
+        description=(
+            "Seconds that a live stream waits for a client whose connection was lost "
+            "(0: it ends at once)."
+        ),
     )
 
     # Keywords

@@ -16,6 +16,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from starlette.datastructures import QueryParams
+from starlette.types import Scope
 from starlette.websockets import WebSocket
 
 from api.request_state import RequestState, state_of
@@ -180,6 +182,16 @@ class LastingSessions:
         else:
             await self._attend(session, connection, after=wanted.number)
         return True
+
+    def replaces_open(self, scope: Scope) -> bool:
+        """Whether a socket goes on with a session whose connection seems to be open."""
+        token = QueryParams(scope["query_string"]).get("resume", "")
+        session = self._sessions.get(token)
+        return (
+            session is not None
+            and session.holder == state_of(scope).key_name
+            and not session.waits
+        )
 
     def make_room(self) -> bool:
         """Give up the session that has waited longest; return whether there was one."""

@@ -82,9 +82,7 @@ class Service:
         self.spool = Spool()
         self.json_turn = asyncio.Lock()  # one recording in JSON is decoded at a time
         self.metrics = Metrics(by_key=settings.metrics == "key")
-        self.lasting = LastingSessions(
-            window_s=settings.resume_s, counts=self.metrics
-        )
+        self.lasting = LastingSessions(window_s=settings.resume_s, counts=self.metrics)
         self.count_dropped_lines: Callable[[], int] = lambda: 0
         self._rehearsal_s = rehearsal_s
         self._leave_by: float | None = None  # once the server stops

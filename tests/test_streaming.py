@@ -253,6 +253,24 @@ class TestOneStream:
 
         run(test)
 
+    def test_a_client_that_is_away_has_not_stopped(self) -> None:
+        """Its turn goes on when it is back, and ends if it says nothing then."""
+
+        async def test() -> None:
+            async with opened(stall_s=0.05) as own:
+                await own.stream.push_audio(SCRIPT.samples[:SAMPLE_RATE])
+                own.stream.set_away(True)
+                await own.stream.push_audio(SCRIPT.samples[SAMPLE_RATE:-1])
+                await asyncio.sleep(0.2)  # nothing happens that it could wait for
+                assert not [e for e in own.events if isinstance(e, UtteranceFinal)]
+                own.stream.set_away(False)
+                await own.until(lambda: isinstance(own.events[-1], UtteranceFinal))
+                final = own.events[-1]
+                assert isinstance(final, UtteranceFinal)
+                assert final.cause is Cause.STALLED
+
+        run(test)
+
     def test_a_client_that_we_keep_waiting_has_not_stopped(self) -> None:
         """However long its next words wait for their turn."""
 

@@ -24,8 +24,8 @@ from audio.frames import FRAME_SHIFT
 from audio.samples import SAMPLE_RATE, Samples
 from engine.interface import ModelInput
 from engine.scheduler import Scheduler
-from sockets.reader import Limits
 from sockets.client_socket import PlainSocket
+from sockets.reader import Limits
 from sockets.session import SocketSession
 from streaming import StreamingTranscriber
 from tests.protocols.realtime.test_protocol import protocol, update_input

@@ -372,6 +372,4 @@ def joined(messages: Sequence[str | bytes]) -> list[str | int]:
 
 
 TestNetwork = Network.TestCase
-TestNetwork.settings = settings(
-    max_examples=100, stateful_step_count=30, deadline=None
-)
+TestNetwork.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)

@@ -3,7 +3,7 @@
 import logging
 import socket
 import struct
-from typing import Any
+from dataclasses import replace
 from urllib.parse import urlencode
 
 import numpy as np
@@ -31,17 +31,12 @@ def cut(client: ClientConnection) -> None:
 def back(place: Place, ready: Json, **values: int) -> ClientConnection:
     """Connect again, to go on."""
     query = urlencode({"resume": ready["resume_token"], **values})
-    return Place.connect(Place(f"{place.url}?{query}", *fields(place)))
+    return asking(place, query).connect()
 
 
-def fields(place: Place) -> tuple[Any, ...]:
-    return (
-        place.live,
-        place.connections,
-        place.server,
-        place.metrics,
-        place.lasting,
-    )
+def asking(place: Place, query: str) -> Place:
+    """Return the same server, with parameters in the URL."""
+    return replace(place, url=f"{place.url}?{query}")
 
 
 def texts(messages: list[Json]) -> list[str]:
@@ -236,8 +231,7 @@ class TestGoingOn:
     def test_two_channels_go_on_together(self) -> None:
         """Positions count the bytes of both."""
         with serving(resume_s=WINDOW_S) as place:
-            both = Place(f"{place.url}?channels=2", *fields(place))
-            client = both.connect()
+            client = asking(place, "channels=2").connect()
             ready = listen(client)
             client.send(SECOND * 2)
             wait_for(lambda: place.live.streams[1].n_samples == 16_000)
@@ -325,8 +319,7 @@ class TestNotGoingOn:
         """As every mistake in the URL is."""
         with serving(resume_s=WINDOW_S) as place:
             query = urlencode({"resume": "x", name: value})
-            wrong = Place(f"{place.url}?{query}", *fields(place))
-            with wrong.connect() as client:
+            with asking(place, query).connect() as client:
                 (error,), code = rest(client)
 
         assert error["message"].startswith(f"URL.{name}: it must be a whole number")
