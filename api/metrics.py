@@ -55,9 +55,9 @@ RATIO_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 PROTOCOLS = ("omniasr", "realtime", "flux", "nova")
 
-# What becomes of live sessions whose connection is lost. They are kept for their client,
-# which goes on, or does not come back in time; they are given up, since someone else
-# needs the place or the server stops; a client wants one that is not there.
+# What becomes of live sessions whose connection is lost. They are kept for their
+# client, which goes on, or does not come back in time; they are given up, since someone
+# else needs the place or the server stops; a client wants one that is not there.
 LOST_CONNECTIONS = ("kept", "resumed", "expired", "given_up", "unknown")
 
 # Why a recording could not be decoded.

@@ -260,11 +260,14 @@ class TestOneStream:
             async with opened(stall_s=0.05) as own:
                 await own.stream.push_audio(SCRIPT.samples[:SAMPLE_RATE])
                 own.stream.set_away(True)
-                await own.stream.push_audio(SCRIPT.samples[SAMPLE_RATE:-1])
-                await asyncio.sleep(0.2)  # nothing happens that it could wait for
-                assert not [e for e in own.events if isinstance(e, UtteranceFinal)]
+                await own.stream.push_audio(SCRIPT.samples[SAMPLE_RATE:20_000])
+                ending = asyncio.create_task(
+                    own.until(lambda: isinstance(own.events[-1], UtteranceFinal))
+                )
+                await asyncio.wait({ending}, timeout=0.2)
+                assert not ending.done()
                 own.stream.set_away(False)
-                await own.until(lambda: isinstance(own.events[-1], UtteranceFinal))
+                await ending
                 final = own.events[-1]
                 assert isinstance(final, UtteranceFinal)
                 assert final.cause is Cause.STALLED

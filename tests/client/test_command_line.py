@@ -104,6 +104,12 @@ def first_utterance(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def streaming(url: str, file: Path) -> list[str | Path]:
+    """Return the command that streams a file as fast as it would be spoken."""
+    program = [sys.executable, ROOT / "test_streaming.py", "websocket"]
+    return [*program, "--url", url, "--file", file]
+
+
 def port_of(server: ServerProcess) -> str:
     return server.url.rsplit(":", 1)[1]
 
@@ -282,8 +288,7 @@ class TestWebsocket:
         with cable_to(demo_server.url) as cable:
             before = resumed(demo_server.url)
             with subprocess.Popen(
-                [sys.executable, ROOT / "test_streaming.py", "websocket"]
-                + ["--url", cable.url, "--file", first_utterance],
+                streaming(cable.url, first_utterance),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -304,8 +309,7 @@ class TestWebsocket:
         app = settings(resume_s=1)
         with app_in_thread(app, ScriptedModel) as url, cable_to(url) as cable:
             with subprocess.Popen(
-                [sys.executable, ROOT / "test_streaming.py", "websocket"]
-                + ["--url", cable.url, "--file", first_utterance],
+                streaming(cable.url, first_utterance),
                 stderr=subprocess.PIPE,
                 text=True,
             ) as process:
