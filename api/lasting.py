@@ -177,8 +177,10 @@ class LastingSessions:
         self._release(session)
         if session.task.done():
             state.protocol = None
-            await session.socket.catch_up(connection, wanted.number)
-            self._keep(session, finished=True)
+            try:
+                await session.socket.catch_up(connection, wanted.number)
+            finally:
+                self._keep(session, finished=True)
         else:
             await self._attend(session, connection, after=wanted.number)
         return True
