@@ -92,15 +92,16 @@ class Speaker:
         raise AssertionError("it never came to the end")
 
 
-class TestSpeech:
-    @pytest.fixture(scope="class")
-    def whole(self, demo_server: ServerProcess, audio: bytes) -> list[dict[str, Any]]:
-        """What the server says without an interruption."""
-        speaker = Speaker(address(demo_server.url), audio)
-        assert speaker.speak(cut=None) == 1000
-        assert [own["text"] for own in finals(speaker.messages)] == list(UTTERANCES)
-        return finals(speaker.messages)
+@pytest.fixture(scope="module")
+def whole(demo_server: ServerProcess, audio: bytes) -> list[dict[str, Any]]:
+    """What the server says without an interruption."""
+    speaker = Speaker(address(demo_server.url), audio)
+    assert speaker.speak(cut=None) == 1000
+    assert [own["text"] for own in finals(speaker.messages)] == list(UTTERANCES)
+    return finals(speaker.messages)
 
+
+class TestSpeech:
     @pytest.mark.parametrize("noticed", [True, False])
     def test_the_text_is_that_without_an_interruption(
         self, cable: Cable, audio: bytes, whole: list[dict[str, Any]], noticed: bool
@@ -126,7 +127,7 @@ class TestSpeech:
 class TestPlaces:
     def test_a_session_that_waits_gives_way(self) -> None:
         """To whoever needs its place; with `retry_after_s` only if nobody waits."""
-        app = settings(max_streams=1, vad_enabled=False)
+        app = settings(max_streams=1)
         with app_in_thread(app, ScriptedModel) as url, cable_to(url) as cable:
             with connect(address(cable.url)) as client:
                 ready = listen(client)
@@ -141,7 +142,7 @@ class TestPlaces:
 
     def test_a_session_that_waits_counts_for_no_quota(self) -> None:
         """Nor does one that is taken over count twice."""
-        app = settings(quota_sessions=1, vad_enabled=False)
+        app = settings(quota_sessions=1)
         with app_in_thread(app, ScriptedModel) as url, cable_to(url) as cable:
             with connect(address(cable.url)) as client:
                 ready = listen(client)
@@ -158,7 +159,7 @@ class TestPlaces:
 
     def test_a_token_is_of_no_use_with_another_key(self) -> None:
         """It gets a new session, as with any token that is not known."""
-        app = settings(api_keys="ann:sesame,bob:open", vad_enabled=False)
+        app = settings(api_keys="ann:sesame,bob:open")
         with app_in_thread(app, ScriptedModel) as url, cable_to(url) as cable:
             ann = {"authorization": "Bearer sesame"}
             with connect(address(cable.url), additional_headers=ann) as client:

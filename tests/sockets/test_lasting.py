@@ -31,7 +31,7 @@ def cut(client: ClientConnection) -> None:
 def back(place: Place, ready: Json, **values: int) -> ClientConnection:
     """Connect again, to go on."""
     query = urlencode({"resume": ready["resume_token"], **values})
-    return asking(place, query).connect()
+    return asking(place, query).connect(legacy=True)
 
 
 def asking(place: Place, query: str) -> Place:
@@ -67,7 +67,7 @@ class TestGoingOn:
     def test_it_goes_on_where_it_was(self) -> None:
         """With its stream, its options, its utterance and its numbers."""
         with serving(resume_s=WINDOW_S) as place:
-            client = place.connect()
+            client = place.connect(legacy=True)
             ready = listen(client)
             say(client, "config", words=True)
             client.send(SECOND)
@@ -100,7 +100,7 @@ class TestGoingOn:
         """If the client says where it goes on, it need not wait for the server."""
         audio = np.arange(-8_000, 8_000, dtype="<i2").tobytes()
         with serving(resume_s=WINDOW_S) as place:
-            client = place.connect()
+            client = place.connect(legacy=True)
             ready = listen(client)
             client.send(audio[:20_001])
             wait_for(lambda: place.stream.n_samples == 10_000)
@@ -119,7 +119,7 @@ class TestGoingOn:
     def test_what_was_said_meanwhile_is_told(self) -> None:
         """Finals, each once and in order, behind the greeting."""
         with serving(resume_s=WINDOW_S) as place:
-            client = place.connect()
+            client = place.connect(legacy=True)
             ready = listen(client)
             client.send(SECOND)
             say(client, "flush")
@@ -149,7 +149,7 @@ class TestGoingOn:
     def test_a_client_that_lost_everything_gets_everything(self) -> None:
         """Without `seq`, from the beginning."""
         with serving(resume_s=WINDOW_S) as place:
-            client = place.connect()
+            client = place.connect(legacy=True)
             ready = listen(client)
             for _ in range(2):
                 client.send(SECOND)
@@ -185,7 +185,7 @@ class TestGoingOn:
     def test_it_may_be_lost_again_and_again(self) -> None:
         """Twenty times in twenty seconds of audio."""
         with serving(resume_s=WINDOW_S) as place:
-            client = place.connect()
+            client = place.connect(legacy=True)
             ready = listen(client)
             for k in range(20):
                 client.send(SECOND)
@@ -204,7 +204,7 @@ class TestGoingOn:
     def test_the_last_words_can_be_had_after_the_end(self) -> None:
         """A connection may be lost just before them."""
         with serving(resume_s=WINDOW_S) as place:
-            client = place.connect()
+            client = place.connect(legacy=True)
             ready = listen(client)
             place.stream.may_take.clear()
             client.send(SECOND)
@@ -231,7 +231,7 @@ class TestGoingOn:
     def test_two_channels_go_on_together(self) -> None:
         """Positions count the bytes of both."""
         with serving(resume_s=WINDOW_S) as place:
-            client = asking(place, "channels=2").connect()
+            client = asking(place, "channels=2").connect(legacy=True)
             ready = listen(client)
             client.send(SECOND * 2)
             wait_for(lambda: place.live.streams[1].n_samples == 16_000)
@@ -267,7 +267,7 @@ class TestNotGoingOn:
     def test_after_the_window_it_is_over(self) -> None:
         """Its stream is closed, and its place is free."""
         with serving(resume_s=0.2) as place:
-            client = place.connect()
+            client = place.connect(legacy=True)
             ready = listen(client)
             stream = place.stream
             cut(client)
@@ -283,7 +283,7 @@ class TestNotGoingOn:
     def test_without_the_setting_nothing_is_kept(self) -> None:
         """And `ready` promises nothing."""
         with serving(resume_s=0) as place:
-            client = place.connect()
+            client = place.connect(legacy=True)
             ready = listen(client)
             cut(client)
             assert place.stream.closed.wait(30)
@@ -328,7 +328,7 @@ class TestNotGoingOn:
     def test_a_number_from_elsewhere_changes_nothing(self) -> None:
         """The session waits on for the client that it has."""
         with serving(resume_s=WINDOW_S) as place:
-            client = place.connect()
+            client = place.connect(legacy=True)
             ready = listen(client)
             cut(client)
             wait_for(lambda: place.lasting.n_waiting == 1)
@@ -347,7 +347,7 @@ class TestBounds:
         monkeypatch.setattr("api.lasting._MOST_WAITING", 2)
         with serving(resume_s=WINDOW_S) as place:
             for k in range(4):
-                client = place.connect()
+                client = place.connect(legacy=True)
                 listen(client)
                 cut(client)
                 wait_for(lambda n=k: count(place, "kept") == n + 1)
@@ -361,7 +361,7 @@ class TestBounds:
     def test_a_server_that_stops_waits_for_nobody(self) -> None:
         """The grace time is for clients that are there."""
         with serving(resume_s=WINDOW_S) as place:
-            client = place.connect()
+            client = place.connect(legacy=True)
             listen(client)
             cut(client)
             wait_for(lambda: place.lasting.n_waiting == 1)
@@ -394,7 +394,7 @@ class TestSecrecy:
         """At any level: whoever reads logs cannot take sessions over."""
         caplog.set_level(logging.DEBUG)
         with serving(resume_s=WINDOW_S, log_level="debug") as place:
-            client = place.connect()
+            client = place.connect(legacy=True)
             ready = listen(client)
             cut(client)
             wait_for(lambda: place.lasting.n_waiting == 1)

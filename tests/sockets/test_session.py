@@ -73,8 +73,8 @@ class Place:
 def serving(live: ScriptedLive | None = None, **values: Any) -> Iterator[Place]:
     """Serve the route alone, with scripted streams, from a thread."""
     live = live or ScriptedLive()
-    values = {"resume_s": 0} | values
-    ours = settings(host="127.0.0.1", port=0, log_level="warning", **values)
+    values = {"resume_s": 0, "log_level": "warning"} | values
+    ours = settings(host="127.0.0.1", port=0, **values)
     connections = Connections()
     metrics = Metrics()
     lasting = LastingSessions(window_s=ours.resume_s, counts=metrics)

@@ -73,7 +73,8 @@ class Cable:
 
     def _call(self, do: Callable[[], None]) -> None:
         done = threading.Event()
-        self._loop.call_soon_threadsafe(lambda: (do(), done.set()))
+        self._loop.call_soon_threadsafe(do)
+        self._loop.call_soon_threadsafe(done.set)
         assert done.wait(10)
 
     async def _carry(
@@ -93,6 +94,9 @@ class Cable:
                 self._pour(reader, line.far, line, up=True),
                 self._pour(back, near, line, up=False),
             )
+        near.transport.abort()
+        if line.far is not None and line not in self._silent:
+            line.far.transport.abort()
         self._lines.discard(line)
         self._tasks.discard(task)
 
@@ -131,6 +135,8 @@ class Cable:
                 line.far.transport.abort()
             if self._tasks:
                 self._loop.run_until_complete(asyncio.wait(self._tasks, timeout=10))
+            # Transports close in the turn of the loop after their abort.
+            self._loop.run_until_complete(asyncio.sleep(0.01))
         self._loop.close()
 
 
