@@ -15,7 +15,7 @@ No I/O, no clock, no asyncio: ids come from outside, times from the stream.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import assert_never
+from typing import Any, assert_never
 
 from audio.container import file_kind
 from audio.samples import seconds
@@ -174,16 +174,18 @@ class LiveProtocol:
         return _send(self._ready(True, received))
 
     def _ready(self, resumed: bool | None, received: Received | None) -> wire.Ready:
-        keeping = self._keeping
+        keeping: dict[str, Any] = {}
+        if (own := self._keeping) is not None:
+            keeping = {"resume_token": own.token, "resume_s": own.window_s}
+        if received is not None:
+            keeping["received_messages"] = received.n_messages
+            keeping["received_bytes"] = received.audio_bytes
         return wire.Ready(
             id=self._id,
             model=self._defaults.model,
             channels=self._n_channels,
-            resume_token=keeping and keeping.token,
-            resume_s=keeping and keeping.window_s,
             resumed=resumed,
-            received_messages=received and received.n_messages,
-            received_bytes=received and received.audio_bytes,
+            **keeping,
             **self._setup.in_effect(),
         )
 
