@@ -106,8 +106,8 @@ def first_utterance(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def streaming(url: str, file: Path) -> list[str | Path]:
     """Return the command that streams a file as fast as it would be spoken."""
-    program = [sys.executable, ROOT / "test_streaming.py", "websocket"]
-    return [*program, "--url", url, "--file", file]
+    program = ROOT / "test_streaming.py"
+    return [sys.executable, program, "websocket", "--url", url, "--file", file]
 
 
 def port_of(server: ServerProcess) -> str:

@@ -50,6 +50,14 @@ def count(place: Place, what: str) -> float:
     return Series.parse(text)[name]
 
 
+def until_heard(place: Place, seconds: int) -> None:
+    wait_for(lambda: place.stream.n_samples == 16_000 * seconds)
+
+
+def until_kept(place: Place, n: int) -> None:
+    wait_for(lambda: count(place, "kept") == n)
+
+
 def ended(place: Place) -> dict[str, float]:
     """How many sessions have ended, by how."""
     series = Series.parse(place.metrics.exposition()[0].decode())
@@ -189,7 +197,7 @@ class TestGoingOn:
             ready = listen(client)
             for k in range(20):
                 client.send(SECOND)
-                wait_for(lambda n=k: place.stream.n_samples == 16_000 * (n + 1))
+                until_heard(place, k + 1)
                 cut(client)
                 client = back(place, ready)
                 again = listen(client)
@@ -350,7 +358,7 @@ class TestBounds:
                 client = place.connect(legacy=True)
                 listen(client)
                 cut(client)
-                wait_for(lambda n=k: count(place, "kept") == n + 1)
+                until_kept(place, k + 1)
             for stream in place.live.streams[:2]:
                 assert stream.closed.wait(30)
             wait_for(lambda: place.lasting.n_kept == 2)
