@@ -235,6 +235,15 @@ class Settings(BaseSettings):
         le=600,
         description="Seconds without audio that end an utterance in mid-speech.",
     )
+    resume_s: float = Field(
+        30.0,
+        ge=0,
+        le=300,
+        description=(
+            "Seconds that a live stream waits for a client whose connection was lost "
+            "(0: it ends at once)."
+        ),
+    )
 
     # Keywords
     keyword_boost: float = Field(

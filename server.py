@@ -180,6 +180,10 @@ def _add_middleware(
         QuotaGate,
         quotas=Quotas(settings.quota, keys.quota_of),
         counts=lambda: app.state.service.metrics,
+        replaces_open=lambda scope: (
+            scope["path"] == live.PATH
+            and app.state.service.lasting.replaces_open(scope)
+        ),
     )
     app.add_middleware(
         ApiKeyGate,

@@ -165,6 +165,10 @@ class LiveStream:
         """
         self._session.configure(options)
 
+    def set_away(self, away: bool) -> None:
+        """Say whether the client is away; meanwhile an utterance stays open."""
+        self._stall.hold(away)
+
     async def events(self) -> AsyncIterator[TimedEvent]:
         """Yield the events, in order, up to the last one of the stream.
 

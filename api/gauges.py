@@ -25,6 +25,11 @@ def watch(service: "Service") -> None:
         lambda: service.models.n_streams,
     )
     metrics.watch(
+        "omniasr_waiting_streams",
+        "Open live streams that wait for clients whose connection was lost.",
+        lambda: service.lasting.n_waiting,
+    )
+    metrics.watch(
         "omniasr_speaking_streams",
         "Live streams that had speech in the last ten seconds.",
         lambda: service.models.n_speaking,

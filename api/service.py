@@ -18,6 +18,7 @@ from fastapi import Request
 from api import gauges
 from api.drain import OpenRequests
 from api.errors import BadRequest
+from api.lasting import LastingSessions
 from api.loading import Loading, LoadModel
 from api.metrics import Metrics
 from api.models import Models, ServedModel
@@ -82,6 +83,7 @@ class Service:
         self.spool = Spool()
         self.json_turn = asyncio.Lock()  # one recording in JSON is decoded at a time
         self.metrics = Metrics(by_key=settings.metrics == "key")
+        self.lasting = LastingSessions(window_s=settings.resume_s, counts=self.metrics)
         self.count_dropped_lines: Callable[[], int] = lambda: 0
         self.loop_load = LoopLoad()
         self._rehearsal_s = rehearsal_s
@@ -165,6 +167,7 @@ class Service:
             left_s: Seconds until the server has to be gone.
         """
         self.requests.closing = True
+        self.lasting.stop()
         self._leave_by = time.monotonic() + left_s
         for model in self.models.all:
             model.scheduler.put_finals_first()

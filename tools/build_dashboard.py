@@ -87,6 +87,12 @@ PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
         gauge("omniasr_requests_in_progress"),
     ),
     ("Live sessions ended", "reqps", by("outcome", "omniasr_sessions_total")),
+    (
+        "Lost connections",
+        "reqps",
+        by("what", "omniasr_lost_connections_total"),
+    ),
+    ("Streams that wait for clients", "short", gauge("omniasr_waiting_streams")),
     ("Refusals", "reqps", by("reason", "omniasr_refusals_total")),
     ("Recordings not decoded", "reqps", by("reason", "omniasr_decode_errors_total")),
     ("Left out", "reqps", by("what", "omniasr_drops_total")),

@@ -118,8 +118,9 @@ export function describeLoading({ stage, downloaded_bytes: bytes }) {
 }
 
 /** Open a socket for a live stream; browsers can send a key only in this way. */
-export function openSocket() {
+export function openSocket(parameters = {}) {
   const place = url(TRANSCRIPTIONS);
+  place.search = new URLSearchParams(parameters);
   place.protocol = place.protocol === 'https:' ? 'wss:' : 'ws:';
   const mine = key.get();
   const protocols = mine ? ['omniasr', `openai-insecure-api-key.${mine}`] : ['omniasr'];

@@ -22,6 +22,7 @@ from websockets.sync.client import ClientConnection, connect
 from api.metrics import DECODE_ERRORS, REASONS, Metrics
 from benchmarks.corpus import composer
 from engine.scheduler import Scheduler
+from tests.support.cable import cable_to
 from tests.support.fakes import ScriptedModel
 from tests.support.live_client import SECOND, rest, say
 from tests.support.series import Series
@@ -171,6 +172,23 @@ class TestRealModel:
                 assert any(message.get("text") for message in heard)
                 client.send(audio[48_000:])
                 say(client, "flush")
+                say(client, "end")
+                rest(client)
+
+    def test_a_lost_connection_is_counted_and_its_session_waits(
+        self, demo_server: ServerProcess
+    ) -> None:
+        """One session, although it has had two connections."""
+        url, lost = demo_server.url, "omniasr_lost_connections_total"
+        names = [f'{lost}{{what="{what}"}}' for what in ("kept", "resumed")]
+        session = 'omniasr_sessions_total{outcome="completed",protocol="omniasr"}'
+        with moves(url, *names, session, by=1):
+            with cable_to(url) as cable, live(cable.url) as client:
+                ready = json.loads(client.recv(timeout=60))
+                cable.cut()
+                becomes(url, "omniasr_waiting_streams", lambda n: n >= 1)
+            again = f"{url.replace('http', 'ws')}{PATH}?resume={ready['resume_token']}"
+            with connect(again) as client:
                 say(client, "end")
                 rest(client)
 
@@ -399,6 +417,7 @@ class TestSeries:
             "omniasr_speaking_streams",
             "omniasr_free_streams",
             "omniasr_event_loop_share",
+            "omniasr_waiting_streams",
             "omniasr_requests_in_progress",
             "omniasr_overload_level",
             "omniasr_model_loaded",
