@@ -15,6 +15,7 @@ from benchmarks import (
     keywords,
     parts,
     soft_words,
+    startup,
     streaming,
     throughput,
 )
@@ -118,6 +119,7 @@ TABLES = {
     "finals.jsonl": finals.table,
     "real_time.jsonl": streaming.difference,
     "capacity.jsonl": capacity.table,
+    "startup.jsonl": startup.table,
     "keywords.jsonl": keywords.table,
     "keywords_boosts.jsonl": keywords.boost_table,
     "keywords_streams.jsonl": keywords.stream_table,
