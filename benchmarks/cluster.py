@@ -12,7 +12,8 @@ of an event loop, and of HAProxy.
 
 Assumed, since there was no GPU: a pass takes `BATCH_S` and the arithmetic of the 300M
 architecture, 37 GFLOP for each second of audio, at `GPUS` TFLOP/s, for one server after
-the other; speakers speak two thirds of the time; streams last five minutes on average.
+the other, with at most 16 windows in a pass; speakers speak two thirds of the time;
+streams last five minutes on average.
 
 Four parts; `--parts` chooses among them:
 
@@ -20,7 +21,7 @@ Four parts; `--parts` chooses among them:
           of the finals take at most 0.25 s, and nine tenths of the partials are made.
 `rules`   what the balancer's rule makes of 10,000 streams.
 `loads`   the same with fewer streams and with more.
-`loss`    a node of eight GPUs is lost, and comes back two minutes later.
+`loss`    a node of eight GPUs is lost, and comes back a minute later.
 
 Prints a line of JSON for each row, and the tables.
 """
@@ -53,15 +54,18 @@ N_GPUS: Final = 100
 PROCESSES: Final = 2
 N_STREAMS: Final = 10_000
 MAX_STREAMS: Final = 80
-LOADS: Final = (6_000, 8_000, 10_000, 12_000, 14_000, 16_000, 18_000)
+LOADS: Final = (6_000, 10_000, 14_000, 18_000)
 
 _MAX_FINAL_S: Final = 0.25
 _MIN_TEXT: Final = 0.9
 _MOST_STREAMS: Final = 2000
 
-# A node of the part `loss`, and how long it is away.
+# GPUs of the node that is lost; seconds before that and after its return; and seconds
+# after the loss for which waiting times are simulated.
 _NODE_GPUS: Final = 8
-_AWAY_S: Final = 120.0
+_BEFORE_S: Final = 8.0
+_AFTER_S: Final = 40.0
+_LOOK_S: Final = 30.0
 
 PARTS: Final = ("limits", "rules", "loads", "loss")
 
@@ -74,11 +78,13 @@ class Size:
         n_gpus: Number of GPUs; streams are as many for each as in the whole.
         seconds: Seconds for which waiting times are simulated.
         warm_up_s: Seconds until then, for the streams' places.
+        away_s: How long a node is away that is lost.
     """
 
     n_gpus: int = N_GPUS
-    seconds: float = 40.0
-    warm_up_s: float = 1200.0
+    seconds: float = 12.0
+    warm_up_s: float = 900.0
+    away_s: float = 60.0
 
     def of(self, n_streams: int) -> int:
         """Return the streams of this fleet, where the whole has `n_streams`."""
@@ -86,16 +92,14 @@ class Size:
 
 
 FULL: Final = Size()
-QUICK: Final = Size(n_gpus=10, seconds=10.0, warm_up_s=300.0)
+QUICK: Final = Size(n_gpus=4, seconds=5.0, warm_up_s=150.0, away_s=20.0)
 
 
-def measured(path: Path = RESULTS / "scale.jsonl") -> tuple[float, float]:
+def measured(path: Path) -> tuple[float, float]:
     """Return what a second of a stream takes of an event loop, and of HAProxy, in s."""
     rows = [row for row in documents.read_rows(path) if row.get("path") == "balanced"]
-    (row,) = (
-        row for row in rows if row["n_streams"] == max(r["n_streams"] for r in rows)
-    )
-    return row["server_cpu_ms"] / 1000, row["haproxy_cpu_ms"] / 1000
+    most = max(rows, key=lambda row: row["n_streams"])
+    return most["server_cpu_ms"] / 1000, most["haproxy_cpu_ms"] / 1000
 
 
 def costs(tflops: float, loop_s: float) -> Costs:
@@ -159,7 +163,7 @@ def rules(size: Size, loop_s: float) -> Iterator[Row]:
 
 
 def loads(size: Size, loop_s: float) -> Iterator[Row]:
-    """The same with fewer streams and with more, without a limit."""
+    """Compare them with fewer streams and with more, without a limit."""
     for n_streams in LOADS:
         for rule in RULES:
             fleet = Fleet(size.n_gpus * PROCESSES, size.of(n_streams), rule=rule)
@@ -170,10 +174,10 @@ def loads(size: Size, loop_s: float) -> Iterator[Row]:
 def loss(size: Size, loop_s: float) -> Iterator[Row]:
     """Lose a node, and have it back; by its processes, or by its power."""
     n_gpus = min(_NODE_GPUS, size.n_gpus // 2)
-    at_s = size.warm_up_s + 30
-    lost = Loss(at_s, n_gpus * PROCESSES, back_at_s=at_s + _AWAY_S)
-    whole = replace(size, seconds=30 + _AWAY_S + 60)
-    for n_streams in (N_STREAMS, 14_000, 15_500):
+    at_s = size.warm_up_s + _BEFORE_S
+    lost = Loss(at_s, n_gpus * PROCESSES, back_at_s=at_s + size.away_s)
+    whole = replace(size, seconds=_BEFORE_S + size.away_s + _AFTER_S)
+    for n_streams in (N_STREAMS, 15_500):
         for silent in (False, True):
             fleet = Fleet(
                 size.n_gpus * PROCESSES,
@@ -181,7 +185,8 @@ def loss(size: Size, loop_s: float) -> Iterator[Row]:
                 max_streams=MAX_STREAMS,
                 loss=replace(lost, silent=silent),
             )
-            course, waits = _run(fleet, whole, loop_s)
+            look = (size.warm_up_s, at_s + _LOOK_S)
+            course, waits = _run(fleet, whole, loop_s, between_s=look)
             since = waits.at_s - at_s
             outages = np.array(course.outages_s or [0.0])
             yield {
@@ -192,28 +197,41 @@ def loss(size: Size, loop_s: float) -> Iterator[Row]:
                 "outage_p50_s": round(float(np.median(outages)), 1),
                 "outage_longest_s": round(float(outages.max()), 1),
                 "before_p99_ms": _ms(waits, 99, since < 0),
-                "after_p99_ms": _ms(waits, 99, (since >= 0) & (since < 30)),
-                "over_time": _over_time(course, waits, at_s),
+                "after_p99_ms": _ms(waits, 99, since >= 0),
+                "streams_over_time": [
+                    (round(sampled - at_s, 1), sum(counts))
+                    for sampled, counts in zip(
+                        course.sampled_s, course.counts, strict=True
+                    )
+                ],
+                "finals_over_time": _over_time(waits, at_s),
             }
 
 
-def _over_time(course: Course, waits: Waits, at_s: float) -> list[list[float]]:
-    """Return seconds since the loss, streams with a server, finals' p95 in ms."""
+def _over_time(waits: Waits, at_s: float) -> list[tuple[float, float]]:
+    """Return finals' p95 in ms in every two seconds, by seconds since the loss."""
+    since = waits.at_s - at_s
     found = []
-    for sampled, counts in zip(course.sampled_s[::2], course.counts[::2], strict=True):
-        own = (waits.at_s >= sampled) & (waits.at_s < sampled + 2)
+    for first in np.arange(-_BEFORE_S, _LOOK_S, 2.0):
+        own = (since >= first) & (since < first + 2)
         if own.any():
-            found.append([round(sampled - at_s, 1), sum(counts), _ms(waits, 95, own)])
+            found.append((float(first), _ms(waits, 95, own)))
     return found
 
 
-def _run(fleet: Fleet, size: Size, loop_s: float) -> tuple[Course, Waits]:
+def _run(
+    fleet: Fleet,
+    size: Size,
+    loop_s: float,
+    *,
+    between_s: tuple[float, float] | None = None,
+) -> tuple[Course, Waits]:
     """Simulate where streams go, then how long each GPU's finals take."""
     course = Simulation(fleet).run(size.seconds, warm_up_s=size.warm_up_s)
     servers: list[list[Visit]] = [[] for _ in range(fleet.n_servers)]
     for visit in course.visits:
         servers[visit.server].append(visit)
-    between = (size.warm_up_s, size.warm_up_s + size.seconds)
+    between = between_s or (size.warm_up_s, size.warm_up_s + size.seconds)
     every = [
         simulate(
             servers[first : first + PROCESSES],
@@ -346,16 +364,15 @@ def draw(path: Path, rows: Sequence[Row]) -> None:
             for rule in RULES
         }
 
-    def over_time(column: int) -> dict[str, list[tuple[float, float]]]:
+    def over_time(name: str) -> dict[str, list[tuple[float, float]]]:
         return {
-            "power is lost" if own["silent"] else "processes are killed": [
-                (line[0], line[column]) for line in own["over_time"]
-            ]
+            "power is lost" if own["silent"] else "processes are killed": own[name]
             for own in lost
         }
 
     axis = f"streams on {N_GPUS} GPUs with {PROCESSES} processes each"
-    after = "seconds after a node of eight GPUs is lost; it is back after 120"
+    n_served, finals = over_time("streams_over_time"), over_time("finals_over_time")
+    after = "seconds after a node of eight GPUs is lost; it is back after 60"
     curves.write(
         path,
         [
@@ -363,8 +380,10 @@ def draw(path: Path, rows: Sequence[Row]) -> None:
             curves.Picture(
                 "Streams of the busiest process", axis, over_loads("busiest")
             ),
-            curves.Picture("Streams that have a server", after, over_time(1)),
-            curves.Picture("Finals, p95 in ms", after, over_time(2)),
+            curves.Picture(
+                "Streams that have a server", after, over_time("streams_over_time")
+            ),
+            curves.Picture("Finals, p95 in ms", after, finals),
         ],
     )
 
@@ -375,12 +394,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m benchmarks.cluster", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the fleet")
+    parser.add_argument(
+        "--quick", action="store_true", help="a small fleet, for a short time"
+    )
     parser.add_argument("--output", type=Path, help="folder for the lines of JSON")
+    parser.add_argument("--document", type=Path, help="file that has the tables")
     parser.add_argument("--plot", type=Path, help="file for the picture, as SVG")
+    parser.add_argument("--measured", type=Path, default=RESULTS / "scale.jsonl")
     chosen = parser.parse_args(arguments)
     size = QUICK if chosen.quick else FULL
-    loop_s, haproxy_s = measured()
+    loop_s, haproxy_s = measured(chosen.measured)
     print(
         f"A second of a stream takes {1000 * loop_s:.1f} ms of an event loop and "
         f"{1000 * haproxy_s:.2f} ms of HAProxy: {N_STREAMS:,} streams, "
@@ -392,7 +415,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         own = []
         for row in simulated[part](size, loop_s):
             own.append(row)
-            shown = {name: value for name, value in row.items() if name != "over_time"}
+            shown = {
+                name: value for name, value in row.items() if "over_time" not in name
+            }
             print(json.dumps(shown), flush=True)
         if chosen.output is not None:
             made = {"loop_ms": 1000 * loop_s, **environment()}
@@ -401,7 +426,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             path.write_text("".join(lines), "utf-8")
         rows += own
         if part in TABLES:
-            print(TABLES[part](own))
+            table = TABLES[part](own)
+            print(table)
+            if chosen.document is not None:
+                text = chosen.document.read_text("utf-8")
+                filled = documents.fill(text, f"cluster_{part}.jsonl", table)
+                chosen.document.write_text(filled, "utf-8")
     if chosen.plot is not None:
         draw(chosen.plot, rows)
 

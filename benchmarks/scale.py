@@ -284,6 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=20.0, help="of each stream")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--output", type=Path, help="file for the lines of JSON")
+    parser.add_argument("--document", type=Path, help="file that has the tables")
     chosen = parser.parse_args(arguments)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
@@ -300,6 +301,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lines = (json.dumps(row) + "\n" for row in [*rows, about])
         chosen.output.write_text("".join(lines), "utf-8")
     print(table(rows), sizes(rows), sep="\n\n")
+    if chosen.document is not None:
+        text = chosen.document.read_text("utf-8")
+        text = documents.fill(text, "scale.jsonl", table(rows))
+        text = documents.fill(text, "scale.jsonl, sizes", sizes(rows))
+        chosen.document.write_text(text, "utf-8")
     for goal in missed(rows):
         print(f"missed: {goal}")
     return int(bool(missed(rows)))

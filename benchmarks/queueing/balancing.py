@@ -263,9 +263,9 @@ class Simulation:
             case "leastconn":
                 of_up = known[up]
                 fewest = up[of_up == of_up.min()]
-                return int(self._rng.choice(fewest))
+                return int(fewest[int(self._rng.random() * len(fewest))])
             case "random(2)":
-                one, other = self._rng.choice(up, 2)
+                one, other = up[(self._rng.random(2) * len(up)).astype(int)]
                 return int(one if known[one] <= known[other] else other)
             case "roundrobin":
                 self._turn += 1

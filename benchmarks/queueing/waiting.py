@@ -66,7 +66,7 @@ class Costs:
     loop_s: float
     batch_s: float
     audio_s: float
-    most: int = 64
+    most: int = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,9 @@ class Replica:
     async def _is_ready(self) -> bool:
         try:
             async with httpx.AsyncClient(timeout=_ASK_WITHIN_S) as client:
-                return (await client.get(f"{self._url}/ready")).status_code == 200
+                # A server that is full is well.
+                answer = await client.get(f"{self._url}/ready", params={"full": "ok"})
+                return answer.status_code == 200
         except httpx.TransportError:
             return False
 

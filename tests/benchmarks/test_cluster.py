@@ -1,5 +1,6 @@
 """The simulation of a large fleet, beside what queueing theory says of its parts."""
 
+import json
 from collections.abc import Sequence
 from math import factorial
 from pathlib import Path
@@ -13,7 +14,7 @@ from benchmarks.queueing.balancing import Fleet, Loss, Simulation, Visit
 from benchmarks.queueing.waiting import Costs, Gpu, Loop, Speech, Window, simulate
 
 # Queues with Poisson arrivals: so many times, so long each, so busy.
-N = 100_000
+N = 50_000
 SERVICE_S = 0.01
 BUSY = 0.8
 
@@ -95,13 +96,13 @@ class TestGpu:
 class TestBalancing:
     def test_streams_are_as_many_as_theory_says(self) -> None:
         """M/G/∞: Poisson, whatever the lengths are like."""
-        fleet = Fleet(1, 50, mean_s=10.0)
+        fleet = Fleet(1, 5, mean_s=1.0)
 
-        course = Simulation(fleet).run(20_000, warm_up_s=0)
+        course = Simulation(fleet).run(8_000, warm_up_s=0, every_s=4.0)
 
         (counts,) = np.array(course.counts).T
-        assert counts.mean() == pytest.approx(50, rel=0.02)
-        assert counts.var() == pytest.approx(50, rel=0.1)
+        assert counts.mean() == pytest.approx(5, rel=0.05)
+        assert counts.var() == pytest.approx(5, rel=0.1)
 
     @pytest.mark.parametrize(("n_servers", "places"), [(1, 10), (2, 5), (10, 1)])
     def test_as_many_are_refused_as_theory_says(
@@ -110,10 +111,10 @@ class TestBalancing:
         """Erlang's loss formula: leastconn refuses only if all places are taken."""
         fleet = Fleet(n_servers, 10, max_streams=places, mean_s=10.0, tries=1)
 
-        course = Simulation(fleet).run(20_000, warm_up_s=100)
+        course = Simulation(fleet).run(10_000, warm_up_s=100)
 
         refused = course.n_refused / course.n_tries
-        assert refused == pytest.approx(erlang_b(10, 10), rel=0.05)
+        assert refused == pytest.approx(erlang_b(10, 10), rel=0.08)
         assert course.n_given_up == course.n_refused
 
     def test_the_more_a_rule_knows_the_more_even_streams_are(self) -> None:
@@ -130,14 +131,14 @@ class TestBalancing:
     @pytest.mark.parametrize("silent", [False, True])
     def test_a_lost_node_has_no_streams_until_it_is_back(self, silent: bool) -> None:
         """They come back to others: at once, or when their clients notice."""
-        lost = Loss(at_s=300.0, n_servers=2, silent=silent, back_at_s=360.0)
+        lost = Loss(at_s=300.0, n_servers=2, silent=silent, back_at_s=345.0)
         fleet = Fleet(10, 500, mean_s=600.0, loss=lost)
 
         course = Simulation(fleet).run(120, warm_up_s=240)
 
         visits = [own for own in course.visits if own.server < 2]
-        assert all(own.end_s <= 300 or own.start_s >= 360 for own in visits)
-        assert any(own.start_s >= 360 for own in visits)
+        assert all(own.end_s <= 300 or own.start_s >= 345 for own in visits)
+        assert any(own.start_s >= 345 for own in visits)
         cut_off = [own for own in visits if own.end_s == 300]
         assert 80 < len(course.outages_s) <= len(cut_off)
         shortest, longest = (20, 46) if silent else (0, 2.01)
@@ -174,7 +175,7 @@ class TestWaiting:
 
     def test_a_busy_gpu_makes_text_rarer_before_finals_are_late(self) -> None:
         """As the server does."""
-        slow = Costs(loop_s=0.001, batch_s=0.006, audio_s=0.008)
+        slow = Costs(loop_s=0.001, batch_s=0.006, audio_s=0.008, most=8)
 
         found = simulate([self.streams(80)], Speech(), slow, between_s=(0.0, 20.0))
 
@@ -186,9 +187,15 @@ class TestWaiting:
 def test_it_prints_and_draws_what_it_finds(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of a tenth of the fleet: the rows, the tables and the picture."""
+    """Of a small fleet: the rows, the tables and the picture."""
     plot = tmp_path / "cluster.svg"
     parts = ["--parts", "loads", "loss", "--quick"]
+    measured = tmp_path / "scale.jsonl"
+    row = {"path": "balanced", "n_streams": 8}
+    measured.write_text(
+        json.dumps(row | {"server_cpu_ms": 9.0, "haproxy_cpu_ms": 0.6}) + "\n"
+    )
+    parts += ["--measured", str(measured)]
 
     cluster.main([*parts, "--output", str(tmp_path), "--plot", str(plot)])
 
@@ -197,7 +204,7 @@ def test_it_prints_and_draws_what_it_finds(
     assert cluster.loss_table(rows) in shown
     assert plot.read_text("utf-8").count("<polyline") == 2 * 4 + 2 * 2
     lost = [row for row in rows if row["part"] == "loss"]
-    assert [row["silent"] for row in lost] == [False, True] * 3
+    assert [row["silent"] for row in lost] == [False, True] * 2
     assert all(row["n_lost"] > 0 for row in lost)
 
 

@@ -87,7 +87,9 @@ class Cluster:
         found = {}
         for port in range(self.first_port, self.first_port + N_PORTS):
             with contextlib.suppress(httpx.TransportError):
-                health = httpx.get(f"http://127.0.0.1:{port}/health").json()
+                health = httpx.get(
+                    f"http://127.0.0.1:{port}/health", verify=False
+                ).json()
                 found[port] = health["streams"]
         return found
 
@@ -115,10 +117,15 @@ def free_ports(n_ports: int) -> int:
             return first
 
 
-def answers(url: str) -> bool:
-    with contextlib.suppress(httpx.TransportError):
-        return httpx.get(url).status_code == 200
-    return False
+def n_nodes(dashboard: str) -> int:
+    """Count the live nodes of a cluster; none while it starts."""
+    with contextlib.suppress(httpx.TransportError, KeyError, TypeError, ValueError):
+        found = httpx.get(
+            f"{dashboard}/nodes?view=summary", timeout=30, verify=False
+        ).json()
+        nodes = found["data"]["summary"]
+        return sum(node["raylet"]["state"] == "ALIVE" for node in nodes)
+    return 0
 
 
 @pytest.fixture(scope="session")
@@ -135,7 +142,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         gcs, dashboard = free_port(), free_port()
         head = stack.enter_context(ray_head(gcs, dashboard, home, folder / "ray.log"))
         url = f"http://127.0.0.1:{dashboard}"
-        wait_for(lambda: answers(f"{url}/api/version"), within_s=START_WITHIN_S)
+        wait_for(lambda: n_nodes(url) == 1, within_s=START_WITHIN_S)
         gcs_address = f"127.0.0.1:{gcs}"
         yield Cluster(head, url, gcs_address, first_port, balancer, folder)
 
@@ -149,7 +156,10 @@ def ray_head(
         "node-ip-address": "127.0.0.1",
         "port": gcs,
         "dashboard-port": dashboard,
+        # Ray waits only a moment for ports that it has to be told.
         "dashboard-agent-listen-port": free_port(),
+        "dashboard-agent-grpc-port": free_port(),
+        "runtime-env-agent-port": free_port(),
         "ray-client-server-port": free_port(),
         "metrics-export-port": free_port(),
         "num-cpus": 8,
@@ -162,6 +172,7 @@ def ray_head(
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_worker_niceness": "0",
         "RAY_kill_child_processes_on_worker_exit": "0",
+        "RAY_agent_register_timeout_ms": str(1000 * START_WITHIN_S),
     }
     program = Path(sys.executable).with_name("ray")
     command = [program, "start", "--head", "--block"]
