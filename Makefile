@@ -134,15 +134,13 @@ lock: $(STAMP)
 $(STAMP): requirements.txt requirements/dev.txt tools/find_python.sh
 	rm -rf $(VENV)
 	"$$(sh tools/find_python.sh $(PYTHON))" -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --progress-bar on --require-hashes -r requirements/dev.txt
+	sh tools/install.sh $(BIN)/python requirements/dev.txt
 	touch $(STAMP)
 
 $(AGENTS_STAMP): requirements/agents.txt tools/find_python.sh
 	rm -rf $(AGENTS)
 	"$$(sh tools/find_python.sh $(PYTHON))" -m venv $(AGENTS)
-	$(AGENTS)/bin/python -m pip install --quiet --upgrade pip
-	$(AGENTS)/bin/python -m pip install --quiet --require-hashes -r requirements/agents.txt
+	sh tools/install.sh $(AGENTS)/bin/python requirements/agents.txt
 	touch $(AGENTS_STAMP)
 
 # What the light server is made of: build/sbom.cdx.json (CycloneDX) and a list of licences

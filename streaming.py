@@ -198,7 +198,7 @@ class LiveStream:
         """Return the probability of speech in each frame that the samples complete."""
         if self._vad is None:
             return []
-        settle = self._scheduler.watchdog.expect()
+        settle = self._scheduler.watchdog.expect(soon=True)
         try:
             return await self._vad.push_audio(samples)
         finally:

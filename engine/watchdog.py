@@ -1,9 +1,9 @@
 """Notice that the model, or voice activity detection, gives no more results.
 
 Streams and recordings say when they expect a result, and when they have it. If one is
-expected and none at all has come for 20 seconds, something is stuck; a model that
-raises an error three times in a row is broken. Both are reported as trouble until a
-result comes.
+expected of the model and none at all has come for 20 seconds, something is stuck; so it
+is if voice activity detection has owed one for so long. A model that raises an error
+three times in a row is broken. All are reported as trouble until a result comes.
 
 A pass that is expected to take long gets proportionally more time: eight windows of
 40 s, on a slow processor, are no sign of trouble. Neither is silence: without speech no
@@ -34,28 +34,33 @@ class Watchdog:
         self._clock = clock
         self._lock = threading.Lock()  # guards all of these
         self._owed: dict[object, float] = {}  # since when; the oldest first
+        self._owed_soon: dict[object, float] = {}  # the same
         self._last_result = clock()
         self._running: dict[object, float] = {}  # passes, and what each should take
         self._n_failed = 0
         self._error = ""
 
-    def expect(self) -> Callable[[], None]:
+    def expect(self, *, soon: bool = False) -> Callable[[], None]:
         """Note that a result is expected.
+
+        Args:
+            soon: Whether it is overdue by itself, whatever results others get, because
+                nothing that takes long comes before it.
 
         Returns:
             A function to call when the result is there, or is no longer needed; a
             second call does no harm.
         """
         with self._lock:
-            return self._expect()
+            return self._expect(self._owed_soon if soon else self._owed)
 
-    def _expect(self) -> Callable[[], None]:
+    def _expect(self, owed: dict[object, float]) -> Callable[[], None]:
         key = object()
-        self._owed[key] = self._clock()
+        owed[key] = self._clock()
 
         def settle() -> None:
             with self._lock:
-                self._owed.pop(key, None)
+                owed.pop(key, None)
 
         return settle
 
@@ -66,7 +71,7 @@ class Watchdog:
             A function to call when the pass has ended in any way.
         """
         with self._lock:
-            settle = self._expect()
+            settle = self._expect(self._owed)
             self._running[settle] = expected_s
 
         def end() -> None:
@@ -111,10 +116,10 @@ class Watchdog:
             return overdue_s if overdue_s >= 0 else None
 
     def _waited_s(self) -> float:
-        oldest = next(iter(self._owed.values()), None)
-        if oldest is None:
-            return 0.0
-        return self._clock() - max(oldest, self._last_result)
+        now = self._clock()
+        oldest = next(iter(self._owed.values()), now)
+        soonest = next(iter(self._owed_soon.values()), now)
+        return now - min(soonest, max(oldest, self._last_result))
 
     def _patience_s(self) -> float:
         slowest_s = max(self._running.values(), default=0.0)

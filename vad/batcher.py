@@ -99,15 +99,21 @@ class VadBatcher:
     # --- in the thread ---
 
     def _run(self) -> None:
-        while batch := self._take_batch():
-            self._serve(batch)
+        while (batch := self._take_batch()) is not None:
+            try:
+                self._serve(batch)
+            except Exception as error:  # the other streams go on
+                _deliver(batch, error)
 
-    def _take_batch(self) -> list[_Request]:
-        """Wait for frames, then briefly for other streams'; empty once closed."""
+    def _take_batch(self) -> list[_Request] | None:
+        """Wait for frames, then briefly for other streams'; None once closed.
+
+        The batch is empty if the streams that had frames have left meanwhile.
+        """
         with self._changed:
             while not self._waiting:
                 if self._closed:
-                    return []
+                    return None
                 self._changed.wait()
             self._changed.wait_for(
                 lambda: self._closed or len(self._waiting) >= self._n_open,
@@ -127,13 +133,11 @@ class VadBatcher:
         return min(_MAX_GATHER_S, wanted)
 
     def _serve(self, batch: Sequence[_Request]) -> None:
+        if not batch:
+            return
         states = VadStates.join([request.stream.states for request in batch])
         blocks = [request.frames[:_MAX_FRAMES] for request in batch]
-        try:
-            found, states = self._vad.probabilities(blocks, states)
-        except Exception as error:
-            _deliver(batch, error)
-            return
+        found, states = self._vad.probabilities(blocks, states)
         for request, own, state in zip(batch, found, states.split(), strict=True):
             request.stream.states = state
             request.found += own.tolist()

@@ -54,6 +54,19 @@ class TestSilence:
 
             assert dog.trouble is None
 
+    def test_what_is_owed_soon_is_overdue_by_itself(
+        self, dog: Watchdog, clock: Clock
+    ) -> None:
+        """Results of the model say nothing about voice activity detection."""
+        settle = dog.expect(soon=True)
+        clock.now += 20.1
+        dog.begin(1)()
+        dog.succeed()
+
+        assert dog.trouble == "Audio has waited 20 s without any result."
+        settle()
+        assert dog.trouble is None
+
     def test_the_oldest_that_is_still_owed_counts(
         self, dog: Watchdog, clock: Clock
     ) -> None:

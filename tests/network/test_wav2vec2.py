@@ -181,7 +181,7 @@ def test_products_of_convolutions_and_attention_have_numbers_of_their_own(
     module, network = small
     coarse = Arithmetic(torch.float32, torch.bfloat16, attend=attend_in_blocks)
     other = Wav2Vec2(Weights(module.state_dict(), CPU, coarse), NARROW)
-    waves = waves_of(LENGTHS)
+    waves = waves_of(LENGTHS[:-1])  # many processors have no bfloat16, and take long
 
     ours, exact = logits_of(other, waves), logits_of(network, waves)
 

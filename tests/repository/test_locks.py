@@ -47,8 +47,8 @@ def test_pytorch_has_a_file_of_its_own_for_the_light_server() -> None:
 
 def test_installs_check_them() -> None:
     """Each that installs a lock file says so."""
-    for name in ("Makefile", "Dockerfile", "tools/light_env.sh"):
+    for name in ("Makefile", "Dockerfile", "tools/light_env.sh", "tools/install.sh"):
         text = (ROOT / name).read_text().replace("\\\n", " ")
         for line in text.splitlines():
-            if "pip install" in line and re.search(r'-r (\S+\.txt|"\$req)', line):
+            if "pip install" in line and re.search(r'-r (\S+\.txt|"\$(req|file))', line):
                 assert "--require-hashes" in line or TORCH.name in line, line

@@ -187,6 +187,25 @@ class TestEndings:
 
         assert vad.calls == [[1], [1]]
 
+    def test_one_that_leaves_while_frames_are_gathered_stops_nobody(
+        self, batcher: VadBatcher
+    ) -> None:
+        """The thread has nothing to do then, and goes on."""
+
+        async def run() -> None:
+            other = batcher.open()  # whose frames the thread waits for
+            for _ in range(10):
+                gone = batcher.open()
+                waiting = asyncio.create_task(gone.push_audio(silence(1)))
+                await asyncio.sleep(0.004)
+                gone.close()
+                await asyncio.gather(waiting, return_exceptions=True)
+                await asyncio.sleep(0.05)  # longer than frames are gathered
+            async with asyncio.timeout(10):
+                assert len(await other.push_audio(silence(1))) == 1
+
+        asyncio.run(run())
+
     def test_an_error_reaches_those_who_shared_the_call(
         self, batcher: VadBatcher, vad: WatchedVad
     ) -> None:
