@@ -380,9 +380,7 @@ def draw(path: Path, rows: Sequence[Row]) -> None:
             curves.Picture(
                 "Streams of the busiest process", axis, over_loads("busiest")
             ),
-            curves.Picture(
-                "Streams that have a server", after, over_time("streams_over_time")
-            ),
+            curves.Picture("Streams that have a server", after, n_served),
             curves.Picture("Finals, p95 in ms", after, finals),
         ],
     )
