@@ -18,6 +18,7 @@ Source: the loop's waiting times by Lindley's recursion (1952).
 Pure: no I/O and no clock; chance comes from a seed.
 """
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -281,12 +282,16 @@ def _wanted(
     """Draw when a stream's speaker speaks; return what it asks for."""
     found = []
     spoken = speech.utterance_s / (speech.utterance_s + speech.pause_s)
-    at = start
-    if rng.random() >= spoken:  # the stream begins in a pause
-        at += rng.exponential(speech.pause_s)
-    while at < end:
+    # In the middle of an utterance, or of a pause.
+    if rng.random() < spoken:
+        at = start - rng.exponential(speech.utterance_s)
+        length = start - at + rng.exponential(speech.utterance_s)
+    else:
+        at = start + rng.exponential(speech.pause_s)
         length = rng.exponential(speech.utterance_s)
-        for hop in np.arange(at + speech.hop_s, min(at + length, end), speech.hop_s):
+    while at < end:
+        first = at + speech.hop_s * max(1, math.ceil((start - at) / speech.hop_s))
+        for hop in np.arange(first, min(at + length, end), speech.hop_s):
             audio_s = min(float(hop) - at, speech.window_s)
             found.append(Window(hop, audio_s, server, stream, False, hop))
         at += length
@@ -294,6 +299,7 @@ def _wanted(
             audio_s = min(length, speech.longest_s)
             found.append(Window(at, audio_s, server, stream, True, at))
         at += rng.exponential(speech.pause_s)
+        length = rng.exponential(speech.utterance_s)
     return found
 
 
