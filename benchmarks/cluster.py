@@ -279,8 +279,8 @@ def limits_table(rows: Sequence[Row]) -> str:
             f"{row['tflops']} TFLOP/s",
             str(row["n_processes"]),
             str(row["n_streams"]),
-            f"{row['loop_busy']:.0%}",
-            f"{row['gpu_busy']:.0%}",
+            f"{min(row['loop_busy'], 1):.0%}",
+            f"{min(row['gpu_busy'], 1):.0%}",
         ]
         for row in rows
         if row["part"] == "limits"
@@ -324,7 +324,7 @@ def loss_table(rows: Sequence[Row]) -> str:
         "cut off",
         "without a server, p50",
         "longest",
-        "refused",
+        "clients that gave up",
         "finals p99, before",
         "in the 30 s after",
     ]
@@ -334,7 +334,7 @@ def loss_table(rows: Sequence[Row]) -> str:
             str(row["n_lost"]),
             f"{row['outage_p50_s']:.0f} s",
             f"{row['outage_longest_s']:.0f} s",
-            f"{row['refused']:.1%}",
+            f"{row['given_up']:,}",
             _time(row["before_p99_ms"]),
             _time(row["after_p99_ms"]),
         ]

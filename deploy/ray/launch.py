@@ -38,7 +38,7 @@ def main(replica: int, listener: int) -> NoReturn:
         os.close(listener)
     os.set_inheritable(_FIRST_HANDED_OVER, True)
     handed_over = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
-    os.execve(sys.executable, [sys.executable, SERVER], os.environ | handed_over)
+    os.execve(sys.executable, [sys.executable, str(SERVER)], os.environ | handed_over)
 
 
 if __name__ == "__main__":

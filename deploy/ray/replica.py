@@ -79,7 +79,8 @@ def variables(inherited: Mapping[str, str], n_cores: float) -> dict[str, str]:
 class Replica:
     """The server's process, and its health."""
 
-    async def __init__(self) -> None:
+    # Serve waits for this one.
+    async def __init__(self) -> None:  # type: ignore[misc]
         self._stopping = False
         self._start()
         await self._wait_until_ready()
@@ -156,4 +157,4 @@ def _url(own: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-app: Any = Replica.bind()
+app: Any = Replica.bind()  # type: ignore[attr-defined]

@@ -74,7 +74,7 @@ class Cluster:
 
     def _serve(self, *arguments: str) -> None:
         program = Path(sys.executable).with_name("serve")
-        command = [program, *arguments, "--address", self.dashboard]
+        command = [str(program), *arguments, "--address", self.dashboard]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -98,7 +98,7 @@ class Cluster:
         (pid,) = {
             own.pid
             for own in psutil.net_connections("tcp")
-            if own.status == psutil.CONN_LISTEN and own.laddr.port == port
+            if own.status == psutil.CONN_LISTEN and own.laddr[1:2] == (port,)
         }
         return psutil.Process(pid)
 
@@ -175,7 +175,7 @@ def ray_head(
         "RAY_agent_register_timeout_ms": str(1000 * START_WITHIN_S),
     }
     program = Path(sys.executable).with_name("ray")
-    command = [program, "start", "--head", "--block"]
+    command = [str(program), "start", "--head", "--block"]
     with log.open("wb") as output:
         head = subprocess.Popen(
             [*command, *(f"--{name}={value}" for name, value in arguments.items())],
@@ -187,7 +187,8 @@ def ray_head(
     try:
         yield head
     finally:
-        ours = [head, *psutil.Process(head.pid).children(recursive=True)]
+        own_process = psutil.Process(head.pid)
+        ours = [own_process, *own_process.children(recursive=True)]
         head.terminate()
         try:
             head.wait(60)
