@@ -18,7 +18,7 @@ UTTERANCES := 20
 NODE_STAMP := tests/node/node_modules/.installed
 
 # Most targets need .venv, and say nothing while it is up to date.
-.PHONY: demo serve test test-light test-agents test-transformers test-ray check oracle throughput \
+.PHONY: demo serve test test-light test-scale test-agents test-transformers test-ray check oracle throughput \
   neighbours soak fuzz lock sbom audit download clean
 
 demo:
@@ -54,6 +54,11 @@ LIGHT_TESTS := tests/languages tests/live tests/protocols tests/weights tests/te
 
 test-light:
 	sh tools/test_light.sh "$(LIGHT_PYTHONS)" $(LIGHT_TESTS)
+
+# Conformance at the address of HAProxy with two processes behind it; the tests run a part.
+test-scale: $(STAMP) $(NODE_STAMP)
+	$(BIN)/python -m tests.scale.by_address tests/conformance tests/client \
+	  tests/api/routes/test_event_stream.py tests/api/test_languages.py
 
 # transformers as a second reference, in an environment of its own without fairseq2.
 # FULL=--full adds the 300M model with all its layers.

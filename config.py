@@ -166,6 +166,13 @@ class Settings(BaseSettings):
         le=1024,
         description="Threads of a forward pass on a CPU (0: the fastest number).",
     )
+    unload_after_s: float = Field(
+        0.0,
+        ge=0,
+        le=2_592_000,
+        description="Seconds without work after which the model leaves memory until "
+        "the next request (0: never).",
+    )
     batch_size: int | None = Field(
         None,
         ge=1,
@@ -228,6 +235,15 @@ class Settings(BaseSettings):
         le=600,
         description="Seconds without audio that end an utterance in mid-speech.",
     )
+    resume_s: float = Field(
+        30.0,
+        ge=0,
+        le=300,
+        description=(
+            "Seconds that a live stream waits for a client whose connection was lost "
+            "(0: it ends at once)."
+        ),
+    )
 
     # Keywords
     keyword_boost: float = Field(
@@ -277,6 +293,10 @@ class Settings(BaseSettings):
         le=86_400,
         description="Seconds for which a model may give no result, after `/ready` says "
         "so, before the process ends (0: it never does).",
+    )
+    ready_when_full: bool = Field(
+        True,
+        description="Whether `/ready` answers 200 while no live stream has room.",
     )
     socket_load_wait_s: float = Field(
         8.0,

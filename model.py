@@ -20,7 +20,7 @@ CPU, because some kernels return garbage without an error.
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -43,9 +43,9 @@ from network.batches import PaddedPass, most_samples
 from network.feature_cache import FeatureCache
 from network.packed import PackedPass, normalised
 from network.readout import Restriction, Table, read_out, restrictions_within
-from network.self_check import SELF_CHECK_TOLERANCE, SelfCheck, check_clip
+from network.self_check import SelfCheck, check_clip
 from network.threads import Threads, limit_threads
-from text.ctc import Alternatives, FrameLabels
+from text.ctc import Alternatives, FrameLabels, Vocabulary
 from text.script_labels import allowed_labels
 from weights import loading
 from weights.cards import ModelUnavailable
@@ -56,6 +56,15 @@ logger = logging.getLogger(__name__)
 
 # Sets of scripts whose labels are kept on the device.
 _KEPT_SCRIPTS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the first load of a model found out about it on this machine."""
+
+    dtype: torch.dtype  # whose arithmetic is right
+    self_check: SelfCheck | None
+    threads: Threads | None  # the choice of their number, if there is one
 
 
 class ASRModel:
@@ -84,7 +93,7 @@ class ASRModel:
         kind = PaddedPass if self._network.padded else PackedPass
         self._pass = kind(self._network, FeatureCache(), device)
         self._threads: Threads | None = None
-        self._labels_of = lru_cache(_KEPT_SCRIPTS)(self._find_labels)
+        self._labels_of = _label_finder(self.vocabulary, device)
 
     @classmethod
     def load(
@@ -96,6 +105,7 @@ class ASRModel:
         dtype: str = "auto",
         num_threads: int = 0,
         on_failed_check: Literal["fallback", "stop"] = "fallback",
+        known: "Findings | None" = None,
         progress: Callable[[str], None] = lambda stage: None,
     ) -> "ASRModel":
         """Load a card's model and check its arithmetic.
@@ -106,8 +116,9 @@ class ASRModel:
             device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
             dtype: `auto`, `float32`, `bfloat16`, `float16` or `int8`.
             num_threads: CPU threads of a forward pass; 0: one for each core that
-                this process may use. See `choose_threads`.
+                this process may use. See `adapt_threads`.
             on_failed_check: Continue in float32, or stop.
+            known: Findings of an earlier load with the same arguments; none are made.
             progress: Called with the name of each stage when it begins.
 
         Raises:
@@ -117,7 +128,7 @@ class ASRModel:
         arithmetic = choose_dtype(dtype, chosen)
         if num_threads:
             torch.set_num_threads(num_threads)
-        else:
+        elif known is None:
             limit_threads()
 
         def build(arithmetic: torch.dtype) -> ASRModel:
@@ -132,17 +143,22 @@ class ASRModel:
             model.measure_memory()
             return model
 
+        if known is not None:
+            model = build(known.dtype)
+            model.self_check, model._threads = known.self_check, known.threads
+            return model
         model = build(arithmetic)
         progress("checking the arithmetic")
-        if model.check_arithmetic().passed:
+        if (check := model.check_arithmetic()).passed:
             return model
-        complaint = _complaint(model)
+        complaint = check.complaint(card, device=str(chosen), dtype=model.dtype_name)
         if on_failed_check == "stop" or arithmetic == torch.float32:
             raise ModelUnavailable(complaint)
         logger.error("%s Continuing in float32, which is slower.", complaint)
         model = build(torch.float32)
-        if not model.check_arithmetic().passed:
-            raise ModelUnavailable(_complaint(model))
+        if not (check := model.check_arithmetic()).passed:
+            complaint = check.complaint(card, device=str(chosen), dtype="float32")
+            raise ModelUnavailable(complaint)
         return model
 
     @property
@@ -173,6 +189,11 @@ class ASRModel:
             return text
         return f"{text}, {self.self_check.error:.2%} off float32"
 
+    @property
+    def findings(self) -> "Findings":
+        """What was found out about it here, for the next load."""
+        return Findings(self.dtype, self.self_check, self._threads)
+
     def measure_memory(self) -> None:
         """Measure how much a batch may hold; other rules limit a CPU's batches."""
         if self.device.type != "cpu":
@@ -180,17 +201,17 @@ class ASRModel:
             sizes, dtype = self._network.architecture, self._network.dtype
             self._max_batch_samples = most_samples(sizes, dtype, free_bytes)
 
-    def choose_threads(self) -> None:
-        """From now on use the number of threads that is fastest at the time.
-
-        It is at most the present number. Call this in the model's thread. On a GPU it
-        does nothing.
-        """
+    def adapt_threads(self) -> None:
+        """From now on use the fastest number of a CPU's threads, up to the present."""
         most = torch.get_num_threads()
         if self.device.type == "cpu" and most > 1:
-            clip = ModelInput(check_clip())
             self._threads = Threads(most)
-            self._threads.rehearse(lambda: self._label_frames([clip]))
+
+    def trials(self) -> Iterator[None]:
+        """Find that number in the model's thread, once; give way after each pass."""
+        if self._threads is not None:
+            clip = ModelInput(check_clip())
+            yield from self._threads.rehearse(lambda: self._label_frames([clip]))
 
     def label_frames(self, windows: Sequence[ModelInput]) -> list[FrameLabels]:
         """Label the frames of a batch of windows of any lengths.
@@ -262,11 +283,6 @@ class ASRModel:
             first += len(block)
         return rows[0] if len(rows) == 1 else torch.cat(rows)
 
-    def _find_labels(self, scripts: frozenset[str]) -> Tensor:
-        """Return the labels that some scripts are written with, on the device."""
-        labels = allowed_labels(self.vocabulary, scripts)
-        return torch.from_numpy(labels).to(self.device)
-
     @torch.inference_mode()
     def logits(self, windows: Sequence[ModelInput]) -> list[Tensor]:
         """Run the forward pass over windows of at least 400 samples each.
@@ -297,6 +313,21 @@ class ASRModel:
         same = (ours.argmax(-1) == reference.argmax(-1)).float().mean()
         self.self_check = SelfCheck(float(difference), float(same))
         return self.self_check
+
+
+def _label_finder(
+    vocabulary: Vocabulary, device: torch.device
+) -> Callable[[frozenset[str]], Tensor]:
+    """Return a function that finds the labels of scripts, and keeps the newest.
+
+    It does not know the model, so that nothing refers to a model that is dropped.
+    """
+
+    @lru_cache(_KEPT_SCRIPTS)
+    def labels_of(scripts: frozenset[str]) -> Tensor:
+        return torch.from_numpy(allowed_labels(vocabulary, scripts)).to(device)
+
+    return labels_of
 
 
 def _restricted(
@@ -361,18 +392,6 @@ def _no_frames(asked: Decoding) -> FrameLabels:
     shape = (0, asked.n_best or len(asked.labels))
     none = Alternatives(np.zeros(shape, np.int32), np.zeros(shape, np.float32))
     return replace(_NO_FRAMES, alternatives=none)
-
-
-def _complaint(model: ASRModel) -> str:
-    check = model.self_check
-    assert check is not None
-    dtype = model.dtype_name
-    return (
-        f"The start-up check of {model.name} failed: {dtype} on {model.device} differs "
-        f"from float32 on the CPU by {check.error:.0%} of the logits (allowed: "
-        f"{SELF_CHECK_TOLERANCE:.0%}), with {check.agreement:.0%} of the labels equal. "
-        f"This processor or driver computes {dtype} wrongly for this model."
-    )
 
 
 _NO_FRAMES = FrameLabels(

@@ -351,16 +351,25 @@ class Health(BaseModel):
     status: Literal["ok"] = "ok"
     ready: bool
     model: str
-    device: str | None = Field(description="None until the model is loaded.")
+    loaded: bool = Field(
+        description="Whether the model is in memory. If `UNLOAD_AFTER_S` has taken it "
+        "out, the server is still ready, and the next request waits until it is back."
+    )
+    device: str | None = Field(description="None until the model was loaded.")
     dtype: str | None
     requests: int = Field(description="Transcriptions in progress.")
     streams: int = Field(description="Live streams that are open.")
+    free_streams: int = Field(
+        description="Live streams with speech that would be let in now: by the "
+        "forecast of the model's time and of the event loop's, and by the limits."
+    )
     queued: int = Field(description="Windows that wait for the model.")
     overload_level: int = Field(
         description="1 while live streams need more than the model's time, so that all "
         "of them get fewer partials; else 0."
     )
     uptime_s: float
+    process: str = Field(description="What the ids of this process begin with.")
 
 
 class Readiness(BaseModel):

@@ -34,7 +34,7 @@ from api.ephemeral import EphemeralKeys
 from api.errors import UNKNOWN, error_response, refusal_response
 from api.http_connection import HttpConnection
 from api.keys import KeyRing
-from api.loading import LoadModel, load_model
+from api.loading import LoadModel, ModelLoader
 from api.log_lines import QueuedLines, start_logging
 from api.middleware import (
     GetForHead,
@@ -91,7 +91,7 @@ _REHEARSAL_S = 4
 def create_app(
     settings: Settings,
     *,
-    load: LoadModel = load_model,
+    load: LoadModel | None = None,
     others: Mapping[str, LoadModel] | None = None,
     rehearsal_s: int = _REHEARSAL_S,
     on_load_failure: Callable[[], None] = lambda: None,
@@ -101,7 +101,7 @@ def create_app(
 
     Args:
         settings: The operator's settings.
-        load: Builds the model that the settings name.
+        load: Builds the model that the settings name; None for their network.
         others: Functions that build further models, by the names of these models.
         rehearsal_s: Seconds of silence that the model hears before it serves.
         on_load_failure: Called in the event loop if the model cannot be served, or is
@@ -114,7 +114,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        models = {name: load, **(others or {})}
+        models = {name: load or ModelLoader(), **(others or {})}
         service = Service(settings, models, rehearsal_s=rehearsal_s)
         app.state.service = service
         if lines is not None:
@@ -180,6 +180,10 @@ def _add_middleware(
         QuotaGate,
         quotas=Quotas(settings.quota, keys.quota_of),
         counts=lambda: app.state.service.metrics,
+        replaces_open=lambda scope: (
+            scope["path"] == live.PATH
+            and app.state.service.lasting.replaces_open(scope)
+        ),
     )
     app.add_middleware(
         ApiKeyGate,
@@ -303,11 +307,11 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def main(load: LoadModel = load_model) -> int:
+def main(load: LoadModel | None = None) -> int:
     """Run the server until it is told to stop; return the exit status.
 
     Args:
-        load: Builds the model that the settings name.
+        load: Builds the model that the settings name; None for their network.
     """
     try:
         settings = Settings()
@@ -335,7 +339,7 @@ def main(load: LoadModel = load_model) -> int:
         lines.drain(timeout_s=1.0)
 
 
-def _serve(settings: Settings, load: LoadModel, lines: QueuedLines) -> int:
+def _serve(settings: Settings, load: LoadModel | None, lines: QueuedLines) -> int:
     failed = False
 
     def give_up() -> None:

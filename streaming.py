@@ -24,8 +24,8 @@ from functools import partial
 from typing import Protocol
 
 from audio.samples import SAMPLE_RATE, Samples
-from engine.load import Place
 from engine.observer import Drop
+from engine.place import Place
 from engine.scheduler import Scheduler
 from engine.timer import Timer
 from engine.work_queue import Work
@@ -131,6 +131,7 @@ class LiveStream:
             heard = await self._listen(block)
             if self._closed:
                 return
+            self._place.n_samples += len(block)
             self._observer.audio_came(len(block) / SAMPLE_RATE)
             events = self._session.push_audio(block, heard)
             self._arrivals.note(self._session.position, self._clock())
@@ -163,6 +164,10 @@ class LiveStream:
             ValueError: VAD cannot be switched in mid-stream.
         """
         self._session.configure(options)
+
+    def set_away(self, away: bool) -> None:
+        """Say whether the client is away; meanwhile an utterance stays open."""
+        self._stall.hold(away)
 
     async def events(self) -> AsyncIterator[TimedEvent]:
         """Yield the events, in order, up to the last one of the stream.
@@ -309,15 +314,18 @@ class LiveStream:
 
     def _refresh(self) -> None:
         """Wake the tasks that can go on, and let the others wait."""
-        if self._unread or self._closed or self._session.done:
-            self._news.set()
-        else:
-            self._news.clear()
+        over = self._closed or self._session.done
+        _switch(self._news, on=over or len(self._unread) > 0)
         behind = self._session.n_waiting > _MAX_WAITING
-        if self._closed or not (behind or len(self._unread) >= _MAX_UNREAD):
-            self._room.set()
-        else:
-            self._room.clear()
+        full = behind or len(self._unread) >= _MAX_UNREAD
+        _switch(self._room, on=self._closed or not full)
+
+
+def _switch(event: asyncio.Event, *, on: bool) -> None:
+    if on:
+        event.set()
+    else:
+        event.clear()
 
 
 def _drop_partials(unread: deque[TimedEvent]) -> int:

@@ -65,6 +65,8 @@ def _parser(program: str | None) -> argparse.ArgumentParser:
     mic.set_defaults(module="mic", mic=True)
     mic.add_argument("--model", help="model card (default: MODEL_CARD)")
     mic.add_argument("--profile", choices=PROFILES)
+    _add_language(mic)
+    _add_keywords(mic)
 
     rest = commands.add_parser("rest", help="send a recording, print its text")
     rest.set_defaults(module="rest")

@@ -15,6 +15,8 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from api.ids import PROCESS
+
 # Lines that may wait; some megabytes.
 _MOST_WAITING = 10_000
 
@@ -35,6 +37,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            "process": PROCESS,
         }
         line |= getattr(record, "fields", {})
         if record.exc_info:

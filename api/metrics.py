@@ -37,6 +37,7 @@ from api.errors import (
     TOO_MANY_WRONG_KEYS,
     UNAUTHORISED,
 )
+from api.ids import PROCESS
 from api.request_state import OUTCOMES
 from engine.observer import Drop
 from engine.text_filter import Outcome
@@ -54,6 +55,11 @@ BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 RATIO_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 PROTOCOLS = ("omniasr", "realtime", "flux", "nova")
+
+# What becomes of live sessions whose connection is lost. They are kept for their
+# client, which goes on, or does not come back in time; they are given up, since someone
+# else needs the place or the server stops; a client wants one that is not there.
+LOST_CONNECTIONS = ("kept", "resumed", "expired", "given_up", "unknown")
 
 # Why a recording could not be decoded.
 DECODE_ERRORS = frozenset(
@@ -94,6 +100,12 @@ class Metrics(LiveObserver):
         self._add_live()
         self._add_model()
         self._add_clients()
+        Gauge(
+            "omniasr_process_info",
+            "The digits that the ids of this process begin with: always 1.",
+            ("process",),
+            registry=self._registry,
+        ).labels(PROCESS).set(1)
         self._by_key = _KeySeries(self._registry) if by_key else None
 
     def exposition(self) -> tuple[bytes, str]:
@@ -179,6 +191,10 @@ class Metrics(LiveObserver):
         """A live session is over; newer messages replaced `n_unsent` older ones."""
         self._sessions.labels(protocol, outcome).inc()
         self.dropped(Drop.UNSENT_MESSAGE, n_unsent)
+
+    def connection_lost(self, what: str) -> None:
+        """A connection was lost, or something became of its session."""
+        self._lost.labels(what).inc()
 
     def key_used(self, key: str, *, requests: int = 0, audio_s: float = 0) -> None:
         """A key was used."""
@@ -287,6 +303,11 @@ class Metrics(LiveObserver):
             "Live sessions that are over, by how they ended.",
             protocol=PROTOCOLS,
             outcome=OUTCOMES,
+        )
+        self._lost = self._counter(
+            "omniasr_lost_connections_total",
+            "Live sessions whose connection was lost, and what became of them.",
+            what=LOST_CONNECTIONS,
         )
         self._refusals = self._counter(
             "omniasr_refusals_total",

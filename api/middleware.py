@@ -3,12 +3,12 @@
 import json
 import logging
 import re
-import uuid
 from collections.abc import Awaitable, Callable, Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import error_body
+from api.ids import new_id
 from api.request_state import Refusal, state_of
 from sockets.read_ahead import ReadAhead
 
@@ -44,7 +44,7 @@ class RequestId:
             return
         sent = dict(scope["headers"]).get(b"x-request-id", b"")
         usable = _REQUEST_ID.fullmatch(sent)
-        request_id = sent.decode() if usable else uuid.uuid4().hex
+        request_id = sent.decode() if usable else new_id()
         state_of(scope).id = request_id
 
         async def send_with_id(message: Message) -> None:

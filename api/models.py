@@ -73,6 +73,16 @@ class Models:
         return sum(model.scheduler.n_streams for model in self.all)
 
     @property
+    def n_speaking(self) -> int:
+        """Number of live streams that had speech recently."""
+        return sum(model.scheduler.n_speaking for model in self.all)
+
+    @property
+    def n_free(self) -> int:
+        """How many streams with speech each model would let in if they came now."""
+        return min(model.scheduler.n_free for model in self.all)
+
+    @property
     def n_queued(self) -> int:
         """Number of windows that wait."""
         return sum(model.scheduler.n_queued for model in self.all)
@@ -80,6 +90,11 @@ class Models:
     def n_waiting(self, work: Work) -> int:
         """Number of windows of one kind that wait."""
         return sum(model.scheduler.n_waiting(work) for model in self.all)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether all models are in memory; those that are not are loaded by work."""
+        return all(model.scheduler.loaded for model in self.all)
 
     @property
     def is_tight(self) -> bool:

@@ -150,15 +150,20 @@ class Quotas:
                 )
 
     @contextmanager
-    def session(self, name: str, key: str | None) -> Iterator[None]:
+    def session(
+        self, name: str, key: str | None, *, replaces_open: bool = False
+    ) -> Iterator[None]:
         """Count a session as open.
+
+        Args:
+            replaces_open: Whether it takes the place of one that is about to end.
 
         Raises:
             UsedUp: The client has as many open sessions as it may have.
         """
         known = self._known(name, key)
         most = known.limits.sessions if known.limits else None
-        if most and known.n_sessions >= most:
+        if most and known.n_sessions >= most and not replaces_open:
             raise UsedUp(
                 f"You have {most} open sessions, the most that you may have at once.",
                 RATE_LIMITED,
@@ -204,14 +209,21 @@ class QuotaGate:
     Args:
         quotas: The use of each client.
         counts: Counts the use of keys.
+        replaces_open: Whether a socket takes over the session of one that is open.
     """
 
     def __init__(
-        self, app: ASGIApp, *, quotas: Quotas, counts: Callable[[], Counts]
+        self,
+        app: ASGIApp,
+        *,
+        quotas: Quotas,
+        counts: Callable[[], Counts],
+        replaces_open: Callable[[Scope], bool] = lambda scope: False,
     ) -> None:
         self._app = app
         self._quotas = quotas
         self._counts = counts
+        self._replaces_open = replaces_open
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket") or is_open(scope["path"]):
@@ -226,7 +238,10 @@ class QuotaGate:
                 takes_audio=is_socket or scope["method"] == "POST",
             )
             if is_socket:
-                with self._quotas.session(state.client, state.key_name):
+                with self._quotas.session(
+                    *(state.client, state.key_name),
+                    replaces_open=self._replaces_open(scope),
+                ):
                     await self._serve(state, scope, receive, send)
             else:
                 await self._serve(state, scope, receive, send)

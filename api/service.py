@@ -15,8 +15,10 @@ from contextlib import suppress
 import numpy as np
 from fastapi import Request
 
+from api import gauges
 from api.drain import OpenRequests
 from api.errors import BadRequest
+from api.lasting import LastingSessions
 from api.loading import Loading, LoadModel
 from api.metrics import Metrics
 from api.models import Models, ServedModel
@@ -27,8 +29,9 @@ from api.written_form import WrittenForm
 from audio.decoder import DecodeLimits
 from audio.samples import SAMPLE_RATE
 from config import DEMO_CARD, Settings
-from engine.interface import Model, ModelInput, ModelLost, NotReady, QueueFull
+from engine.interface import Model, ModelInput, NotReady, QueueFull
 from engine.keywords import KeywordListener
+from engine.loop_load import LoopLoad
 from engine.scheduler import SHUTTING_DOWN, STUCK, Scheduler
 from engine.work_queue import MOST_WINDOWS, BatchRules, batch_rules
 from languages import words
@@ -38,7 +41,6 @@ from sockets.connections import Connections
 from sockets.written import WrittenLive
 from streaming import StreamingTranscriber
 from text.ctc import FrameLabels
-from weights.cards import ModelUnavailable
 
 logger = logging.getLogger("omniasr")
 
@@ -73,7 +75,7 @@ class Service:
         self, settings: Settings, models: Mapping[str, LoadModel], *, rehearsal_s: int
     ) -> None:
         self.settings = settings
-        self.loading = Loading()
+        self.loading = Loading(models)
         self.created = int(time.time())
         self.places = Places(settings.max_requests)
         self.connections = Connections()
@@ -81,22 +83,20 @@ class Service:
         self.spool = Spool()
         self.json_turn = asyncio.Lock()  # one recording in JSON is decoded at a time
         self.metrics = Metrics(by_key=settings.metrics == "key")
+        self.lasting = LastingSessions(window_s=settings.resume_s, counts=self.metrics)
         self.count_dropped_lines: Callable[[], int] = lambda: 0
+        self.loop_load = LoopLoad()
         self._rehearsal_s = rehearsal_s
         self._leave_by: float | None = None  # once the server stops
-        self._settled = asyncio.Event()  # set once loading has ended
         self._workers = ThreadPoolExecutor(_N_WORKERS, thread_name_prefix="worker")
         self._vad = VoiceActivity()
         self.written_form = WrittenForm(settings, self.metrics)
-        self._not_loaded = set(models)
         self.models = Models(
             [self._served(name, load) for name, load in models.items()],
             aliases=settings.model_aliases,
         )
-        self._loop = asyncio.get_running_loop()
-        self._on_failure: Callable[[], None] = lambda: None
         self._retrials: dict[str, Future[FrameLabels]] = {}
-        _watch(self)
+        gauges.watch(self)
 
     def _served(self, name: str, load: LoadModel) -> ServedModel:
         """Build the parts that serve one model; nothing is loaded yet."""
@@ -111,9 +111,12 @@ class Service:
             rules=BatchRules(max_windows=settings.batch_size or MOST_WINDOWS),
             file_share=settings.file_share,
             max_wait_s=settings.max_wait_s,
+            loop=self.loop_load,
             rehearsed=silence if self._rehearsal_s else None,
+            unload_after_s=settings.unload_after_s,
             on_loaded=lambda error: self._loaded(name, scheduler, error),
-            on_lost=lambda error: self._lost(name, error),
+            on_unloaded=lambda: self.loading.unload(name, settings.unload_after_s),
+            on_lost=lambda error: self.loading.lose(name, error),
             observer=self.metrics,
         )
         files = FileTranscriber(
@@ -148,7 +151,7 @@ class Service:
             on_failure: Called in the event loop if a model cannot be loaded, or is
                 lost.
         """
-        self._on_failure = on_failure
+        self.loading.on_failure = on_failure
         for model in self.models.all:
             model.scheduler.start()
 
@@ -164,6 +167,7 @@ class Service:
             left_s: Seconds until the server has to be gone.
         """
         self.requests.closing = True
+        self.lasting.stop()
         self._leave_by = time.monotonic() + left_s
         for model in self.models.all:
             model.scheduler.put_finals_first()
@@ -193,7 +197,7 @@ class Service:
         if self.stopping:
             raise NotReady(SHUTTING_DOWN)
         if not self.ready:
-            raise NotReady(_GONE if self._settled.is_set() else _LOADING)
+            raise NotReady(_GONE if self.loading.settled.is_set() else _LOADING)
         self.spool.require_room()
         if any(m.scheduler.watchdog.stuck_s is not None for m in self.models.all):
             raise NotReady(STUCK)
@@ -211,6 +215,11 @@ class Service:
     def ready(self) -> bool:
         """Whether requests are served."""
         return all(model.scheduler.ready for model in self.models.all)
+
+    @property
+    def n_free_streams(self) -> int:
+        """How many live streams with speech would be let in if they came now."""
+        return 0 if self.stopping else self.models.n_free
 
     @property
     def trouble(self) -> str | None:
@@ -233,13 +242,13 @@ class Service:
 
     async def wait_until_settled(self) -> None:
         """Wait until loading has ended, well or badly."""
-        await self._settled.wait()
+        await self.loading.settled.wait()
 
     async def wait_until_ready(self) -> bool:
         """Wait for the model, as long as sockets may; return whether it is ready."""
         try:
             async with asyncio.timeout(self.settings.socket_load_wait_s):
-                await self._settled.wait()
+                await self.loading.settled.wait()
         except TimeoutError:
             pass
         return self.ready
@@ -253,8 +262,8 @@ class Service:
         scheduler: Scheduler,
         keywords: KeywordListener,
     ) -> Model:
-        """Load a model, and voice activity detection: both import torch."""
-        model = load(self.settings, lambda stage: self._enter_stage(name, stage))
+        """Load a model, and the first time what it needs that stays in memory."""
+        model = load(self.settings, lambda stage: self.loading.enter(name, stage))
         scheduler.limit_batches(
             batch_rules(
                 model.traits.device_kind,
@@ -262,81 +271,31 @@ class Service:
                 max_samples=model.traits.max_batch_samples,
             )
         )
+        if self.loading.is_first(name):
+            self._prepare(name, model, keywords)
+        return model
+
+    def _prepare(self, name: str, model: Model, keywords: KeywordListener) -> None:
         keywords.prepare(model.traits.vocabulary)
         words.load()
         if self.settings.vad_enabled:
-            self._enter_stage(name, "loading voice activity detection")
-            self._vad.load()
+            self.loading.enter(name, "loading voice activity detection")
+            self._vad.load()  # it imports torch, as the model does
         if self.written_form.wanted:
-            self._enter_stage(name, "loading the text filter")
+            self.loading.enter(name, "loading the text filter")
             self.written_form.load()
-        return model
-
-    def _enter_stage(self, name: str, stage: str) -> None:
-        self.loading.stage = stage
-        logger.info("%s: %s", name, stage)
 
     def _loaded(
         self, name: str, scheduler: Scheduler, error: BaseException | None
     ) -> None:
-        seconds = round(time.monotonic() - self.loading.began, 1)
-        if error is None:
+        if error is None and self.loading.is_first(name):
+            seconds = round(time.monotonic() - self.loading.began, 1)
             traits = scheduler.traits
             logger.info("%s, after %.1f s", traits.summary, seconds)
             self.metrics.model_loaded(
                 model=name, device=traits.device, dtype=traits.dtype, seconds=seconds
             )
-        elif isinstance(error, ModelUnavailable):
-            logger.error("The model %s cannot be served.\n%s", name, error)
-        else:
-            logger.error("The model %s could not be loaded.", name, exc_info=error)
-        self._loop.call_soon_threadsafe(self._settle, name, error)
-
-    def _lost(self, name: str, error: ModelLost) -> None:
-        logger.error("The model %s is lost; the server ends.", name, exc_info=error)
-        self._loop.call_soon_threadsafe(self._on_failure)
-
-    def _settle(self, name: str, error: BaseException | None) -> None:
-        """Note, in the event loop, that loading a model has ended."""
-        self._not_loaded.discard(name)
-        if error is None and self._not_loaded:
-            return
-        self.loading.ended = time.monotonic()
-        self.loading.stage = "failed" if error else "ready"
-        self._settled.set()
-        if error is not None:
-            self._on_failure()
-
-
-def _watch(service: Service) -> None:
-    """Give the metrics the values that are known at any time."""
-    metrics = service.metrics
-    metrics.watch(
-        "omniasr_ready",
-        "Whether work should be sent, as /ready says.",
-        lambda: service.ready and service.trouble is None,
-    )
-    metrics.watch(
-        "omniasr_streams",
-        "Live streams that are open.",
-        lambda: service.models.n_streams,
-    )
-    metrics.watch(
-        "omniasr_requests_in_progress",
-        "Recordings that are being transcribed.",
-        lambda: service.places.n_taken,
-    )
-    metrics.watch(
-        "omniasr_overload_level",
-        "1 while streams need more than the model's time, else 0.",
-        lambda: service.models.is_tight,
-    )
-    metrics.watch(
-        "omniasr_dropped_log_lines",
-        "Lines of the log that were dropped, because they were not read in time.",
-        lambda: service.count_dropped_lines(),
-    )
-    metrics.watch_queue(service.models.n_waiting)
+        self.loading.end(name, error)
 
 
 def service_of(request: Request) -> Service:

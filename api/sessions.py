@@ -14,13 +14,16 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from api.access_log import log_departure, log_refusal, outcome_of
 from api.errors import refusal_of
-from api.request_state import state_of
+from api.lasting import LastingSessions
+from api.request_state import RequestState, state_of
 from audio.samples import SAMPLE_RATE
 from config import Settings
+from engine.interface import Overloaded
 from engine.keywords import KeywordListener
 from live.options import StreamOptions
 from protocols.actions import CloseCode, Machine, Teller
 from schemas import AnswerWarning
+from sockets.client_socket import ClientSocket, PlainSocket
 from sockets.connections import Connections
 from sockets.reader import Limits
 from sockets.session import SocketSession, Stream
@@ -67,6 +70,9 @@ class LiveService(Protocol):
     @property
     def connections(self) -> Connections: ...
 
+    @property
+    def lasting(self) -> LastingSessions: ...
+
     def find_model(self, name: str | None) -> LiveModel | None: ...
 
 
@@ -101,6 +107,7 @@ async def opened(
     *,
     patience_s: float,
     passes: Callable[[Exception], bool],
+    make_room: Callable[[], bool] = lambda: False,
     socket: WebSocket | None = None,
 ) -> Stream:
     """Open a stream as soon as there is room for it. Cancelling is safe.
@@ -110,6 +117,7 @@ async def opened(
         options: Returns the options of the stream.
         patience_s: Longest wait for room, in seconds.
         passes: Whether a refusal may pass, so that waiting is worth it.
+        make_room: Gives up a place that nobody uses; returns whether there was one.
         socket: Watched during the wait; its messages are kept for the session.
 
     Raises:
@@ -124,7 +132,8 @@ async def opened(
             try:
                 return live.open(options())
             except Exception as error:
-                if not passes(error) or now() >= deadline:
+                freed = isinstance(error, Overloaded) and make_room()
+                if not (freed or passes(error)) or now() >= deadline:
                     raise
             leaving = leaving or _leaving(socket)
             await asyncio.wait({leaving}, timeout=_LOOK_EVERY_S)
@@ -172,6 +181,7 @@ async def opened_or_closed(
             options,
             patience_s=max(least_patience_s, service.settings.socket_load_wait_s),
             passes=lambda error: refusal_of(error)[1].status == 503,
+            make_room=service.lasting.make_room,
             socket=socket,
         )
     except WebSocketDisconnect:
@@ -208,6 +218,32 @@ async def carry(
         name: Name of the session in the log.
         tellers: Those who tell of each channel's events, if there are several.
     """
+    await carry_over(
+        PlainSocket(socket),
+        lambda: state_of(socket.scope),
+        service,
+        machine,
+        stream,
+        name=name,
+        tellers=tellers,
+    )
+
+
+async def carry_over(
+    socket: ClientSocket,
+    state: Callable[[], RequestState],
+    service: LiveService,
+    machine: CountingMachine,
+    stream: Stream,
+    *,
+    name: str,
+    tellers: Sequence[Teller] = (),
+) -> None:
+    """Serve a client whose socket may have several connections; see `carry`.
+
+    Args:
+        state: Returns the state of its newest connection.
+    """
     session = SocketSession(
         socket,
         machine,
@@ -216,11 +252,10 @@ async def carry(
         name=name,
         tellers=tellers,
     )
-    spend = state_of(socket.scope).spend_audio
+    spend, key = state().spend_audio, state().key_name
     meter = Meter(session, lambda s: spend(s * session.n_channels), name=name)
     metering = asyncio.create_task(meter.watch(), name=f"{name} meter")
     began = time.monotonic()
-    key = state_of(socket.scope).key_name
     logger.info("Stream %s is open%s.", name, f", for the key {key}" if key else "")
     try:
         with service.connections.hold(session):
@@ -228,7 +263,7 @@ async def carry(
     finally:
         metering.cancel()
         meter.charge()
-        _log_end(socket, name, session, machine, time.monotonic() - began)
+        _log_end(state(), name, session, machine, time.monotonic() - began)
 
 
 class Heard(Protocol):
@@ -273,13 +308,12 @@ class Meter:
 
 
 def _log_end(
-    socket: WebSocket,
+    state: RequestState,
     session_id: str,
     session: SocketSession,
     machine: CountingMachine,
     took_s: float,
 ) -> None:
-    state = state_of(socket.scope)
     state.outcome = outcome_of(session.close_code)
     state.n_unsent = session.n_unsent
     audio_s = session.n_samples / SAMPLE_RATE

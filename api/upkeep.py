@@ -1,13 +1,18 @@
 """Look after the server every second, beside its requests.
 
+The time that the event loop itself takes is measured here, for admission.
+
 A model that is stuck cannot tell anyone by itself. Its clients are told once they have
 waited as long as they may; after `EXIT_WHEN_STUCK_S` the process ends, so that whatever
 supervises it starts it anew: Compose, for one, restarts nothing that is merely
 unhealthy.
+
+A model that has had no work for `UNLOAD_AFTER_S` cannot notice it by itself, either.
 """
 
 import asyncio
 import logging
+import time
 
 from api.service import Service
 
@@ -19,14 +24,41 @@ _EVERY_S = 1.0
 async def look_after(service: Service) -> None:
     """Look after a server until cancelled."""
     looking: asyncio.Task[None] | None = None
+    measured = _LoopTime()
     while True:
+        measured.note_second(service)
         _look_at_models(service)
         # A disk of the network may hang; nothing else waits for it.
         if looking is None or looking.done():
             looking = asyncio.create_task(
                 asyncio.to_thread(service.spool.look), name="look at the spool"
             )
+        measured.note_wait()
         await asyncio.sleep(_EVERY_S)
+
+
+class _LoopTime:
+    """Measures the event loop from inside, between two looks at the server."""
+
+    def __init__(self) -> None:
+        self._at, self._taken_s = time.monotonic(), time.thread_time()
+        self._waits_since = self._at
+
+    def note_wait(self) -> None:
+        """Note that the next look is due after the usual time."""
+        self._waits_since = time.monotonic()
+
+    def note_second(self, service: Service) -> None:
+        """Tell the load what the loop took since the last look."""
+        now, taken_s = time.monotonic(), time.thread_time()
+        if (passed_s := now - self._at) > 0:
+            service.loop_load.note_second(
+                now,
+                passed_s=passed_s,
+                taken_s=taken_s - self._taken_s,
+                late_s=max(0.0, now - self._waits_since - _EVERY_S),
+            )
+        self._at, self._taken_s = now, taken_s
 
 
 def _look_at_models(service: Service) -> None:
@@ -34,6 +66,7 @@ def _look_at_models(service: Service) -> None:
     for model in service.models.all:
         scheduler = model.scheduler
         scheduler.drop_late()
+        scheduler.unload_if_idle()
         stuck_s = scheduler.watchdog.stuck_s
         if scheduler.ready and limit_s and stuck_s is not None and stuck_s >= limit_s:
             logger.critical(

@@ -2,6 +2,7 @@
 
     python -m benchmarks.host
     python -m benchmarks.host --streams 64 --seconds 20 --output results.jsonl
+    python -m benchmarks.host --streams 32 --silence
 
 The unmodified application runs in its own process, with real sockets; only its model is
 replaced by one that writes a letter for every fourth frame. `test_streaming.py bench`,
@@ -10,6 +11,7 @@ time of the server's process is that of its own parts: sockets, protocol, voice 
 detection, sessions, queue. For each number of streams:
 
 `cpu_ms`           processor time for each second of a stream, in milliseconds.
+`loop_ms`          the part of it that the event loop's thread takes; Linux only.
 `flush_to_final`   from the client's flush to the final, p50 and p95, in milliseconds.
 `text_per_s`       messages with text that a stream gets in a second.
 
@@ -72,6 +74,12 @@ def served(
         yield server
 
 
+def silence(path: Path, seconds: float) -> None:
+    """Write a file without speech."""
+    n_samples = round(seconds * SAMPLE_RATE)
+    soundfile.write(path, np.zeros(n_samples, np.float32), SAMPLE_RATE)
+
+
 def speech(path: Path, seconds: float) -> None:
     """Write fluent speech to a file; no pause is over 0.25 s."""
     composition = composer.random_composition(
@@ -99,28 +107,37 @@ def drive(server: ServerProcess, n_streams: int, file: Path) -> Row:
     return found
 
 
-def measure(n_streams: int, seconds: float) -> Row:
+def measure(n_streams: int, seconds: float, *, silent: bool = False) -> Row:
     """Run so many streams of so many seconds against a fresh server."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "speech.wav")
-        speech(file, seconds)
+        (silence if silent else speech)(file, seconds)
         with served(n_streams, Path(folder, "log")) as server:
             watched = psutil.Process(server.process.pid)
-            before = watched.cpu_times()
+            before = _taken(watched)
             found = drive(server, n_streams, file)
-            after = watched.cpu_times()
-    taken_s = after.user + after.system - before.user - before.system
+            after = _taken(watched)
+    taken_s, loop_s = (then - now for now, then in zip(before, after, strict=True))
     flushes_ms = [1000 * wait for wait in found["flush_to_final_s"]]
     p50, p95 = np.percentile(flushes_ms, (50, 95))
     return {
         "n_streams": n_streams,
         "seconds": seconds,
         "cpu_ms": round(1000 * taken_s / (n_streams * seconds), 2),
+        "loop_ms": round(1000 * loop_s / (n_streams * seconds), 2),
         "flush_to_final_p50_ms": round(float(p50), 1),
         "flush_to_final_p95_ms": round(float(p95), 1),
         "text_per_s": round(found["n_texts"] / (n_streams * seconds), 2),
         "client_late_ms": round(1000 * found["lateness_s"], 1),
     }
+
+
+def _taken(process: psutil.Process) -> tuple[float, float]:
+    """Return the seconds that a process has taken, and those of its main thread."""
+    total = process.cpu_times()
+    main = [own for own in process.threads() if own.id == process.pid]
+    loop_s = sum(own.user_time + own.system_time for own in main)
+    return total.user + total.system, loop_s
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -129,6 +146,7 @@ def table(rows: Sequence[Row]) -> str:
     body = [
         ["of a core for a second of a stream, ms"]
         + [f"{row['cpu_ms']:.1f}" for row in rows],
+        ["of that, the event loop, ms"] + [f"{row['loop_ms']:.1f}" for row in rows],
         ["flush to final, ms, p50 / p95"]
         + [
             f"{row['flush_to_final_p50_ms']:.0f} / {row['flush_to_final_p95_ms']:.0f}"
@@ -148,6 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--streams", type=int, nargs="+", default=STREAMS)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each stream")
+    parser.add_argument("--silence", action="store_true", help="send no speech")
     parser.add_argument("--output", type=Path, help="file for the lines of JSON")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
@@ -156,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     rows = []
     for n_streams in chosen.streams:
-        rows.append(measure(n_streams, chosen.seconds))
+        rows.append(measure(n_streams, chosen.seconds, silent=chosen.silence))
         print(json.dumps(rows[-1]), flush=True)
     about: dict[str, Any] = {**environment(), **processor()}
     print(json.dumps(about))

@@ -19,7 +19,8 @@ from websockets.exceptions import ConnectionClosed
 
 from client.audio import BUNDLED, BYTES_PER_S, paced, read_file
 from client.errors import CommandError
-from client.live import receive, send, session, together
+from client.live import together
+from client.session import receive, send, session
 
 # Streams begin within so many seconds, as people do not all speak at once.
 _STAGGER_S = 2.0

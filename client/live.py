@@ -1,85 +1,20 @@
-"""Speak the server's streaming protocol; see `docs/protocol.md`."""
+"""Stream to the server, and show captions."""
 
 import argparse
 import asyncio
-import json
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed
 
 from client.audio import BUNDLED, BYTES_PER_S, Microphone, paced, read_file
 from client.captions import Captions
-from client.errors import CommandError, with_wait
-from client.place import base_url, headers, socket_url, unreachable
-
-Json = dict[str, Any]
-
-PATH = "/v1/audio/transcriptions"
-
-
-@asynccontextmanager
-async def session(
-    options: argparse.Namespace,
-    *,
-    on_ready: Callable[[Json], None] = lambda ready: None,
-) -> AsyncIterator[ClientConnection]:
-    """Connect, and wait until the server is ready for audio.
-
-    Args:
-        on_ready: Is given the server's first message.
-
-    Raises:
-        CommandError: It cannot be reached, or it refuses.
-    """
-    base = base_url(options)
-    try:
-        async with connect(
-            socket_url(base) + PATH,
-            additional_headers=headers(options.key),
-            max_size=None,
-            compression=None,  # audio does not get smaller
-        ) as socket:
-            on_ready(await receive(socket))
-            yield socket
-    except InvalidStatus as error:
-        body = (error.response.body or b"").decode(errors="replace")
-        raise CommandError(
-            f"the server answered {error.response.status_code}: {_message_in(body)}"
-        ) from error
-    except (OSError, InvalidHandshake, TimeoutError) as error:
-        raise unreachable(base, error) from error
-    except ConnectionClosed as error:
-        raise CommandError(f"the connection failed: {error}") from error
-
-
-def _message_in(body: str) -> str:
-    with suppress(ValueError, KeyError, TypeError):
-        return str(json.loads(body)["error"]["message"])
-    return body[:200]
-
-
-async def receive(socket: ClientConnection) -> Json:
-    """Wait for the next message.
-
-    Raises:
-        CommandError: It is an error that ends the session.
-    """
-    message: Json = json.loads(await socket.recv())
-    if message["type"] == "error" and message["fatal"]:
-        wait_s = message.get("retry_after_s")
-        raise CommandError(with_wait(message["message"], wait_s))
-    return message
-
-
-async def send(socket: ClientConnection, kind: str, **fields: Any) -> None:
-    """Send a control message."""
-    await socket.send(json.dumps({"type": kind, **fields}))
+from client.errors import CommandError
+from client.session import Json, LastingSession, lasting_session, send
 
 
 @dataclass(slots=True)
@@ -119,21 +54,25 @@ def run(options: argparse.Namespace) -> None:
 
 async def _run(options: argparse.Namespace) -> None:
     warnings = _Warnings()
-    async with session(options, on_ready=warnings.show) as socket:
-        wanted = {
-            "language": options.language,
-            "languages": options.languages,
-            "profile": options.profile,
-            "keywords": options.keywords,
-        }
-        wanted = {name: value for name, value in wanted.items() if value}
-        if wanted:
+    async with lasting_session(options, on_ready=warnings.show) as socket:
+        if wanted := wanted_of(options):
             await send(socket, "config", **wanted)
         times = _Times()
         await together(
             _show(socket, times, warnings), _send_audio(socket, options, times)
         )
     _summarise(times)
+
+
+def wanted_of(options: argparse.Namespace) -> Json:
+    """Return the fields of a `config` that a command's options ask for."""
+    wanted = {
+        "language": options.language,
+        "languages": options.languages,
+        "profile": options.profile,
+        "keywords": options.keywords,
+    }
+    return {name: value for name, value in wanted.items() if value}
 
 
 async def together(
@@ -150,7 +89,7 @@ async def together(
 
 
 async def _send_audio(
-    socket: ClientConnection, options: argparse.Namespace, times: _Times
+    socket: LastingSession, options: argparse.Namespace, times: _Times
 ) -> None:
     with suppress(ConnectionClosed):  # the receiver reports the reason
         async for chunk in source_of(options):
@@ -198,9 +137,9 @@ def stopped_by_user(microphone: Microphone) -> Iterator[None]:
         loop.remove_signal_handler(signal.SIGINT)
 
 
-async def _show(socket: ClientConnection, times: _Times, warnings: _Warnings) -> None:
+async def _show(socket: LastingSession, times: _Times, warnings: _Warnings) -> None:
     captions = Captions()
-    while not (message := await receive(socket))["is_final"]:
+    while not (message := await socket.receive())["is_final"]:
         warnings.show(message)
         if message["type"] == "error":
             print(f"error: {message['message']}", file=sys.stderr)

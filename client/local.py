@@ -8,7 +8,7 @@ need neither PyTorch nor a model.
 import asyncio
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import aclosing, asynccontextmanager
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
@@ -46,7 +46,7 @@ async def engine(model: str | None) -> AsyncIterator["Service"]:
     """
     from pydantic import ValidationError
 
-    from api.loading import load_model
+    from api.loading import ModelLoader
     from api.service import Service
     from config import Settings, describe_errors
 
@@ -54,7 +54,7 @@ async def engine(model: str | None) -> AsyncIterator["Service"]:
         settings = Settings(model_card=model) if model else Settings()
     except ValidationError as error:
         raise CommandError(describe_errors(error)) from error
-    service = Service(settings, {settings.model_card: load_model}, rehearsal_s=0)
+    service = Service(settings, {settings.model_card: ModelLoader()}, rehearsal_s=0)
     failed = asyncio.Event()
     service.start(failed.set)
     try:
@@ -75,6 +75,25 @@ async def _loaded(service: "Service", failed: asyncio.Event) -> None:
         await asyncio.sleep(0.05)
 
 
+def read_languages(
+    language: str | None, languages: Sequence[str] | None, *, strict: bool = False
+) -> "Hints":
+    """Read the languages of a command as the server reads those of a request.
+
+    Raises:
+        CommandError: A listed one is unknown, or there are too many.
+    """
+    from languages.hints import TooManyLanguages, read_hints
+
+    try:
+        hints = read_hints(language, languages or (), strict=strict)
+    except TooManyLanguages as error:
+        raise CommandError(str(error)) from error
+    for unknown in hints.unknown:
+        raise CommandError(str(unknown))
+    return hints
+
+
 class Local:
     """The engine, in a thread of its own.
 
@@ -87,14 +106,13 @@ class Local:
     """
 
     def __init__(self, wanted: Wanted) -> None:
-        from languages import codes
         from text import phrases
 
         self._wanted = wanted
+        read_languages(wanted.language, wanted.languages)
         try:
-            codes.resolve_language(wanted.language)
             self._keywords = phrases.checked(wanted.keywords, most=sys.maxsize)
-        except (codes.UnknownLanguage, phrases.BadPhrases) as error:
+        except phrases.BadPhrases as error:
             raise CommandError(str(error)) from error
         self._ready: Future[Service] = Future()
         self._stopped = asyncio.Event()
@@ -142,10 +160,9 @@ class Local:
 
     @property
     def _hints(self) -> "Hints":
-        from languages.hints import read_hints
-
+        wanted = self._wanted
         strict = self._service.settings.language_strict
-        return read_hints(self._wanted.language, strict=strict)
+        return read_languages(wanted.language, wanted.languages, strict=strict)
 
     async def _transcribe(self, source: BinaryIO, progress: Progress) -> Texts:
         from api.errors import UNKNOWN, refusal_of
@@ -160,6 +177,8 @@ class Local:
                 await asyncio.sleep(_AGAIN_S)
             except ModelLost as error:
                 raise ForAll(f"the model is lost: {error}") from error
+            except CommandError:
+                raise
             except Exception as error:
                 message, refusal = refusal_of(error)
                 unknown = refusal is UNKNOWN
@@ -170,7 +189,7 @@ class Local:
         from text.transcript import Transcript, join
 
         parts: list[SegmentPart] = []
-        start = end = 0
+        start = end = stated = missing = 0
         files = self._service.models.default.files
         async with aclosing(
             files.transcribe_stream(
@@ -179,13 +198,16 @@ class Local:
         ) as advances:
             async for advance in advances:
                 start, end = advance.start, advance.position
+                stated, missing = advance.ending.stated, advance.ending.missing
                 for part in advance.parts:
                     spaced = parts and part.segment.words[0].space_before
                     parts.append(part)
                     text = f" {part.segment.text}" if spaced else part.segment.text
                     progress(seconds(part.segment.end), text)
         segments = await files.written(join(parts))
-        return Transcript(segments=segments, start=start, end=end)
+        return Transcript(
+            segments=segments, start=start, end=end, stated=stated, missing=missing
+        )
 
     def _texts(self, transcript: "Transcript") -> Texts:
         """Write a transcript as the server does."""
@@ -193,7 +215,11 @@ class Local:
         from api.routes.transcriptions import subtitles_of
         from audio.samples import seconds
         from languages.detection import detect
-        from protocols.warnings import keywords_left_out
+        from protocols.warnings import (
+            keywords_left_out,
+            languages_left_out,
+            recording_cut_off,
+        )
 
         by_format = {}
         default = self._service.settings.default_lang or None
@@ -213,6 +239,11 @@ class Local:
                 by_format[kind] = json_text(body)
             else:
                 by_format[kind] = subtitles_of(transcript, kind)
-        left_out = keywords_left_out(keywords.left_out(self._keywords))
-        warnings = tuple(each.message for each in left_out)
-        return Texts(by_format, seconds(transcript.end), warnings)
+        warnings = (
+            *self._service.models.default.warnings,
+            *keywords_left_out(keywords.left_out(self._keywords)),
+            *languages_left_out(self._hints),
+            *recording_cut_off(stated=transcript.stated, missing=transcript.missing),
+        )
+        told = tuple(each.message for each in warnings)
+        return Texts(by_format, seconds(transcript.end), told)

@@ -7,10 +7,13 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from client.captions import Captions
-from client.live import source_of, together
-from client.local import engine
+from client.errors import CommandError
+from client.live import source_of, together, wanted_of
+from client.local import engine, read_languages
 
 if TYPE_CHECKING:
+    from api.service import Service
+    from live.options import StreamOptions
     from sockets.session import Stream
 
 
@@ -21,17 +24,36 @@ def run(options: argparse.Namespace) -> None:
 
 
 async def _run(options: argparse.Namespace) -> None:
-    source = source_of(options)  # so that no model is loaded in vain
+    # First, so that no model is loaded in vain.
+    source = source_of(options)
+    read_languages(options.language, options.languages)
     async with engine(options.model) as service:
-        settings = service.settings
-        profile = options.profile or settings.stream_profile
-        stream = service.models.default.live.open(
-            settings.profiles[profile].with_window(settings.chunk_duration)
-        )
+        stream_options = _options(options, service)
+        stream = service.models.default.live.open(stream_options)
         try:
             await _caption(source, stream)
         finally:
             await stream.aclose()
+
+
+def _options(options: argparse.Namespace, service: "Service") -> "StreamOptions":
+    """Return the options that a server's stream would have, and print its warnings.
+
+    Raises:
+        CommandError: A server would refuse them.
+    """
+    from api.routes.live import defaults_of
+    from protocols.native.messages import BadMessage
+    from protocols.native.setup import Setup
+
+    defaults = defaults_of(service.settings, service.models.default)
+    try:
+        setup = Setup.of(wanted_of(options), defaults)
+    except BadMessage as error:
+        raise CommandError(str(error)) from error
+    for warning in setup.warnings:
+        print(f"warning: {warning.message}", file=sys.stderr)
+    return setup.options
 
 
 async def _caption(source: AsyncIterator[bytes], stream: "Stream") -> None:

@@ -67,7 +67,7 @@ class Refused(CommandError):
         self.for_all = (
             answer.status_code in (401, 403, 404)
             or code == "insufficient_quota"
-            or param in ("language", "keywords", "model")
+            or param in ("language", "languages", "keywords", "model")
         )
         busy = answer.status_code in (429, 503) and not self.for_all
         self.wait_s = float(after) if busy and after and after.isdecimal() else None

@@ -45,6 +45,7 @@ class Wanted:
     formats: tuple[str, ...]
     words: bool = False  # whether JSON has times of words
     language: str | None = None
+    languages: tuple[str, ...] = ()
     keywords: tuple[str, ...] = ()
     model: str | None = None
 
@@ -157,6 +158,8 @@ class Remote:
         }
         if self._wanted.language:
             fields["language"] = self._wanted.language
+        if self._wanted.languages:
+            fields["languages[]"] = list(self._wanted.languages)
         if self._wanted.model:
             fields["model"] = self._wanted.model
         if self._wanted.keywords:

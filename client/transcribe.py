@@ -84,6 +84,7 @@ def run(options: argparse.Namespace) -> int:
         formats,
         words=options.words,
         language=options.language,
+        languages=tuple(options.languages or ()),
         keywords=tuple(options.keywords),
         model=options.model,
     )

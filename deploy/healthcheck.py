@@ -1,4 +1,7 @@
-"""Tell a container engine whether to send work: exit with 0 if `/ready` says so."""
+"""Tell a container engine whether the server works: exit with 0 if `/ready` says so.
+
+A server that is full works, also where it tells balancers to send nothing.
+"""
 
 import os
 import sys
@@ -10,7 +13,7 @@ def main() -> int:
     """Ask the server in this container; return the exit status."""
     port = os.environ.get("PORT") or "8000"
     try:
-        with urlopen(f"http://127.0.0.1:{port}/ready", timeout=4):
+        with urlopen(f"http://127.0.0.1:{port}/ready?full=ok", timeout=4):
             return 0
     except (URLError, TimeoutError) as error:
         print(error, file=sys.stderr)

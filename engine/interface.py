@@ -13,9 +13,9 @@ model may keep what the next window of the same utterance can use.
 Pure: no I/O, clock, settings or threads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from audio.frames import FRAME_LENGTH, FRAME_SHIFT, MAX_WINDOW_SAMPLES
 from audio.samples import SAMPLE_RATE, Samples
@@ -173,6 +173,15 @@ class Model(Protocol):
             WindowTooLong: A window is longer than the model takes.
             ModelLost: The model will never answer again.
         """
+        ...
+
+
+@runtime_checkable
+class HasTrials(Protocol):
+    """A model that finds out by trials how it is quickest."""
+
+    def trials(self) -> Iterator[None]:
+        """Try, and give way after each pass; for times without work."""
         ...
 
 

@@ -14,21 +14,25 @@ with a partial every two seconds for each that speaks. The time of finals is mea
 so a silent stream counts for nothing. A stream that has just come, or just begun to
 speak, has no measurements yet. It counts with a forecast, based on the cost of a second
 of audio (`engine/costs.py`), so that a crowd that comes at once is not let in whole.
+While that is measured for the first time, others wait for it.
 The forecast may be wrong when little was measured, and letting a few streams in does
 little harm. So up to a number of streams that speak, the forecast does not count.
+
+The event loop has to have time for the stream, too (`engine/loop_load.py`).
 
 Pure: no I/O, clock, settings or threads; `now` is an argument, so that a benchmark can
 run it in simulated time. Not safe for concurrent use.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from math import exp
 
 from audio.samples import SAMPLE_RATE
 from engine.costs import Costs
 from engine.interface import Overloaded
+from engine.loop_load import LoopLoad
+from engine.place import Place
 from engine.work_queue import Job, Work
 
 # The longest left context of partials under overload, half of what the profiles have.
@@ -55,16 +59,6 @@ _CALM_S = 5.0
 _IN_FINALS = 1.2
 _IN_RAREST_PARTIALS = 2.5
 
-# A stream counts as speaking for so many seconds after it asked for a window. It may
-# speak again for so many seconds: conversations have longer breaks.
-_SPEAKS_S = 2.0
-_MAY_GO_ON_S = 10.0
-
-# For so many seconds a new stream may be about to begin to speak, and the finals of a
-# stream that has begun are not yet measured.
-_MAY_BEGIN_S = 2.0
-_SHOWS_S = 5.0
-
 # Recordings count as active for so many seconds after a pass of one.
 _RECENT_S = 5.0
 
@@ -73,42 +67,6 @@ _RECENT_S = 5.0
 _UNKNOWN = 0.2
 
 _LONG_AGO = float("-inf")
-
-
-@dataclass(slots=True, eq=False)
-class Place:
-    """The place of a stream that was let in; its owner gives it back in the end.
-
-    Attributes:
-        since: When it was let in, in seconds.
-        began: When it first asked for a window; None if it has not.
-        asked: When it last asked for one.
-    """
-
-    since: float
-    began: float | None = field(default=None, init=False)
-    asked: float = field(default=_LONG_AGO, init=False)
-
-    def ask(self, now: float) -> None:
-        """Note that the stream asks for a window."""
-        self.began = now if self.began is None else self.began
-        self.asked = now
-
-    def speaks(self, now: float) -> bool:
-        """Whether the stream has speech now."""
-        return now - self.asked < _SPEAKS_S
-
-    def may_speak(self, now: float) -> bool:
-        """Whether the stream had speech recently, or may be about to have some."""
-        return now - self.asked < _MAY_GO_ON_S or self.may_begin(now)
-
-    def may_begin(self, now: float) -> bool:
-        """Whether the stream is too new to count as silent."""
-        return self.began is None and now - self.since < _MAY_BEGIN_S
-
-    def has_shown(self, now: float) -> bool:
-        """Whether it has spoken for long enough to measure what it needs."""
-        return self.began is not None and now - self.began >= _SHOWS_S
 
 
 class _Share:
@@ -135,17 +93,29 @@ class StreamLoad:
             says.
         max_streams: Most streams at once.
         file_share: Share of the model's time that recordings get while they wait.
+        loop: Observes the event loop, which all models of a process share; None if it
+            is not observed.
+
+    Attributes:
+        measuring: Whether the first measurements of the cost are under way.
     """
 
     def __init__(
-        self, *, min_streams: int, max_streams: int, file_share: float
+        self,
+        *,
+        min_streams: int,
+        max_streams: int,
+        file_share: float,
+        loop: LoopLoad | None = None,
     ) -> None:
         self._min_streams = min_streams
         self._max_streams = max_streams
         self._file_share = file_share
+        self._loop = LoopLoad() if loop is None else loop
         self._places: dict[Place, None] = {}
         self._asking: dict[Place, None] = {}  # that have asked; the newest is last
         self._costs = Costs()
+        self.measuring = False
         self._partials = _Share()  # with their whole context
         self._finals = _Share()
         self._tight = False
@@ -174,6 +144,15 @@ class StreamLoad:
             self._tight = False
         return self._tight
 
+    def n_free(self, now: float) -> int:
+        """Return how many streams with speech would be let in if they came now."""
+        n_fit = max(self._n_fit(now), self._min_streams - len(self._talking(now)))
+        return int(max(0, min(n_fit, self._max_streams - len(self._places))))
+
+    def n_speaking(self, now: float) -> int:
+        """Return the number of streams that had speech recently."""
+        return len(self._talking(now, beside_new=False))
+
     def admit(self, now: float) -> Place:
         """Let a stream in.
 
@@ -183,22 +162,23 @@ class StreamLoad:
         Raises:
             Overloaded: There is no room for it.
         """
-        n_streams = len(self._places)
-        talking = [place for place in self._places if place.may_speak(now)]
-        heard = [place for place in talking if not place.may_begin(now)]
-        if n_streams >= self._max_streams:
-            raise Overloaded(n_streams, len(heard), at_limit=True)
+        if not self.n_free(now):
+            n_streams, n_speaking = len(self._places), self.n_speaking(now)
+            if n_streams >= self._max_streams:
+                raise Overloaded(n_streams, n_speaking, at_limit=True)
+            unknown = self._costs.low is None
+            settles = unknown or self._n_fit(now, beside_new=False) >= 1
+            raise Overloaded(n_streams, n_speaking, settles=settles)
         new = Place(now)
-        if len(talking) >= self._min_streams and not self._fit([*talking, new], now):
-            settles = self._fit([*heard, new], now)
-            raise Overloaded(n_streams, len(heard), settles=settles)
         self._places[new] = None
+        self._loop.enter(new)
         return new
 
-    def leave(self, place: Place) -> None:
+    def leave(self, place: Place, now: float) -> None:
         """Forget a stream; does nothing if it has left already."""
         self._places.pop(place, None)
         self._asking.pop(place, None)
+        self._loop.leave(place, now)
 
     def note_ask(self, place: Place, now: float) -> None:
         """Note that a stream asks for a window."""
@@ -238,15 +218,25 @@ class StreamLoad:
         newest = islice(reversed(self._asking), 2)
         return sum(place.speaks(now) for place in newest) == 2
 
-    def _fit(self, speaking: Iterable[Place], now: float) -> bool:
-        """Whether there is time for the finals and the rarest partials of streams."""
-        if (cost := self._costs.low) is None:
-            return True  # an unknown cost refuses no stream
+    def _talking(self, now: float, *, beside_new: bool = True) -> list[Place]:
+        """Return the streams that had speech recently, or may be about to have some."""
+        return [
+            place
+            for place in self._places
+            if place.may_speak(now) and (beside_new or not place.may_begin(now))
+        ]
+
+    def _n_fit(self, now: float, *, beside_new: bool = True) -> float:
+        """Return for how many more streams with speech there is time."""
+        in_loop = self._loop.n_fit(now, beside_new=beside_new)
+        if not (cost := self._costs.low):  # unknown, or a model that answers at once
+            return 0.0 if cost is None and self.measuring else in_loop
         audio = sum(
             _IN_RAREST_PARTIALS + (0.0 if place.has_shown(now) else _IN_FINALS)
-            for place in speaking
+            for place in self._talking(now, beside_new=beside_new)
         )
-        return self._finals.value(now) + cost * audio <= _FULL * self._room(now)
+        room = _FULL * self._room(now) - self._finals.value(now) - cost * audio
+        return min(in_loop, room / (cost * (_IN_RAREST_PARTIALS + _IN_FINALS)))
 
     def _room(self, now: float) -> float:
         """Return the share of the time that recordings leave to streams."""

@@ -1,7 +1,8 @@
-"""Let the model hear silence, to measure what a pass costs before any stream speaks.
+"""Let the model hear silence, to measure what a pass costs before streams speak.
 
 A pass of the rehearsal is as large as passes get on the device: a busy model works in
-batches, and what counts is the cost of a second of audio in a batch.
+batches, and what counts is the cost of a second of audio in a batch. Passes come one by
+one, in times without work, so that work never waits for more than one of them.
 
 Pure: no I/O, clock, settings or threads; `clock` is an argument.
 """
@@ -9,7 +10,7 @@ Pure: no I/O, clock, settings or threads; `clock` is an argument.
 from collections.abc import Callable, Iterator, Sequence
 
 from audio.samples import SAMPLE_RATE
-from engine.interface import Model, ModelInput
+from engine.interface import ModelInput
 from engine.work_queue import BatchRules
 
 # The least and the most passes; between the two, passes go on for so many seconds.
@@ -31,17 +32,27 @@ def whole_pass(window: ModelInput, rules: BatchRules) -> list[ModelInput]:
 
 
 def rehearse(
-    model: Model, windows: Sequence[ModelInput], clock: Callable[[], float]
-) -> Iterator[float]:
+    label: Callable[[Sequence[ModelInput]], object],
+    windows: Sequence[ModelInput],
+    clock: Callable[[], float],
+) -> Iterator[float | None]:
     """Run passes over windows; give the seconds that each takes, once it has ended.
 
-    The first pass is not counted: it also allocates memory.
+    For the first pass it is None: it also allocates memory.
+
+    Args:
+        label: Runs a pass.
+        windows: The windows of each.
+        clock: Tells the time in seconds.
     """
-    model.label_frames(windows)
-    began = ended = clock()
+    label(windows)
+    yield None
+    spent = 0.0
     for n in range(1, _MOST + 1):
-        before, _ = ended, model.label_frames(windows)
-        ended = clock()
-        yield ended - before
-        if n >= LEAST and ended - began > _ENOUGH_S:
+        began = clock()
+        label(windows)
+        seconds = clock() - began
+        spent += seconds
+        yield seconds
+        if n >= LEAST and spent > _ENOUGH_S:
             break

@@ -3,7 +3,9 @@
 One thread, named `asr`, loads the model and is the only one that calls it, so the event
 loop never runs torch and the model needs no lock. A model that takes several batches at
 the same time gets as many threads. `engine/work_queue.py` decides whose turn it is and
-which windows share a pass; this module has the threads, the lock and the futures.
+which windows share a pass, `engine/residence.py` when the model is unloaded and when it
+is loaded again, for which windows wait as for a pass; this module has the threads, the
+lock and the futures.
 
 When the queue is full, a window is refused at once: the caller can try elsewhere in
 time, and the model never works for callers that have given up. Cancelling a future
@@ -26,7 +28,7 @@ import math
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -36,6 +38,7 @@ from engine import rehearsal
 from engine.failures import Failures
 from engine.interface import (
     FrameGrid,
+    HasTrials,
     Model,
     ModelError,
     ModelInput,
@@ -46,8 +49,11 @@ from engine.interface import (
     QueueFull,
     WaitedTooLong,
 )
-from engine.load import SHORT_CONTEXT, Place, StreamLoad
+from engine.load import SHORT_CONTEXT, StreamLoad
+from engine.loop_load import LoopLoad
 from engine.observer import NOBODY, Drop, Observer
+from engine.place import Place
+from engine.residence import Residence, Step
 from engine.watchdog import Watchdog
 from engine.work_queue import BatchRules, Job, Work, WorkQueue
 from text.ctc import FrameLabels
@@ -61,6 +67,13 @@ SHUTTING_DOWN = "The server is shutting down."
 _LOST = "The model is gone, and the server has to be started again."
 STUCK = "The model gives no results at present; try again later."
 _TOO_LATE = "The server is too busy; try again later."
+# Seconds between two attempts to load a model again.
+_RETRY_S = 1.0
+
+_NOT_AGAIN = (
+    "The model, which had been unloaded, could not be loaded again; the server's log "
+    "says why. The next request tries it once more."
+)
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False, kw_only=True)
@@ -73,17 +86,24 @@ class Scheduler:
     """Own the model's thread, from loading to the last window.
 
     Args:
-        load: Builds the model; called once, in the model's thread.
+        load: Builds the model; called in the model's thread, once, and again after each
+            time that the model was unloaded.
         max_queued: Most windows of files that wait.
         min_streams: Speaking streams that are let in whatever the forecast says.
         max_streams: Most streams at once.
         rules: What one forward pass may hold; see `limit_batches`.
         file_share: Share of the model's time that files get while they wait.
         max_wait_s: Longest that a window waits for its pass, in seconds.
-        rehearsed: A window that the model gets before all others, as many times in a
-            pass as it may hold, to measure the cost of a pass.
-        on_loaded: Called in the model's thread when loading has ended, with None or
-            the exception.
+        loop: Observes the event loop that the streams share; None if it is not
+            observed.
+        rehearsed: A window that the model gets when it has nothing else to do, as many
+            times in a pass as it may hold, to measure the cost of a pass.
+        unload_after_s: Seconds without work after which the model is unloaded, until
+            there is work; 0: it stays.
+        on_loaded: Called in the model's thread each time that loading has ended, with
+            None or the exception.
+        on_unloaded: Called in the model's thread when nothing here refers to the model
+            any more.
         on_lost: Called in the model's thread when the model is gone.
         observer: Gets the events of the engine.
         clock: Tells the time in seconds.
@@ -102,14 +122,18 @@ class Scheduler:
         rules: BatchRules,
         file_share: float,
         max_wait_s: float,
+        loop: LoopLoad | None = None,
         rehearsed: ModelInput | None = None,
+        unload_after_s: float = 0.0,
         on_loaded: Callable[[BaseException | None], None] = lambda error: None,
+        on_unloaded: Callable[[], None] = lambda: None,
         on_lost: Callable[[ModelLost], None] = lambda error: None,
         observer: Observer = NOBODY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._load = load
         self._on_loaded = on_loaded
+        self._on_unloaded = on_unloaded
         self._on_lost = on_lost
         self._max_queued = max_queued
         self._max_wait_s = max_wait_s
@@ -119,10 +143,17 @@ class Scheduler:
         self._clock = clock
         self._queue: WorkQueue[_Job] = WorkQueue(rules, file_share=file_share)
         self._streams = StreamLoad(
-            min_streams=min_streams, max_streams=max_streams, file_share=file_share
+            min_streams=min_streams,
+            max_streams=max_streams,
+            file_share=file_share,
+            loop=loop,
         )
         self._changed = threading.Condition()  # guards all of these
-        self._traits: ModelTraits | None = None  # once the model is loaded
+        self._traits: ModelTraits | None = None  # once the model was loaded
+        self._model: Model | None = None  # while it is loaded
+        self._residence = Residence(unload_after_s)
+        self._n_serving = 0  # threads that have a batch
+        self._spare_time: Iterator[object] | None = None  # passes no client waits for
         self._closed = ""  # why no more windows are taken
         self._n_running = 0  # passes
         self._in_passes: set[_Job] = set()
@@ -148,6 +179,11 @@ class Scheduler:
         return self._traits
 
     @property
+    def loaded(self) -> bool:
+        """Whether the model is in memory; if not, work loads it again."""
+        return self._model is not None
+
+    @property
     def n_queued(self) -> int:
         """Number of windows that wait."""
         return len(self._queue)
@@ -160,6 +196,25 @@ class Scheduler:
     def n_streams(self) -> int:
         """Number of streams that were let in and have not ended."""
         return self._streams.n_streams
+
+    @property
+    def n_speaking(self) -> int:
+        """Number of streams that had speech recently."""
+        with self._changed:
+            return self._streams.n_speaking(self._clock())
+
+    @property
+    def n_free(self) -> int:
+        """Number of streams with speech that would be let in if they came now."""
+        if not self.ready or self.watchdog.stuck_s is not None:
+            return 0
+        with self._changed:
+            return self._streams.n_free(self._clock())
+
+    @property
+    def measuring(self) -> bool:
+        """Whether the cost of streams is being measured for the first time."""
+        return self._streams.measuring
 
     @property
     def is_tight(self) -> bool:
@@ -200,9 +255,10 @@ class Scheduler:
     def drop_late(self) -> None:
         """Fail what has waited as long as it may while the model is stuck.
 
-        Otherwise the model's own thread does that between two passes.
+        It does so, too, while the model is loaded again. Otherwise the model's own
+        thread does it between two passes.
         """
-        if self.watchdog.stuck_s is None:
+        if self.watchdog.stuck_s is None and not self._residence.moving:
             return
         before = self._clock() - self._max_wait_s
         with self._changed:
@@ -211,6 +267,16 @@ class Scheduler:
         for job in late:
             if _fail(job, WaitedTooLong(_TOO_LATE)):
                 self._observer.dropped(Drop.LATE_WINDOW)
+
+    def unload_if_idle(self) -> None:
+        """Have the model unloaded if it has had no work for long; ask that often."""
+        with self._changed:
+            if self._residence.look(self._clock(), busy=self._busy):
+                self._changed.notify_all()
+
+    @property
+    def _busy(self) -> bool:
+        return bool(len(self._queue) or self._n_serving or self._streams.n_streams)
 
     def give_up(self, why: str) -> None:
         """Take the model for lost; what waits for it fails at once."""
@@ -242,14 +308,18 @@ class Scheduler:
             raise NotReady(STUCK)
         with self._changed:
             now = self._clock()
-            if now - self._streams.newest_pass > _IDLE_S:
-                self._rehearse_again(now)
-            return self._streams.admit(now)
+            if now - self._streams.newest_pass > _IDLE_S and self._traits is not None:
+                self._spare_time = self._spare_time or self._rehearsal()
+            place = self._streams.admit(now)
+            self._changed.notify_all()  # the model may have to be loaded
+            return place
 
     def leave(self, place: Place) -> None:
         """Let a stream go; a second call does no harm."""
         with self._changed:
-            self._streams.leave(place)
+            now = self._clock()
+            self._streams.leave(place, now)
+            self._residence.note_work(now)
 
     def submit(
         self,
@@ -328,21 +398,12 @@ class Scheduler:
 
     def _run(self) -> None:
         try:
-            model = self._load()
-            traits = model.traits
-            if traits.grid != FrameGrid():
-                raise ModelError(
-                    f"The model has a {traits.grid}; the server counts time on a "
-                    f"{FrameGrid()}."
-                )
-            self._rehearse(model)
+            traits = self._load_model()
         except BaseException as error:
             self._on_loaded(error)
             return
         others = [
-            threading.Thread(
-                target=self._serve_all, args=[model], name=f"asr {n}", daemon=True
-            )
+            threading.Thread(target=self._serve_all, name=f"asr {n}", daemon=True)
             for n in range(2, traits.max_batches + 1)
         ]
         for thread in others:  # before `close` may join them
@@ -350,19 +411,75 @@ class Scheduler:
         self._threads += others
         self._traits = traits
         self._on_loaded(None)
-        self._serve_all(model)
+        self._serve_all()
 
-    def _serve_all(self, model: Model) -> None:
+    def _load_model(self) -> ModelTraits:
+        """Load the model, the first time or again."""
+        began = self._clock()
+        model = self._load()
+        traits, before = model.traits, self._traits
+        if traits.grid != FrameGrid():
+            raise ModelError(
+                f"The model has a {traits.grid}; the server counts time on a "
+                f"{FrameGrid()}."
+            )
+        if before is None:
+            self._spare_time = self._warm_up(model)
+            self._streams.measuring = self._rehearsed is not None
+        elif traits.vocabulary != before.vocabulary:
+            raise ModelError(
+                "The model's files have changed: its vocabulary is another one. Start "
+                "the server again to serve it."
+            )
+        with self._changed:
+            self._model = model
+            now = self._clock()
+            self._residence.note_loaded(now, took_s=now - began)
+            self._changed.notify_all()
+        return traits
+
+    def _load_again(self) -> None:
+        """Load the model because there is work; if that fails, what waits fails."""
+        end = self.watchdog.begin(self._residence.load_s)
+        try:
+            self._traits = self._load_model()
+        except Exception as error:
+            self._fail_to_load(error)
+        else:
+            self.watchdog.succeed()
+            self._on_loaded(None)
+        finally:
+            end()
+
+    def _fail_to_load(self, error: Exception) -> None:
+        self.watchdog.fail(error)
+        self._on_loaded(error)
+        with self._changed:
+            self._residence.note_failure()
+            waiting = self._queue.take_older(math.inf)
+        for job in waiting:
+            _fail(job, NotReady(_NOT_AGAIN))
+        self._ending.wait(_RETRY_S)
+
+    def _unload(self) -> None:
+        with self._changed:
+            self._model = self._spare_time = None
+        self._on_unloaded()
+        with self._changed:
+            self._residence.note_unloaded()
+            self._changed.notify_all()
+
+    def _serve_all(self) -> None:
         """Serve batches until the scheduler is closed or the model is lost."""
         try:
-            self._serve_on(model)
+            self._serve_on()
         except ModelLost as error:
             self._lose(error)
         except BaseException as error:
             logger.exception("The model's thread broke.")
             self._lose(ModelLost(f"its thread ended with {type(error).__name__}"))
 
-    def _serve_on(self, model: Model) -> None:
+    def _serve_on(self) -> None:
         while (batch := self._next_batch()) is not None:
             # From here on a future can no longer be cancelled, only ignored.
             live = [job for job in batch if job.future.set_running_or_notify_cancel()]
@@ -370,10 +487,12 @@ class Scheduler:
                 self._in_passes.update(live)
             try:
                 if live:
-                    self._serve(model, live)
+                    self._serve(live)
             finally:
                 with self._changed:
                     self._in_passes.difference_update(live)
+                    self._n_serving -= 1
+                    self._residence.note_work(self._clock())
                 for job in live:  # without an answer yet if the model is lost
                     _fail(job, NotReady(_LOST))
             self._ending.wait(self._failures.pause_s)
@@ -388,30 +507,58 @@ class Scheduler:
             self._on_lost(error)
 
     def _next_batch(self) -> list[_Job] | None:
-        """Wait for work; None once the scheduler is closed and no window is left."""
-        with self._changed:
-            while not len(self._queue):
-                if self._closed:
+        """Wait for work, and for the model; None once closed and no window is left."""
+        while True:
+            passes: Iterator[object] | None = None
+            with self._changed:
+                while (step := self._next_step()) is Step.WAIT and not self._may_try:
+                    self._changed.wait()
+                if step is Step.SERVE:
+                    late, batch = self._take_batch()
+                elif step is Step.WAIT:
+                    passes, self._spare_time = self._spare_time, None
+                    self._n_serving += 1
+            match step:
+                case Step.END:
                     return None
-                self._changed.wait()
-            now = self._clock()
-            late = self._queue.take_older(now - self._max_wait_s)
-            batch = self._queue.take_batch(now)
-            for job in batch:
-                self._observer.window_waited(job.work, now - job.since)
+                case Step.LOAD:
+                    self._load_again()
+                case Step.UNLOAD:
+                    self._unload()
+                case Step.WAIT:
+                    self._use_spare_time(passes)
+                case Step.SERVE:
+                    break
         for job in late:
             self._observer.dropped(Drop.LATE_WINDOW)
             _fail(job, WaitedTooLong(_TOO_LATE))
         return batch
 
-    def _serve(self, model: Model, batch: Sequence[_Job]) -> None:
+    def _next_step(self) -> Step:
+        return self._residence.next_step(
+            n_windows=len(self._queue),
+            n_streams=self._streams.n_streams,
+            closed=bool(self._closed),
+        )
+
+    def _take_batch(self) -> tuple[list[_Job], list[_Job]]:
+        """Return the windows that have waited too long, and those of the next pass."""
+        now = self._clock()
+        late = self._queue.take_older(now - self._max_wait_s)
+        batch = self._queue.take_batch(now)
+        for job in batch:
+            self._observer.window_waited(job.work, now - job.since)
+        self._n_serving += 1
+        return late, batch
+
+    def _serve(self, batch: Sequence[_Job]) -> None:
         """Answer every window of a batch, with frames or an error.
 
         One window's error must not fail the others: after an error each is tried alone.
         """
         n = len(batch)
         try:
-            labelled = self._label(model, batch)
+            labelled = self._label(batch)
         except ModelLost:
             raise
         except Exception as error:
@@ -433,7 +580,7 @@ class Scheduler:
             logger.warning("A batch of %d windows failed; trying each alone.", n)
         step = n // 2 if no_memory else 1
         for start in range(0, n, step):
-            self._serve(model, batch[start : start + step])
+            self._serve(batch[start : start + step])
 
     def _fail_alone(self, job: _Job, error: Exception) -> None:
         self.watchdog.fail(error)
@@ -444,7 +591,7 @@ class Scheduler:
             logger.error("%s", line, exc_info=error)
         _fail(job, error)
 
-    def _label(self, model: Model, batch: Sequence[_Job]) -> list[FrameLabels]:
+    def _label(self, batch: Sequence[_Job]) -> list[FrameLabels]:
         """Run one pass and measure it; simultaneous passes share their seconds."""
         began = self._clock()
         with self._changed:
@@ -452,6 +599,8 @@ class Scheduler:
             n_running = self._n_running
             end = self.watchdog.begin(self._streams.expected_s(batch))
         try:
+            model = self._model
+            assert model is not None, "a model that serves is not unloaded"
             labelled = model.label_frames([job.window for job in batch])
             if len(labelled) != len(batch):
                 raise ModelError(
@@ -475,25 +624,52 @@ class Scheduler:
         )
         return labelled
 
-    def _rehearse(self, model: Model) -> None:
-        """Measure what a pass costs, before the first window comes."""
+    # --- in spare time ---
+
+    @property
+    def _may_try(self) -> bool:
+        return self._spare_time is not None and self._model is not None
+
+    def _use_spare_time(self, passes: Iterator[object] | None) -> None:
+        """Run the next of some passes that no client waits for."""
+        assert passes is not None, "there is something to try"
+        left: Iterator[object] | None = passes
+        try:
+            next(passes)
+        except StopIteration:
+            left = None
+        except ModelLost:
+            raise
+        except Exception as error:  # a client's pass will fail, too, or work
+            logger.warning("A pass over silence failed.", exc_info=error)
+            left = None
+        with self._changed:
+            self._n_serving -= 1
+            self._spare_time = self._spare_time or left
+            self._streams.measuring &= self._spare_time is not None
+
+    def _warm_up(self, model: Model) -> Iterator[object]:
+        """Let the model find out how it is quickest, then measure it."""
+        if isinstance(model, HasTrials):
+            yield from model.trials()
+        yield from self._rehearsal()
+
+    def _rehearsal(self) -> Iterator[object]:
+        """Measure what a pass costs."""
         if self._rehearsed is None:
             return
         windows = rehearsal.whole_pass(self._rehearsed, self._queue.rules)
         audio_s = sum(map(len, windows)) / SAMPLE_RATE
-        for seconds in rehearsal.rehearse(model, windows, self._clock):
-            with self._changed:
-                self._streams.note_rehearsal(audio_s, self._clock(), seconds)
 
-    def _rehearse_again(self, now: float) -> None:
-        """Measure it again if the model was idle, and still is."""
-        if self._traits is None or self._rehearsed is None or len(self._queue):
-            return
-        windows = rehearsal.whole_pass(self._rehearsed, self._queue.rules)
-        for own in rehearsal.LEAST * windows:
-            job = _Job(n_samples=len(own), work=Work.FILE, window=own)
-            self._queue.submit(job, now)
-        self._changed.notify()
+        def label(windows: Sequence[ModelInput]) -> object:
+            assert self._model is not None, "a model that is tried is not unloaded"
+            return self._model.label_frames(windows)
+
+        for seconds in rehearsal.rehearse(label, windows, self._clock):
+            if seconds is not None:
+                with self._changed:
+                    self._streams.note_rehearsal(audio_s, self._clock(), seconds)
+            yield seconds
 
 
 def _fail(job: _Job, error: Exception) -> bool:

@@ -17,14 +17,32 @@ class Timer:
         self._call = call
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.TimerHandle | None = None
+        self._held = False
+        self._wanted = False  # was started while it was held
+
+    def hold(self, held: bool) -> None:
+        """Keep it from waiting; once it is held no more, it starts if it should."""
+        wanted = self._handle is not None or self._wanted
+        self.stop()
+        self._held = held
+        if wanted:
+            self.start()
 
     def start(self) -> None:
         """Start to wait from now on."""
         self.stop()
-        self._handle = self._loop.call_later(self._after_s, self._call)
+        if self._held:
+            self._wanted = True
+        else:
+            self._handle = self._loop.call_later(self._after_s, self._go_off)
 
     def stop(self) -> None:
         """Stop waiting."""
+        self._wanted = False
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
+
+    def _go_off(self) -> None:
+        self._handle = None
+        self._call()

@@ -82,13 +82,13 @@ class Watchdog:
         return end
 
     def succeed(self) -> None:
-        """Note that a pass gave results."""
+        """Note that a pass gave results, or that the model was loaded again."""
         with self._lock:
             self._last_result = self._clock()
             self._n_failed = 0
 
     def fail(self, error: Exception) -> None:
-        """Note that a pass raised an error."""
+        """Note that a pass, or loading the model again, raised an error."""
         with self._lock:
             self._last_result = self._clock()
             self._n_failed += 1
@@ -100,7 +100,7 @@ class Watchdog:
         with self._lock:
             if self._n_failed >= _MAX_FAILED:
                 return (
-                    f"The last {self._n_failed} batches failed, the newest with "
+                    f"The model failed {self._n_failed} times in a row, at last with "
                     f"{self._error}; the log has the details."
                 )
             waited_s = self._waited_s()

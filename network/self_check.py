@@ -36,6 +36,15 @@ class SelfCheck:
     def passed(self) -> bool:
         return math.isfinite(self.error) and self.error <= SELF_CHECK_TOLERANCE
 
+    def complaint(self, name: str, *, device: str, dtype: str) -> str:
+        """Say that a model's check failed on a device, in a data type."""
+        return (
+            f"The start-up check of {name} failed: {dtype} on {device} differs from "
+            f"float32 on the CPU by {self.error:.0%} of the logits (allowed: "
+            f"{SELF_CHECK_TOLERANCE:.0%}), with {self.agreement:.0%} of the labels "
+            f"equal. This processor or driver computes {dtype} wrongly for this model."
+        )
+
 
 def check_clip() -> Samples:
     """Make a clip with a moving spectrum, the same on every machine."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from network.kernels import PLAIN, Arithmetic, Linear
+from network.kernels import PLAIN, Arithmetic, Linear, PlainLinear
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,32 +55,39 @@ class Weights:
     Attributes:
         state: The tensors, by the names of `Architecture.shapes`.
         blocks: Sizes of blocks; None for the best ones for the device.
+        lasting: Whether what is made of them outlives the checkpoint. A tensor of the
+            checkpoint keeps the whole file mapped, so it has to be copied then.
     """
 
     state: Mapping[str, Tensor]
     device: torch.device
     arithmetic: Arithmetic = PLAIN
     blocks: Blocks | None = None
+    lasting: bool = True
 
     @property
     def at_once(self) -> Blocks:
         """The sizes of blocks."""
         return self.blocks or blocks_for(self.device)
 
-    def tensor(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
+    def tensor(
+        self, name: str, dtype: torch.dtype | None = None, *, lasting: bool = True
+    ) -> Tensor:
         """Return one tensor on the device, in the format of the computation.
-
-        It is a copy: a tensor of the checkpoint keeps the whole file mapped.
 
         Args:
             dtype: Its data type; by default that of the data between the layers.
+            lasting: Whether it outlives the checkpoint, if others do.
         """
         dtype = dtype or self.arithmetic.flowing
-        return self.state[name].to(self.device, dtype, copy=True)
+        copy = lasting and self.lasting
+        return self.state[name].to(self.device, dtype, copy=copy)
 
     def linear(self, *names: str) -> Linear:
         """Make one layer from one or more layers with the same input."""
-        weights = [self.tensor(f"{name}.weight") for name in names]
+        # Joining and packing make copies of their own.
+        lasting = len(names) == 1 and self.arithmetic.make_linear is PlainLinear
+        weights = [self.tensor(f"{name}.weight", lasting=lasting) for name in names]
         biases = [self.tensor(f"{name}.bias") for name in names]
         return self.arithmetic.make_linear(joined(weights), joined(biases))
 

@@ -8,7 +8,7 @@ threads for each thread that calls it.
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from typing import TypeVar
 
 import torch
@@ -68,6 +68,7 @@ class Threads:
         self._numbers = candidates(most)
         self._choice = ThreadChoice(self._numbers, most, clock())
         self._set = 0
+        self._rehearsed = False
         self._free: float | None = None
         self._looked = clock()
 
@@ -76,16 +77,19 @@ class Threads:
         """Threads of the next pass."""
         return self._choice.threads
 
-    def rehearse(self, work: Callable[[], object]) -> None:
-        """Begin with the number that is fastest now.
+    def rehearse(self, work: Callable[[], object]) -> Iterator[None]:
+        """Find the number that is fastest now, once; give way after each pass.
 
         Args:
             work: A pass. It is repeated for two seconds, but at least twice.
         """
+        if self._rehearsed:
+            return
+        self._rehearsed = True
         until = self._clock() + REHEARSE_WITHIN_S
         took_s: dict[int, float] = {}
         for number in self._numbers:
-            took_s[number] = self._least_time(work, number, until=until)
+            took_s[number] = yield from self._least_time(work, number, until=until)
             too_few = took_s[number] > _TOO_FEW * min(took_s.values())
             if too_few or self._clock() > until:
                 break
@@ -118,18 +122,23 @@ class Threads:
 
     def _least_time(
         self, work: Callable[[], object], number: int, *, until: float
-    ) -> float:
+    ) -> Generator[None, None, float]:
         """Time one or more passes with a number of threads; return the least time."""
-        self._set_threads(number)
-        work()  # the first starts the threads
+        self._time(work, number)  # the first starts the threads
+        yield
         least = math.inf
         for _ in range(_N_REHEARSALS):
-            began = self._clock()
-            work()
-            least = min(least, self._clock() - began)
+            least = min(least, self._time(work, number))
+            yield
             if self._clock() > until:
                 break
         return least
+
+    def _time(self, work: Callable[[], object], number: int) -> float:
+        self._set_threads(number)  # other passes may have come between
+        began = self._clock()
+        work()
+        return self._clock() - began
 
     def _set_threads(self, number: int) -> None:
         if number != self._set:

@@ -62,7 +62,7 @@ class PositionalConvolution:
             weight = direction * (length / norm)
         self._dtype = weights.arithmetic.products
         # A copy: a tensor of the checkpoint keeps the whole file mapped.
-        self._weight = weight.to(weights.device, self._dtype, copy=True)
+        self._weight = weight.to(weights.device, self._dtype, copy=weights.lasting)
         self._bias = weights.tensor(f"{name}.bias", self._dtype)
         self._n_groups = architecture.n_position_groups
 
@@ -257,7 +257,7 @@ def reference_logits(
     Returns:
         Logits, shape (n_frames, n_labels).
     """
-    weights = Weights(state, torch.device("cpu"))
+    weights = Weights(state, torch.device("cpu"), lasting=False)
     rows = Extractor(weights)([wave])
     lengths = [len(rows)]
     rows = Frontend(weights, architecture)(rows, lengths)

@@ -49,6 +49,10 @@ class ChannelStreams:
         for stream in self._streams:
             stream.configure(options)
 
+    def set_away(self, away: bool) -> None:
+        for stream in self._streams:
+            stream.set_away(away)
+
     async def aclose(self) -> None:
         for stream in self._streams:
             await stream.aclose()

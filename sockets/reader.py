@@ -8,9 +8,8 @@ and a server that stops; the inbox's last message says which.
 import asyncio
 from dataclasses import dataclass
 
-from starlette.websockets import WebSocket
-
 from protocols.actions import Stop
+from sockets.client_socket import ClientSocket
 from sockets.inbox import Inbox
 from sockets.pace import MessagePace
 
@@ -58,7 +57,7 @@ class SocketReader:
     """Fills the inbox of one session.
 
     Args:
-        socket: The accepted socket. Nothing else may receive from it.
+        socket: The client's socket. Nothing else may receive from it.
         inbox: Gets the messages.
         limits: Limits of the session.
 
@@ -67,7 +66,7 @@ class SocketReader:
             for it and is not idle.
     """
 
-    def __init__(self, socket: WebSocket, inbox: Inbox, *, limits: Limits) -> None:
+    def __init__(self, socket: ClientSocket, inbox: Inbox, *, limits: Limits) -> None:
         self._socket = socket
         self._inbox = inbox
         self._limits = limits

@@ -16,7 +16,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol, assert_never
 
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocketDisconnect
 
 from audio.encoding import Encoding
 from audio.pcm import ChannelsDecoder, PcmDecoder
@@ -38,6 +38,7 @@ from protocols.actions import (
     Stop,
     Teller,
 )
+from sockets.client_socket import ClientSocket
 from sockets.inbox import Inbox
 from sockets.outbox import Outbox, OutboxFull
 from sockets.reader import LAST_READ_S, Gone, Limits, SocketReader
@@ -67,6 +68,8 @@ class Stream(Protocol):
 
     def configure(self, options: StreamOptions) -> None: ...
 
+    def set_away(self, away: bool) -> None: ...
+
     def events(self) -> AsyncIterator[TimedEvent]: ...
 
     async def aclose(self) -> None: ...
@@ -76,7 +79,7 @@ class SocketSession:
     """One session, from its greeting to its close.
 
     Args:
-        socket: The accepted socket. Nothing else may receive from it or send to it.
+        socket: The client's socket. Nothing else may receive from it or send to it.
         machine: The protocol.
         stream: The stream; closed when the session is over.
         limits: Limits of the session.
@@ -93,7 +96,7 @@ class SocketSession:
 
     def __init__(
         self,
-        socket: WebSocket,
+        socket: ClientSocket,
         machine: Machine,
         stream: Stream,
         *,
@@ -144,6 +147,7 @@ class SocketSession:
 
     def stop(self, read_s: float = LAST_READ_S) -> None:
         """End the session with its finals; it reads no longer than `read_s` seconds."""
+        self._socket.stop_waiting()
         self._reader.stop(read_s)
 
     async def _work(self) -> None:
@@ -303,10 +307,10 @@ class SocketSession:
                     if isinstance(message, Close):
                         # Its place is free before the client learns of the close.
                         await self._stream.aclose()
-                        await self._socket.close(message.code, message.reason)
+                        await self._socket.close(message)
                         self.close_code = message.code
                         return
-                    await self._socket.send_text(message.text)
+                    await self._socket.send(message)
             except WebSocketDisconnect as error:
                 raise Gone(error.code) from error
             finally:

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -308,7 +309,8 @@ class TestThreads:
         (before,) = model.label_frames([ModelInput(clip)])
 
         with caplog.at_level(logging.INFO):
-            model.choose_threads()
+            model.adapt_threads()
+            deque(model.trials(), maxlen=0)
         (after,) = model.label_frames([ModelInput(clip)])
 
         assert (before.ids == after.ids).all()
@@ -323,10 +325,12 @@ class TestThreads:
         model = load(make_card(), num_threads=1)
 
         with caplog.at_level(logging.INFO):
-            model.choose_threads()
+            model.adapt_threads()
+            deque(model.trials(), maxlen=0)
             torch.set_num_threads(2)
             model.device = torch.device("meta")
-            model.choose_threads()
+            model.adapt_threads()
+            deque(model.trials(), maxlen=0)
 
         assert "Threads of a pass" not in caplog.text
 

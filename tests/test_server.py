@@ -544,7 +544,7 @@ class TestWatchdog:
 
         assert ready.status_code == 503
         assert int(ready.headers["retry-after"]) >= 1
-        assert "The last 3 batches failed" in ready.json()["reason"]
+        assert "The model failed 3 times in a row" in ready.json()["reason"]
         assert "secret" not in ready.text
         assert health.status_code == 200
         assert not model.failures

@@ -253,6 +253,27 @@ class TestOneStream:
 
         run(test)
 
+    def test_a_client_that_is_away_has_not_stopped(self) -> None:
+        """Its turn goes on when it is back, and ends if it says nothing then."""
+
+        async def test() -> None:
+            async with opened(stall_s=0.05) as own:
+                await own.stream.push_audio(SCRIPT.samples[:SAMPLE_RATE])
+                own.stream.set_away(True)
+                await own.stream.push_audio(SCRIPT.samples[SAMPLE_RATE:20_000])
+                ending = asyncio.create_task(
+                    own.until(lambda: isinstance(own.events[-1], UtteranceFinal))
+                )
+                await asyncio.wait({ending}, timeout=0.2)
+                assert not ending.done()
+                own.stream.set_away(False)
+                await ending
+                final = own.events[-1]
+                assert isinstance(final, UtteranceFinal)
+                assert final.cause is Cause.STALLED
+
+        run(test)
+
     def test_a_client_that_we_keep_waiting_has_not_stopped(self) -> None:
         """However long its next words wait for their turn."""
 

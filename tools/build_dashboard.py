@@ -39,6 +39,8 @@ def gauge(name: str) -> list[tuple[str, str]]:
 PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
     ("Ready", "bool_yes_no", gauge("omniasr_ready")),
     ("Live streams", "short", gauge("omniasr_streams")),
+    ("Live streams with speech", "short", gauge("omniasr_speaking_streams")),
+    ("Free places for live streams", "short", gauge("omniasr_free_streams")),
     ("Overload level", "short", gauge("omniasr_overload_level")),
     ("First text", "s", quantiles("omniasr_first_partial_seconds")),
     ("Partials behind live", "s", quantiles("omniasr_partial_lag_seconds")),
@@ -71,6 +73,7 @@ PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
             )
         ],
     ),
+    ("The event loop's time", "percentunit", gauge("omniasr_event_loop_share")),
     (
         "Audio taken, seconds each second",
         "none",
@@ -84,6 +87,12 @@ PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
         gauge("omniasr_requests_in_progress"),
     ),
     ("Live sessions ended", "reqps", by("outcome", "omniasr_sessions_total")),
+    (
+        "Lost connections",
+        "reqps",
+        by("what", "omniasr_lost_connections_total"),
+    ),
+    ("Streams that wait for clients", "short", gauge("omniasr_waiting_streams")),
     ("Refusals", "reqps", by("reason", "omniasr_refusals_total")),
     ("Recordings not decoded", "reqps", by("reason", "omniasr_decode_errors_total")),
     ("Left out", "reqps", by("what", "omniasr_drops_total")),
@@ -105,6 +114,7 @@ PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
     ("Texts in written form", "reqps", by("outcome", "omniasr_text_filter_total")),
     ("Time for written form", "s", quantiles("omniasr_text_filter_seconds")),
     ("Memory", "bytes", gauge("process_resident_memory_bytes")),
+    ("Model in memory", "bool_yes_no", gauge("omniasr_model_loaded")),
     ("Time to load the model", "s", gauge("omniasr_model_load_seconds")),
 ]
 

@@ -6,6 +6,8 @@
  * it for the tab.
  */
 
+import { english, megabytes, say, serverSays } from './interface-text.js';
+
 const KEY = 'omniasr-key';
 
 // What RFC 6455 lets a subprotocol consist of, which is how a socket carries a key.
@@ -13,10 +15,11 @@ const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/;
 
 export const TRANSCRIPTIONS = 'v1/audio/transcriptions';
 
-/** An answer with an error; `status` is 0 if there was no answer. */
+/** An answer with an error; `status` is 0 if there was no answer, `message` can be shown. */
 export class ApiError extends Error {
   constructor(message, { status = 0, code = null } = {}) {
-    super(message);
+    super();
+    this.message = message;
     this.status = status;
     this.code = code;
   }
@@ -77,7 +80,7 @@ async function reach(path, options = {}) {
     return await fetch(url(path), { headers: { ...json, ...headers() }, cache: 'no-store', ...options });
   } catch (error) {
     if (error.name === 'AbortError') throw error;
-    throw new ApiError('The server cannot be reached.');
+    throw new ApiError(say('server.unreachable'));
   }
 }
 
@@ -89,7 +92,7 @@ async function errorOf(answer) {
 /** The parts of an `ApiError`, from an answer in OpenAI's shape. */
 export function refusal(status, body) {
   const error = body?.error ?? {};
-  const message = error.message ?? `The server answered with status ${status}.`;
+  const message = error.message ? serverSays(error.message) : say('server.status', { status: String(status) });
   return [message, { status, code: error.code ?? null }];
 }
 
@@ -106,17 +109,18 @@ export async function check() {
   if (answer.ok) return;
   const state = await answer.json().catch(() => ({}));
   const code = state.reason ? 'trouble' : 'model_not_ready';
-  throw new ApiError(state.reason ?? describeLoading(state), { status: 503, code });
+  throw new ApiError(english(state.reason) ?? describeLoading(state), { status: 503, code });
 }
 
 export function describeLoading({ stage, downloaded_bytes: bytes }) {
-  const loaded = bytes ? `, ${Math.round(bytes / 1e6)} MB so far` : '';
-  return stage ? `${stage}${loaded}` : 'starting';
+  if (!stage) return say('server.starting');
+  return bytes ? say('server.downloading', { stage: english(stage), size: megabytes(bytes) }) : english(stage);
 }
 
 /** Open a socket for a live stream; browsers can send a key only in this way. */
-export function openSocket() {
+export function openSocket(parameters = {}) {
   const place = url(TRANSCRIPTIONS);
+  place.search = new URLSearchParams(parameters);
   place.protocol = place.protocol === 'https:' ? 'wss:' : 'ws:';
   const mine = key.get();
   const protocols = mine ? ['omniasr', `openai-insecure-api-key.${mine}`] : ['omniasr'];

@@ -4,6 +4,7 @@
 
 import { introduceDemo } from './demo.js';
 import { FileView } from './files.js';
+import { introduceLanguages } from './interface-text.js';
 import { KeywordField } from './keywords.js';
 import { LanguagePicker } from './languages.js';
 import { LiveView } from './live.js';
@@ -29,6 +30,9 @@ for (const tab of tabs) {
     if (['ArrowLeft', 'ArrowRight', 'ArrowUp', 'ArrowDown'].includes(key)) select(others[0], { focus: true });
   });
 }
+
+// Everything below says something, so it needs the text of the page.
+await introduceLanguages();
 
 const live = new LiveView();
 const file = new FileView({ onFile: () => select(document.getElementById('tab-file')) });

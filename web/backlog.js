@@ -52,9 +52,10 @@ export class Backlog {
     }
   }
 
-  /** Mark all audio here as not sent. */
-  rewind() {
-    this.#next = 0;
+  /** Mark all audio here as not sent, or all from a position on. */
+  rewind(position = -Infinity) {
+    const next = this.#pieces.findIndex(({ start, samples }) => start + samples.length > position);
+    this.#next = next < 0 ? this.#pieces.length : next;
   }
 
   #drop() {
@@ -64,7 +65,7 @@ export class Backlog {
 }
 
 /**
- * The times of one connection, which count from its first audio.
+ * The times of one session, which count from its first audio.
  */
 export class StreamClock {
   #anchors = [];
@@ -83,9 +84,20 @@ export class StreamClock {
     this.#sent += samples.length;
   }
 
+  /** Go on after so many samples; return the position of the next. */
+  rewind(sent) {
+    const position = this.#at(sent);
+    this.#anchors = this.#anchors.filter((anchor) => anchor.sent < sent);
+    this.#sent = sent;
+    return position;
+  }
+
   /** Position, since listening began, of what the server calls `seconds`. */
   position(seconds) {
-    const sample = seconds * this.sampleRate;
+    return this.#at(seconds * this.sampleRate);
+  }
+
+  #at(sample) {
     const anchor = this.#anchors.findLast(({ sent }) => sent <= sample) ?? this.#anchors[0];
     return anchor ? anchor.position + (sample - anchor.sent) : sample;
   }

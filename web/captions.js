@@ -6,6 +6,7 @@
  * only, a few at a time, in a region of their own.
  */
 
+import { write } from './interface-text.js';
 import { dress } from './languages.js';
 import { clock, joined, shifted } from './text.js';
 
@@ -113,10 +114,10 @@ export class Captions {
   }
 
   /** Say, where it happened, that something is missing. */
-  gap(text) {
+  gap(message) {
     const paragraph = document.createElement('p');
     paragraph.className = 'gap';
-    paragraph.textContent = text;
+    write(paragraph, message);
     box.insertBefore(paragraph, this.#open?.paragraph ?? null);
     this.#show();
   }

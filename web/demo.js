@@ -5,6 +5,7 @@
  */
 
 import * as api from './api.js';
+import { say } from './interface-text.js';
 import { tell } from './notices.js';
 
 const SAMPLE = 'web/sample.flac';
@@ -14,14 +15,12 @@ const banner = document.getElementById('demo');
 /** @param {function(File)} transcribe Is given the sample. */
 export async function introduceDemo(transcribe) {
   const { warnings } = await api.about().catch(() => ({})); // the status says so
-  const warning = warnings?.find(({ code }) => code === 'demo_model');
-  if (!warning) return;
-  document.getElementById('demo-text').textContent = warning.message;
+  if (!warnings?.some(({ code }) => code === 'demo_model')) return;
   document.getElementById('demo-sample').addEventListener('click', async () => {
     try {
       transcribe(await sample());
     } catch {
-      tell('file', 'The sample cannot be loaded. Check that the server runs, then try again.');
+      tell('file', say('demo.missing'));
     }
   });
   for (const own of document.querySelectorAll('[data-model]')) own.hidden = own.dataset.model !== 'demo';

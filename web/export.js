@@ -6,6 +6,7 @@
  */
 
 import * as api from './api.js';
+import { say } from './interface-text.js';
 import { withKey } from './key.js';
 import { tell, untell } from './notices.js';
 import { copy, download } from './text.js';
@@ -35,7 +36,7 @@ export async function hand(action, transcript) {
 
 async function handCopy(text) {
   const done = await copy(text);
-  tell('copied', done ? 'Copied.' : 'The browser does not let this page copy.', { kind: done ? 'info' : 'problem' });
+  tell('copied', say(done ? 'download.copied' : 'download.not-copied'), { kind: done ? 'info' : 'problem' });
   if (done) setTimeout(() => untell('copied'), COPIED_MS);
   return done;
 }
@@ -51,7 +52,7 @@ function handJson({ text, words, duration, name, language }) {
 
 async function handSubtitles(format, { words, duration, name }) {
   untell('subtitles');
-  const later = setTimeout(() => tell('subtitles', 'The server makes the subtitles…', { kind: 'info' }), SOON_MS);
+  const later = setTimeout(() => tell('subtitles', say('download.working'), { kind: 'info' }), SOON_MS);
   try {
     // A new connection may get audio again that the last one got.
     const ordered = words.map(onTheWire).sort((a, b) => a.start - b.start);
@@ -60,8 +61,7 @@ async function handSubtitles(format, { words, duration, name }) {
     download(`${name}.${format}`, text, MEDIA_TYPES[format]);
     return true;
   } catch (error) {
-    tell('subtitles', `There are no subtitles: ${error.message} Nothing is lost: the text can be downloaded without ` +
-      'the server, and the subtitles later.');
+    tell('subtitles', say('download.no-subtitles', { why: error.message }));
     return false;
   } finally {
     clearTimeout(later);

@@ -8,6 +8,7 @@
 
 import * as api from './api.js';
 import { hand } from './export.js';
+import { megabytes, percent, say, serverSays, write } from './interface-text.js';
 import { withKey } from './key.js';
 import { describeHeard } from './languages.js';
 import { tell, untell, warn } from './notices.js';
@@ -95,7 +96,8 @@ export class FileView {
   async #learnLimits() {
     try {
       this.#limits = (await api.about()).limits;
-      document.getElementById('drop-limit').textContent = `, up to ${megabytes(this.#limits.max_upload_bytes)}`;
+      const size = megabytes(this.#limits.max_upload_bytes);
+      write(document.getElementById('drop-limit'), say('drop.limit', { size }));
     } catch { /* the server says so itself when it comes to that */ }
   }
 
@@ -158,7 +160,7 @@ export class FileView {
     if (!this.#shown) this.#open(recording);
     try {
       this.#refuseLarge(recording.file);
-      this.#show(recording, 'Asking the server…', null);
+      this.#show(recording, say('file.asking'), null);
       await withKey(api.check);
       if (this.#active === recording) await withKey(() => this.#send(recording));
     } catch (error) {
@@ -172,11 +174,8 @@ export class FileView {
   #refuseLarge({ size }) {
     const most = this.#limits?.max_upload_bytes ?? Infinity;
     if (size <= most) return;
-    throw new api.ApiError(
-      `This recording has ${megabytes(size)}; the server takes up to ${megabytes(most)}. A compressed format, ` +
-      'such as MP3 or Opus, is ten times smaller.',
-      { status: 413 },
-    );
+    const message = say('file.too-large', { size: megabytes(size), limit: megabytes(most) });
+    throw new api.ApiError(message, { status: 413 });
   }
 
   #fail(recording, error) {
@@ -189,15 +188,15 @@ export class FileView {
   /** Where the next file can be dropped, unless there are words to keep. */
   #tellError({ name, error }) {
     const again = error.status !== 400 && error.status !== 413;
-    tell('file', `${name}: ${explain(error)}`, {
+    tell('file', say('file.error', { name, why: explain(error) }), {
       region: document.getElementById('file-notices'),
-      action: again ? { label: 'Try again', run: () => this.#again() } : null,
+      action: again ? { label: say('file.again'), run: () => this.#again() } : null,
     });
   }
 
   #again() {
     const recording = this.#shown;
-    Object.assign(recording, { state: 'waiting', told: 'Waiting', words: [], error: null });
+    Object.assign(recording, { state: 'waiting', told: say('file.waiting'), words: [], error: null });
     this.#open(recording);
     this.#next();
   }
@@ -210,7 +209,7 @@ export class FileView {
 
   async #keep(recording) {
     if (await store.keep(recording.kept)) return;
-    tell('kept', 'This browser does not keep the transcript: download it before you leave the page.', { kind: 'info' });
+    tell('kept', say('file.not-kept'), { kind: 'info' });
   }
 
   // --- its request ---
@@ -231,15 +230,15 @@ export class FileView {
       for (const [name, value] of Object.entries(api.headers())) request.setRequestHeader(name, value);
       request.upload.onprogress = ({ loaded, total }) => this.#uploaded(recording, loaded / total);
       request.onprogress = () => request.status === 200 && events.read(request.responseText);
-      request.onerror = () => reject(new api.ApiError('The connection to the server was lost.'));
+      request.onerror = () => reject(new api.ApiError(say('server.lost')));
       request.onload = () => {
         if (request.status !== 200) {
           reject(new api.ApiError(...api.refusal(request.status, parsed(request))));
           return;
         }
         events.read(request.responseText);
-        if (events.error) reject(new api.ApiError(events.error, { status: 200 }));
-        else if (!events.done) reject(new api.ApiError('The connection to the server was lost.'));
+        if (events.error) reject(new api.ApiError(serverSays(events.error), { status: 200 }));
+        else if (!events.done) reject(new api.ApiError(say('server.lost')));
         else resolve(this.#finish(recording));
       };
       request.send(form);
@@ -247,8 +246,9 @@ export class FileView {
   }
 
   #uploaded(recording, share) {
-    if (share < 1) this.#show(recording, `Uploading: ${Math.floor(share * 100)} %`, share);
-    else this.#show(recording, 'Transcribing…', null);
+    const whole = Math.floor(share * 100) / 100;
+    if (share < 1) this.#show(recording, say('file.uploading', { share: percent(whole) }), share);
+    else this.#show(recording, say('file.transcribing'), null);
   }
 
   #receive(recording, event) {
@@ -263,7 +263,7 @@ export class FileView {
       const { code: language = null, probability } = event.languages[0] ?? {};
       recording.duration = event.duration;
       recording.language = language;
-      recording.heard = describeHeard({ language, probability, script: event.script });
+      recording.heard = { language, probability, script: event.script };
       if (recording === this.#shown) this.#player.finish(recording);
     }
   }
@@ -271,15 +271,18 @@ export class FileView {
   #advance(recording, seconds) {
     const duration = recording === this.#shown ? this.#player.duration : NaN;
     const known = Number.isFinite(duration) && duration > 0;
-    const of = known ? ` of ${clock(duration)}` : '';
-    this.#show(recording, `Transcribing: ${clock(seconds)}${of}`, known ? Math.min(1, seconds / duration) : null);
+    const time = clock(seconds);
+    if (known) {
+      const told = say('file.transcribed-of', { time, length: clock(duration) });
+      this.#show(recording, told, Math.min(1, seconds / duration));
+    } else this.#show(recording, say('file.transcribed', { time }), null);
   }
 
   #finish(recording) {
     this.#request = null;
     recording.state = 'done';
     if (recording.words.length) this.#keep(recording);
-    else if (recording === this.#shown) tell('file', 'No speech was found in this recording.', { kind: 'info' });
+    else if (recording === this.#shown) tell('file', say('file.silent'), { kind: 'info' });
     this.#render();
   }
 
@@ -298,9 +301,9 @@ export class FileView {
     job.hidden = useless;
     if (useless) return;
     document.getElementById('job-name').textContent = own.name;
-    heard.textContent = own.heard;
+    write(heard, describeHeard(own.heard));
     progress.hidden = own.state !== 'active' && own.state !== 'waiting';
-    text.textContent = own.told;
+    write(text, own.told);
     if (own.share === null || own.state === 'waiting') bar.removeAttribute('value');
     else bar.value = own.share;
     const nothing = own.words.length === 0;
@@ -310,7 +313,7 @@ export class FileView {
 
   #act(action) {
     if (!action) return;
-    const name = this.#shown.name.replace(/\.[^.]+$/, '') || 'transcript';
+    const name = this.#shown.name.replace(/\.[^.]+$/, '') || String(say('file.name'));
     const { text, words, end } = this.#player;
     hand(action, { text, words, duration: end, name, language: this.#shown.language });
   }
@@ -355,14 +358,9 @@ function parsed(request) {
 }
 
 function explain({ status, code, message }) {
-  if (status === 401) return 'This server requires a key, and this page has no valid one.';
-  if (code === 'model_not_ready') return `The model is still loading (${message}). Try again in a moment.`;
-  if (status === 503) return 'The server is full: it works on other recordings. Try again in a moment.';
-  if (status === 0) return `${message} Check that the server runs, then try again.`;
+  if (status === 401) return say('server.no-key');
+  if (code === 'model_not_ready') return say('file.loading', { stage: message });
+  if (status === 503) return say('file.full');
+  if (status === 0) return say('file.check-server', { why: message });
   return message;
-}
-
-function megabytes(bytes) {
-  const mb = bytes / 1e6;
-  return `${mb < 10 ? mb.toFixed(1) : Math.round(mb)} MB`;
 }

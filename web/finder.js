@@ -2,6 +2,9 @@
  * Find words in a transcript, regardless of case and accents; also several in a row.
  */
 
+import { say, write } from './interface-text.js';
+import { fold } from './text.js';
+
 const count = document.getElementById('find-count');
 const previous = document.getElementById('find-previous');
 const next = document.getElementById('find-next');
@@ -106,10 +109,7 @@ export class Finder {
     const n = this.#matches.length;
     previous.disabled = next.disabled = n === 0;
     const asked = this.#input.value.trim() !== '';
-    count.textContent = !asked ? '' : n ? `${Math.max(0, this.#current) + 1} of ${n}` : 'None';
+    const found = n ? say('find.count', { k: Math.max(0, this.#current) + 1, n }) : say('find.none');
+    write(count, asked ? found : '');
   }
-}
-
-function fold(text) {
-  return text.normalize('NFKD').replaceAll(/\p{M}/gu, '').toLowerCase();
 }

@@ -3,16 +3,16 @@
  */
 
 import * as api from './api.js';
+import { say, write } from './interface-text.js';
 
 const dialog = document.getElementById('key-dialog');
 const form = document.getElementById('key-form');
 const field = document.getElementById('key');
 const why = document.getElementById('key-why');
 
-const FIRST = 'It is kept for this tab only, until you close it.';
-const WRONG = 'The server does not know this key. Try another; it is kept for this tab only.';
-const ODD = 'Live captions cannot use this key: browsers send it in a place where only letters, digits and ' +
-  "!#$%&'*+-.^_`|~ may stand. Recordings can. Ask the operator for another, or cancel and use recordings.";
+const FIRST = say('key.first');
+const WRONG = say('key.wrong');
+const ODD = say('key.odd', { signs: "!#$%&'*+-.^_`|~" });
 
 let asking = null;
 
@@ -26,7 +26,7 @@ export function askForKey({ live = false } = {}) {
 
 function ask(live) {
   const before = api.key.get();
-  why.textContent = before === null ? FIRST : live && !api.fitsSocket(before) ? ODD : WRONG;
+  write(why, before === null ? FIRST : live && !api.fitsSocket(before) ? ODD : WRONG);
   field.value = '';
   return new Promise((resolve) => {
     let given = false;

@@ -2,12 +2,15 @@
  * Let people find their language among all that the server knows.
  *
  * The server searches: it knows the languages' other names, tags and scripts, and which
- * of them fit best. Without a query, the browser's languages come first, the others by
- * name. A combobox as the ARIA Authoring Practices describe it.
+ * of them fit best. Their names in the page's language, if that is not English, are the
+ * browser's. Without a query, the browser's languages come first, the others by name. A
+ * combobox as the ARIA Authoring Practices describe it.
  */
 
 import * as api from './api.js';
+import { collator, isEnglish, languageName, onLanguage, percent, say, scriptName, write } from './interface-text.js';
 import { withKey } from './key.js';
+import { fold } from './text.js';
 
 const KEPT = 'omniasr-language';
 
@@ -24,6 +27,7 @@ export class LanguagePicker {
   #active = -1;
   #found = [];
   #search = null;
+  #all = null;
 
   /** @param {(language: Language | null) => void} onChange */
   constructor(onChange) {
@@ -42,6 +46,7 @@ export class LanguagePicker {
       const option = target.closest('[role=option]');
       if (option) this.#choose(this.#found[Number(option.dataset.index)]);
     });
+    onLanguage(() => this.#leave());
     const kept = sessionStorage.getItem(KEPT);
     if (kept) this.#choose(JSON.parse(kept));
   }
@@ -65,23 +70,31 @@ export class LanguagePicker {
   #leave() {
     this.#close();
     if (input.value.trim() === '') this.#choose(null);
-    else input.value = this.#chosen?.name ?? '';
+    else input.value = nameOf(this.#chosen);
   }
 
   async #look(text) {
     this.#search?.abort();
     this.#search = new AbortController();
     const { signal } = this.#search;
-    const query = text.trim();
-    const path = query ? `v1/languages?${new URLSearchParams({ q: query })}` : 'v1/languages';
     try {
-      const { data } = await withKey(() => api.get(path, { signal }));
-      if (!signal.aborted) this.#show(query ? data : ordered(data));
+      const found = await this.#find(text.trim(), signal);
+      if (!signal.aborted) this.#show(found);
     } catch (error) {
       if (error.name === 'AbortError') return;
       this.#show([]);
-      count.textContent = error.message;
+      write(count, error.message);
     }
+  }
+
+  async #find(query, signal) {
+    const ask = async (path) => (await withKey(() => api.get(path, { signal }))).data;
+    if (!query) return ordered(await ask('v1/languages'));
+    const found = await ask(`v1/languages?${new URLSearchParams({ q: query })}`);
+    if (isEnglish()) return found;
+    this.#all ??= await ask('v1/languages');
+    const named = ordered(this.#all.filter((own) => fold(nameOf(own)).startsWith(fold(query))));
+    return [...named, ...found.filter(({ id }) => !named.some((own) => own.id === id))];
   }
 
   #show(found) {
@@ -89,7 +102,7 @@ export class LanguagePicker {
     this.#active = -1;
     list.replaceChildren(...this.#found.map((language, index) => this.#option(language, index)));
     list.scrollTop = 0;
-    count.textContent = describe(found.length);
+    write(count, describe(found.length));
     popup.hidden = false;
     input.setAttribute('aria-expanded', 'true');
     input.removeAttribute('aria-activedescendant');
@@ -105,7 +118,7 @@ export class LanguagePicker {
     code.className = 'picker-code';
     code.textContent = language.tag;
     const name = document.createElement('span');
-    name.textContent = language.name;
+    name.textContent = nameOf(language);
     if (differs(language)) {
       const own = document.createElement('span');
       own.className = 'picker-own';
@@ -122,7 +135,7 @@ export class LanguagePicker {
     if (key === 'Escape' && popup.hidden) this.#choose(null);
     else if (key === 'Escape') {
       this.#close();
-      input.value = this.#chosen?.name ?? '';
+      input.value = nameOf(this.#chosen);
     } else if (key === 'Enter' && this.#active >= 0) this.#choose(this.#found[this.#active]);
     else if (key === 'ArrowDown' && popup.hidden) this.#open();
     else if (key === 'ArrowDown') this.#move(1);
@@ -145,7 +158,7 @@ export class LanguagePicker {
   #choose(language) {
     const changed = language?.id !== this.#chosen?.id;
     this.#chosen = language;
-    input.value = language?.name ?? '';
+    input.value = nameOf(language);
     clear.hidden = language === null;
     this.#close();
     if (language) sessionStorage.setItem(KEPT, JSON.stringify(language));
@@ -162,25 +175,28 @@ function ordered(languages) {
     const found = wanted.findIndex((own) => own.language === language && own.script === script);
     return found < 0 ? wanted.length : found;
   };
-  const { compare } = new Intl.Collator('en');
+  const { compare } = collator();
   return languages
-    .map((own) => ({ own, first: rank(own) }))
-    .sort((a, b) => a.first - b.first || compare(a.own.name, b.own.name))
+    .map((own) => ({ own, first: rank(own), name: nameOf(own) }))
+    .sort((a, b) => a.first - b.first || compare(a.name, b.name))
     .map(({ own }) => own);
 }
 
-function differs({ name, autonym }) {
-  return autonym && autonym.toLowerCase() !== name.toLowerCase();
+/** The name of a language in the page's; none has none. */
+function nameOf(language) {
+  if (language === null) return '';
+  return isEnglish() ? language.name : String(languageName(language.tag, language.name));
+}
+
+function differs(language) {
+  const { autonym } = language;
+  return autonym && autonym.toLowerCase() !== nameOf(language).toLowerCase();
 }
 
 function describe(n) {
-  if (n === 0) return 'No language has this name.';
-  if (n > 100) return `${n} languages; type to find yours.`;
-  return n === 1 ? '1 language' : `${n} languages`;
+  if (n === 0) return say('language.none');
+  return say(n > 100 ? 'language.many' : 'language.found', { n });
 }
-
-const LANGUAGE_NAMES = new Intl.DisplayNames(['en'], { type: 'language' });
-const SCRIPT_NAMES = new Intl.DisplayNames(['en'], { type: 'script' });
 
 /**
  * Say in which language a text is, as far as the server knows.
@@ -188,19 +204,10 @@ const SCRIPT_NAMES = new Intl.DisplayNames(['en'], { type: 'script' });
  * @param {object} found `language` (a tag), `probability` and `script`; any may be missing.
  */
 export function describeHeard({ language, probability, script }) {
-  if (language) {
-    const sure = probability == null ? '' : `, ${Math.round(100 * probability)} %`;
-    return `Heard: ${nameOf(LANGUAGE_NAMES, language)}${sure}`;
-  }
-  return script ? `Heard: ${nameOf(SCRIPT_NAMES, script)} script` : '';
-}
-
-function nameOf(names, code) {
-  try {
-    return names.of(code);
-  } catch {
-    return code; // a private tag
-  }
+  if (!language) return script ? say('heard.script', { script: scriptName(script) }) : '';
+  const name = languageName(language);
+  if (probability == null) return say('heard.language', { language: name });
+  return say('heard.language-sure', { language: name, share: percent(probability) });
 }
 
 /** Set the language and the direction of an element that shows text. */

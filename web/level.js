@@ -2,6 +2,8 @@
  * Draw how loud the microphone is: the last seconds, newest at the right.
  */
 
+import { say, write } from './interface-text.js';
+
 const SILENCE_DB = -60;
 const BAR_PX = 3;
 const GAP_PX = 2;
@@ -60,7 +62,7 @@ export class LevelMeter {
 
   #say(db) {
     this.#element.setAttribute('aria-valuenow', String(Math.round(db)));
-    const words = db < -50 ? 'silent' : db < -35 ? 'quiet' : db < -6 ? 'good' : 'loud';
-    this.#element.setAttribute('aria-valuetext', words);
+    const level = db < -50 ? 'silent' : db < -35 ? 'quiet' : db < -6 ? 'good' : 'loud';
+    write(this.#element, say(`level.${level}`), 'aria-valuetext');
   }
 }

@@ -7,6 +7,7 @@ import * as api from './api.js';
 import { Captions } from './captions.js';
 import { hand } from './export.js';
 import { askForKey, withKey } from './key.js';
+import { english, say, serverSays, write } from './interface-text.js';
 import { describeHeard } from './languages.js';
 import { LevelMeter } from './level.js';
 import { Microphone, MicrophoneError } from './microphone.js';
@@ -15,30 +16,12 @@ import * as store from './store.js';
 import { LiveStream } from './stream.js';
 import { clock, shifted } from './text.js';
 
-const MICROPHONE = {
-  insecure:
-    'Browsers give a page the microphone only over HTTPS or from this computer itself. Open this page with ' +
-    'https://, or forward the port (ssh -L 8000:localhost:8000 SERVER) and open http://localhost:8000. ' +
-    'Recordings work here as they are.',
-  unsupported: 'This browser has no way to listen to a microphone from a page. A current Chrome, Edge, Firefox or ' +
-    'Safari has.',
-  refused: 'The browser does not let this page use the microphone. Allow it at the address bar (the icon beside ' +
-    'the address), then press Start again.',
-  missing: 'No microphone was found. Plug one in, or choose one in the system’s sound settings, then press Start again.',
-  'in-use': 'The microphone cannot be opened: another program may be using it. Close that program, then press ' +
-    'Start again.',
-  gone: 'The microphone is gone. Plug it in again, then press Start.',
-  failed: 'The microphone cannot be opened.',
-};
-
-const CONNECTION = {
-  busy: (_, streams) => `The server is full${others(streams)}. This page tries again by itself, and gets in when ` +
-    'somebody leaves; what you say meanwhile is kept for two minutes.',
-  loading: (message) => `The model is still loading (${message}). What you say is kept for two minutes; text ` +
-    'follows when it is ready.',
-  gone: () => 'The connection to the server was lost. This page connects again by itself; what you say meanwhile ' +
-    'is kept for two minutes.',
-  server: (message) => `The server ended the session: ${message} This page goes on in another one.`,
+// What the button says in each state.
+const LABELS = {
+  idle: say('live.start'),
+  starting: say('live.starting'),
+  listening: say('live.stop'),
+  finishing: say('live.finishing'),
 };
 
 const BACK_MS = 4_000;
@@ -148,25 +131,25 @@ export class LiveView {
       await withKey(api.check);
     } catch (error) {
       if (error.status === 401) throw error;
-      if (error.code === 'model_not_ready') tell('connection', CONNECTION.loading(error.message), { stays: true });
+      if (error.code === 'model_not_ready') tell('connection', describeWait({ why: 'loading', message: error.message }), { stays: true });
     }
   }
 
   #loseMicrophone() {
-    tell('microphone', MICROPHONE.gone);
+    tell('microphone', say('microphone.gone'));
     this.#stop();
   }
 
   async #notStarted(error) {
     await this.#closeMicrophone();
     if (error.status === 401) this.#missKey();
-    else tell('microphone', MICROPHONE[error.why] ?? error.message);
+    else tell('microphone', error.why ? say(`microphone.${error.why}`) : serverSays(error.message));
     this.#enter('idle');
   }
 
   #missKey() {
-    tell('key', 'This server requires a key, and this page has no valid one.', {
-      action: { label: 'Enter a key', run: () => this.#start() },
+    tell('key', say('server.no-key'), {
+      action: { label: say('key.enter'), run: () => this.#start() },
     });
   }
 
@@ -186,10 +169,10 @@ export class LiveView {
   }
 
   #offerToLeave() {
-    tell('finishing', 'The last words are still being waited for.', {
+    tell('finishing', say('live.waiting'), {
       kind: 'info',
       stays: true,
-      action: { label: 'Do not wait', run: () => this.#stream?.abandon() },
+      action: { label: say('live.leave'), run: () => this.#stream?.abandon() },
     });
   }
 
@@ -228,17 +211,17 @@ export class LiveView {
       },
       final: (utterance) => {
         this.#captions.final(shifted(utterance, this.#offset));
-        if (utterance.text) heard.textContent = describeHeard(utterance);
+        if (utterance.text) write(heard, describeHeard(utterance));
         this.#changedForGood();
       },
       warned: warn,
       lost: (seconds) => this.#missed(seconds),
       failed: (message) => {
         this.#captions.giveUp();
-        this.#captions.gap(`(not transcribed: ${message})`);
+        this.#captions.gap(say('live.not-transcribed', { why: english(message) }));
       },
       waiting: (state) => this.#wait(state),
-      unanswered: () => tell('unanswered', 'The server did not send the last words. What it sent before is here.'),
+      unanswered: () => tell('unanswered', say('live.unanswered')),
       over: () => this.#over(),
     });
   }
@@ -248,11 +231,12 @@ export class LiveView {
     if (!this.#waiting) return;
     this.#waiting = false;
     this.#lost = 0;
-    tell('connection-back', 'Connected again.', { kind: 'info' });
+    tell('connection-back', say('connection.back'), { kind: 'info' });
     setTimeout(() => untell('connection-back'), BACK_MS);
   }
 
-  async #wait({ why, message, streams, pauseMs }) {
+  async #wait({ pauseMs, ...reason }) {
+    const { why } = reason;
     untell('connection-back');
     if (why === 'key') {
       if (await askForKey({ live: true })) this.#stream?.retryNow();
@@ -260,10 +244,10 @@ export class LiveView {
       return;
     }
     this.#waiting = why !== 'loading';
-    tell('connection', CONNECTION[why](message, streams), {
+    tell('connection', describeWait(reason), {
       stays: true,
       until: Date.now() + pauseMs,
-      action: { label: 'Try now', run: () => this.#stream?.retryNow() },
+      action: { label: say('connection.try'), run: () => this.#stream?.retryNow() },
     });
   }
 
@@ -275,9 +259,9 @@ export class LiveView {
 
   /** Audio that no server heard; reported once for an interruption, at its place. */
   #missed(seconds) {
-    if (this.#lost === 0) this.#captions.gap('(some of what was said here was not heard)');
+    if (this.#lost === 0) this.#captions.gap(say('live.not-heard'));
     this.#lost += seconds;
-    tell('lost', `The connection was too slow or away for too long: ${clock(this.#lost)} of speech had to be left out.`);
+    tell('lost', say('live.left-out', { time: clock(this.#lost) }));
   }
 
   #changed() {
@@ -299,7 +283,7 @@ export class LiveView {
 
   #render() {
     document.body.dataset.live = this.#state;
-    button.textContent = { idle: 'Start', starting: 'Starting…', listening: 'Stop', finishing: 'Finishing…' }[this.#state];
+    write(button, LABELS[this.#state]);
     // Disabled in earnest it would lose the focus.
     button.setAttribute('aria-disabled', String(this.#state === 'starting'));
     const nothing = this.#captions.isEmpty;
@@ -309,8 +293,9 @@ export class LiveView {
 
   #tick() {
     const behind = this.#stream?.behind ?? 0;
-    const late = this.#state === 'listening' && behind >= 3 ? `, ${Math.round(behind)} s behind` : '';
-    time.textContent = clock(this.#listened + this.#heard) + late;
+    const late = this.#state === 'listening' && behind >= 3;
+    const listened = clock(this.#listened + this.#heard);
+    write(time, late ? say('live.behind', { time: listened, n: Math.round(behind) }) : listened);
   }
 
   /** Undo a clearing; newer text comes after the restored text. */
@@ -329,7 +314,7 @@ export class LiveView {
       return;
     }
     const { text, words } = this.#captions;
-    const taken = await hand(action, { text, words, name: `captions-${stamp()}` });
+    const taken = await hand(action, { text, words, name: String(say('live.file-name', { time: stamp() })) });
     // More may have been said meanwhile.
     if (taken && text === this.#captions.text) this.#unsaved = false;
   }
@@ -340,16 +325,18 @@ export class LiveView {
     const listened = this.#state === 'idle' ? this.#listened : 0;
     this.#listened -= listened;
     this.#changedForGood();
-    tell('cleared', 'The captions are cleared.', {
+    tell('cleared', say('live.cleared'), {
       kind: 'info',
-      action: { label: 'Undo', run: () => this.#restore(restore, listened) },
+      action: { label: say('live.undo'), run: () => this.#restore(restore, listened) },
     });
   }
 }
 
-function others(streams) {
-  if (!streams) return '';
-  return `: it listens to ${streams === 1 ? 'one other person' : `${streams} others`}`;
+/** Say why there is no text for the moment. */
+function describeWait({ why, message, streams }) {
+  if (why === 'busy') return streams ? say('connection.crowded', { n: streams }) : say('connection.busy');
+  if (why === 'loading') return say('connection.loading', { stage: english(message) });
+  return why === 'server' ? say('connection.server', { message: english(message) }) : say('connection.gone');
 }
 
 function stamp() {

@@ -5,6 +5,8 @@
  * hidden from screen readers, which would read out every second.
  */
 
+import { say, serverSays, write } from './interface-text.js';
+
 // They lie over the page and never move it.
 const toasts = document.getElementById('notices');
 const shown = new Map();
@@ -14,13 +16,14 @@ const SUBJECTS = { keywords_left_out: 'keywords' };
 
 /**
  * @param {string} subject
- * @param {string} text
+ * @param {Message} message From `interface-text.js`.
  * @param {object} [options] `kind`: 'problem' or 'info'; `action`: {label, run};
  *   `until`: a time of `Date.now()` to count down to; `stays`: cannot be dismissed; `region`:
  *   where it stands, if not over the page.
  */
-export function tell(subject, text, options = {}) {
+export function tell(subject, message, options = {}) {
   const { kind = 'problem', action = null, until = null, stays = false, region = toasts } = options;
+  const text = String(message);
   const before = shown.get(subject);
   if (before?.text === text && !action) return;
   untell(subject);
@@ -30,14 +33,14 @@ export function tell(subject, text, options = {}) {
   notice.dataset.kind = kind;
   notice.setAttribute('role', kind === 'problem' ? 'alert' : 'status');
   const paragraph = document.createElement('p');
-  paragraph.textContent = text;
+  write(paragraph, message);
   notice.append(paragraph);
   const timer = until === null ? null : countDown(notice, until);
   if (action) notice.append(button(action.label, action.run));
   if (!stays) {
     const close = button('×', () => untell(subject));
     close.className = 'notice-close';
-    close.setAttribute('aria-label', 'Dismiss');
+    write(close, say('notice.dismiss'), 'aria-label');
     notice.append(close);
   }
   region.append(notice);
@@ -48,7 +51,7 @@ export function tell(subject, text, options = {}) {
 export function warn(warnings) {
   for (const { code, message } of warnings ?? []) {
     // The page says the first by itself, at any time.
-    if (code !== 'demo_model') tell(SUBJECTS[code] ?? code, message, { kind: 'info' });
+    if (code !== 'demo_model') tell(SUBJECTS[code] ?? code, serverSays(message), { kind: 'info' });
   }
 }
 
@@ -63,7 +66,7 @@ export function untell(subject) {
 function button(label, run) {
   const made = document.createElement('button');
   made.type = 'button';
-  made.textContent = label;
+  write(made, label);
   made.addEventListener('click', run);
   return made;
 }
@@ -74,7 +77,7 @@ function countDown(notice, until) {
   left.setAttribute('aria-hidden', 'true');
   const show = () => {
     const seconds = Math.ceil((until - Date.now()) / 1000);
-    left.textContent = seconds > 0 ? `${seconds} s` : 'now';
+    write(left, seconds > 0 ? say('notice.left', { n: seconds }) : say('notice.now'));
   };
   show();
   notice.append(left);

@@ -7,6 +7,7 @@
  */
 
 import { Finder } from './finder.js';
+import { percent, say, write } from './interface-text.js';
 import { dress } from './languages.js';
 import { clock, joined } from './text.js';
 import { MAX_DRAWN_S, Waveform, peaksOf, peaksOfWords } from './waveform.js';
@@ -28,7 +29,7 @@ const play = element('play');
 const seek = element('seek');
 const position = element('position');
 const box = element('words');
-const note = element('wave-note');
+const noteBox = element('wave-note');
 
 export class Player {
   #words = []; // {text, start, end, confidence, space, span}
@@ -62,7 +63,7 @@ export class Player {
     audio.addEventListener('error', () => this.#silent());
     for (const event of ['play', 'pause', 'ended']) audio.addEventListener(event, () => this.#render());
     for (const event of ['timeupdate', 'seeked', 'play']) audio.addEventListener(event, () => this.#follow());
-    element('unsure-limit').textContent = `${UNSURE * 100} %`;
+    write(element('unsure-note'), say('words.unsure', { limit: percent(UNSURE) }));
   }
 
   get words() {
@@ -122,7 +123,7 @@ export class Player {
     this.#drawn = false;
     this.#waveform.peaks = null;
     box.replaceChildren();
-    note.hidden = true;
+    noteBox.hidden = true;
     element('unsure-note').hidden = true;
     play.disabled = seek.disabled = !file;
     this.#finder.setWords([]);
@@ -130,7 +131,7 @@ export class Player {
     else {
       audio.removeAttribute('src');
       audio.load();
-      say('The sound of this recording is not kept in the browser; its words and their times are.');
+      note(say('player.no-sound'));
     }
     audio.playbackRate = audio.defaultPlaybackRate = Number(element('speed').value);
     this.add(words);
@@ -198,9 +199,9 @@ export class Player {
     word.span.classList.toggle('unsure', unsure);
     word.span.classList.toggle('corrected', Boolean(word.corrected));
     if (unsure) {
-      word.span.title = `${Math.round(word.confidence * 100)} % sure`;
+      write(word.span, say('words.sure', { share: percent(word.confidence) }), 'title');
       element('unsure-note').hidden = false;
-    } else word.span.removeAttribute('title');
+    } else write(word.span, null, 'title');
   }
 
   // --- corrections ---
@@ -211,7 +212,7 @@ export class Player {
     field.type = 'text';
     field.className = 'correction';
     field.value = word.text;
-    field.setAttribute('aria-label', `Correct “${word.text}”`);
+    write(field, say('words.correct-one', { word: word.text }), 'aria-label');
     const fit = () => { field.style.width = `${Math.max(2, field.value.length + 1)}ch`; };
     fit();
     let open = true;
@@ -334,14 +335,14 @@ export class Player {
       this.#waveform.peaks = peaks;
       return;
     }
-    if (audio.duration > MAX_DRAWN_S) say('This recording is too long to draw; the strip shows where words are.');
+    if (audio.duration > MAX_DRAWN_S) note(say('player.too-long'));
     this.#drawWords();
   }
 
   #silent() {
     if (!audio.error || !audio.getAttribute('src')) return;
     play.disabled = seek.disabled = true;
-    say('This browser cannot play this kind of file. Its words and their times are here all the same.');
+    note(say('player.cannot-play'));
     this.#drawWords();
   }
 
@@ -351,7 +352,7 @@ export class Player {
   }
 
   #render() {
-    play.textContent = audio.paused ? 'Play' : 'Pause';
+    write(play, say(audio.paused ? 'player.play' : 'player.pause'));
   }
 
   /** Show where the sound is; again with the next picture while it plays. */
@@ -360,7 +361,9 @@ export class Player {
     const known = Number.isFinite(this.#duration);
     position.textContent = `${clock(now)} / ${known ? clock(this.#duration) : '–'}`;
     seek.value = String(now);
-    seek.setAttribute('aria-valuetext', `${clock(now)} of ${known ? clock(this.#duration) : 'unknown'}`);
+    const time = clock(now);
+    const told = known ? say('player.position-of', { time, length: clock(this.#duration) }) : say('player.position-unknown', { time });
+    write(seek, told, 'aria-valuetext');
     this.#waveform.share = known ? now / this.#duration : 0;
     this.#mark(this.#spokenAt(now));
     if (!audio.paused && !this.#frame) {
@@ -395,9 +398,9 @@ export class Player {
   }
 }
 
-function say(text) {
-  note.textContent = text;
-  note.hidden = false;
+function note(message) {
+  write(noteBox, message);
+  noteBox.hidden = false;
 }
 
 /** Scroll to a word that is out of sight. */

@@ -5,6 +5,7 @@
  * shown from two recordings on.
  */
 
+import { say, write } from './interface-text.js';
 import { clock } from './text.js';
 
 const box = document.getElementById('recordings');
@@ -14,12 +15,12 @@ const list = document.getElementById('recordings-list');
 export class Recording {
   static #newest = 0;
   state = 'waiting'; // waiting, active, done, failed
-  told = 'Waiting';
+  told = say('file.waiting');
   share = 0; // of the work, from 0 to 1; null if unknown
   words = []; // {text, start, end, confidence, space, corrected}
   duration = null; // in seconds; null until all words are there
   language = null;
-  heard = '';
+  heard = {}; // `language`, `probability` and `script` of the text, as far as they are known
 
   constructor(file) {
     this.id = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
@@ -65,7 +66,7 @@ export class RecordingList {
       if (list.children[k] !== row) list.insertBefore(row, list.children[k] ?? null);
       if (recording === shown) open.setAttribute('aria-current', 'true');
       else open.removeAttribute('aria-current');
-      state.textContent = describe(recording);
+      write(state, describe(recording));
       bar.hidden = recording.state !== 'active';
       if (recording.share === null) bar.removeAttribute('value');
       else bar.value = recording.share;
@@ -94,7 +95,7 @@ export class RecordingList {
     remove.type = 'button';
     remove.className = 'recording-remove';
     remove.textContent = '×';
-    remove.setAttribute('aria-label', `Remove ${recording.name}`);
+    write(remove, say('file.remove-one', { name: recording.name }), 'aria-label');
     remove.addEventListener('click', () => this.listener.onRemove(recording));
     row.append(open, state, bar, remove);
     return { row, open, state, bar };
@@ -102,6 +103,6 @@ export class RecordingList {
 }
 
 function describe({ state, told, duration }) {
-  if (state === 'done') return duration === null ? 'Done' : clock(duration);
-  return state === 'failed' ? 'Failed' : told;
+  if (state === 'done') return duration === null ? say('file.done') : clock(duration);
+  return state === 'failed' ? say('file.failed') : told;
 }

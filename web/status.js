@@ -5,6 +5,7 @@
  */
 
 import * as api from './api.js';
+import { say, write } from './interface-text.js';
 
 const EVERY_MS = 5_000;
 const WHILE_LOADING_MS = 1_000;
@@ -28,37 +29,33 @@ async function show() {
     const health = await api.get('health');
     const busy = loadOf(health);
     const state = !health.ready ? 'loading' : busy ? 'busy' : 'ready';
-    put('state', !health.ready ? await loading() : busy ? 'Busy' : 'Ready');
+    write(field('state'), !health.ready ? await loading() : say(busy ? 'status.busy' : 'status.ready'));
     field('state').dataset.state = state;
-    put('model', health.model);
-    put('device', [health.device, health.dtype].filter(Boolean).join(', ') || '–');
-    say('load', busy);
-    put('streams', String(health.streams));
+    write(field('model'), health.model);
+    write(field('device'), [health.device, health.dtype].filter(Boolean).join(', ') || '–');
+    put('load', busy);
+    write(field('streams'), String(health.streams));
     return health.ready;
   } catch {
     field('state').dataset.state = 'gone';
-    put('state', 'Not reachable');
+    write(field('state'), say('status.gone'));
     return false;
   }
 }
 
 async function loading() {
   const answer = await fetch(api.url('ready'), { cache: 'no-store' });
-  return `Loading: ${api.describeLoading(await answer.json())}`;
+  return say('status.loading', { stage: api.describeLoading(await answer.json()) });
 }
 
 /** The effect of the server's load on people; null if there is none. */
 function loadOf({ overload_level: level, streams }) {
   if (level === 0) return null;
-  return `${streams} listeners at once: words come less often`;
+  return say('status.crowded', { n: streams });
 }
 
 /** Show a line, or hide it if there is nothing to say. */
-function say(name, text) {
-  field(name).parentElement.hidden = text === null;
-  if (text !== null) put(name, text);
-}
-
-function put(name, text) {
-  if (field(name).textContent !== text) field(name).textContent = text;
+function put(name, message) {
+  field(name).parentElement.hidden = message === null;
+  if (message !== null) write(field(name), message);
 }

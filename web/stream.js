@@ -2,19 +2,24 @@
  * Send live audio to the server and receive its text, over as many connections as
  * needed.
  *
- * When a connection breaks, another is opened, after a pause that grows. It gets again
- * all audio that is not in a final yet, so that nothing is missing; only audio beyond
- * the backlog is lost, and that is reported. docs/protocol.md specifies the protocol.
+ * When a connection breaks, another is opened, after a pause that grows. If the server
+ * still has the session, it goes on where it was. Otherwise a new one gets again all
+ * audio that is not in a final yet, so that nothing is missing; only audio beyond the
+ * backlog is lost, and that is reported. docs/protocol.md specifies the protocol.
  */
 
 import { ApiError, check, openSocket } from './api.js';
 import { Backlog, StreamClock } from './backlog.js';
+import { say } from './interface-text.js';
 import { spaced } from './text.js';
 
 // Longer than an utterance usually is, and than most servers take to restart.
 const KEPT_S = 120;
 // Audio that is kept in silence, because speech may begin in it before it is noticed.
 const BEFORE_SPEECH_S = 2;
+// Audio that is kept although it was sent, because a session that goes on may lack it:
+// what lies in the buffers of a network that breaks.
+const ON_ITS_WAY_S = 30;
 // Most bytes that the socket gets ahead of the network.
 const AHEAD_S = 2;
 // A connection that takes no audio for so long is dead, even without a close.
@@ -28,10 +33,17 @@ const LONGEST_PAUSE_MS = 15_000;
 
 const BYTES_PER_SAMPLE = 2;
 
+// Closes a connection that does not work, and says that another follows.
+const COMING_BACK = 4000;
+
 export class LiveStream {
   #socket = null;
   #clock;
   #backlog;
+  #token = null; // of a session that may go on
+  #seq = 0; // number of its last message
+  #nSent = 0; // messages that it was sent
+  #settled = 0; // position before which a new session needs nothing
   #options;
   #listener;
   #lastAudio = false;
@@ -64,6 +76,7 @@ export class LiveStream {
     this.#options = options;
     this.#listener = listener;
     this.#backlog = new Backlog(KEPT_S * options.sampleRate);
+    this.#clock = new StreamClock(options.sampleRate);
     this.#connect();
     addEventListener('online', this.retryNow);
   }
@@ -116,11 +129,9 @@ export class LiveStream {
   #connect() {
     this.#retry = null;
     this.#reason = null;
-    this.#toldEnd = false;
-    this.#clock = new StreamClock(this.#options.sampleRate);
     let opened = false;
     try {
-      this.#socket = openSocket();
+      this.#socket = openSocket(this.#token ? { resume: this.#token, seq: this.#seq } : {});
     } catch (error) { // the key has letters that a subprotocol may not have
       this.#retry = 0;
       this.#listener.waiting({ why: 'key', message: error.message, pauseMs: null });
@@ -128,7 +139,6 @@ export class LiveStream {
     }
     this.#socket.onopen = () => {
       opened = true;
-      this.#configure();
     };
     this.#socket.onmessage = ({ data }) => this.#receive(JSON.parse(data));
     this.#socket.onclose = () => this.#closed(opened);
@@ -149,13 +159,16 @@ export class LiveStream {
 
   #send(message) {
     this.#socket.send(JSON.stringify(message));
+    this.#nSent += 1;
   }
 
   // --- what the server says ---
 
   #receive(message) {
     this.#heardAt = performance.now();
-    if (message.type === 'ready') this.#begin();
+    this.#seq = message.seq ?? this.#seq;
+    if (message.is_final || message.fatal) this.#token = null;
+    if (message.type === 'ready') this.#begin(message);
     else if (message.type === 'error') this.#complain(message);
     else if (message.type === 'configured') this.#listener.warned(message.warnings);
     else if (message.is_final) this.#finish();
@@ -168,14 +181,39 @@ export class LiveStream {
     else this.#closed(true);
   }
 
-  #begin() {
+  #begin(ready) {
     this.#tries = 0;
-    this.#openUtterance = false;
-    this.#backlog.rewind();
+    this.#token = ready.resume_token ?? null;
+    if (ready.resumed) this.#goOn(ready);
+    else this.#beginAnew();
+    if (!this.#toldEnd) this.#configure();
     this.#drainedAt = performance.now();
     this.#pumping = setInterval(() => this.#pump(), PUMP_MS);
     this.#listener.open();
     this.#pump();
+  }
+
+  /** Send what the session lacks; the rest is sent, too, but it never came. */
+  #goOn({ received_bytes: bytes, received_messages: messages }) {
+    this.#backlog.rewind(this.#clock.rewind(bytes / BYTES_PER_SAMPLE));
+    this.#toldEnd &&= messages === this.#nSent; // it was the last
+    this.#nSent = messages;
+  }
+
+  #beginAnew() {
+    this.#toldEnd = false;
+    this.#openUtterance = false;
+    this.#seq = this.#nSent = 0;
+    this.#clock = new StreamClock(this.#options.sampleRate);
+    this.#backlog.release(this.#settled);
+    this.#backlog.rewind();
+  }
+
+  /** Keep audio before a position no longer than a session that goes on may need it. */
+  #settle(position) {
+    this.#settled = Math.max(this.#settled, position);
+    const sent = this.#backlog.end - this.#backlog.unsent;
+    this.#backlog.release(Math.min(this.#settled, sent - ON_ITS_WAY_S * this.#options.sampleRate));
   }
 
   #complain(message) {
@@ -195,7 +233,7 @@ export class LiveStream {
         start: this.#clock.seconds(word.start),
         end: this.#clock.seconds(word.end),
       }));
-      this.#backlog.release(this.#clock.position(message.audio_position));
+      this.#settle(this.#clock.position(message.audio_position));
       this.#listener.final({
         text: message.text,
         words,
@@ -206,7 +244,7 @@ export class LiveStream {
         script: message.script,
       });
     } else {
-      this.#backlog.release(this.#clock.position(message.start ?? 0));
+      this.#settle(this.#clock.position(message.start ?? 0));
       this.#listener.partial({ confirmed, pending, language });
     }
   }
@@ -222,10 +260,11 @@ export class LiveStream {
       if (!piece) break;
       this.#socket.send(piece.samples);
       this.#clock.sent(piece);
+      this.#nSent += 1;
     }
     if (!this.#openUtterance) {
       const sent = this.#backlog.end - this.#backlog.unsent;
-      this.#backlog.release(sent - BEFORE_SPEECH_S * sampleRate);
+      this.#settle(sent - BEFORE_SPEECH_S * sampleRate);
     }
     if (this.#lastAudio && !this.#backlog.unsent && !this.#toldEnd) {
       this.#toldEnd = true;
@@ -251,7 +290,7 @@ export class LiveStream {
 
   async #closed(opened) {
     const reason = this.#reason;
-    this.#drop();
+    this.#drop(COMING_BACK);
     if (this.#over) return;
     const why = reason ? whyOf(reason) : await diagnose(opened);
     if (this.#over) return;
@@ -270,12 +309,12 @@ export class LiveStream {
     return Math.max(own, (retryAfterS ?? 0) * 1000);
   }
 
-  #drop() {
+  #drop(code) {
     clearInterval(this.#pumping);
     this.#pumping = null;
     if (!this.#socket) return;
     this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
-    this.#socket.close();
+    this.#socket.close(code);
     this.#socket = null;
   }
 }
@@ -302,5 +341,5 @@ async function diagnose(opened) {
     if (error.status) return { why: 'server', message: error.message };
     return { why: 'gone', message: error.message };
   }
-  return { why: 'gone', message: opened ? 'The connection was lost.' : 'No connection could be made.' };
+  return { why: 'gone', message: say(opened ? 'server.lost' : 'server.unreachable') };
 }

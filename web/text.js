@@ -21,6 +21,11 @@ export function spaced(words, text) {
   });
 }
 
+/** Leave out case and accents, to compare. */
+export function fold(text) {
+  return text.normalize('NFKD').replaceAll(/\p{M}/gu, '').toLowerCase();
+}
+
 export function joined(words) {
   return words.map(({ text, space }, k) => (space && k > 0 ? ` ${text}` : text)).join('');
 }

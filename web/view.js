@@ -3,6 +3,8 @@
  * kept in the browser.
  */
 
+import { say, write } from './interface-text.js';
+
 const KEPT = 'omniasr-view';
 const SIZES = [0.6, 0.8, 1, 1.25, 1.6, 2];
 const FIRST = { times: true, size: 2 };
@@ -39,7 +41,7 @@ export function arrangeCaptions() {
   full.addEventListener('click', () => (document.fullscreenElement ? document.exitFullscreen() : panel.requestFullscreen()));
   document.addEventListener('fullscreenchange', () => {
     const on = document.fullscreenElement === panel;
-    full.textContent = on ? 'Leave full screen' : 'Full screen';
+    write(full, say(on ? 'view.leave-full' : 'view.full'));
     full.setAttribute('aria-pressed', String(on));
     box.scrollTop = box.scrollHeight;
   });

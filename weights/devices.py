@@ -1,4 +1,9 @@
-"""Choose a model's device and data type; recognise errors of a full memory."""
+"""Choose a model's device and data type; know what its memory is like."""
+
+import ctypes
+import gc
+import sys
+from contextlib import suppress
 
 import torch
 
@@ -71,3 +76,19 @@ def out_of_memory(error: BaseException) -> bool:
         or "can't allocate memory" in text
         or "not enough memory" in text
     )
+
+
+def give_back_memory() -> None:
+    """Let the system have the memory that nothing refers to any more.
+
+    PyTorch keeps what it has freed on an accelerator, and the C library what it has
+    freed of its heap; tensors of up to some megabytes lie there.
+    """
+    gc.collect()
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # musl has no such function
+            ctypes.CDLL(None).malloc_trim(0)

@@ -42,13 +42,16 @@ HEALTH = answer(
     schemas.Health(
         ready=True,
         model=_NAME,
+        loaded=True,
         device="cuda:0",
         dtype="bfloat16",
         requests=1,
         streams=3,
+        free_streams=21,
         queued=0,
         overload_level=0,
         uptime_s=76.3,
+        process="5f3a91c0",
     ),
 )
 READY: Responses = {
@@ -59,7 +62,8 @@ READY: Responses = {
     ),
     503: answer(
         "No work should be sent: the model loads, the server stops, or the model gives "
-        "no results, with the `reason`.",
+        "no results, with the `reason`; or, if the operator wants that, no live "
+        "stream has room.",
         schemas.Readiness(
             ready=False,
             stage="fetching the weights",

@@ -10,6 +10,7 @@ import schemas
 from api import bodies
 from api.ephemeral import EphemeralKeys, Grant, GrantTooLong
 from api.errors import BadRequest
+from api.ids import new_id
 from api.openapi import answers
 from api.request_state import state_of
 from api.routes.realtime import session_defaults
@@ -86,6 +87,6 @@ def _config(session: dict[str, Any]) -> SessionConfig:
 
 def _session(config: SessionConfig, defaults: Defaults) -> Session:
     try:
-        return in_effect(config, defaults, f"sess_{secrets.token_hex(10)}")
+        return in_effect(config, defaults, f"sess_{new_id(20)}")
     except BadSession as error:
         raise BadRequest(str(error), param=error.param) from error

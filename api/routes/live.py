@@ -5,7 +5,6 @@ closes, and never what was said.
 """
 
 import logging
-import uuid
 from collections.abc import Sequence
 
 from fastapi import FastAPI
@@ -13,11 +12,14 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from api.access_log import log_refusal
 from api.errors import RETRY_S, refusal_of
+from api.ids import new_id
+from api.lasting import PROTOCOL
 from api.request_state import Refusal, state_of
 from api.sessions import (
     LiveModel,
     LiveService,
     carry,
+    carry_over,
     handshake_headers,
     opened,
 )
@@ -26,10 +28,11 @@ from engine.interface import Overloaded
 from protocols.actions import Action, Close, CloseCode, Send
 from protocols.native import messages as wire
 from protocols.native import query
-from protocols.native.protocol import LiveProtocol, farewell
+from protocols.native.protocol import Keeping, LiveProtocol, farewell
 from protocols.native.setup import Defaults
 from protocols.warnings import in_header
 from sockets.channels import channels_of
+from sockets.session import Stream
 
 PATH = "/v1/audio/transcriptions"
 
@@ -60,15 +63,22 @@ async def _serve(socket: WebSocket, service: LiveService) -> None:
         subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None,
         headers=handshake_headers(in_header(model.warnings)),
     )
-    state_of(socket.scope).protocol = "omniasr"
-    session_id = uuid.uuid4().hex[:16]
+    state_of(socket.scope).protocol = PROTOCOL
+    session_id = new_id(20)
+    lasting = service.lasting
     try:
         asked = query.read(socket.query_params.multi_items())
+        if asked.resume is not None and await lasting.resume(socket, asked.resume):
+            return
+        keeping = (
+            Keeping(lasting.new_token(), lasting.window_s) if lasting.window_s else None
+        )
         machine = LiveProtocol(
             session_id=session_id,
-            defaults=_defaults(service.settings, model),
+            defaults=defaults_of(service.settings, model),
             explain=lambda error: refusal_of(error)[0],
             query=asked,
+            keeping=keeping,
         )
     except wire.BadMessage as error:
         await _refuse_url(socket, error)
@@ -79,6 +89,7 @@ async def _serve(socket: WebSocket, service: LiveService) -> None:
             lambda: machine.options,
             patience_s=_PATIENCE_S,
             passes=lambda error: isinstance(error, Overloaded) and error.settles,
+            make_room=lasting.make_room,
             socket=socket,
         )
     except WebSocketDisconnect:
@@ -86,12 +97,37 @@ async def _serve(socket: WebSocket, service: LiveService) -> None:
     except Exception as error:
         await _refuse(socket, error)
         return
-    await carry(
-        socket, service, machine, stream, name=session_id, tellers=machine.tellers
+    await _carry(socket, service, machine, stream, keeping, name=session_id)
+
+
+async def _carry(
+    socket: WebSocket,
+    service: LiveService,
+    machine: LiveProtocol,
+    stream: Stream,
+    keeping: Keeping | None,
+    *,
+    name: str,
+) -> None:
+    """Serve a client, on this connection and those that it goes on with."""
+    tellers = machine.tellers
+    if keeping is None:
+        await carry(socket, service, machine, stream, name=name, tellers=tellers)
+        return
+    await service.lasting.begin(
+        socket,
+        lambda client, state: carry_over(
+            client, state, service, machine, stream, name=name, tellers=tellers
+        ),
+        token=keeping.token,
+        name=name,
+        stream=stream,
+        greet_again=machine.greet_again,
     )
 
 
-def _defaults(settings: Settings, model: LiveModel) -> Defaults:
+def defaults_of(settings: Settings, model: LiveModel) -> Defaults:
+    """Return the options that a session has before its client changes any."""
     return Defaults(
         model=model.name,
         vad=settings.vad_enabled,

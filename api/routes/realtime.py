@@ -7,13 +7,12 @@ too. A socket that has waited in vain is closed only after a time that makes cli
 again instead of giving up.
 """
 
-import uuid
-
 from fastapi import FastAPI
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 import schemas
 from api.errors import refusal_of
+from api.ids import new_id
 from api.request_state import state_of
 from api.sessions import (
     LiveModel,
@@ -101,7 +100,7 @@ def _machine(socket: WebSocket, service: LiveService) -> RealtimeProtocol:
         session_defaults(service, socket.query_params.get("model")),
         config=SessionConfig().updated(grant.session if grant else {}),
         default_language=service.settings.default_lang or None,
-        new_id=lambda prefix: f"{prefix}_{uuid.uuid4().hex[:20]}",
+        new_id=lambda prefix: f"{prefix}_{new_id(20)}",
         describe=_describe,
         beta="realtime" in socket.headers.get("openai-beta", ""),
     )

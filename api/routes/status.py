@@ -1,21 +1,25 @@
 """The routes that show the state of the server."""
 
 import time
+from typing import Annotated, Literal
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Query, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute, APIWebSocketRoute
 
 import schemas
 from api.errors import RETRY_S
+from api.ids import PROCESS
 from api.openapi import state
 from api.routes import page
-from api.service import service_of
+from api.service import Service, service_of
 from weights.downloads import cached_bytes
 from weights.hub import incomplete_bytes
 
 VERSION = "0.1.0"
 DESCRIPTION = "Speech to text in 1600+ languages behind OpenAI's API."
+
+_FULL = "There is no room for another live stream (READY_WHEN_FULL)."
 
 # Pages that are no part of the described API.
 _PAGES = {
@@ -76,13 +80,16 @@ def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
         return schemas.Health(
             ready=service.ready,
             model=default.name,
+            loaded=service.models.loaded,
             device=traits.device if traits else None,
             dtype=traits.dtype if traits else None,
             requests=service.places.n_taken,
             streams=service.models.n_streams,
+            free_streams=service.n_free_streams,
             queued=service.models.n_queued,
             overload_level=int(service.models.is_tight),
             uptime_s=round(time.monotonic() - service.loading.began, 1),
+            process=PROCESS,
         )
 
     @app.get(
@@ -91,13 +98,24 @@ def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
         summary="Whether work may be sent",
         responses=state.READY,
     )
-    async def ready(request: Request) -> Response:
+    async def ready(
+        request: Request,
+        full: Annotated[
+            Literal["ok"] | None,
+            Query(
+                description="`ok`: 200 also while no live stream has room.",
+                examples=["ok"],
+            ),
+        ] = None,
+    ) -> Response:
         """Answer 200 if work may be sent; 503 before, and while no results come."""
         service = service_of(request)
         loading = service.loading
         fetching = loading.stage.startswith("fetching")
         if trouble := service.trouble:
             service.try_again()
+        elif full is None and _turns_away(service):
+            trouble = _FULL
         ready = service.ready and trouble is None
         body = schemas.Readiness(
             ready=ready,
@@ -114,6 +132,12 @@ def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
 
     if with_metrics:
         _add_metrics(app)
+
+
+def _turns_away(service: Service) -> bool:
+    """Whether balancers should send nothing, because no live stream has room."""
+    may_say = service.ready and not service.settings.ready_when_full
+    return may_say and not service.n_free_streams
 
 
 def _doors(app: FastAPI) -> dict[str, str]:

@@ -117,7 +117,8 @@ def _running(
             text=True,
         )
     try:
-        yield ServerProcess(process, f"http://127.0.0.1:{variables['PORT']}", log)
+        host = variables.get("HOST", "127.0.0.1")
+        yield ServerProcess(process, f"http://{host}:{variables['PORT']}", log)
     finally:
         process.kill()
         process.wait()

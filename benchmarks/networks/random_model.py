@@ -5,14 +5,19 @@ two programs compute the same network shows with any values.
 """
 
 import copy
+from math import prod, sqrt
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from sentencepiece import sentencepiece_model_pb2
 from torch import Tensor
 
+from network.architecture import ARCHITECTURES, Architecture
 from weights import fairseq2_assets
+
+WEIGHTS: Final = "weights.pt"
+_TOKENIZER: Final = "tokenizer.model"
 
 
 def config_of(arch: str, *, n_layers: int | None = None) -> Any:
@@ -81,3 +86,48 @@ def stand_in_tokenizer(size: int) -> bytes:
     serialized = model.SerializeToString()
     assert isinstance(serialized, bytes)
     return serialized
+
+
+def write(folder: Path, arch: str) -> None:
+    """Write a model of a released size into a folder that MODEL_CARD can name.
+
+    It needs no fairseq2. What is there already is kept.
+
+    Args:
+        folder: The folder; its name becomes the model's.
+        arch: The size, such as `300m_v2`.
+    """
+    architecture = ARCHITECTURES[arch]
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = {
+        "name": folder.name,
+        "model_family": "wav2vec2_asr",
+        "model_arch": arch,
+        "checkpoint": f"./{WEIGHTS}",
+        "tokenizer_family": "char_tokenizer",
+        "tokenizer": f"./{_TOKENIZER}",
+    }
+    text = "".join(f"{field}: {value}\n" for field, value in lines.items())
+    (folder / "card.yaml").write_text(text, "utf-8")
+    (folder / _TOKENIZER).write_bytes(stand_in_tokenizer(architecture.n_labels))
+    if not (folder / WEIGHTS).exists():
+        unfinished = folder / f"{WEIGHTS}.part"
+        torch.save({"model": random_state(architecture)}, unfinished)
+        unfinished.rename(folder / WEIGHTS)
+
+
+def random_state(architecture: Architecture) -> dict[str, Tensor]:
+    """Draw the weights of a network, about as large as trained ones."""
+    generator = torch.Generator().manual_seed(0)
+    return {
+        name: _random(name, shape, generator)
+        for name, shape in architecture.shapes().items()
+    }
+
+
+def _random(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    drawn = torch.randn(shape, generator=generator)
+    if len(shape) > 1 and not name.endswith("weight_g"):
+        return drawn / sqrt(prod(shape[1:]))
+    is_scale = name.endswith(("norm.weight", "weight_g"))
+    return drawn / 10 + 1 if is_scale else drawn / 10

@@ -11,6 +11,7 @@ import platform
 import shutil
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
@@ -151,7 +152,8 @@ def _pass_of(
         own = ASRModel.load(model, device="cpu", dtype=str(dtype).split(".")[1])
     if setting == NOW:  # as the server does it
         limit_threads()
-        own.choose_threads()
+        own.adapt_threads()
+        deque(own.trials(), maxlen=0)
     else:
         torch.set_num_threads(int(os.environ["NUM_THREADS"]))
     return lambda clip: own.label_frames([ModelInput(clip)])

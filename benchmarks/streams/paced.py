@@ -28,7 +28,9 @@ import torch
 from audio.samples import SAMPLE_RATE, Samples
 from benchmarks.corpus import composer
 from engine.interface import Model, ModelInput, ModelTraits
-from engine.load import SHORT_CONTEXT, Place, StreamLoad
+from engine.load import SHORT_CONTEXT, StreamLoad
+from engine.loop_load import LoopLoad
+from engine.place import Place
 from engine.scheduler import Scheduler
 from engine.watchdog import Watchdog
 from engine.work_queue import Job, Work, WorkQueue, batch_rules
@@ -272,6 +274,7 @@ class SimulatedScheduler:
     Args:
         min_streams: Streams that are let in whatever the forecast says.
         max_streams: Most streams at once.
+        loop: Observes the event loop; None if it is not observed.
     """
 
     def __init__(
@@ -280,12 +283,16 @@ class SimulatedScheduler:
         *,
         min_streams: int = _MAX_STREAMS,
         max_streams: int = _MAX_STREAMS,
+        loop: LoopLoad | None = None,
     ) -> None:
         self._timed = timed
         rules = batch_rules("cpu", max_windows=None)
         self._queue: WorkQueue[_Waiting] = WorkQueue(rules, file_share=_FILE_SHARE)
         self._streams = StreamLoad(
-            min_streams=min_streams, max_streams=max_streams, file_share=_FILE_SHARE
+            min_streams=min_streams,
+            max_streams=max_streams,
+            file_share=_FILE_SHARE,
+            loop=loop,
         )
         self._working = False
         self.watchdog = Watchdog()  # not used here
@@ -306,7 +313,7 @@ class SimulatedScheduler:
         return self._streams.admit(_now())
 
     def leave(self, place: Place) -> None:
-        self._streams.leave(place)
+        self._streams.leave(place, _now())
 
     def note_rehearsal(self, audio_s: float, seconds: float) -> None:
         """Note what a pass took before there was any stream."""

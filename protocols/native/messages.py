@@ -194,6 +194,17 @@ def _mistake(place: tuple[int | str, ...], kind: str, message: str) -> str:
 # --- from the server ------------------------------------------------------------
 
 
+class Numbered(_Message):
+    """A message of the server.
+
+    Attributes:
+        seq: Its number, from 1, if the session may be resumed. It is written when the
+            message is sent; see `protocols.resumption`.
+    """
+
+    seq: int | None = None
+
+
 class WordTime(_Message):
     """A word, its times and its confidence.
 
@@ -241,14 +252,29 @@ class Listening(_Message):
 
 
 class Ready(Listening):
-    """The first message: audio may come."""
+    """The first message on a connection: audio may come.
+
+    Attributes:
+        resume_token: Names the session if its connection is lost.
+        resume_s: For so many seconds after that.
+        resumed: Whether the session is the one that the client wants to go on with;
+            absent if it wants a new one.
+        received_messages: In a session that goes on, how many messages the server has
+            received in all; it has received no other.
+        received_bytes: Likewise the length of all audio.
+    """
 
     type: Literal["ready"] = "ready"
     id: str
     model: str
+    resume_token: str | None = None
+    resume_s: float | None = None
+    resumed: bool | None = None
+    received_messages: int | None = None
+    received_bytes: int | None = None
 
 
-class Configured(Listening):
+class Configured(Numbered, Listening):
     """The answer to `config`: all options in effect."""
 
     type: Literal["configured"] = "configured"
@@ -256,7 +282,7 @@ class Configured(Listening):
     is_final: Literal[False] = False
 
 
-class Transcript(_Message):
+class Transcript(Numbered):
     """The text of an utterance so far, its final, or the text of the whole session.
 
     Attributes:
@@ -300,7 +326,7 @@ class Transcript(_Message):
     words: tuple[WordTime, ...] | None = None
 
 
-class SpeechStarted(_Message):
+class SpeechStarted(Numbered):
     """With `events` on: speech began at `audio_position`."""
 
     type: Literal["speech_started"] = "speech_started"
@@ -313,7 +339,7 @@ class SpeechStarted(_Message):
     is_final: Literal[False] = False
 
 
-class SpeechEnded(_Message):
+class SpeechEnded(Numbered):
     """With `events` on: the utterance is over; its speech ended at `audio_position`."""
 
     type: Literal["speech_ended"] = "speech_ended"
@@ -326,7 +352,7 @@ class SpeechEnded(_Message):
     is_final: Literal[False] = False
 
 
-class Error(_Message):
+class Error(Numbered):
     """An error.
 
     Attributes:

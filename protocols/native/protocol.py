@@ -14,8 +14,8 @@ No I/O, no clock, no asyncio: ids come from outside, times from the stream.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import assert_never
+from dataclasses import dataclass, field, replace
+from typing import Any, assert_never
 
 from audio.container import file_kind
 from audio.samples import seconds
@@ -48,6 +48,7 @@ from protocols.native import spoken
 from protocols.native.query import NAMES, Query
 from protocols.native.setup import Defaults, Setup
 from protocols.native.spoken import Naming, Times
+from protocols.resumption import Received
 from protocols.warnings import parameters_ignored
 from schemas import UNKNOWN_TEXT
 
@@ -72,6 +73,19 @@ _FAILURES: Mapping[Failure, tuple[wire.ErrorCode, str, int]] = {
     ),
     Failure.INTERNAL: ("internal_error", UNKNOWN_TEXT, CloseCode.INTERNAL_ERROR),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How long a session is kept for a client whose connection is lost.
+
+    Attributes:
+        token: Names the session.
+        window_s: The time, in seconds.
+    """
+
+    token: str = field(repr=False)
+    window_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +114,7 @@ class LiveProtocol:
         defaults: Its options before the client sends `config`.
         explain: Returns the public text of an exception.
         query: What its URL sets.
+        keeping: How the session may be resumed; None if it may not.
 
     Attributes:
         n_words: Words in the finals so far.
@@ -115,8 +130,11 @@ class LiveProtocol:
         defaults: Defaults,
         explain: Callable[[Exception], str],
         query: Query | None = None,
+        keeping: Keeping | None = None,
     ) -> None:
         query = query or Query()
+        self._keeping = keeping
+        self._wants_older = query.resume is not None
         ignored = parameters_ignored(query.ignored, known=NAMES)
         self._id = session_id
         self._n_channels = query.n_channels
@@ -148,13 +166,28 @@ class LiveProtocol:
 
     def greet(self) -> list[Action]:
         """Return the first actions of the session."""
-        ready = wire.Ready(
+        resumed = False if self._wants_older else None
+        return [self._setup.configure, _send(self._ready(resumed, None))]
+
+    def greet_again(self, received: Received) -> Send:
+        """Return the first message to a client that goes on with the session."""
+        return _send(self._ready(True, received))
+
+    def _ready(self, resumed: bool | None, received: Received | None) -> wire.Ready:
+        keeping: dict[str, Any] = {}
+        if (own := self._keeping) is not None:
+            keeping = {"resume_token": own.token, "resume_s": own.window_s}
+        if received is not None:
+            keeping["received_messages"] = received.n_messages
+            keeping["received_bytes"] = received.audio_bytes
+        return wire.Ready(
             id=self._id,
             model=self._defaults.model,
             channels=self._n_channels,
+            resumed=resumed,
+            **keeping,
             **self._setup.in_effect(),
         )
-        return [self._setup.configure, _send(ready)]
 
     def receive(self, message: str | bytes) -> list[Action]:
         """Take a message of the client, text or audio."""

@@ -22,6 +22,7 @@ from websockets.sync.client import ClientConnection, connect
 from api.metrics import DECODE_ERRORS, REASONS, Metrics
 from benchmarks.corpus import composer
 from engine.scheduler import Scheduler
+from tests.support.cable import cable_to
 from tests.support.fakes import ScriptedModel
 from tests.support.live_client import SECOND, rest, say
 from tests.support.series import Series
@@ -90,6 +91,34 @@ class TestRealModel:
             {"omniasr_model_info", "omniasr_model_load_seconds", "omniasr_ready"}
         )
 
+    def test_the_process_is_named_as_in_its_ids(
+        self, demo_server: ServerProcess
+    ) -> None:
+        """And as in `/health`."""
+        name = httpx.get(f"{demo_server.url}/health").json()["process"]
+        series = f'omniasr_process_info{{process="{name}"}}'
+
+        becomes(demo_server.url, series, lambda value: value == 1)
+
+    def test_an_unloaded_model_shows(self, model: ScriptedModel) -> None:
+        """And that it is back; the server is ready all the time."""
+        with scripted(model, unload_after_s=0.1) as url, ThreadPoolExecutor() as pool:
+            becomes(url, "omniasr_model_loaded", lambda value: value == 0)
+            away = httpx.get(url + "/health").json(), httpx.get(url + "/ready")
+            model.may_run.clear()
+            posting = pool.submit(post, url)
+            becomes(url, "omniasr_model_loaded", lambda value: value == 1)
+            back = httpx.get(url + "/health").json(), httpx.get(url + "/ready")
+            model.may_run.set()
+            text = posting.result().json()["text"]
+
+        assert [health["loaded"] for health, _ in (away, back)] == [False, True]
+        assert [health["ready"] for health, _ in (away, back)] == [True, True]
+        assert away[1].status_code == back[1].status_code == 200
+        assert away[1].json()["stage"] == "unloaded until the next request"
+        assert back[1].json()["stage"] == "ready"
+        assert text == "hello"
+
     def test_a_recording_moves_what_is_about_recordings(
         self, demo_server: ServerProcess
     ) -> None:
@@ -143,6 +172,23 @@ class TestRealModel:
                 assert any(message.get("text") for message in heard)
                 client.send(audio[48_000:])
                 say(client, "flush")
+                say(client, "end")
+                rest(client)
+
+    def test_a_lost_connection_is_counted_and_its_session_waits(
+        self, demo_server: ServerProcess
+    ) -> None:
+        """One session, although it has had two connections."""
+        url, lost = demo_server.url, "omniasr_lost_connections_total"
+        names = [f'{lost}{{what="{what}"}}' for what in ("kept", "resumed")]
+        session = 'omniasr_sessions_total{outcome="completed",protocol="omniasr"}'
+        with moves(url, *names, session, by=1):
+            with cable_to(url) as cable, live(cable.url) as client:
+                ready = json.loads(client.recv(timeout=60))
+                cable.cut()
+                becomes(url, "omniasr_waiting_streams", lambda n: n >= 1)
+            again = f"{url.replace('http', 'ws')}{PATH}?resume={ready['resume_token']}"
+            with connect(again) as client:
                 say(client, "end")
                 rest(client)
 
@@ -365,10 +411,16 @@ class TestSeries:
         added = set(after.values) - set(fresh.values)
         assert {family(name) for name in added} <= {
             "omniasr_model_info",
+            "omniasr_process_info",
             "omniasr_ready",
             "omniasr_streams",
+            "omniasr_speaking_streams",
+            "omniasr_free_streams",
+            "omniasr_event_loop_share",
+            "omniasr_waiting_streams",
             "omniasr_requests_in_progress",
             "omniasr_overload_level",
+            "omniasr_model_loaded",
             "omniasr_dropped_log_lines",
             "omniasr_queued_windows",
         }

@@ -18,8 +18,9 @@ from tests.test_server import PATH, settings
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """A server without keys."""
-    with app_in_thread(settings(), ScriptedModel, log_level="info") as url:
+    """A server without keys, whose sessions end with their connections."""
+    own = settings(resume_s=0)
+    with app_in_thread(own, ScriptedModel, log_level="info") as url:
         yield url
 
 

@@ -23,6 +23,7 @@ def test_it_measures_a_server_by_its_client(
     row = json.loads(output.read_text("utf-8").splitlines()[0])
     assert row["n_streams"] == 2
     assert row["cpu_ms"] > 0
+    assert row["loop_ms"] <= row["cpu_ms"]
     assert row["text_per_s"] > 1
     assert 0 < row["flush_to_final_p50_ms"] <= row["flush_to_final_p95_ms"]
     table = capsys.readouterr().out

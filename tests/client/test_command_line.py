@@ -16,12 +16,22 @@ import threading
 from pathlib import Path
 
 import pytest
+import soundfile
 
+from client.audio import BYTES_PER_S
 from client.captions import Captions
 from tests.conformance.test_api import is_right, speech, wav
+from tests.support.cable import cable_to
 from tests.support.fakes import ScriptedModel
-from tests.support.live_client import DIGITS, UTTERANCES
-from tests.support.serving import ROOT, ServerProcess, app_in_thread, free_port
+from tests.support.live_client import DIGITS, UTTERANCES, digits
+from tests.support.series import resumed
+from tests.support.serving import (
+    ROOT,
+    ServerProcess,
+    app_in_thread,
+    free_port,
+    wait_for,
+)
 from tests.test_server import settings
 from tests.test_server import wav as silence
 
@@ -83,6 +93,21 @@ def run_until(
         status = process.wait()
         killer.cancel()
     return lines, status
+
+
+@pytest.fixture(scope="module")
+def first_utterance(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first half of what the client brings along."""
+    path = tmp_path_factory.mktemp("speech") / "first.wav"
+    samples = digits()
+    soundfile.write(path, samples[: len(samples) // 2], 16_000)
+    return path
+
+
+def streaming(url: str, file: Path) -> list[str | Path]:
+    """Return the command that streams a file as fast as it would be spoken."""
+    program = ROOT / "test_streaming.py"
+    return [sys.executable, program, "websocket", "--url", url, "--file", file]
 
 
 def port_of(server: ServerProcess) -> str:
@@ -255,6 +280,46 @@ class TestWebsocket:
         assert (
             "the server answered 401: An API key came with the request" in wrong.stderr
         )
+
+    def test_it_goes_on_after_a_lost_connection(
+        self, demo_server: ServerProcess, first_utterance: Path
+    ) -> None:
+        """No word is missing or comes twice, and its user is told."""
+        with cable_to(demo_server.url) as cable:
+            before = resumed(demo_server.url)
+            with subprocess.Popen(
+                streaming(cable.url, first_utterance),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            ) as process:
+                wait_for(lambda: cable.n_bytes > 2 * BYTES_PER_S)
+                cable.cut()
+                text, told = process.communicate(timeout=120)
+
+        assert process.returncode == 0, told
+        assert text.splitlines() == [UTTERANCES[0]]
+        assert "The connection was lost. Connecting again.\nConnected again." in told
+        assert resumed(demo_server.url) == before + 1
+
+    def test_a_server_that_does_not_come_back_is_an_error(
+        self, first_utterance: Path
+    ) -> None:
+        """After as long as it would have waited for its client."""
+        app = settings(resume_s=1)
+        with app_in_thread(app, ScriptedModel) as url, cable_to(url) as cable:
+            with subprocess.Popen(
+                streaming(cable.url, first_utterance),
+                stderr=subprocess.PIPE,
+                text=True,
+            ) as process:
+                wait_for(lambda: cable.n_bytes > BYTES_PER_S)
+                cable.break_for_good()
+                _, told = process.communicate(timeout=120)
+
+        assert process.returncode == 1
+        assert "error: nothing answers at" in told
+        assert "Traceback" not in told
 
     def test_a_server_without_room_says_so(self) -> None:
         """The message has the time to wait, once."""

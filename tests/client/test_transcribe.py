@@ -275,10 +275,11 @@ class TestLocal:
     def test_no_server_is_needed(
         self, folder: Path, tmp_path: Path, demo_server: ServerProcess
     ) -> None:
-        """The texts are the server's."""
+        """The texts are the server's, with the same warnings."""
         (folder / "bad.wav").write_text("this is no recording")
         kinds = ("json", "srt", "txt", "vtt")
         wanted = ["-r", "--format", ",".join(kinds), "--words"]
+        wanted += ["--languages", "es", "--keyword", "ж"]
         done = run(
             *("transcribe", str(folder), *wanted, "-o", str(tmp_path / "here")),
             *("--local", "--model", "omniASR_CTC_demo"),
@@ -292,17 +293,39 @@ class TestLocal:
             ours = (tmp_path / "here" / f"one.{kind}").read_text()
             other = (tmp_path / "there" / f"one.{kind}").read_text()
             assert rounded(ours) == rounded(other)
+            if kind == "json":
+                assert json.loads(ours)["language"] == "es"
+        assert warnings_in(done) == warnings_in(theirs)
+        assert "'ж'" in warnings_in(done)[1]
 
-    def test_captions_of_a_file_need_none_either(self) -> None:
-        """As fast as the model goes."""
+    def test_captions_of_a_file_need_none_either(
+        self, demo_server: ServerProcess
+    ) -> None:
+        """As fast as the model goes, with all that a server would be asked for."""
+        words = {word.upper() for text in UTTERANCES for word in text.split()}
+        wanted = ["listen", str(DIGITS), "--fast", "--languages", "en"]
+        for keyword in sorted({*words, "ж"}):
+            wanted += ["--keyword", keyword]
+
         done = run(
-            *("listen", str(DIGITS), "--fast", "--local"),
-            *("--model", "omniASR_CTC_demo"),
+            *(*wanted, "--local", "--model", "omniASR_CTC_demo"),
             environment={"DTYPE": "float32"},
         )
+        theirs = run(*wanted, "--url", demo_server.url)
 
         assert done.returncode == 0, done.stderr
-        assert tuple(done.stdout.splitlines()) == UTTERANCES
+        assert tuple(done.stdout.splitlines()) == tuple(map(str.upper, UTTERANCES))
+        assert done.stdout == theirs.stdout
+        assert warnings_in(done) == warnings_in(theirs)
+        assert "'ж'" in warnings_in(done)[1]
+
+    @pytest.mark.parametrize("command", ["listen", "transcribe"])
+    def test_a_language_that_is_none_is_an_error(self, command: str, wav: Path) -> None:
+        """Before a model is loaded."""
+        done = run(command, str(wav), "--local", "--languages", "xx")
+
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: Unknown language 'xx'")
 
     def test_a_model_that_cannot_be_had_is_an_error(self, wav: Path) -> None:
         """Before anything is transcribed."""
@@ -310,6 +333,10 @@ class TestLocal:
 
         assert done.returncode == 1
         assert "error: the model cannot be loaded" in done.stderr
+
+
+def warnings_in(done: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
 
 
 class TestListen:

@@ -281,6 +281,7 @@ class TestBeyond:
         # The demo model hears no boundary in a long pause.
         assert messages[-1]["text"].replace(" ", "") == DIGITS_TEXT.replace(" ", "")
 
+    @pytest.mark.one_process
     def test_the_session_is_counted_while_it_lasts(
         self, demo_server: ServerProcess
     ) -> None:

@@ -505,6 +505,7 @@ class TestPoint17:
 class TestPoint18:
     """Clients that go away, and clients that fall silent."""
 
+    @pytest.mark.one_process
     def test_a_client_that_vanishes_leaves_nothing_behind(
         self, demo_server: ServerProcess
     ) -> None:

@@ -24,6 +24,7 @@ from audio.frames import FRAME_SHIFT
 from audio.samples import SAMPLE_RATE, Samples
 from engine.interface import ModelInput
 from engine.scheduler import Scheduler
+from sockets.client_socket import PlainSocket
 from sockets.reader import Limits
 from sockets.session import SocketSession
 from streaming import StreamingTranscriber
@@ -188,7 +189,7 @@ def talk(client: Client) -> None:
         )
         machine = protocol()
         client.session = SocketSession(
-            cast(WebSocket, client),
+            PlainSocket(cast(WebSocket, client)),
             machine,
             transcriber.open(machine.configured.options),
             limits=LIMITS,

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.interface import Overloaded
-from engine.load import Place, StreamLoad
+from engine.load import StreamLoad
+from engine.place import Place
 from engine.work_queue import Job, Work
 
 SECOND = 16_000
@@ -152,8 +153,8 @@ class TestAdmission:
         """Leaving twice makes no more."""
         server = Server(max_streams=2)
         first, _ = server.let_in(2)
-        server.load.leave(first)
-        server.load.leave(first)
+        server.load.leave(first, server.now)
+        server.load.leave(first, server.now)
 
         server.let_in()
 

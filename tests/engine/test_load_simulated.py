@@ -10,7 +10,7 @@ from statistics import fmean
 import pytest
 
 from benchmarks.capacity import MIN_PARTIALS, largest
-from tests.support.machine import Heard, Machine, run, silence, speech
+from tests.support.machine import Heard, Machine, SlowLoop, run, silence, speech
 
 COST = 0.02
 SECONDS = 20.0
@@ -184,3 +184,48 @@ class TestCompany:
         assert max(own.slowest_final_s for own in heard) <= 1.0
         assert flooding.ended is not None
         assert flooding.ended <= 60.0
+
+
+class TestTheEventLoop:
+    """With a model that takes next to no time, and 50 ms for a second of a stream."""
+
+    def machine(self, *, slowness: float = 1.0) -> tuple[Machine, SlowLoop]:
+        host = SlowLoop(0.05, slowness=slowness)
+        return Machine(1e-5, host=host, max_streams=1000), host
+
+    def test_a_crowd_is_let_in_as_far_as_the_loop_has_time(self) -> None:
+        """Messages of those wait for a moment, not for seconds."""
+        machine, host = self.machine()
+        first = machine.listen(speech(99, 10.0))
+
+        heard = run(host.measure(14), first, *talk(machine, 30, within_s=4.0, at_s=8))
+
+        n_inside = sum(own.refused is None for own in heard)
+        assert 10 <= n_inside <= 15
+        assert host.longest_wait_s <= 0.6
+
+    def test_sockets_that_send_nothing_take_no_place(self) -> None:
+        """Dozens of them, and then people who speak."""
+        machine, host = self.machine()
+        idle = [machine.listen(silence(0), at_s=1 + 0.1 * k) for k in range(60)]
+
+        heard = run(host.measure(14), *idle, *talk(machine, 8, at_s=10))
+
+        assert all(own.refused is None for own in heard)
+
+    def test_a_busy_neighbour_refuses_no_one(self) -> None:
+        """Everything takes half as long again, but not more of the processor."""
+        machine, host = self.machine(slowness=1.5)
+
+        heard = run(host.measure(15), *talk(machine, 10, within_s=10.0, at_s=1))
+
+        assert all(own.refused is None for own in heard)
+
+    def test_a_recording_sent_at_once_takes_no_place(self) -> None:
+        """It takes all of the loop's time that is left, and could wait."""
+        machine, host = self.machine()
+        flood = machine.listen(speech(99, 200.0), at_s=1, speed=1000.0)
+
+        heard = run(host.measure(9), flood, *talk(machine, 6, at_s=6))
+
+        assert all(own.refused is None for own in heard)

@@ -156,7 +156,7 @@ class TestFailures:
 
         assert before is None
         assert dog.trouble is not None
-        assert "last 3 batches failed, the newest with KeyError" in dog.trouble
+        assert "failed 3 times in a row, at last with KeyError" in dog.trouble
         assert "secret" not in dog.trouble
 
     def test_one_that_succeeds_begins_the_count_anew(self, dog: Watchdog) -> None:

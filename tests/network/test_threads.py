@@ -1,6 +1,7 @@
 """Passes with the number of threads that was chosen, by a scripted clock."""
 
 import logging
+from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
@@ -51,6 +52,11 @@ class Machine:
         return "done"
 
 
+def rehearse(threads: Threads, machine: Machine) -> None:
+    """Rehearse without work between the passes."""
+    deque(threads.rehearse(machine.work), maxlen=0)
+
+
 class TestRehearsal:
     def test_the_quickest_number_is_chosen_and_the_log_says_of_what(
         self, caplog: pytest.LogCaptureFixture
@@ -60,7 +66,7 @@ class TestRehearsal:
         threads = machine.threads()
 
         with caplog.at_level(logging.INFO):
-            threads.rehearse(machine.work)
+            rehearse(threads, machine)
 
         assert threads.number == 3
         assert caplog.messages == [
@@ -72,7 +78,7 @@ class TestRehearsal:
         """They would only be slower."""
         machine = Machine({8: 0.1, 7: 0.11, 6: 0.12, 4: 0.2, 2: 0.4, 1: 0.8})
 
-        machine.threads().rehearse(machine.work)
+        rehearse(machine.threads(), machine)
 
         assert set(machine.numbers) == {8, 7, 6, 4}
 
@@ -81,10 +87,22 @@ class TestRehearsal:
         machine = Machine({2: 30.0, 1: 50.0})
         threads = machine.threads()
 
-        threads.rehearse(machine.work)
+        rehearse(threads, machine)
 
         assert machine.numbers == [2, 2]
         assert threads.number == 2
+
+    def test_it_gives_way_after_each_pass_and_happens_once(self) -> None:
+        """Passes that come between have all threads, and change nothing."""
+        machine = Machine({2: 0.02, 1: 0.01})
+        threads = machine.threads()
+
+        for _ in threads.rehearse(machine.work):
+            threads.run(machine.work, 4.0)
+        assert machine.numbers == [2, 2] * 4 + [1, 2] * 4
+        assert threads.number == 1
+        rehearse(threads, machine)
+        assert len(machine.numbers) == 16
 
 
 class TestPasses:
@@ -92,7 +110,7 @@ class TestPasses:
         """Set once, since setting it may end threads."""
         machine = Machine({2: 0.02, 1: 0.01})
         threads = machine.threads()
-        threads.rehearse(machine.work)
+        rehearse(threads, machine)
         machine.numbers.clear()
 
         answers = [threads.run(machine.work, 4.0) for _ in range(3)]

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,11 @@ from tests.test_server import settings
 from tools import build_dashboard
 
 COMPOSE = ROOT / "docker-compose.yml"
-MANIFESTS = sorted((ROOT / "deploy" / "kubernetes").glob("*.yaml"))
+KUBERNETES = ROOT / "deploy" / "kubernetes"
+# One server, and several.
+ALONE = sorted(KUBERNETES.glob("*.yaml"))
+REPLICAS = sorted((KUBERNETES / "replicas").glob("*.yaml"))
+HAPROXY = ROOT / "deploy" / "haproxy"
 GRAFANA = ROOT / "deploy" / "grafana"
 # Read by huggingface_hub, which fetches repositories.
 HUB = {"HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE"}
@@ -140,10 +145,15 @@ class TestHealthCheck:
 
 
 class TestCompose:
-    @pytest.mark.parametrize("service", ["omniasr", "omniasr-cpu"])
+    @pytest.mark.parametrize(
+        "service", ["omniasr", "omniasr-cpu", "omniasr-replica", "omniasr-replica-cpu"]
+    )
     def test_every_setting_passes_through(self, service: str) -> None:
         """A new one is added to the file, or it has no effect there."""
         passed = compose()["services"][service]["environment"]
+        if "replica" in service:
+            assert passed.pop("TRUSTED_PROXIES").startswith("${TRUSTED_PROXIES:-")
+            passed["TRUSTED_PROXIES"] = None
 
         assert set(passed) == HUB | {n.upper() for n in Settings.model_fields} - {
             n.upper() for n in FIXED
@@ -155,6 +165,22 @@ class TestCompose:
         assert set(read_by_compose()) == {"omniasr"}
         assert set(read_by_compose("--profile", "gpu")) == {"omniasr"}
         assert set(read_by_compose("--profile", "cpu")) == {"omniasr-cpu"}
+
+    @pytest.mark.parametrize("kind", ["", "-cpu"])
+    def test_replicas_are_reached_through_haproxy(self, kind: str) -> None:
+        """By the name that they share; none has a port of its own."""
+        services = read_by_compose("--profile", f"replicas{kind}", REPLICAS="3")
+        servers, haproxy = services[f"omniasr-replica{kind}"], services["haproxy"]
+        (alias,) = servers["networks"]["default"]["aliases"]
+        (volume,) = haproxy["volumes"]
+
+        assert set(services) == {f"omniasr-replica{kind}", "haproxy"}
+        assert servers["deploy"]["replicas"] == 3
+        assert not servers.get("ports")
+        assert haproxy["ports"][0]["target"] == 8000
+        assert haproxy["environment"]["SERVERS"] == f"{alias}:8000"
+        assert Path(volume["source"]) == HAPROXY / "dns.cfg"
+        assert volume["target"] == "/usr/local/etc/haproxy/haproxy.cfg"
 
     def test_values_reach_the_server_and_the_port_the_host(self) -> None:
         """Inside, it is always the same."""
@@ -177,15 +203,18 @@ class TestCompose:
     def test_the_root_is_read_only_and_the_weights_stay(self) -> None:
         """For both; and the GPU one asks for a GPU."""
         services = read_by_compose() | read_by_compose("--profile", "cpu")
+        services |= read_by_compose(
+            "--profile", "replicas", "--profile", "replicas-cpu"
+        )
+        assert services.pop("haproxy")["read_only"] is True
 
         for service in services.values():
             assert service["read_only"] is True
             assert service["volumes"][0]["type"] == "volume"
             assert service["volumes"][0]["target"] == "/data"
-        (device,) = services["omniasr"]["deploy"]["resources"]["reservations"][
-            "devices"
-        ]
-        assert device["capabilities"] == ["gpu"]
+        for name in ("omniasr", "omniasr-replica"):
+            (device,) = services[name]["deploy"]["resources"]["reservations"]["devices"]
+            assert device["capabilities"] == ["gpu"]
 
     def test_memory_and_processes_have_no_limit_unless_the_operator_says(self) -> None:
         """0 and -1 are Docker's words for that."""
@@ -206,72 +235,163 @@ class TestCompose:
 
 
 class TestKubernetes:
-    @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+    @pytest.mark.parametrize("path", ALONE + REPLICAS, ids=lambda path: path.name)
     def test_kubernetes_own_schemas_accept_it(self, path: Path) -> None:
         """Strictly: no field that it does not know."""
         for manifest in yaml.safe_load_all(path.read_text()):
             kubernetes_validate.validate(manifest, "1.37", strict=True)
 
-    def test_a_pod_may_finish_what_it_has_begun(self) -> None:
+    @pytest.mark.parametrize("paths", [ALONE, REPLICAS], ids=["alone", "replicas"])
+    def test_a_pod_may_finish_what_it_has_begun(self, paths: Sequence[Path]) -> None:
         """The grace period is longer than the pause before and the drain together."""
-        pod = found("Deployment")["spec"]["template"]["spec"]
-        (container,) = pod["containers"]
-        pause_s = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
-        drain_s = int(found("ConfigMap")["data"]["SHUTDOWN_GRACE_S"])
+        pod = pod_of(found("Deployment", paths))
+        drain_s = int(found("ConfigMap", paths)["data"]["SHUTDOWN_GRACE_S"])
 
-        assert pod["terminationGracePeriodSeconds"] > pause_s + drain_s
+        assert pod["terminationGracePeriodSeconds"] > pause_s(pod) + drain_s
 
-    def test_the_policy_of_the_network_is_about_the_server(self) -> None:
-        """It selects the pods of the deployment, and lets in what they listen to."""
-        policy = found("NetworkPolicy")["spec"]
-        template = found("Deployment")["spec"]["template"]
-        (container,) = template["spec"]["containers"]
-        ports = {port["name"] for port in container["ports"]}
+    def test_haproxy_waits_for_the_longest_session(self) -> None:
+        """Kubernetes no less than HAProxy itself, whose time the configuration has."""
+        pod = pod_of(found("Deployment", REPLICAS, "omniasr-haproxy"))
+        longest_s = Settings.model_fields["max_session_s"].default
+        stop = re.search(r"hard-stop-after (\d+)h", (HAPROXY / "dns.cfg").read_text())
 
-        labels = policy["podSelector"]["matchLabels"]
-        assert labels.items() <= template["metadata"]["labels"].items()
-        assert {
-            port["port"] for rule in policy["ingress"] for port in rule["ports"]
-        } == ports
+        assert stop is not None
+        assert int(stop[1]) * 3600 >= longest_s
+        grace_s = pod["terminationGracePeriodSeconds"]
+        assert grace_s >= int(stop[1]) * 3600 + pause_s(pod)
 
-    def test_the_settings_are_the_servers(self) -> None:
+    @pytest.mark.parametrize("paths", [ALONE, REPLICAS], ids=["alone", "replicas"])
+    def test_a_full_server_is_not_restarted(self, paths: Sequence[Path]) -> None:
+        """With READY_WHEN_FULL=false it says that it is not ready, but it works."""
+        (container,) = pod_of(found("Deployment", paths))["containers"]
+
+        assert container["livenessProbe"]["httpGet"]["path"] == "/ready?full=ok"
+        assert container["readinessProbe"]["httpGet"]["path"] == "/ready"
+
+    @pytest.mark.parametrize(
+        ("paths", "name"),
+        [(ALONE, "omniasr"), (REPLICAS, "omniasr"), (REPLICAS, "omniasr-haproxy")],
+    )
+    def test_what_selects_pods_selects_those_of_a_deployment(
+        self, paths: Sequence[Path], name: str
+    ) -> None:
+        """Services, budgets and policies, which let in what the pods listen to."""
+        template = found("Deployment", paths, name)["spec"]["template"]
+        labels = template["metadata"]["labels"]
+        ports = {port["name"] for port in pod_of(template)["containers"][0]["ports"]}
+        policy = found("NetworkPolicy", paths, name)["spec"]
+        budget = found("PodDisruptionBudget", paths, name)["spec"]
+        let_in = {port["port"] for rule in policy["ingress"] for port in rule["ports"]}
+
+        assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+        assert budget["selector"]["matchLabels"].items() <= labels.items()
+        assert let_in == ports
+
+    def test_haproxy_finds_the_servers_and_clients_find_haproxy(self) -> None:
+        """By a headless service, and by one of type LoadBalancer."""
+        (haproxy,) = pod_of(found("Deployment", REPLICAS, "omniasr-haproxy"))[
+            "containers"
+        ]
+        settings = {own["name"]: own.get("value") for own in haproxy["env"]}
+        servers = found("Service", REPLICAS, "omniasr-servers")["spec"]
+        outside = found("Service", REPLICAS, "omniasr")["spec"]
+
+        assert servers["clusterIP"] == "None"
+        assert servers["selector"] == {"app.kubernetes.io/name": "omniasr"}
+        assert settings["SERVERS"].startswith("omniasr-servers.$(NAMESPACE).svc.")
+        assert outside["type"] == "LoadBalancer"
+        assert outside["selector"] == {"app.kubernetes.io/name": "omniasr-haproxy"}
+
+    def test_it_scales_by_what_there_is(self) -> None:
+        """The rule in the comment gives the metric its name, from series of ours."""
+        text = (KUBERNETES / "replicas" / "scaling.yaml").read_text()
+        scaler = found("HorizontalPodAutoscaler", REPLICAS)["spec"]
+        (metric,) = scaler["metrics"]
+        asked = names_in("\n".join(re.findall("^#.*", text, re.MULTILINE)))
+
+        assert scaler["scaleTargetRef"]["name"] == "omniasr"
+        assert f"as: {metric['pods']['metric']['name']}" in text
+        assert asked - {"omniasr_taken_share"} == {
+            "omniasr_free_streams",
+            "omniasr_speaking_streams",
+        }
+        assert asked - {"omniasr_taken_share"} <= set(
+            re.findall(r"^# TYPE (\w+)", exposition(), re.MULTILINE)
+        )
+
+    @pytest.mark.parametrize("paths", [ALONE, REPLICAS], ids=["alone", "replicas"])
+    def test_the_settings_are_the_servers(self, paths: Sequence[Path]) -> None:
         """No name is misspelt."""
-        names = set(found("ConfigMap")["data"])
+        names = set(found("ConfigMap", paths)["data"])
 
         assert names <= {name.upper() for name in Settings.model_fields}
 
-    def test_proxies_leave_long_sessions_alone(self) -> None:
-        """They may be as long as the server allows."""
-        told = found("Ingress")["metadata"]["annotations"]
-        longest_s = Settings.model_fields["max_session_s"].default
-        prefix = "nginx.ingress.kubernetes.io/"
 
-        assert int(told[prefix + "proxy-read-timeout"]) >= longest_s
-        assert int(told[prefix + "proxy-send-timeout"]) >= longest_s
-
-
-def found(kind: str) -> Json:
-    (manifest,) = (
+def found(kind: str, paths: Sequence[Path], name: str = "") -> Json:
+    """Return the manifest of a kind; the name may be left out for that of servers."""
+    manifests = [
         manifest
-        for path in MANIFESTS
+        for path in paths
         for manifest in yaml.safe_load_all(path.read_text())
         if manifest["kind"] == kind
-    )
+    ]
+    named = [own for own in manifests if own["metadata"]["name"] == name or not name]
+    if not name:
+        named = [own for own in named if "haproxy" not in own["metadata"]["name"]]
+    (manifest,) = named
     assert isinstance(manifest, dict)
     return manifest
+
+
+def pod_of(owner: Json) -> Json:
+    """Return the pod of a deployment, or of its template."""
+    spec = owner["spec"]
+    pod = spec["template"]["spec"] if "template" in spec else spec
+    assert isinstance(pod, dict)
+    return pod
+
+
+def pause_s(pod: Json) -> int:
+    """Return for how long a pod waits before it is told to stop."""
+    (container,) = pod["containers"]
+    return int(container["lifecycle"]["preStop"]["exec"]["command"][1])
 
 
 class TestSeveralProcesses:
     UNITS = sorted((ROOT / "deploy" / "systemd").iterdir())
 
-    def test_haproxy_accepts_its_configuration(self) -> None:
+    @pytest.mark.parametrize("name", ["haproxy.cfg", "dns.cfg"])
+    def test_haproxy_accepts_its_configuration(self, name: str) -> None:
         """The program itself says so, where it is installed."""
-        if shutil.which("haproxy") is None:
+        if (haproxy := shutil.which("haproxy")) is None:
             pytest.skip("haproxy is not installed")
-        file = ROOT / "deploy" / "haproxy" / "haproxy.cfg"
-        done = subprocess.run(["haproxy", "-c", "-f", file], capture_output=True)
+        done = subprocess.run(
+            [haproxy, "-c", "-f", HAPROXY / name],
+            env={"SERVERS": "localhost:8000"},
+            capture_output=True,
+        )
 
         assert done.returncode == 0, done.stderr
+
+    def test_the_configurations_differ_in_where_servers_are(self) -> None:
+        """And in who may read the figures; all else is run with processes."""
+        ports, names = (directives(name) for name in ("haproxy.cfg", "dns.cfg"))
+
+        assert {line.split()[0] for line in ports - names} == {"server", "bind"}
+        assert {line.split()[0] for line in names - ports} == {
+            *("bind", "default-server", "server-template", "resolvers"),
+            *("parse-resolv-conf", "accepted_payload_size", "hold"),
+        }
+
+    def test_the_guide_says_of_each_limit_for_what_it_holds(self) -> None:
+        """For a stream, a request, a process, or all of them."""
+        guide = (ROOT / "docs" / "scaling.md").read_text()
+        table = guide.split("\n### Limits\n")[1].split("\n#")[0]
+        limits = ("max_", "min_", "quota_")
+
+        for name in Settings.model_fields:
+            if name.startswith(limits):
+                assert f"`{name.upper()}`" in table, name
 
     def test_systemd_accepts_the_units(self, tmp_path: Path) -> None:
         """But for the program, which is not installed here."""
@@ -303,6 +423,13 @@ class TestSeveralProcesses:
                 stop_s = re.search(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)
                 assert stop_s is not None
                 assert int(stop_s[1]) > settings().shutdown_grace_s
+
+
+def directives(name: str) -> set[str]:
+    """Return the lines of a configuration of HAProxy without their comments."""
+    lines = (HAPROXY / name).read_text().splitlines()
+    bare = (line.partition(" #")[0].strip() for line in lines)
+    return {line for line in bare if line and not line.startswith("#")}
 
 
 class TestOperations:
@@ -390,7 +517,11 @@ class TestGrafana:
 
         series = set(re.findall(r"^# TYPE (omniasr_\w+)", exposition(), re.MULTILINE))
 
-        without = {"omniasr_model_info", "omniasr_model_audio_seconds_total"}
+        without = {
+            "omniasr_model_info",
+            "omniasr_process_info",
+            "omniasr_model_audio_seconds_total",
+        }
         assert series - shown == without
 
     def test_promtool_finds_nothing(self) -> None:

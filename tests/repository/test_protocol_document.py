@@ -13,6 +13,13 @@ from protocols.actions import CloseCode
 from protocols.native import messages as wire
 from protocols.native.messages import ClientMessage, ServerMessage
 from protocols.native.protocol import MAX_MESSAGE_CHARS
+from protocols.resumption import (
+    COMING_BACK,
+    LOST,
+    MOST_BYTES,
+    MOST_MESSAGES,
+    TAKEN_OVER,
+)
 from sockets.session import _MAX_FLUSHES
 from tests.support.serving import ROOT
 
@@ -113,7 +120,24 @@ class TestTables:
         ours = {CloseCode[name] for name in re.findall(r"CloseCode\.(\w+)", code)}
         of_uvicorn = {CloseCode.MESSAGE_TOO_BIG, CloseCode.SERVICE_RESTART}
         assert len(ours) == 5
-        assert set(codes) == ours | of_uvicorn
+        assert set(codes) == ours | of_uvicorn | {TAKEN_OVER}
+
+    def test_what_ready_says_of_lost_connections_is_this(self) -> None:
+        """All fields that only sessions have that may go on."""
+        named = [row[0] for row in rows(TEXT, "### `ready`")]
+
+        others = {*wire.Listening.model_fields, "id", "model"}
+        assert set(named) == set(wire.Ready.model_fields) - others
+
+    def test_closes_after_which_clients_may_come_back_are_these(self) -> None:
+        """And the bounds of what is kept for them."""
+        after = TEXT.split("## Lost connections")[1].split("\n## ")[0]
+
+        assert f"with {CloseCode.INTERNAL_ERROR:d} or {COMING_BACK} |" in after
+        without_a_close = CloseCode.ABNORMAL_CLOSURE
+        assert {without_a_close, CloseCode.INTERNAL_ERROR, COMING_BACK} == LOST
+        assert f"newest {MOST_MESSAGES} messages are kept" in after
+        assert f"of at most {MOST_BYTES // 1024} KiB" in after
 
     def test_causes_are_these(self) -> None:
         """Each is explained."""

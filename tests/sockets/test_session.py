@@ -27,6 +27,7 @@ from websockets.uri import parse_uri
 from api import http_connection
 from api.access_log import AccessLog
 from api.drain import OpenRequests
+from api.lasting import LastingSessions
 from api.metrics import Metrics
 from api.middleware import RequestId
 from api.routes import live as live_route
@@ -53,6 +54,7 @@ class Place:
     connections: Connections
     server: Server
     metrics: Metrics
+    lasting: LastingSessions
 
     @property
     def stream(self) -> ScriptedStream:
@@ -71,20 +73,23 @@ class Place:
 def serving(live: ScriptedLive | None = None, **values: Any) -> Iterator[Place]:
     """Serve the route alone, with scripted streams, from a thread."""
     live = live or ScriptedLive()
-    ours = settings(host="127.0.0.1", port=0, log_level="warning", **values)
+    values = {"resume_s": 0, "log_level": "warning"} | values
+    ours = settings(host="127.0.0.1", port=0, **values)
     connections = Connections()
+    metrics = Metrics()
+    lasting = LastingSessions(window_s=ours.resume_s, counts=metrics)
     app = FastAPI()
     app.state.service = SimpleNamespace(
         settings=ours,
         connections=connections,
+        lasting=lasting,
         requests=OpenRequests(),
-        stop_taking_work=lambda left_s: None,
+        stop_taking_work=lambda left_s: lasting.stop(),
         find_model=lambda name: SimpleNamespace(
             name="scripted", live=live, keywords=KeywordListener(), warnings=()
         ),
     )
     live_route.add_routes(app)
-    metrics = Metrics()
     app.add_middleware(AccessLog, counts=lambda: metrics)
     app.add_middleware(RequestId)
     server = Server(app, ours)
@@ -94,7 +99,7 @@ def serving(live: ScriptedLive | None = None, **values: Any) -> Iterator[Place]:
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
         url = f"ws://127.0.0.1:{port}{live_route.PATH}"
-        yield Place(url, live, connections, server, metrics)
+        yield Place(url, live, connections, server, metrics, lasting)
     finally:
         for stream in live.streams:
             stream.may_take.set()

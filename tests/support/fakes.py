@@ -129,6 +129,7 @@ class ScriptedStream:
         self._heard = 0  # samples that finals are about
         self.pushed: list[Samples] = []
         self.options: list[StreamOptions] = []
+        self.away: list[bool] = []  # each time that it was told
         self.n_samples = 0
         self.may_take = threading.Event()
         self.may_take.set()
@@ -161,6 +162,9 @@ class ScriptedStream:
 
     def configure(self, options: StreamOptions) -> None:
         self.options.append(options)
+
+    def set_away(self, away: bool) -> None:
+        self.away.append(away)
 
     async def events(self) -> AsyncIterator[Told]:
         while (event := await self._told.get()) is not None:

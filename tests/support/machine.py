@@ -3,6 +3,7 @@
 Everything that the server has between its sockets and its model takes part: streams,
 sessions, the queue, the load, admission. Time is the event loop's and jumps from one
 event to the next; the model reads scripted speech and takes as long as the test says.
+So does the event loop, if a test says so: messages then wait for each other.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from audio.frames import FRAME_SHIFT
 from audio.samples import SAMPLE_RATE, Samples
 from benchmarks.streams.paced import SimulatedLoop, SimulatedScheduler
 from engine.interface import ModelInput, Overloaded
+from engine.loop_load import LoopLoad
 from live.events import Partial, UtteranceFinal
 from live.options import StreamOptions
 from streaming import LiveStream, StreamingTranscriber
@@ -58,6 +60,51 @@ class SlowReader:
         now = asyncio.get_running_loop().time()
         self.busy_s += self._cost * audio_s / self._speed(now)
         return self.model.label_frames(windows)
+
+
+class SlowLoop:
+    """Takes time for each message, one after the other, and is measured each second.
+
+    Args:
+        cost: Processor time for a second of audio, in seconds.
+        slowness: How much longer that takes, because other programs run.
+    """
+
+    def __init__(self, cost: float, *, slowness: float = 1.0) -> None:
+        self.load = LoopLoad()
+        self.longest_wait_s = 0.0
+        self._cost = cost
+        self._slowness = slowness
+        self._taken_s = 0.0
+        self._free_at = 0.0
+
+    async def read_message(self, audio_s: float) -> None:
+        """Take the time that a message with so much audio takes."""
+        self._taken_s += self._cost * audio_s
+        await self._wait(self._cost * audio_s)
+
+    async def _wait(self, taken_s: float) -> None:
+        now = asyncio.get_running_loop().time()
+        self._free_at = max(now, self._free_at) + self._slowness * taken_s
+        self.longest_wait_s = max(self.longest_wait_s, self._free_at - now)
+        await asyncio.sleep(self._free_at - now)
+
+    async def measure(self, seconds: float) -> None:
+        """Measure it as the server does, for so long."""
+        loop = asyncio.get_running_loop()
+        noted, taken_s = loop.time(), 0.0
+        while loop.time() < seconds:
+            await asyncio.sleep(1.0)
+            due = loop.time()
+            await self._wait(0.0)
+            now = loop.time()
+            self.load.note_second(
+                now,
+                passed_s=now - noted,
+                taken_s=self._taken_s - taken_s,
+                late_s=now - due,
+            )
+            noted, taken_s = now, self._taken_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +202,7 @@ class Machine:
         rehearsals: Seconds that a second of audio took before there were streams.
         min_streams: Streams that are let in whatever the forecast says.
         max_streams: Most streams there are.
+        host: The event loop; None if it takes no time.
     """
 
     def __init__(
@@ -165,12 +213,15 @@ class Machine:
         rehearsals: Sequence[float] | None = None,
         min_streams: int = 4,
         max_streams: int = 256,
+        host: SlowLoop | None = None,
     ) -> None:
+        self.host = host
         self.reader = SlowReader(cost, speed)
         self.scheduler = SimulatedScheduler(
             self.reader,  # type: ignore[arg-type]
             min_streams=min_streams,
             max_streams=max_streams,
+            loop=None if host is None else host.load,
         )
         for seconds in [cost] * 3 if rehearsals is None else rehearsals:
             self.scheduler.note_rehearsal(1.0, seconds)
@@ -202,7 +253,7 @@ class Machine:
             return heard
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._note(stream, heard))
-            tasks.create_task(_send(stream, said.samples, speed))
+            tasks.create_task(self._send(stream, said.samples, speed))
         await stream.aclose()
         heard.ended = loop.time()
         return heard
@@ -217,6 +268,16 @@ class Machine:
                 late_s = own.latency_ms / 1000
                 heard.finals.append((now, late_s, own.event.text))
 
+    async def _send(self, stream: LiveStream, samples: Samples, speed: float) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for number, start in enumerate(range(0, len(samples), _CHUNK), 1):
+            await asyncio.sleep(began + number * _CHUNK_S / speed - loop.time())
+            if self.host is not None:
+                await self.host.read_message(_CHUNK_S)
+            await stream.push_audio(samples[start : start + _CHUNK])
+        await stream.end()
+
     async def transcribe(self, n_windows: int, *, at_s: float = 0.0) -> float:
         """Label a recording, two windows of 30 s at a time; return when it is done."""
         await asyncio.sleep(at_s - asyncio.get_running_loop().time())
@@ -227,16 +288,7 @@ class Machine:
         return asyncio.get_running_loop().time()
 
 
-async def _send(stream: LiveStream, samples: Samples, speed: float) -> None:
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    for number, start in enumerate(range(0, len(samples), _CHUNK), 1):
-        await asyncio.sleep(began + number * _CHUNK_S / speed - loop.time())
-        await stream.push_audio(samples[start : start + _CHUNK])
-    await stream.end()
-
-
-def run(*clients: Awaitable[Heard | float]) -> list[Heard]:
+def run(*clients: Awaitable[Heard | float | None]) -> list[Heard]:
     """Run clients at once, in simulated time; return what the listeners heard."""
 
     async def all_of_them() -> list[Heard]:

@@ -42,3 +42,8 @@ class Series:
             for name, value in self.values.items()
             if value != before.values.get(name, 0.0)
         }
+
+
+def resumed(url: str) -> float:
+    """Return how many sessions of a server went on after a lost connection."""
+    return Series.of(url)['omniasr_lost_connections_total{what="resumed"}']

@@ -5,8 +5,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, NoReturn
 
 import httpx
+import pytest
 
 from api.loading import LoadModel
 from benchmarks.common.processes import (
@@ -29,10 +31,24 @@ __all__ = [
     "app_in_thread",
     "free_port",
     "scripted_process",
+    "server_at",
     "server_on",
     "server_process",
     "wait_for",
 ]
+
+
+class _NotHere:
+    """Skips the test that asks for it."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        pytest.skip("the server is known by its address only")
+
+
+def server_at(url: str) -> ServerProcess:
+    """Return a server that is only known by its address; others have started it."""
+    nothing: Any = _NotHere()
+    return ServerProcess(nothing, url.rstrip("/"), nothing)
 
 
 @contextlib.contextmanager

@@ -114,7 +114,7 @@ class TestKept:
         visit["#job-correct"].click()
         correct(visit, 0, "Three")
         expect(visit["#words .word"].first).to_have_text("Three")
-        visit.page.reload()
+        visit.reload()
         visit["#tab-file"].click()
 
         names = visit["#recordings-list .recording-name"]
@@ -124,7 +124,7 @@ class TestKept:
         expect(visit["#play"]).to_be_disabled()
         expect(visit["#wave-note"]).to_contain_text("sound of this recording")
         visit["#recordings-clear"].click()
-        visit.page.reload()
+        visit.reload()
         visit["#tab-file"].click()
         expect(visit["#drop"]).to_be_visible()
         assert rows(visit) == []
@@ -134,12 +134,12 @@ class TestKept:
         visit.hear(SAID)
         visit.stop()
         before = visit.said()
-        visit.page.reload()
+        visit.reload()
 
         expect(visit["#captions .utterance"].first).to_be_visible()
         assert visit.said() == before
         visit["#live-actions [data-action=clear]"].click()
-        visit.page.reload()
+        visit.reload()
         visit.shows("#status-state", "Ready")
         expect(visit["#captions .utterance"]).to_have_count(0)
 
@@ -205,7 +205,7 @@ class TestCaptions:
         visit["#caption-times"].click()
         visit["#caption-larger"].click()
         assert first.evaluate(drawn) == "none"
-        visit.page.reload()
+        visit.reload()
         assert first.evaluate(size) > before
         expect(visit["#caption-times"]).to_have_attribute("aria-pressed", "false")
 
@@ -254,13 +254,16 @@ class TestLanguages:
             visit["#language"].click()
             options = visit["#language-list li"]
             expect(options).to_have_count(1672)
-            expect(options.first).to_have_text("German Deutschde")
+            expect(options.first).to_have_text("Deutschde")
+            expect(options.filter(has_text="français").first).to_have_text(
+                "Französisch françaisfr"
+            )
             names = options.evaluate_all(
                 "all => all.slice(1).map((o) => o.firstChild.firstChild.textContent)"
             )
 
             assert names == visit.page.evaluate(
-                "names => [...names].sort(new Intl.Collator('en').compare)", names
+                "names => [...names].sort(new Intl.Collator('de').compare)", names
             )
 
     def test_they_are_found_by_their_own_names(self, visit: Visit) -> None:

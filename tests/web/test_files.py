@@ -95,7 +95,11 @@ class TestTranscript:
         visit.transcribe(clip)
 
         told = visit.noted("told")
-        shares = [int(text.split()[1]) for text in told if text.startswith("Uploading")]
+        shares = [
+            int(text.split()[1].rstrip("%"))
+            for text in told
+            if text.startswith("Uploading")
+        ]
         assert shares == sorted(shares)
         assert len({share for share in shares if 0 < share < 100}) > 1
         sent = told.index("Transcribing…")
@@ -168,9 +172,9 @@ class TestConfidence:
         assert marked.all_inner_texts() == [word["word"] for word in unsure]
         expect(marked.first).to_have_css("text-decoration-style", "dotted")
         # As browsers round: halves go up.
-        title = f"{math.floor(unsure[0]['confidence'] * 100 + 0.5)} % sure"
+        title = f"{math.floor(unsure[0]['confidence'] * 100 + 0.5)}% sure"
         expect(marked.first).to_have_attribute("title", title)
-        expect(visit["#unsure-note"]).to_contain_text("80 %")
+        expect(visit["#unsure-note"]).to_contain_text("80%")
 
 
 class TestPlaying:

@@ -29,7 +29,7 @@ class TestKeywords:
     def test_captions_are_written_with_them(self, visit: Visit) -> None:
         """From the beginning on; they stay while the tab does."""
         type_keywords(visit, TYPED)
-        visit.page.reload()
+        visit.reload()
 
         assert visit["#keywords"].input_value() == TYPED
         visit.hear(SHOUTED)

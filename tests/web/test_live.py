@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Playwright, WebSocketRoute, expect
 
+from tests.support.cable import cable_to
+from tests.support.series import resumed
 from tests.support.serving import ServerProcess, free_port, server_process
 from tests.web.conftest import SAID, SAID_LATER
 from tests.web.visit import Visit, visiting
@@ -278,7 +280,7 @@ class TestText:
         [
             (
                 {"language": "de", "language_probability": 0.973, "script": "Latn"},
-                "Heard: German, 97 %",
+                "Heard: German, 97%",
             ),
             ({"language": "bm", "script": "Latn"}, "Heard: Bambara"),
             ({"script": "Deva"}, "Heard: Devanagari script"),
@@ -326,7 +328,7 @@ class TestText:
         """The list says how many there are."""
         visit["#language"].click()
 
-        visit.shows("#language-count", re.compile(r"1672 languages"))
+        visit.shows("#language-count", re.compile(r"1,672 languages"))
 
     def test_audio_is_sent_at_the_rate_that_is_announced(self, visit: Visit) -> None:
         """The device's own, which the server resamples."""
@@ -405,7 +407,7 @@ class TestProxy:
             visit.hear(SAID)
             visit.stop()
             visit["#language"].click()
-            visit.shows("#language-count", re.compile("1672"))
+            visit.shows("#language-count", re.compile("1,672"))
             visit.transcribe(clip)
 
 
@@ -475,6 +477,26 @@ class TestFinishing:
 
 
 class TestReconnecting:
+    def test_a_lost_connection_goes_on_where_it_was(
+        self, browser: Browser, demo_server: ServerProcess
+    ) -> None:
+        """In the middle of speech; no word is missing or comes twice."""
+        with (
+            cable_to(demo_server.url) as cable,
+            visiting(browser, cable.url) as visit,
+        ):
+            before = resumed(demo_server.url)
+            visit.listen()
+            visit["#captions .utterance.open"].first.wait_for()
+            cable.cut()
+            visit.tells("connection", "The connection to the server was lost.")
+            visit.tells("connection-back", "Connected again.")
+            visit.hears(SAID)
+            visit.stop()
+
+            assert visit.said() == SAID
+            assert resumed(demo_server.url) == before + 1
+
     def test_a_restart_of_the_server_loses_no_word(
         self, playwright: Playwright, two_clips: Path, tmp_path: Path
     ) -> None:

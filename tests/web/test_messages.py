@@ -82,7 +82,7 @@ class TestMicrophone:
     def test_and_that_it_was_pulled_out(self, visit: Visit) -> None:
         """What was said until then is transcribed."""
         visit.page.add_init_script(self.PULLED)
-        visit.page.reload()
+        visit.reload()
         visit.listen()
         visit["#captions .utterance"].first.wait_for()
 
@@ -95,7 +95,7 @@ class TestMicrophone:
     def test_also_if_that_was_before_anything_was_heard(self, visit: Visit) -> None:
         """While the server is asked whether it is there."""
         visit.page.add_init_script(self.PULLED)
-        visit.page.reload()
+        visit.reload()
         held: list[Route] = []
         visit.page.route("**/v1/models", lambda route: held.append(route))
         visit["#listen"].click()
@@ -145,7 +145,7 @@ class TestServer:
         visit["#status summary"].click()
         expect(visit["#status-load"]).to_be_hidden()
         visit.page.route("**/health", make_busy)
-        visit.page.reload()
+        visit.reload()
 
         visit.shows("#status-load", "12 listeners at once: words come less often")
         visit.shows("#status-state", "Busy")
@@ -285,7 +285,7 @@ class TestKeys:
             _, srt = visit.download("#file-actions [data-action=srt]")
             assert srt.split()[4:] == SAID
 
-            visit.page.reload()
+            visit.reload()
             visit.hear(SAID)
             visit.stop()
 

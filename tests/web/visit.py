@@ -5,6 +5,7 @@ loaded nothing from other hosts, and thrown no uncaught error.
 """
 
 import contextlib
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,10 @@ from playwright.sync_api import (
     expect,
 )
 
+from tests.support.serving import ROOT
 from tools.browser import PATIENCE_MS
+
+TEXTS = ROOT / "web" / "texts"
 
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -38,11 +42,16 @@ addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) 
 
 
 class Visit:
-    """One visit: the page, its parts by name, and what went wrong in it."""
+    """One visit: the page, its parts by name, and what went wrong in it.
 
-    def __init__(self, page: Page, url: str) -> None:
+    Args:
+        language: That of the page's text, as it is when people wait for it.
+    """
+
+    def __init__(self, page: Page, url: str, language: str = "en") -> None:
         self.page = page
         self.url = url
+        self.language = language
         self.console: list[str] = []
         self.errors: list[str] = []
         self.requests: list[str] = []
@@ -54,6 +63,7 @@ class Visit:
         page.on("request", self._note_request)
         page.on("websocket", lambda socket: self.sockets.append(socket.url))
         page.goto(url)
+        self._until_usable()
 
     def _note(self, message: ConsoleMessage) -> None:
         self.console.append(message.text)
@@ -64,11 +74,23 @@ class Visit:
     def __getitem__(self, selector: str) -> Locator:
         return self.page.locator(selector)
 
+    def _until_usable(self) -> None:
+        """Wait until the page has its text, and listens to people."""
+        self["#interface-language option"].first.wait_for(state="attached")
+
+    def text(self, key: str) -> Any:
+        """Return a text of the page, or its forms, in the language of this visit."""
+        return json.loads((TEXTS / f"{self.language}.json").read_text())[key]
+
     # --- what people do ---
+
+    def reload(self) -> None:
+        self.page.reload()
+        self._until_usable()
 
     def listen(self) -> None:
         self["#listen"].click()
-        expect(self["#listen"]).to_have_text("Stop")
+        expect(self["#listen"]).to_have_text(self.text("live.stop"))
 
     def hear(self, words: list[str]) -> None:
         """Listen until these words, and no others, are final.
@@ -89,7 +111,7 @@ class Visit:
 
     def stop(self) -> None:
         self["#listen"].click()
-        expect(self["#listen"]).to_have_text("Start")
+        expect(self["#listen"]).to_have_text(self.text("live.start"))
 
     def press(self, name: str) -> None:
         """Press the button of a name."""
@@ -199,11 +221,13 @@ class Visit:
 
 
 @contextlib.contextmanager
-def visiting(browser: Browser, url: str, **context: Any) -> Iterator[Visit]:
+def visiting(
+    browser: Browser, url: str, *, language: str = "en", **context: Any
+) -> Iterator[Visit]:
     """Visit the page in a window of its own, which knows nothing of others."""
     window = browser.new_context(**context)
     try:
-        visit = Visit(window.new_page(), url)
+        visit = Visit(window.new_page(), url, language)
         yield visit
         visit.check()
     finally:

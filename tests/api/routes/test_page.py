@@ -15,7 +15,7 @@ from tests.support.fakes import ScriptedModel
 from tests.support.serving import app_in_thread
 from tests.test_server import settings
 
-FILES = sorted(page.FOLDER.iterdir())
+FILES = sorted(path for path in page.FOLDER.rglob("*") if path.is_file())
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
@@ -54,9 +54,10 @@ class TestFiles:
         self, url: str, file: Path
     ) -> None:
         """A second time only if it has changed."""
-        answer = httpx.get(f"{url}/web/{file.name}")
+        address = f"{url}/web/{file.relative_to(page.FOLDER)}"
+        answer = httpx.get(address)
         again = httpx.get(
-            f"{url}/web/{file.name}",
+            address,
             headers={"if-none-match": answer.headers["etag"]},
         )
 

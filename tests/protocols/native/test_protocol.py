@@ -43,9 +43,10 @@ from protocols.native.messages import (
     Config,
     ServerMessage,
 )
-from protocols.native.protocol import MAX_MESSAGE_CHARS, LiveProtocol
-from protocols.native.query import Query
+from protocols.native.protocol import MAX_MESSAGE_CHARS, Keeping, LiveProtocol
+from protocols.native.query import Query, Resume
 from protocols.native.setup import Defaults
+from protocols.resumption import Received
 from protocols.warnings import DEMO_MODEL
 from text.ctc import Word
 from text.transcript import Segment
@@ -780,6 +781,51 @@ def protocol_of(query: Query, **defaults: Any) -> LiveProtocol:
         session_id="s1", defaults=Defaults(model="m", **defaults), explain=str,
         query=query,
     )  # fmt: skip
+
+
+class TestLostConnections:
+    KEEPING = Keeping("token", 30.0)
+
+    def test_ready_says_how_to_go_on(self) -> None:
+        """The first one, of a client that asks for nothing."""
+        machine = LiveProtocol(
+            session_id="s1",
+            defaults=Defaults(model="m"),
+            explain=str,
+            keeping=self.KEEPING,
+        )
+
+        ready = only(machine.greet())
+
+        assert (ready["resume_token"], ready["resume_s"]) == ("token", 30.0)
+        assert not {"resumed", "received_messages", "received_bytes"} & set(ready)
+        assert "token" not in repr(self.KEEPING)
+
+    def test_a_new_session_says_that_it_is_not_the_one_that_was_wanted(self) -> None:
+        """Also where sessions are not kept."""
+        ready = only(protocol_of(Query(resume=Resume("other"))).greet())
+
+        assert ready["resumed"] is False
+        assert "resume_token" not in ready
+        assert "warnings" not in ready
+
+    def test_a_client_that_comes_back_learns_what_has_come(self) -> None:
+        """And the options in effect, among them its own."""
+        machine = LiveProtocol(
+            session_id="s1",
+            defaults=Defaults(model="m"),
+            explain=str,
+            keeping=self.KEEPING,
+        )
+        machine.greet()
+        receive(machine, type="config", words=True)
+
+        ready = only([machine.greet_again(Received(7, 64_000))])
+
+        assert (ready["type"], ready["id"], ready["words"]) == ("ready", "s1", True)
+        assert ready["resumed"] is True
+        assert (ready["received_messages"], ready["received_bytes"]) == (7, 64_000)
+        assert ready["resume_token"] == "token"
 
 
 FRAME = b"\xff\xfb\x90\x00" + bytes(413)  # of an MP3 at 128 kbit/s and 44.1 kHz

@@ -4,7 +4,7 @@ import pytest
 
 from audio.encoding import Encoding
 from protocols.native.messages import BadMessage
-from protocols.native.query import Query, read
+from protocols.native.query import Query, Resume, read
 
 
 def test_options_are_those_of_config() -> None:
@@ -38,9 +38,23 @@ def test_unknown_names_are_kept_to_be_told() -> None:
     assert read(items) == Query({"language": "de"}, ("model", "temperature"))
 
 
+def test_a_session_to_go_on_with_is_named_by_its_token() -> None:
+    """Numbers alone name none."""
+    token, number, position = ("resume", "x"), ("seq", "17"), ("position", "32000")
+
+    assert read([token]).resume == Resume("x")
+    assert read([token, number, position]).resume == Resume("x", 17, 32_000)
+    assert read([number, position]) == Query()
+    assert "x" not in repr(Resume("x", 17))
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("seq", "-1"),
+        ("seq", "1.5"),
+        ("position", "٣"),
+        ("position", "1" * 16),
         ("sample_rate", "4000"),
         ("sample_rate", "16k"),
         ("encoding", "opus"),
