@@ -18,7 +18,7 @@ UTTERANCES := 20
 NODE_STAMP := tests/node/node_modules/.installed
 
 # Most targets need .venv, and say nothing while it is up to date.
-.PHONY: demo serve test test-light test-scale test-agents test-transformers check oracle throughput \
+.PHONY: demo serve test test-light test-scale test-agents test-transformers test-ray check oracle throughput \
   neighbours soak fuzz lock sbom audit download clean
 
 demo:
@@ -71,6 +71,15 @@ test-transformers:
 	  && $$venv/bin/python -m pytest -c tests/transformers/pytest.ini --rootdir . \
 	    --confcutdir tests/transformers tests/transformers $(FULL)
 
+# Servers that Ray starts, behind HAProxy, on a cluster of this machine, in an environment
+# of its own: some minutes.
+RAY_PYTHONS ?= 3.13 3.12 3.11
+
+test-ray:
+	venv=$$(VENV_NAME=.venv-ray sh tools/light_env.sh "$(RAY_PYTHONS)" requirements/ray.txt) \
+	  && $$venv/bin/python -m pytest -c tests/ray/pytest.ini --rootdir . \
+	    --confcutdir tests/ray tests/ray
+
 # The long comparison with upstream's own pipeline: hours on two cores.
 oracle: $(STAMP)
 	$(BIN)/python -m pytest -m oracle
@@ -122,6 +131,8 @@ lock: $(STAMP)
 	  | $(WITHOUT_TORCH) > requirements/light-tests.txt
 	$(COMPILE) $(LIGHT) -c build/light.txt requirements/transformers.in \
 	  | $(WITHOUT_TORCH) > requirements/transformers.txt
+	$(COMPILE) $(LIGHT) -c build/light.txt requirements/ray.in \
+	  | $(WITHOUT_TORCH) > requirements/ray.txt
 	$(COMPILE) --upgrade requirements/agents.in -o requirements/agents.txt
 	$(COMPILE) --upgrade requirements/audit.in -o requirements/audit.txt
 
@@ -159,4 +170,4 @@ $(NODE_STAMP): tests/node/package.json | $(STAMP)
 	touch $(NODE_STAMP)
 
 clean:
-	rm -rf $(VENV) .venv-light .venv-light-* .venv-transformers-* $(AGENTS) $(AUDIT) build tests/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-light .venv-light-* .venv-transformers-* .venv-ray-* $(AGENTS) $(AUDIT) build tests/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis

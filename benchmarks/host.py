@@ -60,11 +60,15 @@ def serve() -> None:
 
 
 @contextmanager
-def served(n_streams: int, log: Path) -> Iterator[ServerProcess]:
-    """Start the application with room for some streams."""
+def served(
+    n_streams: int, log: Path, *, port: int | None = None
+) -> Iterator[ServerProcess]:
+    """Start the application with room for some streams, on a port or any free one."""
     room = {"MIN_STREAMS": str(n_streams), "MAX_STREAMS": str(n_streams)}
     program = ("-m", "benchmarks.host", "--serve")
     own = {"PYTHONPATH": str(ROOT), "LOG_LEVEL": "warning", **room}
+    if port is not None:
+        own["PORT"] = str(port)
     with server_process(log, program=program, **own) as server:
         server.wait_until_ready()
         yield server

@@ -13,8 +13,9 @@ from hypothesis import settings
 from model import ASRModel
 from tests.support.serving import ROOT, ServerProcess, server_at, server_process
 
-# Have environments of their own; see requirements/agents.in and transformers.in.
-collect_ignore = ["agents", "transformers"]
+# Have environments of their own; see agents.in, ray.in and transformers.in in
+# requirements/.
+collect_ignore = ["agents", "ray", "transformers"]
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("any machine", deadline=None)
