@@ -117,7 +117,7 @@ class TestKeys:
     def test_all_that_are_used_exist_and_all_that_exist_are_used(self) -> None:
         """A program may choose the last part of one by a word of its own."""
         used = {key for key, _ in MARKUP.keyed}
-        begun = set()
+        begun: set[str] = set()
         for program in PROGRAMS:
             for _, key, other in _SAID.findall(program.read_text()):
                 (begun if key.endswith(".") else used).add(key)
