@@ -314,8 +314,7 @@ class LiveStream:
 
     def _refresh(self) -> None:
         """Wake the tasks that can go on, and let the others wait."""
-        over = self._closed or self._session.done
-        _switch(self._news, on=over or len(self._unread) > 0)
+        _switch(self._news, on=any((self._unread, self._closed, self._session.done)))
         behind = self._session.n_waiting > _MAX_WAITING
         full = behind or len(self._unread) >= _MAX_UNREAD
         _switch(self._room, on=self._closed or not full)

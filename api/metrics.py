@@ -22,6 +22,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    Info,
     ProcessCollector,
     disable_created_metrics,
     generate_latest,
@@ -100,12 +101,10 @@ class Metrics(LiveObserver):
         self._add_live()
         self._add_model()
         self._add_clients()
-        Gauge(
-            "omniasr_process_info",
-            "The digits that the ids of this process begin with: always 1.",
-            ("process",),
-            registry=self._registry,
-        ).labels(PROCESS).set(1)
+        process = Info(
+            "omniasr_process", "What ids begin with.", registry=self._registry
+        )
+        process.info({"process": PROCESS})
         self._by_key = _KeySeries(self._registry) if by_key else None
 
     def exposition(self) -> tuple[bytes, str]:
