@@ -62,6 +62,7 @@ export class LanguagePicker {
 
   #close() {
     this.#search?.abort();
+    this.#active = -1;
     popup.hidden = true;
     input.setAttribute('aria-expanded', 'false');
     input.removeAttribute('aria-activedescendant');
@@ -98,6 +99,7 @@ export class LanguagePicker {
   }
 
   #show(found) {
+    const active = this.#found[this.#active]?.id;
     this.#found = found;
     this.#active = -1;
     list.replaceChildren(...this.#found.map((language, index) => this.#option(language, index)));
@@ -106,6 +108,9 @@ export class LanguagePicker {
     popup.hidden = false;
     input.setAttribute('aria-expanded', 'true');
     input.removeAttribute('aria-activedescendant');
+    // Who is quicker than the answer keeps what was reached with the arrows.
+    const again = found.findIndex(({ id }) => id === active);
+    if (again >= 0) this.#activate(again);
   }
 
   #option(language, index) {
@@ -147,9 +152,13 @@ export class LanguagePicker {
   #move(step) {
     const n = this.#found.length;
     if (!n) return;
+    this.#activate(this.#active < 0 && step < 0 ? n - 1 : (this.#active + step + n) % n);
+  }
+
+  #activate(index) {
     list.children[this.#active]?.classList.remove('active');
-    this.#active = this.#active < 0 && step < 0 ? n - 1 : (this.#active + step + n) % n;
-    const option = list.children[this.#active];
+    this.#active = index;
+    const option = list.children[index];
     option.classList.add('active');
     option.scrollIntoView({ block: 'nearest' });
     input.setAttribute('aria-activedescendant', option.id);

@@ -83,7 +83,7 @@ def test_memory_falls_by_the_weights_and_comes_back(server: ServerProcess) -> No
 
     assert texts == [DIGITS_TEXT] * 2
     assert idle < before - 0.9 * MUCH, (before, idle, after)
-    assert idle + 0.9 * MUCH < after < before + 0.3 * MUCH, (before, idle, after)
+    assert idle + 0.9 * MUCH < after < before + 0.6 * MUCH, (before, idle, after)
     assert ready.status_code == 200
     assert ready.json()["stage"] == "unloaded until the next request"
 

@@ -49,7 +49,8 @@ def test_it_measures_both_ways_and_what_changes_cost(
     assert alone["haproxy_cpu_ms"] < through["haproxy_cpu_ms"] < 10
     assert alone["server_cpu_ms"] > 0 < through["server_cpu_ms"]
     assert through["text_per_s"] > 1
-    assert change["n_failed"] == 0 < change["n_requests"]
+    # One may have been on its way to the process that was killed.
+    assert change["n_failed"] <= 1 < change["n_requests"]
     assert scale.table([alone, through, change]) in capsys.readouterr().out
 
 

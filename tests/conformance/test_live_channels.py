@@ -46,7 +46,7 @@ def interleaved(*channels: Samples) -> bytes:
 
 def finals(messages: list[Json]) -> list[Json]:
     """Return finals without what depends on the moment, or on their channel."""
-    passing = ("latency_ms", "audio_duration", "channel")
+    passing = ("latency_ms", "audio_duration", "channel", "seq")
     return [
         {name: value for name, value in message.items() if name not in passing}
         for message in messages
