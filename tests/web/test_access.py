@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.support.serving import ROOT, ServerProcess
 from tests.web.conftest import SAID
+from tests.web.test_live import Script, spoken
 from tests.web.visit import Visit, visiting
 
 AXE = ROOT / "tests" / "node" / "node_modules" / "axe-core" / "axe.min.js"
@@ -151,3 +152,29 @@ class TestPhone:
 
         assert max(widths) <= width
         assert min(heights) >= 40
+
+    def test_the_newest_words_are_in_sight(
+        self, browser: Browser, demo_server: ServerProcess
+    ) -> None:
+        """Above the buttons, also with the demo model, whose banner gives way."""
+        size = {"width": 320, "height": 640}
+        with visiting(browser, demo_server.url, viewport=size, has_touch=True) as visit:
+            visit["#demo"].wait_for()
+            server = Script(visit)
+            server.listen()
+            for number in range(1, 6):
+                words = spoken("one two three four", start=3.0 * number)
+                server.transcript(
+                    "one two three four",
+                    utterance=number,
+                    utterance_final=True,
+                    **words,
+                )
+            server.transcript("five", " six", utterance=6, start=18.0)
+            visit.shows("#captions .pending", " six")
+            newest = visit["#captions .pending"].bounding_box()
+            buttons = visit["#listen"].bounding_box()
+
+        assert newest
+        assert buttons
+        assert newest["y"] + newest["height"] <= buttons["y"]
