@@ -148,7 +148,7 @@ class TestStarting:
             server.wait_until_ready()
             told = re.compile(r"Threads of a pass: \d+\. One took [\d.]+ ms with")
             if is_chosen and usable_cores() > 1:  # while there is no other work
-                wait_for(lambda: told.search(server.log.read_text()), within_s=60)
+                wait_for(lambda: bool(told.search(server.log.read_text())), within_s=60)
             else:
                 assert not told.search(server.log.read_text())
 
