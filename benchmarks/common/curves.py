@@ -6,6 +6,8 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
+from benchmarks.common import svg
+
 _WIDTH: Final = 720
 _HEIGHT: Final = 220  # of one picture
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 700, 44, 180
@@ -33,19 +35,8 @@ class Picture:
 
 def write(path: Path, pictures: Sequence[Picture]) -> None:
     """Draw pictures, one below the other."""
-    parts = [
-        f'<g transform="translate(0 {_HEIGHT * number})">{_drawn(own)}</g>'
-        for number, own in enumerate(pictures)
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" '
-        f'height="{_HEIGHT * len(pictures)}" font-family="sans-serif" font-size="11">\n'
-        '<rect width="100%" height="100%" fill="white"/>\n'
-        + "\n".join(parts)
-        + "\n</svg>\n",
-        "utf-8",
-    )
+    drawn = [_drawn(own) for own in pictures]
+    svg.write(path, drawn, width=_WIDTH, height=_HEIGHT)
 
 
 def _drawn(picture: Picture) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from benchmarks.common import svg
+
 _WIDTH: Final = 720
 _LEFT: Final = 60
 _HEIGHT: Final = 130  # of one picture
@@ -22,19 +24,8 @@ def write(path: Path, pictures: Sequence[tuple[str, Points]]) -> None:
     """
     ends = [at for _, points in pictures for at, _ in points]
     last = max(ends, default=0.0) or 1.0
-    parts = [
-        f'<g transform="translate(0 {_HEIGHT * number})">{_picture(*own, last)}</g>'
-        for number, own in enumerate(pictures)
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" '
-        f'height="{_HEIGHT * len(pictures)}" font-family="sans-serif" font-size="11">\n'
-        '<rect width="100%" height="100%" fill="white"/>\n'
-        + "\n".join(parts)
-        + "\n</svg>\n",
-        "utf-8",
-    )
+    drawn = [_picture(*own, last) for own in pictures]
+    svg.write(path, drawn, width=_WIDTH, height=_HEIGHT)
 
 
 def _picture(title: str, points: Points, last: float) -> str:

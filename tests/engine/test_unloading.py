@@ -71,22 +71,26 @@ def loader() -> Loader:
 @pytest.fixture
 def scheduler(clock: Clock, loader: Loader) -> Iterator[Scheduler]:
     """A scheduler that is ready, and unloads after ten minutes."""
-    own = Scheduler(
-        loader,
-        max_queued=64,
-        min_streams=1,
-        max_streams=4,
-        rules=BatchRules(max_windows=2),
-        file_share=0.1,
-        max_wait_s=60,
-        unload_after_s=IDLE_S,
-        clock=clock,
-    )
+    own = scheduler_of(loader, clock, max_windows=2)
     own.start()
     wait_for(lambda: own.ready)
     yield own
     loader.may_load.set()
     own.close(timeout_s=PATIENCE_S)
+
+
+def scheduler_of(loader: Loader, clock: Clock, *, max_windows: int) -> Scheduler:
+    return Scheduler(
+        loader,
+        max_queued=64,
+        min_streams=1,
+        max_streams=4,
+        rules=BatchRules(max_windows=max_windows),
+        file_share=0.1,
+        max_wait_s=60,
+        unload_after_s=IDLE_S,
+        clock=clock,
+    )
 
 
 def submit(scheduler: Scheduler) -> Future[FrameLabels]:
@@ -145,17 +149,7 @@ def test_a_model_of_several_threads_is_loaded_once(
         traits = replace(ScriptedModel.traits, max_batches=3)
 
     loader.next = Wide
-    scheduler = Scheduler(
-        loader,
-        max_queued=64,
-        min_streams=1,
-        max_streams=4,
-        rules=BatchRules(max_windows=1),
-        file_share=0.1,
-        max_wait_s=60,
-        unload_after_s=IDLE_S,
-        clock=clock,
-    )
+    scheduler = scheduler_of(loader, clock, max_windows=1)
     scheduler.start()
     wait_for(lambda: scheduler.ready)
     for _ in range(3):
