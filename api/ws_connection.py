@@ -6,6 +6,9 @@ ends without a close. uvicorn reports both as 1005.
 After a message that breaks the protocol, uvicorn closes the socket, but lets the
 application send on, which it then takes for a mistake of the application. Text that is
 not UTF-8 (section 8.1) it logs with a traceback. Both are mistakes of the client.
+
+When the server ends, uvicorn drops connections that were just told of the close. A
+client that still sends would find its connection reset, and could lose its last text.
 """
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import (
@@ -14,9 +17,21 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import (
 
 from protocols.actions import CloseCode
 
+# Once the server ends, the longest time for a client's answer to the close.
+_GOODBYE_S = 3.0
+
 
 class WebSocketConnection(WebSocketsSansIOProtocol):
     """One connection that has become a WebSocket."""
+
+    def shutdown(self) -> None:
+        """Called when the server ends."""
+        if self.close_timer is None:
+            super().shutdown()
+            return
+        self.stop_keepalive()
+        self.close_timer.cancel()
+        self.close_timer = self.loop.call_later(_GOODBYE_S, self.transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called when it is gone."""

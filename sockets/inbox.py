@@ -36,6 +36,11 @@ class Inbox:
         """Whether a message waits or is being processed."""
         return self._working or bool(self._waiting)
 
+    @property
+    def waits(self) -> bool:
+        """Whether another message waits."""
+        return bool(self._waiting)
+
     async def put(self, message: str | bytes | Stop) -> None:
         """Add a message, once there is room. Cancelling is safe."""
         while self._n_bytes >= self._max_bytes:

@@ -6,6 +6,10 @@ client down. The worker carries out the protocol's actions for them, as fast as 
 stream takes audio. The listener takes the stream's events (`live/events.py`). The
 writer sends the messages in the outbox.
 
+A push waits for voice activity detection, which waits a moment for other streams. It
+takes as long for 20 ms of audio as for half a second, and may take longer than 20 ms.
+So all the audio that waits is pushed at once.
+
 When a session ends, the client is told why, if it is still there: finals that were made
 are sent first, then the reason, then the close. When a client has left, the session
 ends at once and frees all that it held.
@@ -16,6 +20,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol, assert_never
 
+import numpy as np
 from starlette.websockets import WebSocketDisconnect
 
 from audio.encoding import Encoding
@@ -47,6 +52,9 @@ logger = logging.getLogger("omniasr")
 
 # Audio is decoded in pieces of about a second, with other tasks in between.
 _SLICE_BYTES = 32 * 1024
+
+# Most samples of messages that are pushed at once.
+_AT_ONCE = SAMPLE_RATE
 
 # Most flushes that may wait for their finals; then no further message is processed.
 _MAX_FLUSHES = 32
@@ -117,6 +125,8 @@ class SocketSession:
         self._outbox = Outbox(limits.unread_bytes)
         self._format: tuple[Encoding, int] | None = None
         self._decoder: PcmDecoder | ChannelsDecoder | None = None
+        self._unpushed: list[Samples] = []
+        self._n_unpushed = 0
         self._flushes = asyncio.Semaphore(_MAX_FLUSHES)
         self._sending: asyncio.Timeout | None = None
         self._full = False  # no more audio may come
@@ -185,6 +195,8 @@ class SocketSession:
         """Carry out the protocol's actions for the client's messages."""
         await self._do(self._machine.greet())
         while True:
+            if not self._inbox.waits:
+                await self._push_rest()
             message = await self._inbox.get()
             if isinstance(message, Stop):
                 await self._do(self._machine.stop(message))
@@ -201,15 +213,18 @@ class SocketSession:
                 case Append():
                     await self._append(action)
                 case Flush():
+                    await self._push_rest()
                     for _ in self._tellers:  # each channel answers
                         await self._flushes.acquire()
                     await self._stream.flush()
                 case Clear():
+                    await self._push_rest()
                     await self._stream.clear()
                 case Configure():
                     await self._configure(action)
                 case End():
                     await self._finish_audio()
+                    await self._push_rest()
                     self._note_end()
                     await self._stream.end()
                 case _:
@@ -234,7 +249,18 @@ class SocketSession:
         taken = samples[..., :room]
         if taken.size:
             self.n_samples += taken.shape[-1]
-            await self._stream.push_audio(taken)
+            self._n_unpushed += taken.shape[-1]
+            self._unpushed.append(taken)
+        if self._n_unpushed >= _AT_ONCE:
+            await self._push_rest()
+
+    async def _push_rest(self) -> None:
+        """Push what was decoded and waits; does nothing if nothing does."""
+        if self._unpushed:
+            whole = np.concatenate(self._unpushed, axis=-1)
+            self._unpushed.clear()
+            self._n_unpushed = 0
+            await self._stream.push_audio(whole)
 
     async def _configure(self, wanted: Configure) -> None:
         pcm_format = (wanted.encoding, wanted.sample_rate)
@@ -246,6 +272,7 @@ class SocketSession:
                 else ChannelsDecoder(*pcm_format, n_channels=self.n_channels)
             )
             self._format = pcm_format
+        await self._push_rest()
         self._stream.configure(wanted.options)
 
     async def _finish_audio(self) -> None:

@@ -24,13 +24,14 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-from api import http_connection
+from api import http_connection, ws_connection
 from api.access_log import AccessLog
 from api.drain import OpenRequests
 from api.lasting import LastingSessions
 from api.metrics import Metrics
 from api.middleware import RequestId
 from api.routes import live as live_route
+from audio.samples import SAMPLE_RATE
 from engine.interface import NotReady, QueueFull
 from engine.keywords import KeywordListener
 from protocols.actions import Close, Send
@@ -378,15 +379,14 @@ class TestSlowReaders:
 
 
 @contextmanager
-def deaf_client(place: Place) -> Iterator[Callable[[bytes | str], None]]:
-    """Connect, and yield what sends a message; what comes is left where it is."""
+def raw_client(
+    place: Place, receive_bytes: int = 65_536
+) -> Iterator[tuple[socket.socket, ClientProtocol]]:
+    """Connect, and yield the connection and the state of its protocol."""
     uri = parse_uri(place.url)
     protocol = ClientProtocol(uri)
-    # The kernel would hold megabytes for it.
-    listener = place.server.servers[0].sockets[0]
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     with socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         connection.settimeout(60)
         connection.connect((uri.host, uri.port))
         protocol.send_request(protocol.connect())
@@ -395,6 +395,16 @@ def deaf_client(place: Place) -> Iterator[Callable[[bytes | str], None]]:
             answer = connection.recv(1)
             assert answer, "the server has hung up"
             protocol.receive_data(answer)
+        yield connection, protocol
+
+
+@contextmanager
+def deaf_client(place: Place) -> Iterator[Callable[[bytes | str], None]]:
+    """Connect, and yield what sends a message; what comes is left where it is."""
+    # The kernel would hold megabytes for it.
+    listener = place.server.servers[0].sockets[0]
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    with raw_client(place, receive_bytes=4096) as (connection, protocol):
 
         def send(message: bytes | str) -> None:
             if isinstance(message, str):
@@ -516,10 +526,52 @@ class TestLimits:
         with serving() as place, place.connect() as client:
             for _ in range(40):
                 client.send(bytes(3200))
-            wait_for(lambda: len(place.stream.pushed) >= 11)
+            wait_for(lambda: place.stream.n_samples >= 11 * 1600)
 
-            assert is_steady(lambda: len(place.stream.pushed))
-            assert len(place.stream.pushed) == 11
+            assert is_steady(lambda: place.stream.n_samples)
+            assert place.stream.n_samples == 11 * 1600
+
+
+class TestPushing:
+    def test_audio_that_waits_is_pushed_at_once(self) -> None:
+        """A stream that is behind catches up, however short the messages are."""
+        with serving() as place, place.connect() as client:
+            place.stream.may_take.clear()
+            for number in range(125):
+                client.send(number.to_bytes(2, "little") * 320)
+            say(client, "flush")
+            client.ping().wait(30)
+            place.stream.may_take.set()
+            final = listen_for(client, utterance_final=True)
+            pushed = place.stream.pushed
+
+        assert final["audio_duration"] == 2.5
+        heard = np.concatenate(pushed)
+        assert (heard[::320] * 32768).tolist() == list(range(125))
+        # The first, and a second at a time.
+        assert len(pushed) <= 5
+        assert max(map(len, pushed)) <= SAMPLE_RATE
+
+    def test_the_rest_is_pushed_before_whatever_follows(self) -> None:
+        """A question, new settings, an end."""
+        with serving() as place, place.connect() as client:
+            place.stream.may_take.clear()
+            client.send(bytes(640))
+            client.send(bytes(640))
+            say(client, "clear")
+            client.send(bytes(640))
+            say(client, "config", language="de")
+            client.send(bytes(640))
+            say(client, "end")
+            client.ping().wait(30)
+            place.stream.may_take.set()
+            messages, code = rest(client)
+
+        # What was cleared is in no final.
+        assert messages[-1]["audio_duration"] == 0.08
+        assert messages[-1]["text"] == ""
+        assert place.stream.n_samples == 4 * 320
+        assert code == 1000
 
 
 class TestFailures:
@@ -578,6 +630,28 @@ class TestShutdown:
 
         assert messages[-1]["is_final"]
         assert code == 1001
+
+    def test_one_that_still_sends_at_the_close_has_time_to_answer_it(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A connection that is reset could lose the last text."""
+        monkeypatch.setattr(ws_connection, "_GOODBYE_S", 60)
+        with serving() as place, raw_client(place) as (connection, protocol):
+            protocol.send_binary(SECOND)
+            audio = b"".join(protocol.data_to_send())
+            connection.sendall(audio)
+            place.stop()
+            while protocol.close_rcvd is None:
+                protocol.receive_data(connection.recv(4096))
+            answer = b"".join(protocol.data_to_send())
+            connection.sendall(audio)
+            connection.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                connection.recv(1)
+            connection.sendall(answer)
+            connection.settimeout(60)
+
+            assert connection.recv(1) == b""
 
     def test_a_stream_that_does_not_end_is_dropped_after_the_grace_time(
         self,
