@@ -30,7 +30,7 @@ serve:
 	  && exec $$venv/bin/python server.py
 
 test: $(STAMP) $(NODE_STAMP)
-	$(BIN)/python -m pytest -n 3 --dist loadfile --durations 30 -m "not oracle and not gpu"
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 30 -m "not oracle and not gpu"
 
 # Voice agents in an environment of their own, against the real server.
 test-agents: $(STAMP) $(AGENTS_STAMP)

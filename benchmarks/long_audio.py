@@ -41,6 +41,7 @@ import numpy as np
 
 from audio.samples import SAMPLE_RATE, Samples
 from benchmarks.common.environment import environment
+from benchmarks.common.http import local
 from benchmarks.common.processes import ServerProcess, server_process
 from benchmarks.common.scoring import compare
 from benchmarks.corpus import composer
@@ -196,7 +197,7 @@ def measure(name: str, minutes: float, composed: composer.Composition) -> Run:
 
 def _transcribe(server: ServerProcess, path: Path) -> dict[str, Any]:
     with path.open("rb") as content:
-        answer = httpx.post(
+        answer = local.post(
             server.url + "/v1/audio/transcriptions",
             files={"file": ("speech", content)},
             data={

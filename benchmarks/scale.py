@@ -42,13 +42,12 @@ from benchmarks.common.environment import environment, processor
 from benchmarks.common.haproxy import Balancer, balanced
 from benchmarks.common.processes import ServerProcess
 from benchmarks.common.requests import Requests
+from engine import loop_load
 
 STREAMS: Final = (8, 24)
 ROUNDS: Final = 3
 
-# Of a process behind a balancer, as deploy/ sets it; and the share of places that is
-# kept for processes that are being replaced.
-_MAX_STREAMS: Final = 80
+# The share of places that is kept for processes that are being replaced.
 _SPARE: Final = 0.2
 _SIZES: Final = (50, 250, 1_000, 10_000)
 
@@ -120,14 +119,16 @@ def _once(
     seconds: float,
     file: Path,
 ) -> Row:
-    before = [_cpu_s(server) for server in servers], _cpu_s(own.haproxy)
+    processes = [psutil.Process(server.process.pid) for server in servers]
+    balancers = own.haproxy.processes()
+    before = _cpu_s(processes), _cpu_s(balancers)
     found = host.drive(entry, n_streams, file)
-    after = [_cpu_s(server) for server in servers], _cpu_s(own.haproxy)
+    after = _cpu_s(processes), _cpu_s(balancers)
     flushes_ms = [1000 * wait for wait in found["flush_to_final_s"]]
     p50, p95 = np.percentile(flushes_ms, (50, 95))
     spoken_s = n_streams * seconds
     return {
-        "server_cpu_ms": 1000 * (sum(after[0]) - sum(before[0])) / spoken_s,
+        "server_cpu_ms": 1000 * (after[0] - before[0]) / spoken_s,
         "haproxy_cpu_ms": 1000 * (after[1] - before[1]) / spoken_s,
         "flush_to_final_p50_ms": float(p50),
         "flush_to_final_p95_ms": float(p95),
@@ -136,17 +137,16 @@ def _once(
     }
 
 
-def _cpu_s(server: ServerProcess) -> float:
-    times = psutil.Process(server.process.pid).cpu_times()
-    return times.user + times.system
+def _cpu_s(processes: Sequence[psutil.Process]) -> float:
+    return sum(own.cpu_times().user + own.cpu_times().system for own in processes)
 
 
 # --- processes that come and go ---
 
 
-def change(folder: Path) -> Row:
+def change(own: Cluster, n_streams: int, folder: Path) -> Row:
     """Kill one of two and stop the other; start each again; return what it did."""
-    with cluster(8, folder) as own, ExitStack() as stack:
+    with ExitStack() as stack:
         requests = Requests(own.haproxy.url)
         requests.start()
         took_s = {}
@@ -158,7 +158,7 @@ def change(folder: Path) -> Row:
             server.process.wait(60)
             port = int(server.url.rsplit(":", 1)[1])
             log = folder / f"{name}.log"
-            stack.enter_context(host.served(8, log, port=port))
+            stack.enter_context(host.served(n_streams, log, port=port))
             own.haproxy.wait_until_up({"s1", "s2"})
             took_s[name] = round(time.monotonic() - began, 1)
         requests.end()
@@ -240,11 +240,12 @@ def sizes(rows: Sequence[Row]) -> str:
     through = [row for row in rows if row.get("path") == "balanced"]
     most = max(through, key=lambda row: row["n_streams"])
     server, haproxy = (most[f"{name}_cpu_ms"] / 1000 for name in ("server", "haproxy"))
+    places = loop_load.FULL / server  # a process lets in no more by itself
     head = ["streams", "processes", "cores for them", "cores for HAProxy", "open files"]
     body = [
         [
             f"{n:,}",
-            f"{math.ceil(n / (_MAX_STREAMS * (1 - _SPARE))):,}",
+            f"{math.ceil(n / (places * (1 - _SPARE))):,}",
             f"{n * server:,.1f}",
             f"{n * haproxy:,.1f}",
             f"{2 * n + 1000:,}",
@@ -293,8 +294,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for n_streams in chosen.streams:
                 rows += measure(own, n_streams, chosen.seconds, chosen.rounds)
                 print("\n".join(map(json.dumps, rows[-2:])), flush=True)
-        rows.append(change(folder))
-        print(json.dumps(rows[-1]), flush=True)
+            rows.append(change(own, max(chosen.streams), folder))
+            print(json.dumps(rows[-1]), flush=True)
     about: dict[str, Any] = {**environment(), **processor()}
     print(json.dumps(about))
     if chosen.output is not None:

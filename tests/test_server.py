@@ -26,6 +26,7 @@ import websockets
 from fastapi import FastAPI
 
 from api import bodies
+from benchmarks.common.http import local
 from config import Settings
 from engine import watchdog
 from engine.interface import Model
@@ -53,7 +54,7 @@ def wav(seconds: float = 1.0, *, rate: int = 16_000, channels: int = 1) -> bytes
 
 def post(url: str, content: bytes | None = None, **fields: str) -> httpx.Response:
     files = {"file": ("upload", wav() if content is None else content)}
-    return httpx.post(url + PATH, files=files, data=fields, timeout=30)
+    return local.post(url + PATH, files=files, data=fields, timeout=30)
 
 
 def settings(**values: Any) -> Settings:
@@ -178,9 +179,9 @@ class TestLoading:
         """At once, before anything is uploaded in vain."""
         url, may_load = loading
 
-        refused, ready = post(url), httpx.get(url + "/ready")
+        refused, ready = post(url), local.get(url + "/ready")
         may_load.set()
-        wait_for(lambda: httpx.get(url + "/ready").status_code == 200)
+        wait_for(lambda: local.get(url + "/ready").status_code == 200)
 
         assert refused.status_code == ready.status_code == 503
         assert refused.json()["error"]["code"] == "model_not_ready"
@@ -194,8 +195,8 @@ class TestLoading:
         """It is not restarted for loading slowly."""
         url, _ = loading
 
-        assert httpx.get(url + "/health").status_code == 200
-        assert httpx.get(url + "/").json()["ready"] is False
+        assert local.get(url + "/health").status_code == 200
+        assert local.get(url + "/").json()["ready"] is False
 
     def test_a_socket_is_refused_with_503_after_its_wait(
         self, loading: tuple[str, threading.Event]
@@ -280,7 +281,7 @@ class TestOverload:
             assert model.running.wait(10)
             files = {"file": ("upload", wav(2.0))}
             with pytest.raises(httpx.ReadTimeout):
-                httpx.post(url + PATH, files=files, timeout=1.0)
+                local.post(url + PATH, files=files, timeout=1.0)
             wait_for(lambda: health(url)["requests"] == 1)
             model.may_run.set()
 
@@ -294,7 +295,7 @@ class TestOverload:
         with app_in_thread(settings(batch_size=2), lambda: model) as url:
             files = {"file": ("upload", wav(300))}
             with pytest.raises(httpx.ReadTimeout):
-                httpx.post(url + PATH, files=files, timeout=2.0)
+                local.post(url + PATH, files=files, timeout=2.0)
             wait_for(lambda: health(url)["requests"] == 0)
             model.may_run.set()
 
@@ -304,7 +305,7 @@ class TestOverload:
 
 
 def health(url: str) -> dict[str, Any]:
-    answer = httpx.get(url + "/health").json()
+    answer = local.get(url + "/health").json()
     assert isinstance(answer, dict)
     return answer
 
@@ -319,7 +320,7 @@ class TestLimits:
             body = multipart(wav(10))
             chunks = (body[i : i + 999] for i in range(0, len(body), 999))
 
-            answer = httpx.post(
+            answer = local.post(
                 url + PATH,
                 content=body if announced else chunks,
                 headers={"content-type": "multipart/form-data; boundary=x"},
@@ -375,7 +376,7 @@ class TestLimits:
         ):
             for _ in range(7):
                 uploads.enter_context(half_an_upload(url, wav()))
-            wait_for(lambda: httpx.get(f"{url}/health").json()["requests"] == 7)
+            wait_for(lambda: local.get(f"{url}/health").json()["requests"] == 7)
             same = post(url)
             other = client.post(url + PATH, files={"file": ("upload", wav())})
 
@@ -442,7 +443,7 @@ class TestSpooling:
             for stream in ("true", "false"):
                 files = {"file": ("upload", big)}
                 with pytest.raises(httpx.ReadTimeout):
-                    httpx.post(
+                    local.post(
                         url + PATH, files=files, data={"stream": stream}, timeout=1.0
                     )
             with half_an_upload(url, big):
@@ -542,8 +543,8 @@ class TestWatchdog:
         with app_in_thread(settings(), lambda: model) as url:
             for _ in range(3):
                 assert post(url).status_code == 500
-            ready, health = httpx.get(url + "/ready"), httpx.get(url + "/health")
-            wait_for(lambda: httpx.get(url + "/ready").status_code == 200)
+            ready, health = local.get(url + "/ready"), local.get(url + "/health")
+            wait_for(lambda: local.get(url + "/ready").status_code == 200)
 
         assert ready.status_code == 503
         assert int(ready.headers["retry-after"]) >= 1
@@ -563,11 +564,11 @@ class TestWatchdog:
         ):
             model.may_run.clear()
             waiting = clients.submit(post, url)
-            wait_for(lambda: httpx.get(url + "/ready").status_code == 503)
-            reason = httpx.get(url + "/ready").json()["reason"]
+            wait_for(lambda: local.get(url + "/ready").status_code == 503)
+            reason = local.get(url + "/ready").json()["reason"]
             model.may_run.set()
             served = waiting.result(30)
-            wait_for(lambda: httpx.get(url + "/ready").status_code == 200)
+            wait_for(lambda: local.get(url + "/ready").status_code == 200)
 
         assert "without any result" in reason
         assert served.status_code == 200

@@ -71,7 +71,7 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
         if process.poll() is not None:
             raise SystemExit(f"The server ended with status {process.returncode}.")
         try:
-            if httpx.get(f"{url}/ready").status_code == 200:
+            if httpx.get(f"{url}/ready", verify=False).status_code == 200:
                 return
         except httpx.TransportError:
             pass  # not listening yet

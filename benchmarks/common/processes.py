@@ -16,6 +16,8 @@ from pathlib import Path
 
 import httpx
 
+from benchmarks.common.http import local
+
 ROOT = Path(__file__).parents[2]
 START_WITHIN_S = 240
 
@@ -48,7 +50,7 @@ class ServerProcess:
     def status_of(self, path: str) -> int | None:
         """Return the status of a GET, or None while nothing listens."""
         with contextlib.suppress(httpx.TransportError):
-            return httpx.get(self.url + path).status_code
+            return local.get(self.url + path).status_code
         return None
 
     def wait_until_ready(self) -> None:

@@ -5,6 +5,8 @@ from typing import Final
 
 import httpx
 
+from benchmarks.common.http import local
+
 _EVERY_S: Final = 0.1
 
 
@@ -27,7 +29,7 @@ class Requests(threading.Thread):
     def run(self) -> None:
         while not self._over.wait(_EVERY_S):
             try:
-                answer = httpx.get(f"{self._url}/v1/models", verify=False)
+                answer = local.get(f"{self._url}/v1/models")
                 self.statuses.append(answer.status_code)
             except httpx.TransportError:
                 self.statuses.append(0)

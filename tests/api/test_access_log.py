@@ -5,12 +5,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from websockets.sync.client import connect
 
 from api.access_log import outcome_of
 from api.log_lines import JsonLines
+from benchmarks.common.http import local
 from tests.support.fakes import ScriptedModel
 from tests.support.serving import app_in_thread, server_process, wait_for
 from tests.test_server import PATH, post, settings, wav
@@ -55,7 +55,7 @@ class TestRequests:
     ) -> None:
         """Id, audio, words, time and outcome; not the text, not the file's name."""
         with app_in_thread(settings(), lambda: ScriptedModel("confidential")) as url:
-            answer = httpx.post(url + PATH, files={"file": ("secret.wav", wav(2.0))})
+            answer = local.post(url + PATH, files={"file": ("secret.wav", wav(2.0))})
             fields = lines.fields(answer.headers["x-request-id"])
 
         assert answer.json()["text"] == "confidential"
@@ -104,7 +104,7 @@ class TestRequests:
         """Though the status was 200."""
         model = ScriptedModel(failures=[ValueError()])
         with app_in_thread(settings(), lambda: model) as url:
-            answer = httpx.post(
+            answer = local.post(
                 url + PATH,
                 files={"file": wav()},
                 data={"stream": "true"},
@@ -118,7 +118,7 @@ class TestRequests:
     def test_what_a_client_asks_for_in_vain_is_not_repeated(self, lines: Lines) -> None:
         """It may be anything, line breaks too."""
         with app_in_thread(settings(), lambda: ScriptedModel()) as url:
-            answer = httpx.get(f"{url}/a%0AERROR%20forged?key=secret")
+            answer = local.get(f"{url}/a%0AERROR%20forged?key=secret")
             fields = lines.fields(answer.headers["x-request-id"])
 
         assert (answer.status_code, fields["path"]) == (404, "an unknown path")
@@ -129,7 +129,7 @@ class TestRequests:
         """Probes come every few seconds."""
         with app_in_thread(settings(), lambda: ScriptedModel()) as url:
             for path in ("/health", "/ready", "/metrics"):
-                assert httpx.get(url + path).status_code == 200
+                assert local.get(url + path).status_code == 200
 
         assert "/health" not in lines.text
 
@@ -142,7 +142,7 @@ class TestIds:
         """From requests and from sockets."""
         headers = {"x-request-id": own}
         with app_in_thread(settings(), lambda: ScriptedModel()) as url:
-            answer = httpx.get(url + "/health", headers=headers)
+            answer = local.get(url + "/health", headers=headers)
             socket = url.replace("http", "ws") + PATH
             with connect(socket, additional_headers=headers) as client:
                 response = client.response
@@ -155,7 +155,7 @@ class TestIds:
     def test_any_other_is_replaced(self, own: str) -> None:
         """Nothing is let into a log that might be taken for more than an id."""
         with app_in_thread(settings(), lambda: ScriptedModel()) as url:
-            answer = httpx.get(url + "/health", headers={b"x-request-id": own.encode()})
+            answer = local.get(url + "/health", headers={b"x-request-id": own.encode()})
 
         assert len(answer.headers["x-request-id"]) == 32
 

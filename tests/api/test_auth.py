@@ -22,6 +22,7 @@ from api.ephemeral import EphemeralKeys, Grant
 from api.keys import KeyRing
 from api.log_lines import JsonLines
 from api.startup import open_to
+from benchmarks.common.http import local
 from config import ApiKey, Quota, Settings, describe_errors, parse_keys
 from tests.api.test_origins import socket_status
 from tests.support.fakes import ScriptedModel
@@ -73,7 +74,7 @@ class TestGate:
     ) -> None:
         """Not which, and nothing of those that there are."""
         with gated() as url:
-            error = httpx.get(f"{url}/v1/models", headers=headers).json()["error"]
+            error = local.get(f"{url}/v1/models", headers=headers).json()["error"]
 
         assert message in error["message"]
         assert not [key for key in SENT if key in error["message"]]
@@ -97,7 +98,7 @@ class TestGate:
         """Its name does not, nor half of it."""
         headers = {b"authorization": header.encode("latin-1")} if header else {}
         with gated() as url:
-            answer = httpx.get(f"{url}/v1/models", headers=headers)
+            answer = local.get(f"{url}/v1/models", headers=headers)
 
         assert answer.status_code == status
         if status == 401:
@@ -112,7 +113,7 @@ class TestGate:
     ) -> None:
         """Azure's clients, and those of many gateways, send no other."""
         with gated() as url:
-            answer = httpx.get(f"{url}/v1/models", headers={header: key})
+            answer = local.get(f"{url}/v1/models", headers={header: key})
 
         assert answer.status_code == status
 
@@ -127,11 +128,11 @@ class TestGate:
     def test_every_route_asks_but_for_few(self, metrics: str, open_: set[str]) -> None:
         """Also one that does not exist, so that answers do not show which do."""
         with gated(metrics=metrics) as url:
-            paths = httpx.get(f"{url}/openapi.json").json()["paths"]
+            paths = local.get(f"{url}/openapi.json").json()["paths"]
             for path, methods in paths.items():
                 for method in methods:
                     place = url + path.replace("{name}", "x")
-                    status = httpx.request(method, place).status_code
+                    status = local.request(method, place).status_code
                     assert (status != 401) == (path in open_), path
             for path in (
                 "/v1/none",
@@ -140,13 +141,13 @@ class TestGate:
                 "//v1/models",
                 "/V1/models",
             ):
-                assert httpx.get(url + path).status_code == 401, path
+                assert local.get(url + path).status_code == 401, path
             for path in ("/docs", "/redoc", "/web/live.js", "/openapi.json"):
-                assert httpx.get(url + path).status_code != 401, path
+                assert local.get(url + path).status_code != 401, path
             for path in (PATH, "/v1/realtime", "/v1/listen", "/v2/listen", "/"):
                 assert socket_status(url, path) == (404 if path == "/" else 401)
             right = {"authorization": "Bearer sesame-4711"}
-            status = httpx.get(url + "/metrics", headers=right).status_code
+            status = local.get(url + "/metrics", headers=right).status_code
 
         assert status == (404 if metrics == "off" else 200)
 
@@ -208,7 +209,7 @@ class TestGate:
                 server.wait_until_ready()
                 for key in ("sesame-4711", "guess"):
                     headers = {"authorization": f"Bearer {key}"}
-                    httpx.get(f"{server.url}/v1/models?token={key}", headers=headers)
+                    local.get(f"{server.url}/v1/models?token={key}", headers=headers)
                     show_key_everywhere(server.url, key)
             logs[bool(keys)] = log.read_text()
 
@@ -228,7 +229,7 @@ class TestGate:
         """It opens little, but would open it to every reader of the log."""
         right = {"authorization": "Bearer sesame-4711"}
         with gated() as url:
-            made = httpx.post(f"{url}/v1/realtime/client_secrets", headers=right)
+            made = local.post(f"{url}/v1/realtime/client_secrets", headers=right)
             key = made.json()["value"]
             show_key_everywhere(url, key)
 
@@ -315,8 +316,8 @@ def show_key_everywhere(url: str, key: str) -> None:
         open_socket(f"{url}{path}?api_key={key}&token={key}", {})
         own = "realtime" if path == "/v1/realtime" else "omniasr"
         open_socket(url + path, {}, own, f"openai-insecure-api-key.{key}")
-        httpx.get(f"{url}{path}?api_key={key}", headers={"api-key": key})
-        httpx.post(f"{url}{path}", headers={"authorization": f"Bearer {key}"})
+        local.get(f"{url}{path}?api_key={key}", headers={"api-key": key})
+        local.post(f"{url}{path}", headers={"authorization": f"Bearer {key}"})
 
 
 class TestKeys:
@@ -491,12 +492,12 @@ class TestChanges:
             with connect(address, additional_headers=ann) as stream:
                 file.write_text("bob:open-0815\n")
                 wait_for(lambda: "was read again" in server.log.read_text())
-                added = httpx.get(models, headers=bob).status_code
-                removed = httpx.get(models, headers=ann).status_code
+                added = local.get(models, headers=bob).status_code
+                removed = local.get(models, headers=ann).status_code
                 file.write_text("")
                 server.process.send_signal(signal.SIGHUP)
                 wait_for(lambda: "was not used" in server.log.read_text())
-                kept = httpx.get(models, headers=bob).status_code
+                kept = local.get(models, headers=bob).status_code
                 stream.send(bytes(32_000))
                 stream.send('{"type": "end"}')
                 messages = list(stream)
@@ -672,7 +673,7 @@ class TestOrigins:
         """CORS is off by default; a preflight needs no key."""
         ours = settings(cors_origins=allowed, api_keys=KEYS)
         with app_in_thread(ours, ScriptedModel) as url:
-            preflight = httpx.options(
+            preflight = local.options(
                 url + PATH,
                 headers={
                     "origin": "https://page.test",

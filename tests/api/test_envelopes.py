@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api import envelopes
+from benchmarks.common.http import local
 from tests.support.fakes import ScriptedModel
 from tests.support.serving import app_in_thread
 from tests.test_server import PATH, settings, wav
@@ -38,7 +39,7 @@ def audio(content: bytes | None = None) -> str:
 def send(url: str, body: Any, **headers: str) -> httpx.Response:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     kind = {"content-type": "application/json", **headers}
-    return httpx.post(url + PATH, content=content, headers=kind, timeout=30)
+    return local.post(url + PATH, content=content, headers=kind, timeout=30)
 
 
 def refused(answer: httpx.Response) -> dict[str, Any]:
@@ -243,7 +244,7 @@ class TestBare:
     )
     def test_the_body_is_the_recording(self, url: str, kind: str) -> None:
         """The bytes decide what it is."""
-        answer = httpx.post(url + PATH, content=wav(), headers={"content-type": kind})
+        answer = local.post(url + PATH, content=wav(), headers={"content-type": kind})
 
         assert answer.json()["text"] == SAID
 
@@ -253,8 +254,8 @@ class TestBare:
         query += "&timestamp_granularities=segment&language=fr&file=x&model=whisper-1"
         sent = {"content-type": "application/octet-stream"}
 
-        answer = httpx.post(url + PATH + query, content=wav(), headers=sent)
-        wrong = httpx.post(url + PATH + "?model=none", content=wav(), headers=sent)
+        answer = local.post(url + PATH + query, content=wav(), headers=sent)
+        wrong = local.post(url + PATH + "?model=none", content=wav(), headers=sent)
 
         assert answer.json()["language"] == "fr"
         assert answer.json()["words"]
@@ -264,10 +265,10 @@ class TestBare:
     def test_limits_are_those_of_forms(self, url: str) -> None:
         """Counted while it arrives, as no length is announced."""
         kind = {"content-type": "audio/wav"}
-        large = httpx.post(
+        large = local.post(
             url + PATH, content=iter([wav(20), wav(20)]), headers=kind, timeout=30
         )
-        empty = httpx.post(url + PATH, content=b"", headers=kind)
+        empty = local.post(url + PATH, content=b"", headers=kind)
 
         assert large.status_code == 413
         assert refused(large)["code"] == "file_too_large"
@@ -276,7 +277,7 @@ class TestBare:
     def test_other_types_are_told_what_to_send(self, url: str) -> None:
         """`curl --data-binary` alone sends this one."""
         kind = {"content-type": "application/x-www-form-urlencoded"}
-        answer = httpx.post(url + PATH, content=wav(), headers=kind)
+        answer = local.post(url + PATH, content=wav(), headers=kind)
 
         assert refused(answer)["code"] == "invalid_content_type"
         assert "audio/*" in refused(answer)["message"]
@@ -286,8 +287,8 @@ class TestBare:
 def test_compressed_bodies_are_refused_by_name(url: str, encoding: str) -> None:
     """A form would be read as garbage; so would JSON on other routes."""
     kind = {"content-encoding": encoding}
-    form = httpx.post(url + PATH, files={"file": ("a", wav())}, headers=kind)
-    words = httpx.post(f"{url}/v1/audio/subtitles", json={}, headers=kind)
+    form = local.post(url + PATH, files={"file": ("a", wav())}, headers=kind)
+    words = local.post(f"{url}/v1/audio/subtitles", json={}, headers=kind)
     plain = send(url, {"input_audio": audio()}, **{"content-encoding": "identity"})
 
     for answer in (form, words):
@@ -331,7 +332,7 @@ class TestPreamble:
         )
         pieces = [head[k : k + step] for k in range(0, len(head), step)]
 
-        answer = httpx.post(
+        answer = local.post(
             url + PATH,
             content=iter([*pieces, rest]),
             headers={"content-type": "multipart/form-data; boundary=boundary"},
@@ -344,7 +345,7 @@ class TestPreamble:
     def test_a_form_that_never_begins_is_refused(self, url: str, body: bytes) -> None:
         """As before."""
         kind = {"content-type": "multipart/form-data; boundary=boundary"}
-        answer = httpx.post(url + PATH, content=body, headers=kind)
+        answer = local.post(url + PATH, content=body, headers=kind)
 
         assert refused(answer)["code"] == "invalid_form"
 

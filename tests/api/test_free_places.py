@@ -9,12 +9,12 @@ import logging
 import uuid
 from collections.abc import Iterator
 
-import httpx
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from api.ids import PROCESS, new_id
 from api.log_lines import JsonLines
+from benchmarks.common.http import local
 from tests.support.fakes import ScriptedModel
 from tests.support.live_client import address, listen_for
 from tests.support.series import Series
@@ -64,10 +64,10 @@ def test_balancers_are_told_if_the_operator_wants_it(
     own = settings(max_streams=1, ready_when_full=when_full)
     with app_in_thread(own, ScriptedModel) as url:
         with streams(url, 1):
-            told = httpx.get(f"{url}/ready")
-            alive = httpx.get(f"{url}/ready?full=ok")
-        wait_for(lambda: httpx.get(f"{url}/ready").status_code == 200)
-        bad = httpx.get(f"{url}/ready?full=maybe")
+            told = local.get(f"{url}/ready")
+            alive = local.get(f"{url}/ready?full=ok")
+        wait_for(lambda: local.get(f"{url}/ready").status_code == 200)
+        bad = local.get(f"{url}/ready?full=maybe")
 
     assert (told.status_code, alive.status_code) == (status, 200)
     assert ("reason" in told.json()) is not when_full
@@ -81,8 +81,8 @@ class TestIds:
         with app_in_thread(settings(), ScriptedModel) as url:
             with connect(address(url)) as client:
                 ready = listen_for(client, type="ready")
-            answer = httpx.get(f"{url}/health")
-            series = httpx.get(f"{url}/metrics").text
+            answer = local.get(f"{url}/health")
+            series = local.get(f"{url}/metrics").text
 
         assert answer.json()["process"] == PROCESS
         assert answer.headers["x-request-id"].startswith(PROCESS)

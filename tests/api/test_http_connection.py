@@ -18,6 +18,7 @@ from api.http_connection import (
     MAX_HEADER_LINES,
     MAX_URL_BYTES,
 )
+from benchmarks.common.http import local
 from tests.support.fakes import ScriptedModel
 from tests.support.serving import app_in_thread
 from tests.support.slow_client import send_slowly
@@ -140,7 +141,7 @@ class TestSize:
         """A long key, a long address, cookies."""
         headers = {f"x-{k}": "v" * 300 for k in range(60)}
 
-        answer = httpx.get(
+        answer = local.get(
             url + "/v1/languages", params={"q": "b" * 7000}, headers=headers
         )
 
@@ -151,8 +152,8 @@ class TestSize:
         """Nor its chunks."""
         body = (b"x" * 10_000 for _ in range(100))
 
-        assert httpx.post(url + "/v1/audio/translations", content=body).is_error
-        assert httpx.post(url + "/v1/audio/subtitles", content=b"[" * 10**6).is_error
+        assert local.post(url + "/v1/audio/translations", content=body).is_error
+        assert local.post(url + "/v1/audio/subtitles", content=b"[" * 10**6).is_error
 
     def test_what_is_no_http_is_answered_in_the_same_shape(self, url: str) -> None:
         """A person may have made the mistake, and can read the answer."""

@@ -4,9 +4,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import httpx
 import pytest
 
+from benchmarks.common.http import local
 from engine.interface import BEST_LABEL, Decoding
 from tests.support.fakes import ScriptedModel
 from tests.support.serving import app_in_thread
@@ -17,7 +17,7 @@ HEARD, MEANT = "livekat is here", "livekit is here"
 
 def post(url: str, keywords: Sequence[str], *, path: str = PATH, **more: Any) -> Any:
     """Send keywords as OpenAI's SDK does, with brackets."""
-    return httpx.post(
+    return local.post(
         url + path,
         files=[("file", ("upload", wav()))],
         data={"keywords[]": list(keywords), **more},
@@ -67,7 +67,7 @@ class TestHearing:
     def test_brackets_may_be_left_out(self, model: ScriptedModel) -> None:
         """Both spellings of the field add up."""
         with app_in_thread(settings(), lambda: model) as url:
-            answer = httpx.post(
+            answer = local.post(
                 url + PATH,
                 files=[("file", ("upload", wav()))],
                 data={"keywords": ["LiveKit", "Is"], "keywords[]": "HERE"},
@@ -145,7 +145,7 @@ class TestBounds:
     def test_a_file_is_no_keyword(self, model: ScriptedModel) -> None:
         """It is refused."""
         with app_in_thread(settings(), lambda: model) as url:
-            answer = httpx.post(
+            answer = local.post(
                 url + PATH,
                 files=[
                     ("file", ("upload", wav())),

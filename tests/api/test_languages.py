@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.common.http import local
 from benchmarks.corpus import composer
 from engine.interface import BEST_LABEL, Decoding
 from languages.scripts import writer
@@ -16,7 +17,7 @@ DEVA = Decoding(scripts=frozenset({"Deva"}))
 
 
 def post(url: str, path: str = PATH, /, **fields: Any) -> httpx.Response:
-    return httpx.post(url + path, files={"file": ("upload", wav())}, data=fields)
+    return local.post(url + path, files={"file": ("upload", wav())}, data=fields)
 
 
 class TestRestricting:
@@ -44,7 +45,7 @@ class TestRestricting:
             model.asked.clear()
             post(url, language="hi")
             post(url, "/asr?language=hi")
-            httpx.post(f"{url}/v1/listen?language=hi", content=wav())
+            local.post(f"{url}/v1/listen?language=hi", content=wav())
             post(url)
 
         assert model.asked == [DEVA, DEVA, DEVA, BEST_LABEL]
@@ -55,7 +56,7 @@ class TestRestricting:
         with app_in_thread(settings(), lambda: model) as url:
             model.asked.clear()
             post(url, "/asr?language=hi")
-            httpx.post(f"{url}/v1/listen?language=hi&language_hint=hi", content=wav())
+            local.post(f"{url}/v1/listen?language=hi&language_hint=hi", content=wav())
 
         assert model.asked == [BEST_LABEL, BEST_LABEL]
 
@@ -66,7 +67,7 @@ class TestAnswers:
         with app_in_thread(settings(), ScriptedModel) as url:
             plain = post(url).json()
             verbose = post(url, response_format="verbose_json").json()
-            listen = httpx.post(f"{url}/v1/listen?detect_language=true", content=wav())
+            listen = local.post(f"{url}/v1/listen?detect_language=true", content=wav())
 
         assert plain["languages"] == []
         assert (verbose["language"], verbose["script"]) == ("und", "Latn")
@@ -89,7 +90,7 @@ class TestAnswers:
         """The client said it; nobody found it."""
         with app_in_thread(settings(), ScriptedModel) as url:
             answer = post(url, language="nn").json()
-            listen = httpx.post(
+            listen = local.post(
                 f"{url}/v1/listen?detect_language=true&language=fr", content=wav()
             ).json()
 
@@ -113,7 +114,7 @@ class TestUnknown:
     def test_deepgrams_clients_are_told_in_the_metadata(self) -> None:
         """They give up for good when a request is refused."""
         with app_in_thread(settings(language_strict=True), ScriptedModel) as url:
-            answer = httpx.post(f"{url}/v1/listen?language=xx", content=wav())
+            answer = local.post(f"{url}/v1/listen?language=xx", content=wav())
 
         assert answer.status_code == 200
         (warning,) = answer.json()["metadata"]["warnings"]
@@ -152,7 +153,7 @@ class TestRealSpeech:
     def ask(self, server: ServerProcess, name: str, **fields: Any) -> httpx.Response:
         clip = composer.DIGITS.parent / "synthetic" / f"{name}.flac"
         files = {"file": ("upload", clip.read_bytes())}
-        return httpx.post(server.url + PATH, files=files, data=fields, timeout=60)
+        return local.post(server.url + PATH, files=files, data=fields, timeout=60)
 
     @pytest.mark.parametrize(
         ("name", "label", "n_spaces"), [("cmn-5", "en", 0), ("hi-5", "zh", 4)]

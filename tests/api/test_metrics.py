@@ -20,6 +20,7 @@ import soundfile
 from websockets.sync.client import ClientConnection, connect
 
 from api.metrics import DECODE_ERRORS, REASONS, Metrics
+from benchmarks.common.http import local
 from benchmarks.corpus import composer
 from engine.scheduler import Scheduler
 from tests.support.cable import cable_to
@@ -95,7 +96,7 @@ class TestRealModel:
         self, demo_server: ServerProcess
     ) -> None:
         """And as in `/health`."""
-        name = httpx.get(f"{demo_server.url}/health").json()["process"]
+        name = local.get(f"{demo_server.url}/health").json()["process"]
         series = f'omniasr_process_info{{process="{name}"}}'
 
         becomes(demo_server.url, series, lambda value: value == 1)
@@ -104,11 +105,11 @@ class TestRealModel:
         """And that it is back; the server is ready all the time."""
         with scripted(model, unload_after_s=0.1) as url, ThreadPoolExecutor() as pool:
             becomes(url, "omniasr_model_loaded", lambda value: value == 0)
-            away = httpx.get(url + "/health").json(), httpx.get(url + "/ready")
+            away = local.get(url + "/health").json(), local.get(url + "/ready")
             model.may_run.clear()
             posting = pool.submit(post, url)
             becomes(url, "omniasr_model_loaded", lambda value: value == 1)
-            back = httpx.get(url + "/health").json(), httpx.get(url + "/ready")
+            back = local.get(url + "/health").json(), local.get(url + "/ready")
             model.may_run.set()
             text = posting.result().json()["text"]
 
@@ -241,7 +242,7 @@ class TestRefusals:
             scripted(model, api_keys="me:0123456789abcdef") as url,
             moves(url, 'omniasr_refusals_total{reason="invalid_api_key"}', by=1),
         ):
-            assert httpx.get(f"{url}/v1/models").status_code == 401
+            assert local.get(f"{url}/v1/models").status_code == 401
 
     def test_a_stream_without_room_is_counted(self, model: ScriptedModel) -> None:
         """As a session that was refused, and why."""
@@ -379,7 +380,7 @@ class TestFailures:
                 moves(url, 'omniasr_requests_total{outcome="abandoned"}', by=1),
                 pytest.raises(httpx.ReadTimeout),
             ):
-                httpx.post(url + PATH, files={"file": wav()}, timeout=1)
+                local.post(url + PATH, files={"file": wav()}, timeout=1)
 
 
 class TestTextFilter:

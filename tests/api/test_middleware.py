@@ -5,12 +5,12 @@ import logging
 import socket
 from collections.abc import Iterator
 
-import httpx
 import pytest
 import websockets
 from websockets.sync.client import connect
 
 from api.routes import live, realtime
+from benchmarks.common.http import local
 from tests.support.fakes import ScriptedModel
 from tests.support.serving import app_in_thread, wait_for
 from tests.test_server import PATH, settings
@@ -31,14 +31,14 @@ def sockets(url: str, path: str) -> str:
 class TestHead:
     def test_it_works_wherever_get_does(self, url: str) -> None:
         """With the same status and headers, and no body."""
-        document = httpx.get(f"{url}/openapi.json").json()
+        document = local.get(f"{url}/openapi.json").json()
         paths = [path for path, own in document["paths"].items() if "get" in own]
         files = ["/openapi.json", "/docs", "/redoc", "/docs/start.js", "/web/live.js"]
         changes = {"date", "x-request-id", "content-length"}
         assert len(paths) > 5
         for path in (*paths, *files, "/v1/models/none", "/none"):
             place = url + path.replace("{name}", "whisper-1")
-            get, head = httpx.get(place), httpx.head(place)
+            get, head = local.get(place), local.head(place)
 
             assert head.status_code == get.status_code, path
             assert head.content == b"", path
@@ -50,7 +50,7 @@ class TestHead:
     @pytest.mark.parametrize("path", [PATH, "/v1/audio/subtitles", "/asr"])
     def test_it_works_nowhere_else(self, url: str, path: str) -> None:
         """As GET."""
-        assert httpx.head(url + path).status_code == 405
+        assert local.head(url + path).status_code == 405
 
     def test_the_log_has_it_as_it_was_sent(
         self, url: str, caplog: pytest.LogCaptureFixture
@@ -58,7 +58,7 @@ class TestHead:
         """With the route's path."""
         caplog.set_level(logging.INFO, "omniasr")
 
-        httpx.head(f"{url}/v1/models/whisper-1")
+        local.head(f"{url}/v1/models/whisper-1")
 
         wait_for(lambda: "HEAD /v1/models/{name:path}, 200, completed" in caplog.text)
 
@@ -66,7 +66,7 @@ class TestHead:
 class TestRedirects:
     def test_they_say_where_to(self, url: str) -> None:
         """A client that does not follow shows the body, which was empty."""
-        answer = httpx.post(f"{url}{PATH}/")
+        answer = local.post(f"{url}{PATH}/")
 
         assert answer.status_code == 307
         assert answer.headers["location"] == url + PATH
@@ -76,7 +76,7 @@ class TestRedirects:
 
     def test_clients_that_follow_notice_nothing(self, url: str) -> None:
         """Whatever the method."""
-        answer = httpx.get(f"{url}/v1/models/", follow_redirects=True)
+        answer = local.get(f"{url}/v1/models/", follow_redirects=True)
 
         assert answer.status_code == 200
         assert answer.json()["object"] == "list"
@@ -112,7 +112,7 @@ class TestSockets:
     def test_an_ephemeral_key_opens_the_same_door(self) -> None:
         """With a slash, too."""
         with app_in_thread(settings(api_keys="me:a-key"), ScriptedModel) as url:
-            key = httpx.post(
+            key = local.post(
                 f"{url}/v1/realtime/client_secrets", headers={"x-api-key": "a-key"}
             ).json()["value"]
             headers = {"authorization": f"Bearer {key}"}

@@ -4,13 +4,13 @@ import asyncio
 import json
 import socket
 
-import httpx
 import pytest
 import websockets
 from pydantic import ValidationError
 from websockets.sync.client import connect
 
 from api.origins import Authority, is_own_name, same_site
+from benchmarks.common.http import local
 from tests.support.fakes import ScriptedModel
 from tests.support.serving import app_in_thread
 from tests.test_server import PATH, answer_on, multipart, post, settings, wav
@@ -88,11 +88,11 @@ class TestOrigin:
         """A form needs no preflight; the refusal says what the operator can do."""
         headers = {**FORM, "origin": "https://evil.example"}
         with app_in_thread(settings(), ScriptedModel) as url:
-            refused = httpx.post(url + PATH, content=multipart(wav()), headers=headers)
+            refused = local.post(url + PATH, content=multipart(wav()), headers=headers)
             own = {**FORM, "origin": url}
-            served = httpx.post(url + PATH, content=multipart(wav()), headers=own)
-            read = httpx.get(url + "/v1/languages", headers=headers)
-            open_ = httpx.get(url + "/health", headers=headers)
+            served = local.post(url + PATH, content=multipart(wav()), headers=own)
+            read = local.get(url + "/v1/languages", headers=headers)
+            open_ = local.get(url + "/health", headers=headers)
 
         error = refused.json()["error"]
         assert (refused.status_code, error["code"]) == (403, "origin_not_allowed")
@@ -108,7 +108,7 @@ class TestOrigin:
         page = {"origin": "https://page.test"}
         with app_in_thread(ours, ScriptedModel) as url:
             socket = socket_status(url, PATH, **page)
-            too_large = httpx.post(
+            too_large = local.post(
                 url + PATH, content=multipart(wav()), headers={**FORM, **page}
             )
 
@@ -126,7 +126,7 @@ class TestOrigin:
         """As Obsidian is, on each kind of device; docs/clients.md has them."""
         ours = settings(cors_origins=f"https://page.test,{origin}")
         with app_in_thread(ours, ScriptedModel) as url:
-            preflight = httpx.options(
+            preflight = local.options(
                 url + PATH,
                 headers={
                     "origin": origin,
@@ -134,7 +134,7 @@ class TestOrigin:
                     "access-control-request-headers": "authorization",
                 },
             )
-            answer = httpx.post(
+            answer = local.post(
                 url + PATH,
                 content=multipart(wav()),
                 headers={**FORM, "origin": origin},
@@ -150,7 +150,7 @@ class TestOrigin:
         page = {**proxied, "origin": "https://asr.example"}
         ours = settings(api_keys="me:a-key")
         with app_in_thread(ours, ScriptedModel) as url:
-            answer = httpx.post(
+            answer = local.post(
                 url + PATH,
                 content=multipart(wav()),
                 headers={**FORM, **page, "authorization": "Bearer a-key"},
@@ -170,7 +170,7 @@ class TestOrigin:
         }
         ours = settings(trusted_proxies=proxies, allowed_hosts="asr.example")
         with app_in_thread(ours, ScriptedModel) as url:
-            answer = httpx.post(url + PATH, content=multipart(wav()), headers=headers)
+            answer = local.post(url + PATH, content=multipart(wav()), headers=headers)
 
         assert answer.status_code == status
 
@@ -214,11 +214,11 @@ class TestHost:
         foreign = {"host": "evil.example", "origin": "http://evil.example"}
         with app_in_thread(settings(), ScriptedModel) as url:
             answers = {
-                path: httpx.get(url + path, headers=foreign)
+                path: local.get(url + path, headers=foreign)
                 for path in ("/", "/v1/languages", "/metrics", "/docs", "/nothing")
             }
             probes = [
-                httpx.get(url + path, headers=foreign).status_code
+                local.get(url + path, headers=foreign).status_code
                 for path in ("/health", "/ready")
             ]
             sockets = [
@@ -240,7 +240,7 @@ class TestHost:
     ) -> None:
         """A foreign page has no key."""
         with app_in_thread(settings(**ours), ScriptedModel) as url:
-            answer = httpx.get(
+            answer = local.get(
                 url + "/v1/models",
                 headers={"host": "asr.example", "authorization": "Bearer a-key"},
             )
@@ -260,9 +260,9 @@ class TestHost:
     def test_stock_clients_need_no_setting(self) -> None:
         """They send no origin, and the address that they were given."""
         with app_in_thread(settings(), ScriptedModel) as url:
-            local = url.replace("127.0.0.1", "localhost")
+            named = url.replace("127.0.0.1", "localhost")
             assert post(url).status_code == 200
-            assert post(local).status_code == 200
+            assert post(named).status_code == 200
 
 
 def connect_status(url: str, path: str, *, host: str) -> int:

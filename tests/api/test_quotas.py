@@ -14,6 +14,7 @@ from websockets.sync.client import connect
 from api.allowance import Allowance, Recent
 from api.quotas import Quotas, UsedUp
 from api.sessions import Meter
+from benchmarks.common.http import local
 from config import Quota
 from tests.support.fakes import ScriptedModel
 from tests.support.series import Series
@@ -187,8 +188,8 @@ class TestServer:
                 client.models.list()
             with pytest.raises(openai.RateLimitError) as refused:
                 client.models.list()
-        other = httpx.get(f"{keyed}/v1/models", headers=BOB)
-        wrong = httpx.get(f"{keyed}/v1/models")
+        other = local.get(f"{keyed}/v1/models", headers=BOB)
+        wrong = local.get(f"{keyed}/v1/models")
 
         answer = refused.value.response
         assert refused.value.code == "rate_limit_exceeded"
@@ -199,9 +200,9 @@ class TestServer:
     def test_a_recording_is_charged(self, keyed: str) -> None:
         """At its end: it is finished, and the next is refused."""
         files = {"file": ("a", wav(90))}
-        first = httpx.post(keyed + PATH, files=files, headers=ANN, timeout=60)
-        second = httpx.post(keyed + PATH, files=files, headers=ANN, timeout=60)
-        other = httpx.post(keyed + PATH, files=files, headers=BOB, timeout=60)
+        first = local.post(keyed + PATH, files=files, headers=ANN, timeout=60)
+        second = local.post(keyed + PATH, files=files, headers=ANN, timeout=60)
+        other = local.post(keyed + PATH, files=files, headers=BOB, timeout=60)
 
         assert (first.status_code, other.status_code) == (200, 200)
         assert second.status_code == 429
@@ -235,7 +236,7 @@ class TestServer:
             stream.recv()
             stream.send(bytes(32_000 * 61))
             messages = [json.loads(message) for message in stream]
-        later = httpx.post(keyed + PATH, headers=ANN)
+        later = local.post(keyed + PATH, headers=ANN)
 
         assert "hello" in str(messages)
         assert stream.close_code == 1001
@@ -243,18 +244,18 @@ class TestServer:
 
     def test_metrics_tell_what_each_key_uses(self, keyed: str) -> None:
         """Metrics with a key name the keys; one client's use is under its name."""
-        httpx.post(keyed + PATH, files={"file": ("a", wav(2))}, headers=BOB)
-        told = httpx.get(f"{keyed}/metrics", headers=BOB).text
+        local.post(keyed + PATH, files={"file": ("a", wav(2))}, headers=BOB)
+        told = local.get(f"{keyed}/metrics", headers=BOB).text
 
         assert 'omniasr_key_audio_seconds_total{key="bob"} 2.0' in told
         assert 'omniasr_key_requests_total{key="bob"} 1.0' in told
         assert "b-key" not in told
-        assert httpx.get(f"{keyed}/metrics").status_code == 401
+        assert local.get(f"{keyed}/metrics").status_code == 401
 
     def test_open_metrics_name_no_key(self) -> None:
         """Any client may read those."""
         with app_in_thread(settings(api_keys="bob:b-key"), ScriptedModel) as url:
-            httpx.get(f"{url}/v1/models", headers=BOB)
+            local.get(f"{url}/v1/models", headers=BOB)
             told = Series.of(url).values
 
         assert not [name for name in told if "bob" in name or "_key_" in name]
@@ -265,12 +266,12 @@ class TestServer:
         ours = settings(quota_requests=2, trusted_proxies=proxies)
         with app_in_thread(ours, ScriptedModel) as url:
             statuses = [
-                httpx.get(
+                local.get(
                     f"{url}/v1/models", headers={"x-forwarded-for": f"192.0.2.{n % 2}"}
                 ).status_code
                 for n in range(6)
             ]
-            open_ = [httpx.get(f"{url}/health").status_code for _ in range(9)]
+            open_ = [local.get(f"{url}/health").status_code for _ in range(9)]
 
         assert statuses == [200] * served + [429] * (6 - served)
         assert set(open_) == {200}

@@ -4,11 +4,11 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 from websockets.sync.client import connect
 
 from audio.samples import SAMPLE_RATE
+from benchmarks.common.http import local
 from config import Settings
 from tests.api.routes.test_event_stream import events_of
 from tests.support.fakes import ScriptedModel
@@ -111,8 +111,8 @@ class TestRecordings:
 
     def test_other_doors(self, url: str) -> None:
         """Deepgram's, and that of whisper-asr-webservice."""
-        at_deepgrams = httpx.post(f"{url}/v1/listen", content=wav(3)).json()
-        as_asr = httpx.post(f"{url}/asr", files={"audio_file": ("a", wav(3))})
+        at_deepgrams = local.post(f"{url}/v1/listen", content=wav(3)).json()
+        as_asr = local.post(f"{url}/asr", files={"audio_file": ("a", wav(3))})
 
         (channel,) = at_deepgrams["results"]["channels"]
         assert channel["alternatives"][0]["transcript"] == WRITTEN
@@ -139,7 +139,7 @@ class TestWhatItSays:
     def test_models_say_in_which_form_text_is(self, url: str, plain: str) -> None:
         """To programs and to people."""
         for server, form in ((url, "written"), (plain, "spoken")):
-            (listed,) = httpx.get(f"{server}/v1/models").json()["data"]
+            (listed,) = local.get(f"{server}/v1/models").json()["data"]
 
             assert listed["text_form"] == form
             assert "no capital letters and no punctuation" in listed["description"]
@@ -185,7 +185,7 @@ class TestFailures:
             own, ScriptedModel, wait=False, on_failure=lambda: failed.append(True)
         ) as url:
             while not failed:
-                assert httpx.get(f"{url}/ready").status_code == 503
+                assert local.get(f"{url}/ready").status_code == 503
 
         assert "TEXT_FILTER=no_such_module:write cannot be imported" in caplog.text
 

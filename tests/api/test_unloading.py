@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 from websockets.sync.client import connect
 
+from benchmarks.common.http import local
 from tests.support import wide_model
 from tests.support.live_client import (
     DIGITS,
@@ -49,7 +49,7 @@ def server(
 
 
 def is_loaded(server: ServerProcess) -> bool:
-    loaded = httpx.get(server.url + "/health").json()["loaded"]
+    loaded = local.get(server.url + "/health").json()["loaded"]
     assert isinstance(loaded, bool)
     return loaded
 
@@ -77,7 +77,7 @@ def test_memory_falls_by_the_weights_and_comes_back(server: ServerProcess) -> No
     texts = [transcribe(server)]
     before = memory(server)
     wait_until_unloaded(server)
-    idle, ready = memory(server), httpx.get(server.url + "/ready")
+    idle, ready = memory(server), local.get(server.url + "/ready")
     texts.append(transcribe(server))
     after = memory(server)
 

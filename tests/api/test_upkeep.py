@@ -12,6 +12,7 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
+from benchmarks.common.http import local
 from tests.support.live_client import (
     SECOND,
     address,
@@ -62,7 +63,7 @@ class TestStuckModel:
                 with connect(address(server.url)) as client:
                     messages, code = rest(client)
                 told = waiting.result()
-                still = httpx.get(server.url + "/ready")
+                still = local.get(server.url + "/ready")
             wait_for(lambda: is_ready(server))
 
             assert post(server.url).json()["text"] == "hello"
@@ -112,7 +113,7 @@ class TestTemporaryFolder:
         with scripted_process(tmp_path, TMPDIR=str(folder)) as server:
             folder.rename(elsewhere)
             wait_for(lambda: not is_ready(server))
-            reason = httpx.get(server.url + "/ready").json()["reason"]
+            reason = local.get(server.url + "/ready").json()["reason"]
             answer = post(server.url, LARGE)
             text = words_of_a_stream(server)
             elsewhere.rename(folder)
@@ -132,12 +133,12 @@ class TestTemporaryFolder:
         ) as server:
             answers = [
                 post(server.url, LARGE),
-                httpx.post(
+                local.post(
                     f"{server.url}/v1/audio/transcriptions",
                     content=LARGE,
                     headers={"content-type": "audio/wav"},
                 ),
-                httpx.post(f"{server.url}/v1/listen", content=LARGE),
+                local.post(f"{server.url}/v1/listen", content=LARGE),
             ]
             small = post(server.url)
 

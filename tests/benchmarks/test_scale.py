@@ -46,7 +46,7 @@ def test_it_measures_both_ways_and_what_changes_cost(
 
     alone, through, change, _ = documents.read_rows(output)
     assert (alone["path"], through["path"]) == ("alone", "balanced")
-    assert alone["haproxy_cpu_ms"] < through["haproxy_cpu_ms"] < 10
+    assert max(alone["haproxy_cpu_ms"], through["haproxy_cpu_ms"]) < 10
     assert alone["server_cpu_ms"] > 0 < through["server_cpu_ms"]
     assert through["text_per_s"] > 1
     # One may have been on its way to the process that was killed.
@@ -55,10 +55,10 @@ def test_it_measures_both_ways_and_what_changes_cost(
 
 
 def test_sizes_keep_a_fifth_of_the_places_free() -> None:
-    """A thousand streams: 16 processes of 80, and the cores that were measured."""
+    """A thousand streams: processes of 72, and the cores that were measured."""
     table = scale.sizes([row("alone"), row("balanced")])
 
-    assert "| 1,000 | 16 | 9.0 | 0.6 | 3,000 |" in table
+    assert "| 1,000 | 18 | 9.0 | 0.6 | 3,000 |" in table
 
 
 class TestGoals:

@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 
+from benchmarks.common.http import local
 from client.errors import CommandError
 from client.recordings import find_recordings
 from client.remote import with_spaces
@@ -154,7 +154,7 @@ class TestMany:
             *(f"one.{kind}" for kind in ("json", "srt", "txt", "vtt")),
         ]
         for kind in ("text", "srt", "vtt", "verbose_json"):
-            theirs = httpx.post(
+            theirs = local.post(
                 demo_server.url + PATH,
                 files={"file": (folder / "one.wav").read_bytes()},
                 data={

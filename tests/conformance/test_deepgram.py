@@ -20,6 +20,7 @@ from av.audio.codeccontext import AudioCodecContext
 from websockets.exceptions import InvalidStatus
 
 from audio.samples import SAMPLE_RATE
+from benchmarks.common.http import local
 from benchmarks.corpus.wav import pcm, wav
 from tests.conformance.test_realtime import resampled, silence, utterance
 from tests.support.audio_files import noise
@@ -93,7 +94,7 @@ def sdk(server: ServerProcess, key: str = KEY) -> Iterator[DeepgramClient]:
 
 def as_file(server: ServerProcess, samples: np.ndarray[Any, Any]) -> dict[str, Any]:
     """What the server hears in a file of it, in OpenAI's shape."""
-    answer = httpx.post(
+    answer = local.post(
         f"{server.url}/v1/audio/transcriptions",
         headers=keyed("Bearer"),
         files={"file": ("audio.wav", wav(samples))},
@@ -653,7 +654,7 @@ class TestRecordings:
     def post(
         self, server: ServerProcess, body: bytes, **parameters: str
     ) -> httpx.Response:
-        return httpx.post(
+        return local.post(
             f"{server.url}{NOVA_PATH}",
             params=parameters,
             content=body,
@@ -787,7 +788,7 @@ class TestRecordings:
 
     def test_a_form_is_refused_with_what_to_do(self, server: ServerProcess) -> None:
         """People try what the other route takes."""
-        answer = httpx.post(
+        answer = local.post(
             f"{server.url}{NOVA_PATH}",
             files={"file": wav(FOUR.samples)},
             headers=keyed(),
@@ -799,6 +800,6 @@ class TestRecordings:
     def test_other_methods(self, server: ServerProcess) -> None:
         """Are refused in the same shape."""
         for path in (NOVA_PATH, FLUX_PATH):
-            answer = httpx.get(f"{server.url}{path}", headers=keyed())
+            answer = local.get(f"{server.url}{path}", headers=keyed())
             assert answer.status_code in (404, 405)
             assert answer.json()["err_code"]

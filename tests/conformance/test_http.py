@@ -18,6 +18,7 @@ import openai
 import pytest
 from openai import OpenAI
 
+from benchmarks.common.http import local
 from benchmarks.corpus import encoders
 from benchmarks.corpus.composer import Composition
 from benchmarks.corpus.encoders import Signal
@@ -48,7 +49,7 @@ class TestPoint1:
         self, demo_server: ServerProcess, wav: Path
     ) -> None:
         """It reads the text alone."""
-        answer = httpx.post(
+        answer = local.post(
             demo_server.url + PATH,
             files={"file": ("audio.wav", wav.read_bytes(), "audio/wav")},
             data={"model": "gpt-transcribe", "language": "en"},
@@ -60,7 +61,7 @@ class TestPoint1:
 
     def test_four_parts_of_livekit(self, demo_server: ServerProcess, wav: Path) -> None:
         """It takes the language from the answer; 30 s is as long as it waits."""
-        answer = httpx.post(
+        answer = local.post(
             demo_server.url + PATH,
             files={"file": ("file.wav", wav.read_bytes(), "audio/wav")},
             data={

@@ -10,7 +10,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 import soundfile
@@ -20,6 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from audio.samples import SAMPLE_RATE, Samples
+from benchmarks.common.http import local
 from benchmarks.corpus import composer
 from config import Settings
 from model import ASRModel
@@ -293,7 +293,7 @@ class TestBeyond:
 
 
 def streams(server: ServerProcess) -> int:
-    return int(httpx.get(f"{server.url}/health").json()["streams"])
+    return int(local.get(f"{server.url}/health").json()["streams"])
 
 
 class TestKeys:

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from audio.samples import SAMPLE_RATE, Samples
+from benchmarks.common.http import local
 from config import Settings
 from tests.api.routes.test_channels import said_by
 from tests.conformance.test_live import send_in_chunks
@@ -188,8 +188,8 @@ class TestCost:
         """A client that leaves takes its two streams along."""
         with two(url) as client:
             listen(client)
-            assert httpx.get(f"{url}/health").json()["streams"] == 2
-        wait_for(lambda: httpx.get(f"{url}/health").json()["streams"] == 0)
+            assert local.get(f"{url}/health").json()["streams"] == 2
+        wait_for(lambda: local.get(f"{url}/health").json()["streams"] == 0)
 
     def test_there_is_room_for_both_or_for_none(self, model: ScriptedModel) -> None:
         """One of two channels would be of no use."""
@@ -197,7 +197,7 @@ class TestCost:
         with app_in_thread(one, lambda: model) as url:
             with two(url) as client:
                 messages, code = rest(client)
-            assert httpx.get(f"{url}/health").json()["streams"] == 0
+            assert local.get(f"{url}/health").json()["streams"] == 0
             with connect(address(url)) as client:
                 assert listen(client)["type"] == "ready"
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 from websockets.sync.client import connect
 
+from benchmarks.common.http import local
 from tests.support.cable import Cable, cable_to
 from tests.support.fakes import ScriptedModel
 from tests.support.live_client import (
@@ -175,4 +175,4 @@ class TestPlaces:
 
 
 def metrics(url: str) -> str:
-    return httpx.get(f"{url}/metrics").text
+    return local.get(f"{url}/metrics").text

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 
-import httpx
 import numpy as np
 import pytest
 import soundfile
@@ -14,6 +13,7 @@ from openai import OpenAI
 from websockets.sync.client import connect
 
 from audio.samples import SAMPLE_RATE
+from benchmarks.common.http import local
 from config import Settings
 from engine.interface import ModelTraits
 from tests.support.fakes import ALPHABET, ScriptedModel
@@ -88,12 +88,12 @@ def test_aliases_are_patterns(
         lambda: ScriptedModel("first"),
         others={"loud": lambda: Shouting("second")},
     ) as url:
-        answer = httpx.post(
+        answer = local.post(
             f"{url}/v1/audio/transcriptions",
             files={"file": ("noise.wav", noise)},
             data={"model": name},
         )
-        found = httpx.get(f"{url}/v1/models/{name}")
+        found = local.get(f"{url}/v1/models/{name}")
 
     assert answer.status_code == found.status_code == (200 if text else 404)
     if text:
@@ -103,7 +103,7 @@ def test_aliases_are_patterns(
 
 def test_without_a_name_it_is_the_default(url: str, noise: bytes) -> None:
     """As a form with nothing but a file asks."""
-    answer = httpx.post(
+    answer = local.post(
         f"{url}/v1/audio/transcriptions", files={"file": ("noise.wav", noise)}
     )
 
@@ -112,7 +112,7 @@ def test_without_a_name_it_is_the_default(url: str, noise: bytes) -> None:
 
 def test_a_name_that_none_has_is_told_what_there_is(url: str, noise: bytes) -> None:
     """With status 404."""
-    answer = httpx.post(
+    answer = local.post(
         f"{url}/v1/audio/transcriptions",
         files={"file": ("noise.wav", noise)},
         data={"model": "third"},
@@ -154,9 +154,9 @@ def test_a_realtime_session_is_heard_by_the_model_of_its_url(
 
 def test_the_health_is_that_of_all(url: str) -> None:
     """The model that is named is the default."""
-    assert httpx.get(f"{url}/ready").status_code == 200
-    assert httpx.get(f"{url}/health").json()["model"] == "quiet"
-    series = httpx.get(f"{url}/metrics").text
+    assert local.get(f"{url}/ready").status_code == 200
+    assert local.get(f"{url}/health").json()["model"] == "quiet"
+    series = local.get(f"{url}/metrics").text
     assert 'model="quiet"' in series
     assert 'model="loud"' in series
 

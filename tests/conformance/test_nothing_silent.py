@@ -8,6 +8,7 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
+from benchmarks.common.http import local
 from tests.api.routes.test_event_stream import events_of
 from tests.support.fakes import ScriptedModel
 from tests.support.live_client import (
@@ -43,13 +44,13 @@ def codes(answer: httpx.Response) -> list[str]:
 
 
 def asr(url: str, content: bytes, output: str) -> httpx.Response:
-    return httpx.post(
+    return local.post(
         f"{url}/asr", params={"output": output}, files={"audio_file": content}
     )
 
 
 def listened(url: str, content: bytes, **options: Any) -> httpx.Response:
-    return httpx.post(f"{url}/v1/listen", params=options, content=content)
+    return local.post(f"{url}/v1/listen", params=options, content=content)
 
 
 class TestCutOff:
@@ -105,10 +106,10 @@ class TestForms:
 
     def test_a_second_recording(self, url: str) -> None:
         """It gets no answer of its own."""
-        twice = httpx.post(
+        twice = local.post(
             url + PATH, files=[("file", ("a", wav())), ("file", ("b", wav()))]
         )
-        either = httpx.post(
+        either = local.post(
             f"{url}/asr?output=json",
             files=[("audio_file", ("a", wav())), ("file", ("b", wav()))],
         )
@@ -125,7 +126,7 @@ class TestForms:
         """Where they may use the server at all."""
         origin = {"origin": "https://page.test"}
         with app_in_thread(settings(cors_origins="*"), ScriptedModel) as open_url:
-            answer = httpx.get(open_url + "/health", headers=origin)
+            answer = local.get(open_url + "/health", headers=origin)
 
         exposed = answer.headers["access-control-expose-headers"]
         assert "x-warnings" in exposed.split(", ")
@@ -231,7 +232,7 @@ class TestDemoModel:
 
     def test_the_front_door(self, demo_server: ServerProcess, url: str) -> None:
         """The page reads it there; other models have none."""
-        (warning,) = httpx.get(demo_server.url).json()["warnings"]
+        (warning,) = local.get(demo_server.url).json()["warnings"]
 
         assert warning["code"] == "demo_model"
-        assert "warnings" not in httpx.get(url).json()
+        assert "warnings" not in local.get(url).json()

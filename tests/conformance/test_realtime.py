@@ -9,7 +9,6 @@ import base64
 import json
 from random import Random
 
-import httpx
 import numpy as np
 import psutil
 import pytest
@@ -19,6 +18,7 @@ from av.audio.codeccontext import AudioCodecContext
 from websockets.sync.client import connect
 
 from audio.samples import SAMPLE_RATE, Samples
+from benchmarks.common.http import local
 from benchmarks.corpus import composer
 from benchmarks.corpus.composer import Composition
 from benchmarks.corpus.wav import pcm
@@ -77,7 +77,7 @@ def as_file(url: str, samples: Samples) -> str:
     """What the server hears in a recording."""
     header = b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\1\0\1\0\x80\x3e\0\0\0\x7d\0\0"
     wav = header + b"\2\0\x10\0data\xff\xff\xff\xff" + pcm(samples)
-    answer = httpx.post(f"{url}/v1/audio/transcriptions", files={"file": wav})
+    answer = local.post(f"{url}/v1/audio/transcriptions", files={"file": wav})
     text = answer.json()["text"]
     assert isinstance(text, str)
     return text
@@ -512,7 +512,7 @@ class TestPoint18:
         """In the middle of an utterance, without a word."""
 
         def n_streams() -> int:
-            n = httpx.get(f"{demo_server.url}/health").json()["streams"]
+            n = local.get(f"{demo_server.url}/health").json()["streams"]
             assert isinstance(n, int)
             return n
 

@@ -18,6 +18,7 @@ import openai
 import pytest
 from openai import OpenAI
 
+from benchmarks.common.http import local
 from server import Server, create_app
 from tests.api.routes.test_event_stream import events_of
 from tests.conformance.test_api import (
@@ -182,7 +183,7 @@ class TestEnvelope:
         self, scripted: str, accept: str, response_format: str, content_type: str
     ) -> None:
         """The SDKs ask for JSON whatever they want."""
-        answer = httpx.post(
+        answer = local.post(
             scripted + PATH,
             files={"file": ("upload", silence())},
             data={"response_format": response_format},
@@ -202,7 +203,7 @@ class TestEnvelope:
         file = multipart(silence())
         body = file.replace(b"--x--\r\n", field + b"--x--\r\n")
 
-        answer = httpx.post(
+        answer = local.post(
             scripted + PATH,
             content=body if file_first else field + file,
             headers={"content-type": "multipart/form-data; boundary=x"},
@@ -219,7 +220,7 @@ class TestFields:
         self, scripted: str, temperature: str
     ) -> None:
         """Python `0.0`, Node `0`."""
-        answer = httpx.post(
+        answer = local.post(
             scripted + PATH,
             files={"file": ("upload", silence())},
             data={"temperature": temperature, "prompt": "context"},
@@ -278,19 +279,19 @@ class TestBodies:
     def test_no_language_is_an_empty_list(self) -> None:
         """Which says that it could not be told."""
         with app_in_thread(settings(default_lang=""), ScriptedModel) as url:
-            answer = httpx.post(url + PATH, files={"file": ("upload", silence())})
+            answer = local.post(url + PATH, files={"file": ("upload", silence())})
 
         assert answer.json()["languages"] == []
 
     def test_logprobs_only_when_asked_for(self, scripted: str) -> None:
         """A tenth of the size without."""
-        answer = httpx.post(scripted + PATH, files={"file": ("upload", silence())})
+        answer = local.post(scripted + PATH, files={"file": ("upload", silence())})
 
         assert set(answer.json()) == {"text", "languages", "usage"}
 
     def test_verbose_json_has_the_whole_schema(self, scripted: str) -> None:
         """Typed clients are stricter than the SDKs."""
-        answer = httpx.post(
+        answer = local.post(
             scripted + PATH,
             files={"file": ("upload", silence())},
             data={"response_format": "verbose_json", "language": "bam_Latn"},
@@ -378,7 +379,7 @@ class TestStreams:
         Names of events begin with `transcript.`: the SDK for Python knows no others
         up to 1.74, and wraps what they name.
         """
-        answer = httpx.post(
+        answer = local.post(
             scripted + PATH,
             files={"file": ("upload", silence())},
             data={"stream": "true"},

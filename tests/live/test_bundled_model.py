@@ -5,11 +5,11 @@ import wave
 from difflib import SequenceMatcher
 from random import Random
 
-import httpx
 import numpy as np
 import pytest
 
 from audio.samples import SAMPLE_RATE, Samples
+from benchmarks.common.http import local
 from benchmarks.corpus import composer
 from benchmarks.corpus.composer import Composition
 from engine.interface import ModelInput
@@ -76,7 +76,7 @@ class TestFinals:
         """To the character, through the real server."""
         assert len(heard.finals) >= 4
         for final in heard.finals:
-            answer = httpx.post(
+            answer = local.post(
                 f"{demo_server.url}/v1/audio/transcriptions",
                 files={"file": as_wav(composition.samples[final.start : final.end])},
             )

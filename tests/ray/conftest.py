@@ -22,6 +22,7 @@ import pytest
 import yaml
 
 from benchmarks.common.haproxy import Balancer, balanced
+from benchmarks.common.http import local
 from benchmarks.common.processes import ROOT, free_port, wait_for
 
 N_PORTS = 6
@@ -87,7 +88,7 @@ class Cluster:
         found = {}
         for port in range(self.first_port, self.first_port + N_PORTS):
             with contextlib.suppress(httpx.TransportError):
-                health = httpx.get(
+                health = local.get(
                     f"http://127.0.0.1:{port}/health", verify=False
                 ).json()
                 found[port] = health["streams"]
@@ -120,7 +121,7 @@ def free_ports(n_ports: int) -> int:
 def n_nodes(dashboard: str) -> int:
     """Count the live nodes of a cluster; none while it starts."""
     with contextlib.suppress(httpx.TransportError, KeyError, TypeError, ValueError):
-        found = httpx.get(
+        found = local.get(
             f"{dashboard}/nodes?view=summary", timeout=30, verify=False
         ).json()
         nodes = found["data"]["summary"]

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
 import kubernetes_validate
 import pytest
 import yaml
 
 from api.metrics import Metrics
+from benchmarks.common.http import local
 from config import Settings
 from deploy import healthcheck
 from live.options import PROFILES
@@ -483,7 +483,7 @@ def buckets_of(text: str) -> dict[str, str]:
 def exposition() -> str:
     """What a running server tells Prometheus."""
     with app_in_thread(settings(), ScriptedModel) as url:
-        return httpx.get(url + "/metrics").text
+        return local.get(url + "/metrics").text
 
 
 class TestGrafana:

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from benchmarks.common.http import local
 from benchmarks.corpus import composer
 from schemas import AnswerWarning
 from tests.support.rooms import FLOOR
@@ -152,7 +153,7 @@ def anchors(document: Path) -> set[str]:
 
 def is_ready(url: str) -> bool:
     try:
-        return httpx.get(url).status_code == 200
+        return local.get(url).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -216,7 +217,7 @@ class TestNames:
     def test_every_endpoint_is_in_the_table(self, demo_server: ServerProcess) -> None:
         """With the ones that the server describes itself."""
         table = API.read_text().split("## Endpoints", 1)[1].split("\n## ")[0]
-        paths = httpx.get(demo_server.url + "/openapi.json").json()["paths"]
+        paths = local.get(demo_server.url + "/openapi.json").json()["paths"]
 
         for path in paths:
             assert f"`{path.replace('{name}', '{id}')}`" in table, path

@@ -14,6 +14,7 @@ import pytest
 from openai import OpenAI
 from websockets.sync.client import connect
 
+from benchmarks.common.http import local
 from config import ApiKey, Settings
 from engine.work_queue import MOST_WINDOWS
 from languages.catalogue import all_languages
@@ -137,7 +138,7 @@ class TestFromOpenAI:
     )
     def test_what_is_not_here_is_404(self, url: str, path: str) -> None:
         """In a shape that the SDK can show."""
-        answer = httpx.post(f"{url}/v1/{path}", json={})
+        answer = local.post(f"{url}/v1/{path}", json={})
 
         assert answer.status_code == 404
         assert answer.json()["error"]["code"] == "not_found"
@@ -174,7 +175,7 @@ class TestFromFasterWhisperServer:
         name = "Systran/faster-whisper-small"
         with app_in_thread(settings(model_aliases=(name,)), ScriptedModel) as other:
             taken = post(other, model=name)
-            found = httpx.get(f"{other}/v1/models/{name}")
+            found = local.get(f"{other}/v1/models/{name}")
 
         assert post(url, model=name).status_code == 404
         assert taken.status_code == found.status_code == 200
@@ -184,19 +185,19 @@ class TestFromFasterWhisperServer:
         for method in ("POST", "DELETE"):
             answer = httpx.request(method, f"{url}/v1/models/scripted")
             assert answer.status_code == 405
-        assert httpx.post(f"{url}/api/pull/scripted").status_code == 404
-        assert httpx.get(f"{url}/api/ps").status_code == 404
+        assert local.post(f"{url}/api/pull/scripted").status_code == 404
+        assert local.get(f"{url}/api/ps").status_code == 404
 
     def test_its_key_is_read_from_headers_only(self) -> None:
         """Not from the URL."""
         with app_in_thread(settings(api_keys="me:KEY"), ScriptedModel) as url:
             path = url + "/v1/models"
-            bearer = httpx.get(path, headers={"authorization": "Bearer KEY"})
+            bearer = local.get(path, headers={"authorization": "Bearer KEY"})
             others = [
-                httpx.get(path, headers={name: "KEY"})
+                local.get(path, headers={name: "KEY"})
                 for name in ("api-key", "x-api-key")
             ]
-            in_url = httpx.get(path, params={"api_key": "KEY"})
+            in_url = local.get(path, params={"api_key": "KEY"})
 
         assert bearer.status_code == 200
         assert [answer.status_code for answer in others] == [200, 200]
@@ -224,7 +225,7 @@ class TestFromFasterWhisperServer:
 
     def test_health_is_an_object(self, url: str) -> None:
         """With the status that was looked at."""
-        answer = httpx.get(url + "/health")
+        answer = local.get(url + "/health")
 
         assert answer.status_code == 200
         assert answer.json()["status"] == "ok"
@@ -261,7 +262,7 @@ class TestFromTheOriginal:
         """At the same address."""
         files = {"file": ("upload", wav())}
 
-        body = httpx.post(url + PATH + "/stream", files=files).text
+        body = local.post(url + PATH + "/stream", files=files).text
 
         last = json.loads(body.strip().split("\n")[-1].removeprefix("data: "))
         assert (last["type"], last["text"]) == ("transcript.text.done", "hello")
@@ -286,7 +287,7 @@ class TestFromTheOriginal:
 
     def test_health_has_other_names(self, url: str) -> None:
         """All that were there have a successor."""
-        body = httpx.get(url + "/health").json()
+        body = local.get(url + "/health").json()
 
         assert {"ready", "model", "requests", "streams"} <= set(body)
         assert "model_loaded" not in body
@@ -295,8 +296,8 @@ class TestFromTheOriginal:
         """`CORS_ORIGINS=*`."""
         origin = {"origin": "https://page.test"}
         with app_in_thread(settings(cors_origins="*"), ScriptedModel) as open_url:
-            before = httpx.get(open_url + "/health", headers=origin)
-        now = httpx.get(url + "/health", headers=origin)
+            before = local.get(open_url + "/health", headers=origin)
+        now = local.get(url + "/health", headers=origin)
 
         assert before.headers["access-control-allow-origin"] == "*"
         assert "access-control-allow-origin" not in now.headers

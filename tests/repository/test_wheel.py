@@ -14,6 +14,7 @@ import httpx
 import pytest
 from packaging.requirements import Requirement
 
+from benchmarks.common.http import local
 from config import DEMO_CARD
 from tests.support.serving import ROOT, START_WITHIN_S, free_port, wait_for
 
@@ -64,7 +65,7 @@ def port(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     def ready() -> bool:
         assert process.poll() is None, "the server has ended"
         try:
-            return httpx.get(f"http://127.0.0.1:{found}/ready").status_code == 200
+            return local.get(f"http://127.0.0.1:{found}/ready").status_code == 200
         except httpx.TransportError:
             return False
 

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from tests.support.cluster import HAS_HAPROXY, Cluster, Names, haproxy
+from benchmarks.common.haproxy import haproxy, with_servers
+from benchmarks.common.http import local
+from tests.support.cluster import HAS_HAPROXY, Cluster, Names
 from tests.support.live_client import Json, address, digits, listen_for, rest, s16le
 from tests.support.live_client import say as tell
 from tests.support.serving import ROOT, wait_for
@@ -121,7 +122,7 @@ def test_a_reload_of_haproxy_cuts_no_stream(cluster: Cluster, streams: Streams) 
 def test_any_process_opens_the_door_to_any_others_key(cluster: Cluster) -> None:
     """`SECRET_KEY` is the same."""
     path = "/v1/realtime/client_secrets"
-    keys = [httpx.post(cluster.url + path).json()["value"] for _ in range(4)]
+    keys = [local.post(cluster.url + path).json()["value"] for _ in range(4)]
     url = cluster.url.replace("http", "ws") + "/v1/realtime"
     for key in 2 * keys:
         headers = {"authorization": f"Bearer {key}"}
@@ -137,9 +138,9 @@ def test_a_full_process_gets_nothing_new_until_it_has_room(
     with contextlib.ExitStack() as stack:
         own = opened(stack, first.url, MOST)
         cluster.wait_until_up(1)
-        full = httpx.get(f"{first.url}/ready")
-        works = httpx.get(f"{first.url}/ready?full=ok")
-        free = httpx.get(f"{first.url}/health").json()["free_streams"]
+        full = local.get(f"{first.url}/ready")
+        works = local.get(f"{first.url}/ready?full=ok")
+        free = local.get(f"{first.url}/health").json()["free_streams"]
         others = streams(2)
         spread = cluster.streams()
         own[0].close()
@@ -246,9 +247,8 @@ def test_a_key_has_a_limit_over_all_processes(cluster: Cluster, tmp_path: Path) 
     (lines,) = re.findall(r"```\n( +stick-table .*?)```", guide, re.DOTALL)
 
     def limiting(text: str) -> str:
-        return cluster.with_servers(text).replace(
-            "frontend api\n", f"frontend api\n{lines}"
-        )
+        limited = text.replace("frontend api\n", f"frontend api\n{lines}")
+        return with_servers(limited, cluster.addresses)
 
     with contextlib.ExitStack() as stack:
         balancer = stack.enter_context(haproxy(tmp_path, "haproxy.cfg", limiting))
@@ -280,11 +280,11 @@ def opens(connecting: Callable[[], ClientConnection]) -> bool:
 def test_ids_name_the_process_that_answers(cluster: Cluster) -> None:
     """Whichever that was; requests alternate."""
     named = {
-        httpx.get(f"{own.url}/health").json()["process"]
+        local.get(f"{own.url}/health").json()["process"]
         for own in cluster.servers.values()
     }
     found = {
-        httpx.get(f"{cluster.url}/v1/models").headers["x-request-id"][:8]
+        local.get(f"{cluster.url}/v1/models").headers["x-request-id"][:8]
         for _ in range(4)
     }
 
@@ -325,7 +325,7 @@ def test_one_that_is_stopped_finishes_what_it_has(
 
 
 def _status(url: str) -> int:
-    return httpx.get(f"{url}/v1/models").status_code
+    return local.get(f"{url}/v1/models").status_code
 
 
 def _is_open(client: ClientConnection) -> bool:
@@ -359,12 +359,12 @@ def test_a_request_that_no_process_can_take_is_refused_as_by_one(
 ) -> None:
     """In OpenAI's shape; and figures are not those of any process."""
     cluster = started  # whether or not all run
-    metrics = httpx.get(f"{cluster.url}/metrics")
+    metrics = local.get(f"{cluster.url}/metrics")
     for server in cluster.servers.values():
         server.process.kill()
         server.process.wait()
     cluster.wait_until_up()
-    refused = httpx.get(f"{cluster.url}/v1/models")
+    refused = local.get(f"{cluster.url}/v1/models")
 
     assert metrics.status_code == 404
     assert refused.status_code == 503

@@ -5,105 +5,26 @@ same port, so that DNS can tell them apart.
 """
 
 import contextlib
-import re
 import shutil
 import socket
 import struct
-import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-import psutil
 
+from benchmarks.common.haproxy import balanced
+from benchmarks.common.http import local
 from tests.support.serving import (
-    ROOT,
     ServerProcess,
     free_port,
     server_process,
-    wait_for,
 )
 
-CONFIGURATIONS = ROOT / "deploy" / "haproxy"
 HAS_HAPROXY = shutil.which("haproxy") is not None and sys.platform == "linux"
-
-
-@dataclass
-class Balancer:
-    """HAProxy, which runs.
-
-    Attributes:
-        url: Where clients reach the servers.
-        figures: Where its own metrics are.
-    """
-
-    process: "subprocess.Popen[bytes]"
-    url: str
-    figures: str
-
-    def wait_until_up(self, *names: str) -> None:
-        """Wait until these servers, and no others, are taken for ready."""
-        wait_for(lambda: self._up() == set(names))
-
-    def wait_until_n_are_up(self, n: int) -> None:
-        """Wait until so many servers are taken for ready, whatever their names."""
-        wait_for(lambda: len(self._up()) == n)
-
-    def _up(self) -> set[str]:
-        text = httpx.get(f"{self.figures}/metrics").text
-        line = re.compile(
-            r'haproxy_server_status\{proxy="omniasr",server="(\w+)",state="UP"\} 1'
-        )
-        return set(line.findall(text))
-
-    def answers(self) -> bool:
-        """Whether its figures can be read."""
-        with contextlib.suppress(httpx.TransportError):
-            return httpx.get(f"{self.figures}/metrics").status_code == 200
-        return False
-
-    def memory(self) -> int:
-        """Return the bytes of memory that its processes use."""
-        own = psutil.Process(self.process.pid)
-        return sum(each.memory_info().rss for each in (own, *own.children()))
-
-
-@contextlib.contextmanager
-def haproxy(
-    folder: Path, name: str, change: Callable[[str], str], **variables: str
-) -> Iterator[Balancer]:
-    """Run HAProxy with a configuration that is shipped.
-
-    Args:
-        folder: For its files.
-        name: Name of the configuration.
-        change: Exchanges the servers in it.
-        variables: Of its environment.
-    """
-    port, figures = free_port(), free_port()
-    text = change((CONFIGURATIONS / name).read_text())
-    text = text.replace("bind :8000 ", f"bind 127.0.0.1:{port} ")
-    text = re.sub(r"bind \S*:8404", f"bind 127.0.0.1:{figures}", text)
-    file = folder / name
-    file.write_text(text)
-    with (folder / "haproxy.log").open("wb") as log:
-        process = subprocess.Popen(
-            ["haproxy", "-W", "-f", str(file)],
-            stdout=log,
-            stderr=log,
-            env={"PATH": "/usr/sbin:/usr/bin:/bin", **variables},
-        )
-    urls = (f"http://127.0.0.1:{own}" for own in (port, figures))
-    balancer = Balancer(process, *urls)
-    try:
-        wait_for(balancer.answers)
-        yield balancer
-    finally:
-        process.terminate()
-        process.wait()
 
 
 @dataclass
@@ -127,15 +48,18 @@ class Cluster:
 
     def __post_init__(self) -> None:
         self.start_servers()
-        self.balancer = self.stack.enter_context(
-            haproxy(self.folder, "haproxy.cfg", self.with_servers)
-        )
+        self.balancer = self.stack.enter_context(balanced(self.folder, self.addresses))
         self.url = self.balancer.url
 
     @property
     def hosts(self) -> list[str]:
         """The address of each server."""
         return [f"127.0.0.{number}" for number in range(1, self.n_servers + 1)]
+
+    @property
+    def addresses(self) -> list[str]:
+        """The address and the port of each server."""
+        return [f"{host}:{self.port}" for host in self.hosts]
 
     def start_servers(self) -> None:
         """Start the servers that do not run."""
@@ -149,28 +73,18 @@ class Cluster:
         for server in self.servers.values():
             server.wait_until_ready()
 
-    def with_servers(self, text: str) -> str:
-        """Exchange the servers in `haproxy.cfg`."""
-        kept, n_lines = re.subn(r"    server s\d .*\n", "", text)
-        assert n_lines == 8
-        lines = [
-            f"    server s{number} {host}:{self.port}\n"
-            for number, host in enumerate(self.hosts, 1)
-        ]
-        return kept + "".join(lines)
-
     def streams(self) -> list[int]:
         """Count each server's streams; -1 for one that is gone."""
         return [_streams_of(self.servers[number]) for number in sorted(self.servers)]
 
     def wait_until_up(self, *which: int) -> None:
         """Wait until HAProxy finds these servers, and no others, ready."""
-        self.balancer.wait_until_up(*(f"s{number + 1}" for number in which))
+        self.balancer.wait_until_up({f"s{number + 1}" for number in which})
 
 
 def _streams_of(server: ServerProcess) -> int:
     try:
-        found = httpx.get(f"{server.url}/health").json()["streams"]
+        found = local.get(f"{server.url}/health").json()["streams"]
     except httpx.TransportError:
         return -1
     assert isinstance(found, int)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-import httpx
 import pytest
 
 from api.loading import LoadModel
+from benchmarks.common.http import local
 from benchmarks.common.processes import (
     ROOT,
     START_WITHIN_S,
@@ -107,7 +107,7 @@ def app_in_thread(
     port = server.servers[0].sockets[0].getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     if wait:
-        wait_for(lambda: httpx.get(f"{url}/ready").status_code == 200)
+        wait_for(lambda: local.get(f"{url}/ready").status_code == 200)
     try:
         yield url
     finally:

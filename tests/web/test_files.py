@@ -5,13 +5,13 @@ import math
 import re
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 import soundfile
 from playwright.sync_api import Browser, expect
 
 from audio.samples import SAMPLE_RATE
+from benchmarks.common.http import local
 from config import Settings
 from tests.api.routes.test_subtitles import times_s
 from tests.support.fakes import ScriptedModel
@@ -114,7 +114,7 @@ class TestTranscript:
 
         for kind in ("srt", "vtt"):
             name, ours = visit.download(f"#file-actions [data-action={kind}]")
-            theirs = httpx.post(
+            theirs = local.post(
                 demo_server.url + PATH,
                 files={"file": clip.read_bytes()},
                 data={"response_format": kind},
@@ -154,7 +154,7 @@ class TestConfidence:
         noise = np.random.default_rng(0).standard_normal(len(samples))
         path = tmp_path / "noisy.wav"
         soundfile.write(path, samples + 0.12 * noise, SAMPLE_RATE)
-        words = httpx.post(
+        words = local.post(
             demo_server.url + PATH,
             files={"file": path.read_bytes()},
             data={

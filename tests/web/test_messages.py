@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from playwright.sync_api import Browser, Playwright, Request, Route, expect
 
+from benchmarks.common.http import local
 from config import Settings
 from engine.interface import Model
 from model import ASRModel
@@ -221,7 +221,7 @@ class TestFiles:
         """Without a button to try again, which would not help."""
         file = tmp_path / "letter.txt"
         file.write_text("Dear Sir or Madam, this is no recording. " * 50)
-        answer = httpx.post(
+        answer = local.post(
             visit.url + "/v1/audio/transcriptions", files={"file": file.read_bytes()}
         )
 

@@ -19,6 +19,7 @@ from api.errors import REFUSALS
 from api.forms import RESPONSE_FORMATS, parse_form
 from api.open_paths import is_open
 from api.openapi.errors import ERRORS
+from benchmarks.common.http import local
 from benchmarks.corpus.encoders import encode
 from server import create_app
 from tests.api.routes.test_event_stream import events_of
@@ -43,7 +44,7 @@ KEY = {"authorization": "Bearer a-key"}
 def document() -> Json:
     """As a client reads it."""
     with app_in_thread(settings(), ScriptedModel) as url:
-        content = httpx.get(url + "/openapi.json").json()
+        content = local.get(url + "/openapi.json").json()
     assert isinstance(content, dict)
     return content
 
@@ -121,7 +122,7 @@ class TestDocument:
         schema = document["components"]["parameters"]["RequestId"]["schema"]
         long = 300 * "x"
         with app_in_thread(settings(), ScriptedModel) as url:
-            answer = httpx.get(f"{url}/health", headers={"x-request-id": long})
+            answer = local.get(f"{url}/health", headers={"x-request-id": long})
 
         assert schema == {"type": "string"}
         assert answer.status_code == 200
@@ -249,7 +250,7 @@ class TestAnswers:
         if name == "verbose_json":
             data["timestamp_granularities[]"] = ["word", "segment"]
         with app_in_thread(settings(), ScriptedModel) as url:
-            answer = httpx.post(url + PATH, files=files, data=data)
+            answer = local.post(url + PATH, files=files, data=data)
 
         assert answer.status_code == 200
         is_as_described(document, answer, "POST", PATH)
@@ -264,11 +265,11 @@ class TestAnswers:
         speakers = {"response_format": "diarized_json"}
         two = {"file": ("upload", wav(channels=2))}
         with app_in_thread(settings(), ScriptedModel) as url:
-            told = httpx.post(url + path, files=two, data=data | speakers, timeout=30)
-            good = httpx.post(url + path, files=files, data=data, timeout=30)
-            full = httpx.post(url + path, files=files, data=data | words, timeout=30)
+            told = local.post(url + path, files=two, data=data | speakers, timeout=30)
+            good = local.post(url + path, files=files, data=data, timeout=30)
+            full = local.post(url + path, files=files, data=data | words, timeout=30)
         with app_in_thread(settings(batch_size=1), lambda: broken) as url:
-            bad = httpx.post(url + path, files=files, data=data, timeout=30)
+            bad = local.post(url + path, files=files, data=data, timeout=30)
 
         assert events_of(good)[-1]["type"] == "transcript.text.done"
         assert "error" in events_of(bad)[-1]
@@ -293,14 +294,14 @@ class TestAnswers:
     def test_what_may_be_read(self, document: Json, path: str, template: str) -> None:
         """Of every other route."""
         with app_in_thread(settings(), ScriptedModel) as url:
-            answer = httpx.get(url + path)
+            answer = local.get(url + path)
 
         is_as_described(document, answer, "GET", template)
 
     def test_the_page(self, document: Json) -> None:
         """Which browsers ask for at the same place."""
         with app_in_thread(settings(), ScriptedModel) as url:
-            answer = httpx.get(url + "/", headers={"accept": "text/html"})
+            answer = local.get(url + "/", headers={"accept": "text/html"})
 
         assert answer.headers["content-type"].startswith("text/html")
         is_as_described(document, answer, "GET", "/")
@@ -313,9 +314,9 @@ class TestAnswers:
         validate(document, body["application/json"]["schema"], example)
         with app_in_thread(settings(), ScriptedModel) as url:
             answers = {
-                None: httpx.post(url + path, json=example),
-                "body_too_large": httpx.post(url + path, content=b" " * 70_000),
-                "invalid_value": httpx.post(url + path, json={"session": 1}),
+                None: local.post(url + path, json=example),
+                "body_too_large": local.post(url + path, content=b" " * 70_000),
+                "invalid_value": local.post(url + path, json={"session": 1}),
             }
 
         assert answers[None].status_code == 200
@@ -330,9 +331,9 @@ class TestAnswers:
         body = operation["requestBody"]["content"]["application/json"]
         asked = [example["value"] for example in body["examples"].values()]
         with app_in_thread(settings(), ScriptedModel) as url:
-            answers = [httpx.post(url + path, json=example) for example in asked]
-            wrong = httpx.post(url + path, json={"words": []})
-            long = httpx.post(url + path, content=b" " * 20_000_001)
+            answers = [local.post(url + path, json=example) for example in asked]
+            wrong = local.post(url + path, json={"words": []})
+            long = local.post(url + path, content=b" " * 20_000_001)
 
         shown = operation["responses"]["200"]["content"]
         for example, answer in zip(asked, answers, strict=True):
@@ -355,7 +356,7 @@ class TestAnswers:
 
         with app_in_thread(settings(), load, wait=False) as url:
             answers = [
-                (httpx.get(url + "/ready"), "GET", "/ready"),
+                (local.get(url + "/ready"), "GET", "/ready"),
                 (post(url), "POST", PATH),
             ]
             may_load.set()
@@ -418,7 +419,7 @@ class TestErrors:
     ) -> None:
         """With the file, a field, or the whole form."""
         if code in BODIES:
-            answer = httpx.post(url + PATH, **BODIES[code])
+            answer = local.post(url + PATH, **BODIES[code])
         else:
             answer = post(url, RECORDINGS.get(code), **FIELDS.get(code, {}))
 
@@ -428,7 +429,7 @@ class TestErrors:
         """Which these models do not make."""
         path = "/v1/audio/translations"
 
-        answer = httpx.post(url + path)
+        answer = local.post(url + path)
 
         is_like_its_example(document, answer, "translation_not_supported", path=path)
 
@@ -436,7 +437,7 @@ class TestErrors:
         """The header says what kind is asked for."""
         with app_in_thread(settings(api_keys="me:a-key"), ScriptedModel) as url:
             refused = post(url)
-            let_in = httpx.get(url + "/v1/models", headers=KEY)
+            let_in = local.get(url + "/v1/models", headers=KEY)
 
         is_like_its_example(document, refused, "invalid_api_key")
         assert let_in.status_code == 200
@@ -445,7 +446,7 @@ class TestErrors:
         """It says when to come back."""
         with app_in_thread(settings(api_keys="me:a-key"), ScriptedModel) as url:
             for n in range(WRONG_KEYS + 1):
-                refused = httpx.post(url + PATH, headers={"api-key": f"guess{n}"})
+                refused = local.post(url + PATH, headers={"api-key": f"guess{n}"})
 
         is_like_its_example(document, refused, "too_many_wrong_keys")
 
@@ -475,7 +476,7 @@ class TestErrors:
         """It is told which one, and what its operator can do."""
         headers = {"origin": "https://page.example"}
         with app_in_thread(settings(), ScriptedModel) as url:
-            refused = httpx.post(url + PATH, headers=headers)
+            refused = local.post(url + PATH, headers=headers)
 
         is_like_its_example(document, refused, "origin_not_allowed")
 
@@ -483,7 +484,7 @@ class TestErrors:
         """Such as a name that an attacker lets point here."""
         headers = {"host": "page.example"}
         with app_in_thread(settings(), ScriptedModel) as url:
-            refused = httpx.post(url + PATH, headers=headers)
+            refused = local.post(url + PATH, headers=headers)
 
         is_like_its_example(document, refused, "host_not_allowed")
 

@@ -6,6 +6,7 @@ import httpx
 import numpy as np
 import pytest
 
+from benchmarks.common.http import local
 from tests.support.fakes import ScriptedModel
 from tests.support.serving import app_in_thread
 from tests.test_server import settings, wav
@@ -20,7 +21,7 @@ def url() -> Iterator[str]:
 
 def ask(url: str, content: bytes | None = None, /, **query: str) -> httpx.Response:
     files = {"audio_file": ("audio", wav() if content is None else content)}
-    return httpx.post(f"{url}/asr", files=files, params=query, timeout=30)
+    return local.post(f"{url}/asr", files=files, params=query, timeout=30)
 
 
 class TestOutputs:
@@ -123,12 +124,12 @@ def test_what_is_wrong_is_named(
 
 def test_the_form_has_to_have_the_file(url: str) -> None:
     """Named as their server names it, or as OpenAI does; or it is the whole body."""
-    missing = httpx.post(f"{url}/asr", files={"other": ("a", b"b")})
-    text = httpx.post(
+    missing = local.post(f"{url}/asr", files={"other": ("a", b"b")})
+    text = local.post(
         f"{url}/asr", files={"other": ("a", b"b")}, data={"audio_file": "x"}
     )
-    named = httpx.post(f"{url}/asr", files={"file": ("a", wav())})
-    bare = httpx.post(
+    named = local.post(f"{url}/asr", files={"file": ("a", wav())})
+    bare = local.post(
         f"{url}/asr", content=wav(), headers={"content-type": "audio/wav"}
     )
 
@@ -142,12 +143,12 @@ def test_it_asks_for_a_key_and_counts_as_a_request() -> None:
     """As every route that does work."""
     with app_in_thread(settings(api_keys="me:a-key"), ScriptedModel) as url:
         without = ask(url)
-        with_key = httpx.post(
+        with_key = local.post(
             f"{url}/asr",
             files={"audio_file": ("audio", wav())},
             headers={"x-api-key": "a-key"},
         )
-        series = httpx.get(f"{url}/metrics").text
+        series = local.get(f"{url}/metrics").text
 
     assert without.status_code == 401
     assert with_key.text == "hello\n"

@@ -1,7 +1,6 @@
 """`GET /v1/languages`."""
 
-import httpx
-
+from benchmarks.common.http import local
 from languages.catalogue import all_languages
 from tests.support.fakes import ScriptedModel
 from tests.support.serving import app_in_thread
@@ -10,7 +9,7 @@ from tests.test_server import settings
 
 def ask(**query: str) -> list[dict[str, str]]:
     with app_in_thread(settings(), ScriptedModel) as url:
-        body = httpx.get(f"{url}/v1/languages", params=query).json()
+        body = local.get(f"{url}/v1/languages", params=query).json()
     assert body["object"] == "list"
     data = body["data"]
     assert isinstance(data, list)

@@ -20,6 +20,7 @@ from websockets.sync.client import connect
 
 from api.ephemeral import MAX_LENGTH, EphemeralKeys, Grant, GrantTooLong
 from api.routes.client_secrets import keys_of
+from benchmarks.common.http import local
 from benchmarks.corpus.wav import pcm
 from config import Settings, describe_errors
 from tests.conformance.test_api import error_of
@@ -53,7 +54,7 @@ def url() -> Iterator[str]:
 
 
 def ask(url: str, key: str = "sesame", **body: Any) -> httpx.Response:
-    return httpx.post(
+    return local.post(
         f"{url}/v1/realtime/client_secrets",
         json=body,
         headers={"authorization": f"Bearer {key}"},
@@ -137,7 +138,7 @@ class TestLimits:
 
         assert refused_with(url, key, "/v1/audio/transcriptions") == 401
         assert ask(url, key).status_code == 401
-        models = httpx.get(
+        models = local.get(
             f"{url}/v1/models", headers={"authorization": f"Bearer {key}"}
         )
         assert models.status_code == 401
@@ -211,7 +212,7 @@ class TestLimits:
         self, url: str, body: bytes, status: int
     ) -> None:
         """Or one that does not end."""
-        answer = httpx.post(
+        answer = local.post(
             f"{url}/v1/realtime/client_secrets", content=body, headers=HEADERS
         )
 

@@ -6,13 +6,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
 from api.routes import deepgram_live
+from benchmarks.common.http import local
 from benchmarks.corpus.wav import pcm
 from engine.interface import Model, QueueFull
 from live.options import StreamOptions
@@ -214,4 +214,4 @@ class TestAnything:
         assert code in (1000, 1008)
         ended_badly = any(each["type"] == "Error" for each in client.messages)
         assert ended_badly == (code == 1008)
-        assert httpx.get(f"{url}/ready").status_code == 200
+        assert local.get(f"{url}/ready").status_code == 200

@@ -5,6 +5,7 @@ import threading
 import httpx
 import pytest
 
+from benchmarks.common.http import local
 from engine.interface import Model
 from tests.support.deepgram_client import NOVA_PATH
 from tests.support.fakes import ScriptedModel
@@ -18,8 +19,8 @@ def test_a_body_over_the_limit_is_413(announced: bool) -> None:
     body = wav(10)
     chunks = (body[i : i + 999] for i in range(0, len(body), 999))
     with app_in_thread(settings(max_upload_mb=0.1), ScriptedModel) as url:
-        answer = httpx.post(url + NOVA_PATH, content=body if announced else chunks)
-        after = httpx.post(url + NOVA_PATH, content=wav())
+        answer = local.post(url + NOVA_PATH, content=body if announced else chunks)
+        after = local.post(url + NOVA_PATH, content=wav())
 
     assert answer.status_code == 413
     assert answer.json()["err_code"] == "FILE_TOO_LARGE"
@@ -36,7 +37,7 @@ def test_while_the_model_loads_clients_are_told_when_to_come_back() -> None:
         return ScriptedModel()
 
     with app_in_thread(settings(), load, wait=False) as url:
-        answer = httpx.post(url + NOVA_PATH, content=wav())
+        answer = local.post(url + NOVA_PATH, content=wav())
         may_load.set()
 
     assert answer.status_code == 503
@@ -50,7 +51,7 @@ def test_work_ends_where_the_client_leaves() -> None:
     model.may_run.clear()
     with app_in_thread(settings(), lambda: model) as url:
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(url + NOVA_PATH, content=wav(), timeout=1.0)
+            local.post(url + NOVA_PATH, content=wav(), timeout=1.0)
         wait_for(lambda: health(url)["requests"] == 0)
         model.may_run.set()
 
@@ -58,7 +59,7 @@ def test_work_ends_where_the_client_leaves() -> None:
 def test_a_compressed_body_is_refused() -> None:
     """As on the other routes."""
     with app_in_thread(settings(), ScriptedModel) as url:
-        answer = httpx.post(
+        answer = local.post(
             url + NOVA_PATH, content=wav(), headers={"content-encoding": "gzip"}
         )
 

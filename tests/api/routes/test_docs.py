@@ -4,9 +4,9 @@ import re
 from html.parser import HTMLParser
 from urllib.parse import urljoin
 
-import httpx
 import pytest
 
+from benchmarks.common.http import local
 from tests.support.fakes import ScriptedModel
 from tests.support.serving import app_in_thread
 from tests.test_server import settings
@@ -31,9 +31,9 @@ class Addresses(HTMLParser):
 def test_all_that_a_page_loads_is_here(path: str) -> None:
     """Under addresses that are relative, with a policy that allows no other host."""
     with app_in_thread(settings(api_keys="me:a-key"), ScriptedModel) as url:
-        page = httpx.get(url + path)
+        page = local.get(url + path)
         addresses = Addresses(page.text)
-        loaded = [httpx.get(urljoin(url + path, name)) for name in addresses.found]
+        loaded = [local.get(urljoin(url + path, name)) for name in addresses.found]
 
     policy = page.headers["content-security-policy"]
     assert len(loaded) >= 3

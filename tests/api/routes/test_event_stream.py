@@ -17,6 +17,7 @@ from openai import OpenAI
 
 from api import http_connection
 from api.routes import event_stream
+from benchmarks.common.http import local
 from tests.conformance.test_api import is_right, speech, wav
 from tests.support.fakes import ScriptedModel
 from tests.support.serving import ServerProcess, app_in_thread, wait_for
@@ -26,7 +27,7 @@ from tests.test_server import wav as silence
 __all__ = ["speech", "wav"]  # fixtures
 
 
-post = partial(httpx.post, timeout=60)  # patience for busy machines
+post = partial(local.post, timeout=60)  # patience for busy machines
 
 
 def events_of(response: httpx.Response) -> list[dict[str, Any]]:
@@ -179,7 +180,7 @@ class TestWhileAtWork:
         data = {"stream": "true"} if route == "transcriptions" else {}
         with (
             app_in_thread(settings(batch_size=1), lambda: model) as url,
-            httpx.stream(
+            local.stream(
                 "POST",
                 f"{url}/v1/audio/{route}",
                 files={"file": ("upload", silence(600))},
@@ -226,7 +227,7 @@ class TestWhileAtWork:
         model.may_run.clear()
         with app_in_thread(settings(), lambda: model) as url:
             files = {"file": ("upload", silence())}
-            with httpx.stream(
+            with local.stream(
                 "POST", url + PATH, files=files, data={"stream": "true"}, timeout=20
             ) as answer:
                 lines = answer.iter_lines()
@@ -288,7 +289,7 @@ class TestFailures:
         with app_in_thread(settings(), lambda: model) as url:
             files = {"file": ("upload", silence())}
             with pytest.raises(httpx.ReadTimeout):
-                httpx.post(
+                local.post(
                     url + PATH, files=files, data={"stream": "true"}, timeout=1.0
                 )
             model.may_run.set()

@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from api.routes import page
+from benchmarks.common.http import local
 from tests.support.fakes import ScriptedModel
 from tests.support.serving import app_in_thread
 from tests.test_server import settings
@@ -30,7 +30,7 @@ class TestRoot:
         """At the same address; caches are told that it depends. No key is asked for."""
         asked = {"browser": BROWSER, "curl": "*/*", "client": "application/json"}
         answers = {
-            who: httpx.get(url, headers={"accept": accept})
+            who: local.get(url, headers={"accept": accept})
             for who, accept in asked.items()
         }
 
@@ -42,7 +42,7 @@ class TestRoot:
 
     def test_json_tells_how_much_may_be_uploaded(self, url: str) -> None:
         """So that the page need not try."""
-        assert httpx.get(url).json()["limits"] == {
+        assert local.get(url).json()["limits"] == {
             "max_upload_bytes": 100_000_000,
             "max_audio_s": 21_600,
         }
@@ -55,8 +55,8 @@ class TestFiles:
     ) -> None:
         """A second time only if it has changed."""
         address = f"{url}/web/{file.relative_to(page.FOLDER)}"
-        answer = httpx.get(address)
-        again = httpx.get(
+        answer = local.get(address)
+        again = local.get(
             address,
             headers={"if-none-match": answer.headers["etag"]},
         )
@@ -76,7 +76,7 @@ class TestFiles:
     )
     def test_there_is_nothing_else(self, url: str, path: str) -> None:
         """Told in the shape of all errors."""
-        answer = httpx.get(url + path, follow_redirects=True)
+        answer = local.get(url + path, follow_redirects=True)
 
         assert answer.status_code == 404
         assert answer.json()["error"]["code"] == "not_found"
@@ -93,7 +93,7 @@ class TestFiles:
         self, url: str, host: str, sources: str
     ) -> None:
         """What a client sends cannot loosen it."""
-        answer = httpx.get(f"{url}/web/app.js", headers={"host": host})
+        answer = local.get(f"{url}/web/app.js", headers={"host": host})
 
         policy = answer.headers["content-security-policy"].split("; ")
         assert f"connect-src {sources}" in policy

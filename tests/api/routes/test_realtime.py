@@ -7,12 +7,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import websockets
 from websockets.sync.client import connect
 
 from api.routes import live, realtime
+from benchmarks.common.http import local
 from benchmarks.corpus.wav import pcm
 from engine.interface import Model, QueueFull
 from live.options import StreamOptions
@@ -135,7 +135,7 @@ class TestWaiting:
             code = 1001 if says_goodbye else 1006
             line = f"WebSocket {path}, abandoned ({code}) while it waited for room."
             wait_for(lambda: line in caplog.text)
-            series = httpx.get(f"{url}/metrics").text
+            series = local.get(f"{url}/metrics").text
 
         kind = "realtime" if path == realtime.PATH else "omniasr"
         counted = f'omniasr_sessions_total{{outcome="abandoned",protocol="{kind}"}} 1.0'

@@ -29,6 +29,7 @@ from api.errors import BadRequest
 from api.routes import subtitles as subtitle_route
 from api.routes.subtitles import MAX_BODY_BYTES, PATH
 from audio.samples import SAMPLE_RATE
+from benchmarks.common.http import local
 from model import ASRModel
 from tests.conformance.test_api import error_of
 from tests.conformance.test_realtime import FOUR
@@ -57,7 +58,7 @@ def url() -> Iterator[str]:
 def ask(url: str, words: Any, **more: Any) -> httpx.Response:
     body = {"words": words, "format": "srt", **more}
     # Unlike a client, it writes NaN, too.
-    return httpx.post(url + PATH, content=json.dumps(body), timeout=60)
+    return local.post(url + PATH, content=json.dumps(body), timeout=60)
 
 
 def on_the_wire(words: tuple[Word, ...]) -> list[Json]:
@@ -199,7 +200,7 @@ class TestMistakes:
         good = {"words": FORTY_FIVE, "format": "srt"}
         content = json.dumps({**good, **body} if body else {})
 
-        answer = httpx.post(url + PATH, content=content)
+        answer = local.post(url + PATH, content=content)
 
         error = error_of(answer)
         assert answer.status_code == 400
@@ -212,7 +213,7 @@ class TestMistakes:
     )
     def test_a_body_that_is_none_is_refused(self, url: str, body: bytes) -> None:
         """As such."""
-        answer = httpx.post(url + PATH, content=body)
+        answer = local.post(url + PATH, content=body)
 
         assert answer.status_code == 400
         assert "body" in error_of(answer)["message"]
@@ -224,7 +225,7 @@ class TestMistakes:
         """Whether or not the client says how long it will be."""
         body = b" " * (MAX_BODY_BYTES + 1)
 
-        answer = httpx.post(url + PATH, content=body if announced else iter([body]))
+        answer = local.post(url + PATH, content=body if announced else iter([body]))
 
         assert answer.status_code == 413
         assert error_of(answer)["code"] == "body_too_large"
@@ -399,7 +400,7 @@ class TestHouse:
             without = ask(url, FORTY_FIVE)
             key = {"authorization": "Bearer sesame"}
             body = {"words": FORTY_FIVE, "format": "srt"}
-            with_key = httpx.post(url + PATH, json=body, headers=key)
+            with_key = local.post(url + PATH, json=body, headers=key)
 
         assert without.status_code == 401
         assert with_key.status_code == 200
@@ -424,6 +425,6 @@ class TestHouse:
 
 def n_refused(url: str) -> float:
     series = r'omniasr_refusals_total\{reason="invalid_request"\} (\S+)'
-    found = re.search(series, httpx.get(f"{url}/metrics").text)
+    found = re.search(series, local.get(f"{url}/metrics").text)
     assert found
     return float(found[1])
