@@ -4,11 +4,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import soak
+from benchmarks.corpus.composer import Composition, SpokenWord
 from benchmarks.soak import Sample, judge, slope_mb
-from benchmarks.streams.visitors import Tally
+from benchmarks.streams.visitors import Doubt, Tally
 
 IDLE = Sample(0.0, 800.0, 20, 30, 0)
 
@@ -25,6 +27,12 @@ def content() -> Tally:
     for way in ("native", "realtime", "file", "garbage"):
         tally.expect(way, 1, 1)
     return tally
+
+
+def said(text: str) -> Composition:
+    nothing = np.zeros(0, np.float32)
+    words = (SpokenWord(word, 0, 0) for word in text.split())
+    return Composition(nothing, tuple(words))
 
 
 def verdict(
@@ -82,7 +90,8 @@ class TestVerdict:
     def test_a_wrong_answer_is_found_and_so_is_none_at_all(self) -> None:
         """Whatever else is right."""
         tally, quiet = content(), content()
-        tally.judge("file", "one two three", "three four five")
+        heard = "three four five"
+        tally.settle(Doubt("file", (said("one two three"),), heard), "one two three")
         del quiet.right["native"]
 
         assert verdict(run_of(1800, 0), tally)["answers"] is False
@@ -93,13 +102,25 @@ class TestTally:
     def test_a_misheard_word_is_no_wrong_answer(self) -> None:
         """A quarter of the words may be misheard, and one in any case."""
         tally = Tally()
-        tally.judge("file", "one", "nine")
-        tally.judge("file", "one two three four five six seven eight", "one two three x"
-                    " five six y eight")  # fmt: skip
-        assert not tally.wrong
-        tally.judge("file", "one two three four", "one two")
+        tally.judge("file", [said("one")], "nine")
+        tally.judge("file", [said("one two three four")], "one two three x")
+        assert tally.right["file"] == 2
+        tally.judge("file", [said("one"), said("one two three four")], "one two")
 
-        assert len(tally.wrong) == 1
+        (doubt,) = tally.doubts
+        assert doubt.clips[-1].text == "one two three four"
+        assert not tally.wrong
+
+    def test_what_is_misheard_when_idle_as_well_is_no_wrong_answer(self) -> None:
+        """Anything else is, even if it is nearer to what was said."""
+        tally = Tally()
+        for again in ("one two", "one two three", ""):
+            tally.settle(
+                Doubt("native", (said("one two three four"),), "one two"), again
+            )
+
+        assert tally.misheard["native"] == 1
+        assert len(tally.wrong) == 2
 
 
 def test_half_a_minute_leaves_nothing_behind(tmp_path: Path) -> None:
