@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from typing import Protocol
 
 from audio.samples import SAMPLE_RATE, Samples
@@ -104,6 +105,7 @@ class LiveStream:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._in_flight: dict[Request, _InFlight] = {}
+        self._turn = inf  # when a window that never reached the model was due
         self._unread: deque[TimedEvent] = deque()
         self._news = asyncio.Event()  # there is an event to read, or the end
         self._room = asyncio.Event()  # audio may come
@@ -215,47 +217,54 @@ class LiveStream:
         """Publish events, and hand over the windows that are needed now."""
         self._publish(events)
         self._session.max_left_context = self._scheduler.max_left_context
-        due = self._withdraw_stale()
+        self._withdraw_stale()
         for request in self._session.requests():
-            self._submit(request, due)
+            self._submit(request)
         for request, own in list(self._in_flight.items()):
             if not request.wanted:
-                own.future.cancel()
+                self._take_back(request, own)
             elif own.labels is not None or own.work is request.work:
                 continue
-            elif own.future.cancel():
-                del self._in_flight[request]
-                self._submit(request, None)  # a client waits for it now
+            elif self._take_back(request, own):
+                self._submit(request)  # more or less urgent now
         self._refresh()
 
-    def _withdraw_stale(self) -> float | None:
-        """Take back a partial that still waits, if there is newer audio.
-
-        Returns:
-            When it was due, so that its successor keeps its turn in the queue.
-        """
+    def _withdraw_stale(self) -> None:
+        """Take back a partial that still waits, if there is newer audio."""
         stale = self._session.replaceable()
         own = self._in_flight.get(stale) if stale is not None else None
         if stale is None or own is None or own.labels is not None:
-            return None
-        if not own.future.cancel():
-            return None
-        self._session.withdraw(stale)
-        self._observer.dropped(Drop.STALE_PARTIAL)
-        return own.due
+            return
+        if self._take_back(stale, own):
+            self._session.withdraw(stale)
+            self._observer.dropped(Drop.STALE_PARTIAL)
 
-    def _submit(self, request: Request, due: float | None) -> None:
+    def _take_back(self, request: Request, own: _InFlight) -> bool:
+        """Cancel a window, unless the model has it; return whether that was done.
+
+        The stream's next window has its turn. Otherwise a stream with many pauses, in
+        each of which another window is wanted, would begin to wait again and again.
+        """
+        if not own.future.cancel():
+            return False
+        del self._in_flight[request]
+        if own.work is not Work.STREAM_FINAL:
+            self._turn = min(self._turn, own.due)
+        return True
+
+    def _submit(self, request: Request) -> None:
         now, work = self._clock(), request.work
-        if work is not Work.STREAM_PARTIAL or due is None:
-            due = now + request.due_in_s
+        due = now + request.due_in_s
         if work is Work.STREAM_FINAL:
             behind_s = self._session.n_waiting / SAMPLE_RATE
             due += min(self._arrivals.early_s(now), behind_s)
+        else:
+            due, self._turn = min(due, self._turn), inf
         try:
             future = self._scheduler.submit(
                 request.window,
                 work=work,
-                due_in_s=max(0.0, due - now),
+                due_in_s=due - now,
                 place=self._place,
                 beyond_limit=request.piece is not None,
             )
@@ -280,6 +289,7 @@ class LiveStream:
         if future.cancelled():
             return
         if (error := future.exception()) is None:
+            self._turn = inf
             if request.keywords and request.wanted and own.labels is None:
                 return self._hear(request, own, future.result())
             self._go_on(self._session.accept(request, future.result()))

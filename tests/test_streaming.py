@@ -1,12 +1,15 @@
 """Live streams share the model's thread, keep their bounds and clean up."""
 
 import asyncio
+import itertools
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,6 +120,7 @@ async def opened(
     vad: bool = True,
     observer: LiveObserver = NOBODY,
     keywords: HearKeywords | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Opened]:
     model, ear = ReadingModel(), Ear(SCRIPT)
     model.may_run.set()
@@ -127,6 +131,7 @@ async def opened(
         stall_s=stall_s,
         keywords=keywords,
         observer=observer,
+        clock=clock,
     )
     stream = transcriber.open(options or StreamOptions())
     try:
@@ -339,6 +344,44 @@ class TestBounds:
                 await own.read_all()
 
         run(test)
+
+    def test_a_window_that_is_not_heard_leaves_its_turn_to_the_next(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whatever pauses there are, each of which wants another window."""
+        now = 0.0
+        asked: list[tuple[Work, float]] = []
+
+        async def test() -> None:
+            nonlocal now
+            async with opened(clock=lambda: now) as own:
+                submit = own.scheduler.submit
+
+                def note(*window: ModelInput, **how: Any) -> Future[FrameLabels]:
+                    asked.append((how["work"], now + how["due_in_s"]))
+                    return submit(*window, **how)
+
+                own.model.may_run.clear()
+                busy = submit(ModelInput(SCRIPT.samples))
+                monkeypatch.setattr(own.scheduler, "submit", note)
+                for first in range(0, len(SCRIPT.samples), 1600):
+                    await own.stream.push_audio(SCRIPT.samples[first : first + 1600])
+                    now += 0.1
+                own.model.may_run.set()
+                await asyncio.wrap_future(busy)
+                await own.stream.end()
+                await own.read_all()
+
+        run(test)
+        utterance = [
+            *itertools.takewhile(lambda own: own[0] != Work.STREAM_FINAL, asked)
+        ]
+        assert {work for work, _ in utterance} == {
+            Work.STREAM_PARTIAL,
+            Work.STREAM_SPECULATION,
+        }
+        assert len(utterance) > 5
+        assert len({round(due, 6) for _, due in utterance}) == 1
 
     def test_a_failed_final_is_an_event(self) -> None:
         """The stream goes on to its end."""
