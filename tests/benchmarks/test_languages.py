@@ -83,3 +83,48 @@ class TestMeasuring:
         rows = documents.read_rows(output)
         assert {r["set"] for r in rows if "set" in r} == {"es", "de", "hi", "cmn"}
         assert "| all |" in capsys.readouterr().out
+
+
+class TestGoals:
+    """Of the committed figures."""
+
+    def test_lists_do_no_harm(self) -> None:
+        """Own scripts never add errors, no letter is foreign, confidence is low."""
+        rows = documents.read_rows(documents.RESULTS / "languages.jsonl")
+        of = {
+            (r["set"], r["condition"], r["mask"]): r
+            for r in rows
+            if r.get("kind") == "mask"
+        }
+        for name, condition, mask in of:
+            row, plain = of[name, condition, mask], of[name, condition, "none"]
+            if mask == "own":
+                assert row["wer"] <= plain["wer"]
+                assert row["foreign"] == 0
+            if mask == "wrong" and row["confidence"] is not None:
+                assert row["confidence"] < 0.5 * plain["confidence"]
+
+    def test_languages_are_found(self) -> None:
+        """Among listed ones nearly always; without a list, what is named is right."""
+        rows = documents.read_rows(documents.RESULTS / "languages_detection.jsonl")
+        by_words = [r for r in rows if r.get("by") == "words"]
+
+        def shares(hints: str, least: int) -> tuple[float, float]:
+            own = [
+                r for r in by_words if (r["hints"], r["min_words"]) == (hints, least)
+            ]
+            n, named, right = (
+                sum(r[name] for r in own) for name in ("n", "named", "right")
+            )
+            return right / n, right / max(named, 1)
+
+        assert shares("list", 1)[0] >= 0.95
+        assert shares("list", 4)[0] >= 0.98
+        assert shares("none", 1)[1] >= 0.99
+
+    def test_lists_cost_nothing_that_can_be_measured(self) -> None:
+        """A pass takes as long with one as without."""
+        rows = documents.read_rows(documents.RESULTS / "languages_cost.jsonl")
+        ratios = [r["ratio"] for r in rows if r.get("what") == "pass"]
+
+        assert max(ratios) <= 1.02

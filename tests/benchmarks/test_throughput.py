@@ -13,6 +13,7 @@ from benchmarks import (
     compiled,
     finals,
     keywords,
+    languages,
     parts,
     soft_words,
     startup,
@@ -123,6 +124,9 @@ TABLES = {
     "keywords.jsonl": keywords.table,
     "keywords_boosts.jsonl": keywords.boost_table,
     "keywords_streams.jsonl": keywords.stream_table,
+    "languages.jsonl": languages.mask_table,
+    "languages_detection.jsonl": languages.detection_table,
+    "languages_cost.jsonl": languages.cost_table,
 }
 
 
