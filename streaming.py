@@ -78,6 +78,7 @@ class LiveStream:
         vad: Its voice activity detection; None if the session has none.
         stall_s: Seconds without audio after which an open utterance is ended.
         keywords: Begins to find keywords in labels.
+        quick_keywords: The same for labels of the quick one of two models.
         observer: Gets the events.
         clock: Tells the time in seconds.
     """
@@ -91,11 +92,13 @@ class LiveStream:
         vad: LiveVad | None,
         stall_s: float,
         keywords: HearKeywords | None = None,
+        quick_keywords: HearKeywords | None = None,
         observer: LiveObserver = NOBODY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session = session
         self._keywords = keywords
+        self._quick_keywords = quick_keywords
         self._scheduler = scheduler
         self._vad = vad
         self._place = place
@@ -292,8 +295,9 @@ class LiveStream:
 
     def _hear(self, request: Request, own: _InFlight, frames: FrameLabels) -> None:
         """Find keywords in the labels of a window before they are accepted."""
-        assert self._keywords is not None, "a stream with keywords can find them"
-        future = self._keywords(frames, request.keywords)
+        hear = self._quick_keywords if request.window.quick else self._keywords
+        assert hear is not None, "a stream with keywords can find them"
+        future = hear(frames, request.keywords)
         self._in_flight[request] = replace(own, future=future, labels=frames)
         future.add_done_callback(partial(self._hand_over, request))
 
@@ -344,6 +348,7 @@ class StreamingTranscriber:
             audio for speech, so that only clients end utterances.
         stall_s: Seconds without audio after which an open utterance is ended.
         keywords: Begins to find keywords in labels; None if there are never any.
+        quick_keywords: The same for labels of the quick one of two models.
         observer: Gets the events.
         clock: Tells the time in seconds.
     """
@@ -355,6 +360,7 @@ class StreamingTranscriber:
         listen: Callable[[], LiveVad] | None,
         stall_s: float,
         keywords: HearKeywords | None = None,
+        quick_keywords: HearKeywords | None = None,
         observer: LiveObserver = NOBODY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -362,6 +368,7 @@ class StreamingTranscriber:
         self._listen = listen
         self._stall_s = stall_s
         self._keywords = keywords
+        self._quick_keywords = quick_keywords
         self._observer = observer
         self._clock = clock
 
@@ -381,7 +388,10 @@ class StreamingTranscriber:
         vad = self._listen is not None and options.vad
         options = replace(options, vad=vad)
         session = StreamSession(
-            vocabulary=traits.vocabulary, offsets=traits.spike_offsets, options=options
+            vocabulary=traits.vocabulary,
+            offsets=traits.spike_offsets,
+            options=options,
+            quick=traits.quick,
         )
         place = self._scheduler.admit_stream()
         return LiveStream(
@@ -391,6 +401,7 @@ class StreamingTranscriber:
             vad=self._listen() if self._listen is not None and vad else None,
             stall_s=self._stall_s,
             keywords=self._keywords,
+            quick_keywords=self._quick_keywords,
             observer=self._observer,
             clock=self._clock,
         )

@@ -91,9 +91,10 @@ class Metrics(LiveObserver):
 
     Args:
         by_key: Whether to show the use of each key.
+        with_quick: Whether a model of its own makes partials.
     """
 
-    def __init__(self, *, by_key: bool = False) -> None:
+    def __init__(self, *, by_key: bool = False, with_quick: bool = False) -> None:
         # They would double the number of series, and no client needs them.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
@@ -106,6 +107,7 @@ class Metrics(LiveObserver):
         )
         process.info({"process": PROCESS})
         self._by_key = _KeySeries(self._registry) if by_key else None
+        self._quick = _QuickSeries(self._registry) if with_quick else None
 
     def exposition(self) -> tuple[bytes, str]:
         """Write all series in Prometheus' text format; return it and its type."""
@@ -133,12 +135,22 @@ class Metrics(LiveObserver):
         self._model.labels(model, device, dtype).set(1)
         self._load_s.set(seconds)
 
+    def partials_loaded(self, *, model: str, device: str, dtype: str) -> None:
+        """Note which model makes partials, if it is not the one that is served."""
+        if self._quick is not None:
+            self._quick.model.labels(model, device, dtype).set(1)
+
     # --- events inside the server ---
 
     def window_waited(self, work: Work, seconds: float) -> None:
         self._queue_s.labels(_name(work)).observe(seconds)
 
-    def batch_labelled(self, *, n_windows: int, audio_s: float, seconds: float) -> None:
+    def batch_labelled(
+        self, *, n_windows: int, audio_s: float, seconds: float, quick: bool
+    ) -> None:
+        if quick and self._quick is not None:
+            self._quick.busy_s.inc(seconds)
+            self._quick.audio_s.inc(audio_s)
         self._batch_windows.observe(n_windows)
         self._busy_s.inc(seconds)
         self._labelled_s.inc(audio_s)
@@ -353,6 +365,28 @@ class _KeySeries:
         )
         self.refusals = counter(
             "omniasr_key_refusals_total", "Requests beyond the quota of a key."
+        )
+
+
+class _QuickSeries:
+    """The model that makes partials; other series count its passes as well."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.model = Gauge(
+            "omniasr_partials_model_info",
+            "The model that makes partials: always 1.",
+            ("model", "device", "dtype"),
+            registry=registry,
+        )
+        self.busy_s = Counter(
+            "omniasr_partials_model_busy_seconds_total",
+            "Time spent in forward passes of the model that makes partials.",
+            registry=registry,
+        )
+        self.audio_s = Counter(
+            "omniasr_partials_model_audio_seconds_total",
+            "Audio in forward passes of the model that makes partials.",
+            registry=registry,
         )
 
 

@@ -8,9 +8,10 @@ process decides what to do.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 from fastapi import Request
@@ -41,6 +42,7 @@ from sockets.connections import Connections
 from sockets.written import WrittenLive
 from streaming import StreamingTranscriber
 from text.ctc import FrameLabels
+from weights.places import public_name
 
 logger = logging.getLogger("omniasr")
 
@@ -82,7 +84,9 @@ class Service:
         self.requests = OpenRequests()
         self.spool = Spool()
         self.json_turn = asyncio.Lock()  # one recording in JSON is decoded at a time
-        self.metrics = Metrics(by_key=settings.metrics == "key")
+        card, folder = settings.partials_card, settings.model_dir
+        self.partials_name = public_name(card, model_dir=folder) if card else None
+        self.metrics = Metrics(by_key=settings.metrics == "key", with_quick=bool(card))
         self.lasting = LastingSessions(window_s=settings.resume_s, counts=self.metrics)
         self.count_dropped_lines: Callable[[], int] = lambda: 0
         self.loop_load = LoopLoad()
@@ -95,16 +99,18 @@ class Service:
             [self._served(name, load) for name, load in models.items()],
             aliases=settings.model_aliases,
         )
-        self._retrials: dict[str, Future[FrameLabels]] = {}
+        # By the model's name, and whether it is the quick one of two.
+        self._retrials: dict[tuple[str, bool], Future[FrameLabels]] = {}
         gauges.watch(self)
 
     def _served(self, name: str, load: LoadModel) -> ServedModel:
         """Build the parts that serve one model; nothing is loaded yet."""
         settings = self.settings
         keywords = KeywordListener(boost=settings.keyword_boost)
+        of_partials = KeywordListener(boost=settings.keyword_boost)
         silence = ModelInput(np.zeros(self._rehearsal_s * SAMPLE_RATE, np.float32))
         scheduler = Scheduler(
-            lambda: self._load(name, load, scheduler, keywords),
+            lambda: self._load(name, load, scheduler, (keywords, of_partials)),
             max_queued=settings.max_queue,
             min_streams=settings.min_streams,
             max_streams=settings.max_streams,
@@ -138,11 +144,14 @@ class Service:
             listen=self._vad.of_stream if settings.vad_enabled else None,
             stall_s=settings.stall_s,
             keywords=keywords.submit,
+            quick_keywords=of_partials.submit,
             observer=self.metrics,
         )
         warnings = (DEMO_MODEL,) if name == DEMO_CARD else ()
         written = WrittenLive(live, lambda: self.written_form.filter)
-        return ServedModel(name, scheduler, files, written, keywords, warnings)
+        return ServedModel(
+            name, scheduler, files, written, keywords, of_partials, warnings
+        )
 
     def start(self, on_failure: Callable[[], None]) -> None:
         """Begin to load the models.
@@ -179,6 +188,7 @@ class Service:
         for model in self.models.all:
             model.scheduler.close(timeout_s=self._left_s)
             model.keywords.close()
+            model.quick_keywords.close()
         self.written_form.close()
         self._workers.shutdown(wait=False, cancel_futures=True)
         self._vad.close(self._left_s)
@@ -235,10 +245,19 @@ class Service:
         While clients are told to send no work, none of them would find out.
         """
         for model in self.models.all:
-            last = self._retrials.get(model.name)
-            if model.scheduler.watchdog.trouble and (last is None or last.done()):
-                with suppress(QueueFull, NotReady):
-                    self._retrials[model.name] = model.scheduler.submit(_RETRIAL)
+            if not model.scheduler.watchdog.trouble:
+                continue
+            with suppress(NotReady):
+                for quick in range(len(model.scheduler.traits.all)):
+                    self._retry(model, quick=bool(quick))
+
+    def _retry(self, model: ServedModel, *, quick: bool) -> None:
+        key = model.name, quick
+        last = self._retrials.get(key)
+        if last is None or last.done():
+            with suppress(QueueFull, NotReady):
+                window = replace(_RETRIAL, quick=quick)
+                self._retrials[key] = model.scheduler.submit(window)
 
     async def wait_until_settled(self) -> None:
         """Wait until loading has ended, well or badly."""
@@ -260,23 +279,35 @@ class Service:
         name: str,
         load: LoadModel,
         scheduler: Scheduler,
-        keywords: KeywordListener,
+        keywords: Sequence[KeywordListener],
     ) -> Model:
-        """Load a model, and the first time what it needs that stays in memory."""
+        """Load a model, and the first time what it needs that stays in memory.
+
+        Args:
+            name: Its name.
+            load: Builds it.
+            scheduler: Runs it.
+            keywords: Finds keywords in its labels, and in those of its quick model.
+        """
         model = load(self.settings, lambda stage: self.loading.enter(name, stage))
-        scheduler.limit_batches(
+        rules = [
             batch_rules(
-                model.traits.device_kind,
+                traits.device_kind,
                 max_windows=self.settings.batch_size,
-                max_samples=model.traits.max_batch_samples,
+                max_samples=traits.max_batch_samples,
             )
-        )
+            for traits in model.traits.all
+        ]
+        scheduler.limit_batches(*rules)
         if self.loading.is_first(name):
             self._prepare(name, model, keywords)
         return model
 
-    def _prepare(self, name: str, model: Model, keywords: KeywordListener) -> None:
-        keywords.prepare(model.traits.vocabulary)
+    def _prepare(
+        self, name: str, model: Model, keywords: Sequence[KeywordListener]
+    ) -> None:
+        for own, traits in zip(keywords, model.traits.all, strict=False):
+            own.prepare(traits.vocabulary)
         words.load()
         if self.settings.vad_enabled:
             self.loading.enter(name, "loading voice activity detection")
@@ -295,6 +326,11 @@ class Service:
             self.metrics.model_loaded(
                 model=name, device=traits.device, dtype=traits.dtype, seconds=seconds
             )
+            if traits.quick is not None:
+                quick, model = traits.quick.traits, self.partials_name or name
+                self.metrics.partials_loaded(
+                    model=model, device=quick.device, dtype=quick.dtype
+                )
         self.loading.end(name, error)
 
 

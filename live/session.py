@@ -19,6 +19,7 @@ from functools import partial
 from typing import assert_never
 
 from audio.samples import Samples
+from engine.interface import QuickModel
 from live.endpointing import (
     BecomeSure,
     Begin,
@@ -45,6 +46,7 @@ class StreamSession:
         vocabulary: Vocabulary of the model.
         offsets: How far the model's labels lie inside the sound.
         options: Options of the stream.
+        quick: A second model, which makes partials; None if the first makes them, too.
 
     Attributes:
         max_left_context: Most samples of left context that partials have under
@@ -52,9 +54,16 @@ class StreamSession:
     """
 
     def __init__(
-        self, *, vocabulary: Vocabulary, offsets: SpikeOffsets, options: StreamOptions
+        self,
+        *,
+        vocabulary: Vocabulary,
+        offsets: SpikeOffsets,
+        options: StreamOptions,
+        quick: QuickModel | None = None,
     ) -> None:
-        self._new = partial(Utterance, vocabulary=vocabulary, offsets=offsets)
+        self._new = partial(
+            Utterance, vocabulary=vocabulary, offsets=offsets, quick=quick
+        )
         self._options = options
         self._framing = Framing(max_window=options.max_window)
         self._endpointing = Endpointing(options)
@@ -153,7 +162,7 @@ class StreamSession:
     # --- what the model does ---
 
     def requests(self) -> list[Request]:
-        """Return the windows to label next, finals first."""
+        """Return the windows to label next, finals of ended utterances first."""
         audio, context = self._framing.audio, self.max_left_context
         of_open = self._open.take_requests(audio, context) if self._open else []
         found = [*self._order.requests(audio, context), *of_open]

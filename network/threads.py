@@ -67,7 +67,6 @@ class Threads:
         self._spare = spare or SpareCores(allowed_cores()).since_last
         self._numbers = candidates(most)
         self._choice = ThreadChoice(self._numbers, most, clock())
-        self._set = 0
         self._rehearsed = False
         self._free: float | None = None
         self._looked = clock()
@@ -141,6 +140,4 @@ class Threads:
         return self._clock() - began
 
     def _set_threads(self, number: int) -> None:
-        if number != self._set:
-            self._set_number(number)
-            self._set = number
+        self._set_number(number)  # another model may run in this thread, too
