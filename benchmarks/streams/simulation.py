@@ -11,8 +11,8 @@ compute more. That is an upper bound of what a server needs that has a second co
 Listening for speech and the policy's own code are charged as well, to the message
 that they lead to.
 
-The queue is the server's, in which more than one window of a stream may wait; there
-is one model.
+The queue is the server's, in which more than one window of a stream may wait. There is
+one model, or a quick one and a strong one that take turns.
 """
 
 import time
@@ -64,7 +64,7 @@ class Meter:
 
 
 class Simulation:
-    """One stream, one model, one clock.
+    """One stream, one clock, one model at work.
 
     Args:
         label: The model's forward pass.
@@ -167,6 +167,7 @@ class Simulation:
                 n_samples=len(asked.window),
                 work=asked.work,
                 due_in_s=asked.due_in_s,
+                quick=asked.window.quick,
                 asked=asked,
             )
             self._queue.submit(job, self._now)
