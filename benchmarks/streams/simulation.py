@@ -94,7 +94,7 @@ class Simulation:
         self._endpoints: list[Endpoint] = []
         self._early_ends: list[EarlyEnd] = []
         self._flushes: list[float] = []
-        self._encoded = self._n_windows = 0
+        self._encoded = self._encoded_quick = self._n_windows = 0
         self._commits = deque(
             seconds(one.end) + COMMIT_AFTER_S for one in stream.utterances if commit
         )
@@ -127,6 +127,7 @@ class Simulation:
             flushes_s=tuple(self._flushes),
             early_ends=tuple(self._early_ends),
             encoded=self._encoded,
+            encoded_quick=self._encoded_quick,
             n_windows=self._n_windows,
             compute_s=self._meter.total_s,
         )
@@ -185,6 +186,7 @@ class Simulation:
         self._serving = batch
         self._free_at = self._now + self._meter.last_s
         self._encoded += sum(map(len, windows))
+        self._encoded_quick += sum(len(own) for own in windows if own.quick)
         self._n_windows += len(windows)
 
     def _forget_old(self) -> None:

@@ -49,7 +49,7 @@ PACE = 1600
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     own = tmp_path_factory.mktemp("models") / "small"
-    quick_demo.write(own, layers=(0, 1, 3, 4))
+    quick_demo.write(own, capitals=True)
     return own
 
 
