@@ -197,8 +197,10 @@ def test_passes_of_the_quick_model_are_counted(server: ServerProcess) -> None:
         lines = [s for s in series(server).splitlines() if s.startswith(start)]
         return float(lines[0].removeprefix(start))
 
-    names = ("omniasr_partials_model_audio_seconds_total",)
-    names += ("omniasr_model_audio_seconds_total",)
+    names = (
+        "omniasr_partials_model_audio_seconds_total",
+        "omniasr_model_audio_seconds_total",
+    )
     before = [busy(name) for name in names]
     post(server.url, DIGITS.read_bytes())
     recording = [busy(name) for name in names]

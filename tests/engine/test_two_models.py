@@ -27,7 +27,7 @@ class Named(ScriptedModel):
 
     def __init__(self, text: str = "hello", **traits: object) -> None:
         super().__init__(text)
-        self.traits: ModelTraits = replace(ScriptedModel.traits, **traits)  # type: ignore[misc,arg-type]
+        self.traits: ModelTraits = replace(ScriptedModel.traits, **traits)  # type: ignore[arg-type]
         self.quick: list[bool] = []
         self.threads: set[str] = set()
         self.n_trials = 0
