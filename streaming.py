@@ -17,7 +17,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -77,8 +77,7 @@ class LiveStream:
         place: Its place in the scheduler; given back at the end.
         vad: Its voice activity detection; None if the session has none.
         stall_s: Seconds without audio after which an open utterance is ended.
-        keywords: Begins to find keywords in labels.
-        quick_keywords: The same for labels of the quick one of two models.
+        keywords: Begins to find keywords in labels, by whether a quick model made them.
         observer: Gets the events.
         clock: Tells the time in seconds.
     """
@@ -91,14 +90,12 @@ class LiveStream:
         place: Place,
         vad: LiveVad | None,
         stall_s: float,
-        keywords: HearKeywords | None = None,
-        quick_keywords: HearKeywords | None = None,
+        keywords: Mapping[bool, HearKeywords],
         observer: LiveObserver = NOBODY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session = session
         self._keywords = keywords
-        self._quick_keywords = quick_keywords
         self._scheduler = scheduler
         self._vad = vad
         self._place = place
@@ -295,9 +292,7 @@ class LiveStream:
 
     def _hear(self, request: Request, own: _InFlight, frames: FrameLabels) -> None:
         """Find keywords in the labels of a window before they are accepted."""
-        hear = self._quick_keywords if request.window.quick else self._keywords
-        assert hear is not None, "a stream with keywords can find them"
-        future = hear(frames, request.keywords)
+        future = self._keywords[request.window.quick](frames, request.keywords)
         self._in_flight[request] = replace(own, future=future, labels=frames)
         future.add_done_callback(partial(self._hand_over, request))
 
@@ -367,8 +362,8 @@ class StreamingTranscriber:
         self._scheduler = scheduler
         self._listen = listen
         self._stall_s = stall_s
-        self._keywords = keywords
-        self._quick_keywords = quick_keywords
+        both = {False: keywords, True: quick_keywords}
+        self._keywords = {quick: hear for quick, hear in both.items() if hear}
         self._observer = observer
         self._clock = clock
 
@@ -385,8 +380,7 @@ class StreamingTranscriber:
             Overloaded: One more stream would make the others fall behind.
         """
         traits = self._scheduler.traits
-        vad = self._listen is not None and options.vad
-        options = replace(options, vad=vad)
+        options = replace(options, vad=self._listen is not None and options.vad)
         session = StreamSession(
             vocabulary=traits.vocabulary,
             offsets=traits.spike_offsets,
@@ -398,10 +392,9 @@ class StreamingTranscriber:
             session,
             self._scheduler,
             place=place,
-            vad=self._listen() if self._listen is not None and vad else None,
+            vad=self._listen() if self._listen is not None and options.vad else None,
             stall_s=self._stall_s,
             keywords=self._keywords,
-            quick_keywords=self._quick_keywords,
             observer=self._observer,
             clock=self._clock,
         )

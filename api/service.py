@@ -9,9 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from fastapi import Request
@@ -24,13 +22,14 @@ from api.loading import Loading, LoadModel
 from api.metrics import Metrics
 from api.models import Models, ServedModel
 from api.places import Places
+from api.retrials import Retrials
 from api.spool import Spool
 from api.voice_activity import VoiceActivity
 from api.written_form import WrittenForm
 from audio.decoder import DecodeLimits
 from audio.samples import SAMPLE_RATE
 from config import DEMO_CARD, Settings
-from engine.interface import Model, ModelInput, NotReady, QueueFull
+from engine.interface import Model, ModelInput, ModelTraits, NotReady
 from engine.keywords import KeywordListener
 from engine.loop_load import LoopLoad
 from engine.scheduler import SHUTTING_DOWN, STUCK, Scheduler
@@ -41,7 +40,6 @@ from recordings.transcriber import FileTranscriber
 from sockets.connections import Connections
 from sockets.written import WrittenLive
 from streaming import StreamingTranscriber
-from text.ctc import FrameLabels
 from weights.places import public_name
 
 logger = logging.getLogger("omniasr")
@@ -57,9 +55,6 @@ _MIN_SAMPLE_RATE = 4_000
 
 _LOADING = "The model is still loading; GET /ready shows the progress."
 _GONE = "The model is gone, and the server ends."
-
-# The window that shows whether a failing model works again.
-_RETRIAL = ModelInput(np.zeros(SAMPLE_RATE, np.float32))
 
 
 class Service:
@@ -99,8 +94,7 @@ class Service:
             [self._served(name, load) for name, load in models.items()],
             aliases=settings.model_aliases,
         )
-        # By the model's name, and whether it is the quick one of two.
-        self._retrials: dict[tuple[str, bool], Future[FrameLabels]] = {}
+        self._retrials = Retrials()
         gauges.watch(self)
 
     def _served(self, name: str, load: LoadModel) -> ServedModel:
@@ -245,19 +239,8 @@ class Service:
         While clients are told to send no work, none of them would find out.
         """
         for model in self.models.all:
-            if not model.scheduler.watchdog.trouble:
-                continue
-            with suppress(NotReady):
-                for quick in range(len(model.scheduler.traits.all)):
-                    self._retry(model, quick=bool(quick))
-
-    def _retry(self, model: ServedModel, *, quick: bool) -> None:
-        key = model.name, quick
-        last = self._retrials.get(key)
-        if last is None or last.done():
-            with suppress(QueueFull, NotReady):
-                window = replace(_RETRIAL, quick=quick)
-                self._retrials[key] = model.scheduler.submit(window)
+            if model.scheduler.watchdog.trouble:
+                self._retrials.begin(model)
 
     async def wait_until_settled(self) -> None:
         """Wait until loading has ended, well or badly."""
@@ -290,15 +273,8 @@ class Service:
             keywords: Finds keywords in its labels, and in those of its quick model.
         """
         model = load(self.settings, lambda stage: self.loading.enter(name, stage))
-        rules = [
-            batch_rules(
-                traits.device_kind,
-                max_windows=self.settings.batch_size,
-                max_samples=traits.max_batch_samples,
-            )
-            for traits in model.traits.all
-        ]
-        scheduler.limit_batches(*rules)
+        most = self.settings.batch_size
+        scheduler.limit_batches(*(_rules(own, most) for own in model.traits.all))
         if self.loading.is_first(name):
             self._prepare(name, model, keywords)
         return model
@@ -326,12 +302,17 @@ class Service:
             self.metrics.model_loaded(
                 model=name, device=traits.device, dtype=traits.dtype, seconds=seconds
             )
-            if traits.quick is not None:
-                quick, model = traits.quick.traits, self.partials_name or name
-                self.metrics.partials_loaded(
-                    model=model, device=quick.device, dtype=quick.dtype
-                )
+            if traits.quick is not None and self.metrics.of_quick is not None:
+                model = self.partials_name or name
+                self.metrics.of_quick.loaded(model, traits.quick.traits)
         self.loading.end(name, error)
+
+
+def _rules(traits: ModelTraits, most: int | None) -> BatchRules:
+    """Return the rules for batches of a model that was loaded."""
+    return batch_rules(
+        traits.device_kind, max_windows=most, max_samples=traits.max_batch_samples
+    )
 
 
 def service_of(request: Request) -> Service:

@@ -32,6 +32,7 @@ from live.endpointing import (
 )
 from live.events import Cause, LiveEvent, SpeechEnded, SpeechStarted
 from live.framing import Frame, Framing
+from live.hearing import Hearing
 from live.options import StreamOptions
 from live.order import Order
 from live.utterance import Request, Utterance
@@ -61,9 +62,7 @@ class StreamSession:
         options: StreamOptions,
         quick: QuickModel | None = None,
     ) -> None:
-        self._new = partial(
-            Utterance, vocabulary=vocabulary, offsets=offsets, quick=quick
-        )
+        self._new = partial(Utterance, hearing=Hearing(vocabulary, offsets, quick))
         self._options = options
         self._framing = Framing(max_window=options.max_window)
         self._endpointing = Endpointing(options)
@@ -120,10 +119,7 @@ class StreamSession:
         return [*events, *self._close(utterance, cause)]
 
     def stall(self) -> list[LiveEvent]:
-        """End the open utterance, because no more audio comes in mid-speech.
-
-        It does nothing if only the client ends utterances.
-        """
+        """End the open utterance in mid-speech, unless only the client ends them."""
         may_end = self._open is not None and self._endpointing.by_itself
         return self.flush(Cause.STALLED) if may_end else []
 
@@ -182,13 +178,12 @@ class StreamSession:
         """Take the labels of a requested window."""
         if not request.wanted:
             return []
-        utterance = request.utterance
-        changed = utterance.accept(request, frames)
+        changed = request.utterance.accept(request, frames)
         events: list[LiveEvent] = [*self._order.settle()]
-        if changed and utterance is self._open:
-            events += self._announce(utterance)
+        if changed and request.utterance is self._open:
+            events += self._announce(request.utterance)
             if self._order.all_told:  # or the final of the one before comes first
-                events.append(utterance.partial())
+                events.append(request.utterance.partial())
         return [*events, *self._tell_early()]
 
     def fail(self, request: Request, error: Exception) -> list[LiveEvent]:
@@ -275,8 +270,7 @@ class StreamSession:
         self._order.note_end(utterance)
         end = utterance.final.end
         if utterance.announced:
-            quiet = self._endpointing.quiet
-            position = end if quiet is None else quiet
+            position = end if (quiet := self._endpointing.quiet) is None else quiet
             events.append(SpeechEnded(self._order.number(utterance), position))
         self._carry_out(self._endpointing.go_on_from(end, self._end))
         return [*events, *self._order.settle()]

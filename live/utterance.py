@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 
 from audio.samples import Samples
 from audio_buffer import AudioBuffer
-from engine.interface import Decoding, ModelInput, QuickModel
+from engine.interface import Decoding, ModelInput
 from engine.work_queue import Work
-from live.cadence import Cadence
 from live.events import (
     Cause,
     EagerEnd,
@@ -24,12 +23,11 @@ from live.events import (
     UtteranceFailed,
     UtteranceFinal,
 )
-from live.final_pass import FinalPass, Piece
+from live.final_pass import Piece
+from live.hearing import Hearing
 from live.options import StreamOptions
-from live.partials import Partials
-from text.ctc import FrameLabels, Vocabulary
+from text.ctc import FrameLabels
 from text.keywords import N_BEST
-from text.word_times import SpikeOffsets
 
 # No client waits for a speculation yet.
 _DUE_IN_S = {
@@ -96,10 +94,8 @@ class Utterance:
     Args:
         start: Position of its first sample.
         onset: Where its speech begins; at or after `start`.
-        vocabulary: Vocabulary of the model.
-        offsets: How far the model's labels lie inside the sound.
+        hearing: The models that hear it.
         options: Options of the stream, for the whole utterance.
-        quick: The model that makes partials; None if one model makes all.
 
     Attributes:
         has_quick: Whether a quick model makes its partials.
@@ -112,23 +108,13 @@ class Utterance:
         start: int,
         onset: int,
         *,
-        vocabulary: Vocabulary,
-        offsets: SpikeOffsets,
+        hearing: Hearing,
         options: StreamOptions,
-        quick: QuickModel | None = None,
     ) -> None:
         self.onset = onset
-        self.has_quick = quick is not None
-        self.partials = Partials(
-            start,
-            vocabulary=quick.traits.vocabulary if quick else vocabulary,
-            offsets=quick.traits.spike_offsets if quick else offsets,
-            options=options,
-            quick=self.has_quick,
-        )
-        self.final = FinalPass(
-            start, vocabulary=vocabulary, offsets=offsets, vad=options.vad
-        )
+        self.has_quick = hearing.quick is not None
+        self.partials = hearing.partials(start, options)
+        self.final = hearing.final(start, options)
         self.number: int | None = None
         self.announced = False
         self.cause: Cause | None = None
@@ -136,9 +122,7 @@ class Utterance:
         self.error: Exception | None = None
         self._options = options
         self._told_early: int | None = None  # its number, unless it is taken back
-        self._cadence = Cadence(
-            start, options, cost_of_strong=quick.cost_of_strong if quick else 1.0
-        )
+        self._cadence = hearing.cadence(start, options)
         self._partial_request: Request | None = None  # on its way
         self._doubling: Request | None = None  # a speculation that is a partial, too
         self._finals: list[Request] = []  # on their way, or not handed out yet

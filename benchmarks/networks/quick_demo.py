@@ -25,7 +25,7 @@ _N_KEPT_LABELS = 5
 
 
 # Without the one that matters least.
-LAYERS = (0, 1, 3, 4)
+LAYERS = (0, 2, 3, 4)
 
 
 def write(

@@ -99,11 +99,13 @@ def transcripts(server: ServerProcess) -> list[Json]:
     return [own for own in messages if own["type"] == "transcript"]
 
 
-class TestLive:
-    @pytest.fixture(scope="class")
-    def told(self, server: ServerProcess) -> list[Json]:
-        return transcripts(server)
+@pytest.fixture(scope="module")
+def told(server: ServerProcess) -> list[Json]:
+    """What a client hears that speaks the digits."""
+    return transcripts(server)
 
+
+class TestLive:
     def test_partials_are_the_quick_models_and_finals_the_strong_ones(
         self, told: list[Json]
     ) -> None:
