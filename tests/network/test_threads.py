@@ -179,7 +179,7 @@ class TestPasses:
             own.run(machine.work, 4.0)
 
         assert machine.numbers == [1, 1, 2, 2, 1]
-        assert machine.n_set == 3
+        assert machine.n_set == 2  # it is 1 after the last trial
 
 
 class TestModel:
