@@ -313,14 +313,13 @@ class TestParts:
             listen(client)
             say(client, "config", keywords=["HALLO"])
             client.send(s16le(digits()[:16_000]))
-            time.sleep(0.2)
+            wait_for(lambda: quick.asked)
             say(client, "end")
             messages, _ = rest(client)
         told = [own for own in messages if own["type"] == "transcript"]
 
         assert {own["text"] for own in told if own["text"]} == {"HALLO"}
         assert all(asked.n_best for asked in (*strong.asked, *quick.asked))
-        assert quick.asked
 
     def test_a_broken_quick_model_is_trouble_and_is_tried_again(self) -> None:
         """Finals go on; `/ready` says what is wrong until partials work again."""
@@ -329,10 +328,12 @@ class TestParts:
             quick.broken = True
             with connect(address(url)) as client:
                 listen(client)
-                for _ in range(6):
-                    client.send(s16le(digits()[:16_000]))
-                    time.sleep(0.1)
-                wait_for(lambda: httpx.get(url + "/ready").status_code == 503)
+
+                def is_trouble() -> bool:
+                    client.send(s16le(digits()[:8_000]))
+                    return httpx.get(url + "/ready").status_code == 503
+
+                wait_for(is_trouble)
                 reason = httpx.get(url + "/ready").json()["reason"]
                 say(client, "end")
                 messages, _ = rest(client)
@@ -340,7 +341,7 @@ class TestParts:
             wait_for(lambda: httpx.get(url + "/ready").status_code == 200)
 
         assert "times in a row, at last with ValueError" in reason
-        assert messages[-1]["text"] == "hello"
+        assert messages[-1]["text"].startswith("hello")
 
 
 def test_windows_say_who_hears_them() -> None:

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audio.frames import FRAME_SHIFT
 from engine.interface import ModelInput, ModelTraits, QuickModel
 from engine.work_queue import Work
 from live.events import LiveEvent, Partial, UtteranceFinal
@@ -149,9 +148,6 @@ class TestWhoHearsWhat:
 
 
 class TestSpeculation:
-    def spoken(self, script: Script) -> int:
-        return script.spoken[-1][1] * FRAME_SHIFT
-
     def test_it_is_no_partial_and_goes_after_the_one_of_the_pause(self) -> None:
         """The quick model has heard the pause long before the strong one."""
         script = write(Random(4), n_words=3, longest_pause=5)
