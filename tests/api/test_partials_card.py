@@ -313,7 +313,7 @@ class TestParts:
             listen(client)
             say(client, "config", keywords=["HALLO"])
             client.send(s16le(digits()[:16_000]))
-            wait_for(lambda: quick.asked)
+            wait_for(lambda: bool(quick.asked))
             say(client, "end")
             messages, _ = rest(client)
         told = [own for own in messages if own["type"] == "transcript"]
