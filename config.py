@@ -23,7 +23,14 @@ from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from audio.samples import SAMPLE_RATE
@@ -145,9 +152,17 @@ class Settings(BaseSettings):
         False,
         description="Whether a single `language` restricts the script of the text.",
     )
+    partials_card: str = Field(
+        "",
+        description="Quicker model for partials of live streams (empty: MODEL_CARD's).",
+    )
     device: str = Field(
         "auto",
         description="`auto`, `cuda`, `cuda:N`, `mps` or `cpu`.",
+    )
+    partials_device: str = Field(
+        "",
+        description="Device of the model for partials (empty: DEVICE).",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
         "auto",
@@ -548,9 +563,11 @@ class Settings(BaseSettings):
         except codes.UnknownLanguage as error:
             raise ValueError(str(error)) from error
 
-    @field_validator("device")
+    @field_validator("device", "partials_device")
     @classmethod
-    def _known_device(cls, value: str) -> str:
+    def _known_device(cls, value: str, info: ValidationInfo) -> str:
+        if value == "" and info.field_name == "partials_device":
+            return value
         if not _DEVICE.fullmatch(value):
             raise ValueError("must be auto, cuda, cuda:N, mps or cpu")
         return value

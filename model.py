@@ -178,6 +178,7 @@ class ASRModel:
             dtype=self.dtype_name,
             spike_offsets=self.spike_offsets,
             max_batch_samples=self._max_batch_samples,
+            n_parameters=self._network.architecture.n_parameters,
             summary=self.description,
         )
 

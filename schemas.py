@@ -345,6 +345,19 @@ class LanguageList(BaseModel):
     data: list[Language]
 
 
+class PartialsModel(BaseModel):
+    """The model that partials of live streams come from."""
+
+    model: str
+    device: str | None = Field(description="None until the model was loaded.")
+    dtype: str | None
+    cost: float | None = Field(
+        description="Seconds of its time for a second of audio, as admission reckons; "
+        "None while that is unknown."
+    )
+    final_cost: float | None = Field(description="The same of the model of finals.")
+
+
 class Health(BaseModel):
     """The state of the process."""
 
@@ -357,6 +370,12 @@ class Health(BaseModel):
     )
     device: str | None = Field(description="None until the model was loaded.")
     dtype: str | None
+    partials: PartialsModel | None = Field(
+        None,
+        description="The model of partials, with `PARTIALS_CARD`; finals come from "
+        "`model`.",
+        exclude_if=lambda value: value is None,
+    )
     requests: int = Field(description="Transcriptions in progress.")
     streams: int = Field(description="Live streams that are open.")
     free_streams: int = Field(

@@ -319,6 +319,7 @@ def main(load: LoadModel | None = None) -> int:
         print(describe_errors(error), file=sys.stderr)  # noqa: T201
         return 2
     problem = startup.unknown_card(settings.model_card, settings.model_dir)
+    problem = problem or startup.unknown_partials_card(settings)
     if problem is None and not _listens_already():
         problem = startup.port_taken(settings.host, settings.port)
     if problem is not None:

@@ -17,7 +17,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -78,7 +78,7 @@ class LiveStream:
         place: Its place in the scheduler; given back at the end.
         vad: Its voice activity detection; None if the session has none.
         stall_s: Seconds without audio after which an open utterance is ended.
-        keywords: Begins to find keywords in labels.
+        keywords: Begins to find keywords in labels, by whether a quick model made them.
         observer: Gets the events.
         clock: Tells the time in seconds.
     """
@@ -91,7 +91,7 @@ class LiveStream:
         place: Place,
         vad: LiveVad | None,
         stall_s: float,
-        keywords: HearKeywords | None = None,
+        keywords: Mapping[bool, HearKeywords],
         observer: LiveObserver = NOBODY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -302,8 +302,7 @@ class LiveStream:
 
     def _hear(self, request: Request, own: _InFlight, frames: FrameLabels) -> None:
         """Find keywords in the labels of a window before they are accepted."""
-        assert self._keywords is not None, "a stream with keywords can find them"
-        future = self._keywords(frames, request.keywords)
+        future = self._keywords[request.window.quick](frames, request.keywords)
         self._in_flight[request] = replace(own, future=future, labels=frames)
         future.add_done_callback(partial(self._hand_over, request))
 
@@ -354,6 +353,7 @@ class StreamingTranscriber:
             audio for speech, so that only clients end utterances.
         stall_s: Seconds without audio after which an open utterance is ended.
         keywords: Begins to find keywords in labels; None if there are never any.
+        quick_keywords: The same for labels of the quick one of two models.
         observer: Gets the events.
         clock: Tells the time in seconds.
     """
@@ -365,13 +365,15 @@ class StreamingTranscriber:
         listen: Callable[[], LiveVad] | None,
         stall_s: float,
         keywords: HearKeywords | None = None,
+        quick_keywords: HearKeywords | None = None,
         observer: LiveObserver = NOBODY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._scheduler = scheduler
         self._listen = listen
         self._stall_s = stall_s
-        self._keywords = keywords
+        both = {False: keywords, True: quick_keywords}
+        self._keywords = {quick: hear for quick, hear in both.items() if hear}
         self._observer = observer
         self._clock = clock
 
@@ -388,17 +390,19 @@ class StreamingTranscriber:
             Overloaded: One more stream would make the others fall behind.
         """
         traits = self._scheduler.traits
-        vad = self._listen is not None and options.vad
-        options = replace(options, vad=vad)
+        options = replace(options, vad=self._listen is not None and options.vad)
         session = StreamSession(
-            vocabulary=traits.vocabulary, offsets=traits.spike_offsets, options=options
+            vocabulary=traits.vocabulary,
+            offsets=traits.spike_offsets,
+            options=options,
+            quick=traits.quick,
         )
         place = self._scheduler.admit_stream()
         return LiveStream(
             session,
             self._scheduler,
             place=place,
-            vad=self._listen() if self._listen is not None and vad else None,
+            vad=self._listen() if self._listen is not None and options.vad else None,
             stall_s=self._stall_s,
             keywords=self._keywords,
             observer=self._observer,

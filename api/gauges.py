@@ -60,3 +60,16 @@ def watch(service: "Service") -> None:
         lambda: service.count_dropped_lines(),
     )
     metrics.watch_queue(service.models.n_waiting)
+    if service.partials_name is None:
+        return
+    scheduler = service.models.default.scheduler
+    metrics.watch(
+        "omniasr_final_cost",
+        "Seconds of its model's time for a second of audio of a final; 0 if unknown.",
+        lambda: scheduler.costs[0] or 0.0,
+    )
+    metrics.watch(
+        "omniasr_partial_cost",
+        "Seconds of its model's time for a second of audio of a partial; 0 if unknown.",
+        lambda: scheduler.costs[1] or 0.0,
+    )

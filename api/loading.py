@@ -1,4 +1,4 @@
-"""Load the model that the settings name, and know how far that is."""
+"""Load the models that the settings name, and know how far that is."""
 
 import asyncio
 import logging
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from config import Settings
 from engine.interface import Model
+from engine.two_models import TwoModels
 from weights.cards import ModelUnavailable, Progress
 
 if TYPE_CHECKING:
@@ -23,40 +24,90 @@ UNLOADED = "unloaded until the next request"
 
 
 class ModelLoader:
-    """Loads the model that the settings name, and after it was unloaded once more.
+    """Loads the models that the settings name, and after they were unloaded once more.
 
-    The arithmetic is checked and the number of threads chosen for the first time only.
+    The arithmetic is checked and the number of threads chosen for the first time only,
+    for each model by itself.
     """
 
     def __init__(self) -> None:
-        self._known: Findings | None = None
+        self._known: dict[str, Findings] = {}  # by the setting that names the model
 
-    def __call__(self, settings: Settings, progress: Progress) -> "ASRModel":
+    def __call__(self, settings: Settings, progress: Progress) -> Model:
         """Load the model; for the model's thread.
+
+        Raises:
+            ModelUnavailable: The message says why and what to do.
+        """
+        strong, quick = self.load(settings, progress)
+        return strong if quick is None else TwoModels(strong, quick)
+
+    def load(
+        self, settings: Settings, progress: Progress
+    ) -> "tuple[ASRModel, ASRModel | None]":
+        """Load the model, and the one for partials if there is one.
 
         Raises:
             ModelUnavailable: The message says why and what to do.
         """
         # Importing torch takes seconds. It happens here, in the model's thread, so that
         # the server can listen at once.
-        if self._known is None:
+        if not self._known:
             progress("importing PyTorch")
+        quick = None
+        # The small one first: if it cannot be served, that is known soon.
+        if settings.partials_card:
+            try:
+                quick = self._load(
+                    "PARTIALS_CARD",
+                    settings.partials_card,
+                    settings.partials_device or settings.device,
+                    settings,
+                    lambda stage: progress(f"{stage}, for partials"),
+                )
+            except ModelUnavailable as error:
+                raise ModelUnavailable(about_partials(error, settings)) from error
+        strong = self._load(
+            "MODEL_CARD", settings.model_card, settings.device, settings, progress
+        )
+        if quick is not None:  # the memory that is free now that both are there
+            strong.measure_memory()
+            quick.measure_memory()
+        return strong, quick
+
+    def _load(
+        self,
+        setting: str,
+        card: str,
+        device: str,
+        settings: Settings,
+        progress: Progress,
+    ) -> "ASRModel":
         from model import ASRModel
 
+        known = self._known.get(setting)
         model = ASRModel.load(
-            settings.model_card,
+            card,
             model_dir=settings.model_dir,
-            device=settings.device,
+            device=device,
             dtype=settings.dtype,
             num_threads=settings.num_threads,
             on_failed_check=settings.self_check,
-            known=self._known,
+            known=known,
             progress=progress,
         )
-        if self._known is None and not settings.num_threads:
+        if known is None and not settings.num_threads:
             model.adapt_threads()
-        self._known = model.findings
+        self._known[setting] = model.findings
         return model
+
+
+def about_partials(error: ModelUnavailable, settings: Settings) -> str:
+    """Say why the model for partials cannot be served, by the names of its settings."""
+    text = str(error).replace("MODEL_CARD", "PARTIALS_CARD")
+    if settings.partials_device:
+        text = text.replace("DEVICE", "PARTIALS_DEVICE")
+    return f"PARTIALS_CARD={settings.partials_card}: {text}"
 
 
 class Loading:

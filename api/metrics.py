@@ -40,6 +40,7 @@ from api.errors import (
 )
 from api.ids import PROCESS
 from api.request_state import OUTCOMES
+from api.series import KeySeries, QuickSeries
 from engine.observer import Drop
 from engine.text_filter import Outcome
 from engine.work_queue import Work
@@ -91,21 +92,16 @@ class Metrics(LiveObserver):
 
     Args:
         by_key: Whether to show the use of each key.
+        with_quick: Whether a model of its own makes partials.
     """
 
-    def __init__(self, *, by_key: bool = False) -> None:
-        # They would double the number of series, and no client needs them.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
+    def __init__(self, *, by_key: bool = False, with_quick: bool = False) -> None:
+        self._registry = _registry()
         self._add_live()
         self._add_model()
         self._add_clients()
-        process = Info(
-            "omniasr_process", "What ids begin with.", registry=self._registry
-        )
-        process.info({"process": PROCESS})
-        self._by_key = _KeySeries(self._registry) if by_key else None
+        self._by_key = KeySeries(self._registry) if by_key else None
+        self.of_quick = QuickSeries(self._registry) if with_quick else None
 
     def exposition(self) -> tuple[bytes, str]:
         """Write all series in Prometheus' text format; return it and its type."""
@@ -138,7 +134,11 @@ class Metrics(LiveObserver):
     def window_waited(self, work: Work, seconds: float) -> None:
         self._queue_s.labels(_name(work)).observe(seconds)
 
-    def batch_labelled(self, *, n_windows: int, audio_s: float, seconds: float) -> None:
+    def batch_labelled(
+        self, *, n_windows: int, audio_s: float, seconds: float, quick: bool
+    ) -> None:
+        if quick and self.of_quick is not None:
+            self.of_quick.note_pass(audio_s=audio_s, seconds=seconds)
         self._batch_windows.observe(n_windows)
         self._busy_s.inc(seconds)
         self._labelled_s.inc(audio_s)
@@ -338,22 +338,15 @@ class Metrics(LiveObserver):
         return histogram
 
 
-class _KeySeries:
-    """The use of each key, by its name."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        def counter(name: str, meaning: str) -> Counter:
-            return Counter(name, meaning, ("key",), registry=registry)
-
-        self.requests = counter(
-            "omniasr_key_requests_total", "Requests and sockets that a key opened."
-        )
-        self.audio_s = counter(
-            "omniasr_key_audio_seconds_total", "Audio that was transcribed for a key."
-        )
-        self.refusals = counter(
-            "omniasr_key_refusals_total", "Requests beyond the quota of a key."
-        )
+def _registry() -> CollectorRegistry:
+    """Make a registry with what Prometheus knows of a process, and with its name."""
+    # They would double the number of series, and no client needs them.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    process = Info("omniasr_process", "What ids begin with.", registry=registry)
+    process.info({"process": PROCESS})
+    return registry
 
 
 def _start_at_zero(

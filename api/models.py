@@ -30,6 +30,7 @@ class ServedModel:
         files: Transcribes recordings.
         live: Opens live streams.
         keywords: Hears them in the model's labels.
+        quick_keywords: Hears them in those of the quick model, if there are two.
         warnings: What clients of this model should know; part of every answer.
     """
 
@@ -38,6 +39,7 @@ class ServedModel:
     files: FileTranscriber
     live: WrittenLive
     keywords: KeywordListener
+    quick_keywords: KeywordListener
     warnings: tuple[AnswerWarning, ...] = ()
 
 

@@ -8,9 +8,8 @@ process decides what to do.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from fastapi import Request
@@ -23,13 +22,14 @@ from api.loading import Loading, LoadModel
 from api.metrics import Metrics
 from api.models import Models, ServedModel
 from api.places import Places
+from api.retrials import Retrials
 from api.spool import Spool
 from api.voice_activity import VoiceActivity
 from api.written_form import WrittenForm
 from audio.decoder import DecodeLimits
 from audio.samples import SAMPLE_RATE
 from config import DEMO_CARD, Settings
-from engine.interface import Model, ModelInput, NotReady, QueueFull
+from engine.interface import Model, ModelInput, ModelTraits, NotReady
 from engine.keywords import KeywordListener
 from engine.loop_load import LoopLoad
 from engine.scheduler import SHUTTING_DOWN, STUCK, Scheduler
@@ -40,7 +40,7 @@ from recordings.transcriber import FileTranscriber
 from sockets.connections import Connections
 from sockets.written import WrittenLive
 from streaming import StreamingTranscriber
-from text.ctc import FrameLabels
+from weights.places import public_name
 
 logger = logging.getLogger("omniasr")
 
@@ -55,9 +55,6 @@ _MIN_SAMPLE_RATE = 4_000
 
 _LOADING = "The model is still loading; GET /ready shows the progress."
 _GONE = "The model is gone, and the server ends."
-
-# The window that shows whether a failing model works again.
-_RETRIAL = ModelInput(np.zeros(SAMPLE_RATE, np.float32))
 
 
 class Service:
@@ -82,7 +79,9 @@ class Service:
         self.requests = OpenRequests()
         self.spool = Spool()
         self.json_turn = asyncio.Lock()  # one recording in JSON is decoded at a time
-        self.metrics = Metrics(by_key=settings.metrics == "key")
+        card, folder = settings.partials_card, settings.model_dir
+        self.partials_name = public_name(card, model_dir=folder) if card else None
+        self.metrics = Metrics(by_key=settings.metrics == "key", with_quick=bool(card))
         self.lasting = LastingSessions(window_s=settings.resume_s, counts=self.metrics)
         self.count_dropped_lines: Callable[[], int] = lambda: 0
         self.loop_load = LoopLoad()
@@ -95,16 +94,17 @@ class Service:
             [self._served(name, load) for name, load in models.items()],
             aliases=settings.model_aliases,
         )
-        self._retrials: dict[str, Future[FrameLabels]] = {}
+        self._retrials = Retrials()
         gauges.watch(self)
 
     def _served(self, name: str, load: LoadModel) -> ServedModel:
         """Build the parts that serve one model; nothing is loaded yet."""
         settings = self.settings
         keywords = KeywordListener(boost=settings.keyword_boost)
+        of_partials = KeywordListener(boost=settings.keyword_boost)
         silence = ModelInput(np.zeros(self._rehearsal_s * SAMPLE_RATE, np.float32))
         scheduler = Scheduler(
-            lambda: self._load(name, load, scheduler, keywords),
+            lambda: self._load(name, load, scheduler, (keywords, of_partials)),
             max_queued=settings.max_queue,
             min_streams=settings.min_streams,
             max_streams=settings.max_streams,
@@ -138,11 +138,14 @@ class Service:
             listen=self._vad.of_stream if settings.vad_enabled else None,
             stall_s=settings.stall_s,
             keywords=keywords.submit,
+            quick_keywords=of_partials.submit,
             observer=self.metrics,
         )
         warnings = (DEMO_MODEL,) if name == DEMO_CARD else ()
         written = WrittenLive(live, lambda: self.written_form.filter)
-        return ServedModel(name, scheduler, files, written, keywords, warnings)
+        return ServedModel(
+            name, scheduler, files, written, keywords, of_partials, warnings
+        )
 
     def start(self, on_failure: Callable[[], None]) -> None:
         """Begin to load the models.
@@ -179,6 +182,7 @@ class Service:
         for model in self.models.all:
             model.scheduler.close(timeout_s=self._left_s)
             model.keywords.close()
+            model.quick_keywords.close()
         self.written_form.close()
         self._workers.shutdown(wait=False, cancel_futures=True)
         self._vad.close(self._left_s)
@@ -235,10 +239,8 @@ class Service:
         While clients are told to send no work, none of them would find out.
         """
         for model in self.models.all:
-            last = self._retrials.get(model.name)
-            if model.scheduler.watchdog.trouble and (last is None or last.done()):
-                with suppress(QueueFull, NotReady):
-                    self._retrials[model.name] = model.scheduler.submit(_RETRIAL)
+            if model.scheduler.watchdog.trouble:
+                self._retrials.begin(model)
 
     async def wait_until_settled(self) -> None:
         """Wait until loading has ended, well or badly."""
@@ -260,23 +262,28 @@ class Service:
         name: str,
         load: LoadModel,
         scheduler: Scheduler,
-        keywords: KeywordListener,
+        keywords: Sequence[KeywordListener],
     ) -> Model:
-        """Load a model, and the first time what it needs that stays in memory."""
+        """Load a model, and the first time what it needs that stays in memory.
+
+        Args:
+            name: Its name.
+            load: Builds it.
+            scheduler: Runs it.
+            keywords: Finds keywords in its labels, and in those of its quick model.
+        """
         model = load(self.settings, lambda stage: self.loading.enter(name, stage))
-        scheduler.limit_batches(
-            batch_rules(
-                model.traits.device_kind,
-                max_windows=self.settings.batch_size,
-                max_samples=model.traits.max_batch_samples,
-            )
-        )
+        most = self.settings.batch_size
+        scheduler.limit_batches(*(_rules(own, most) for own in model.traits.all))
         if self.loading.is_first(name):
             self._prepare(name, model, keywords)
         return model
 
-    def _prepare(self, name: str, model: Model, keywords: KeywordListener) -> None:
-        keywords.prepare(model.traits.vocabulary)
+    def _prepare(
+        self, name: str, model: Model, keywords: Sequence[KeywordListener]
+    ) -> None:
+        for own, traits in zip(keywords, model.traits.all, strict=False):
+            own.prepare(traits.vocabulary)
         words.load()
         if self.settings.vad_enabled:
             self.loading.enter(name, "loading voice activity detection")
@@ -295,7 +302,17 @@ class Service:
             self.metrics.model_loaded(
                 model=name, device=traits.device, dtype=traits.dtype, seconds=seconds
             )
+            if traits.quick is not None and self.metrics.of_quick is not None:
+                model = self.partials_name or name
+                self.metrics.of_quick.loaded(model, traits.quick.traits)
         self.loading.end(name, error)
+
+
+def _rules(traits: ModelTraits, most: int | None) -> BatchRules:
+    """Return the rules for batches of a model that was loaded."""
+    return batch_rules(
+        traits.device_kind, max_windows=most, max_samples=traits.max_batch_samples
+    )
 
 
 def service_of(request: Request) -> Service:

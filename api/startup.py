@@ -7,6 +7,8 @@ from pathlib import Path
 
 import psutil
 
+from api.loading import about_partials
+from config import Settings
 from weights.cards import ModelUnavailable
 from weights.places import check_name
 
@@ -20,6 +22,17 @@ def unknown_card(name: str, model_dir: Path | None) -> str | None:
         check_name(name, model_dir=model_dir)
     except ModelUnavailable as error:
         return f"MODEL_CARD={name}: {error}"
+    return None
+
+
+def unknown_partials_card(settings: Settings) -> str | None:
+    """Say the same of the model for partials, if there is one."""
+    if not settings.partials_card:
+        return None
+    try:
+        check_name(settings.partials_card, model_dir=settings.model_dir)
+    except ModelUnavailable as error:
+        return about_partials(error, settings)
     return None
 
 

@@ -4,12 +4,17 @@
     python -m benchmarks.streaming --quick
     python -m benchmarks.streaming --real-time
     python -m benchmarks.streaming --vary hop=0.2,margin=0.48 --suite S1
+    python -m benchmarks.streaming --partials CARD
 
 Streams of known words (`benchmarks/corpus/suites.py`) go through the session and the
 queue that serve live streams, in simulated time that is charged with the computing as
 measured (`benchmarks/streams/simulation.py`); so do two other servers' policies
 (`benchmarks/streams/policies.py`). With `--real-time`, S1 also goes through a loopback
 socket to a server process, sent by a client process on an absolute schedule.
+
+With `--partials`, another model makes partials, as with PARTIALS_CARD; the two take
+turns. `benchmarks/networks/quick_demo.py` writes one that is smaller than the demo
+model.
 
 The clients' messages are kept in `--traces`, one file a stream; streams with a file are
 not run again, so an interrupted run continues. From the traces come a result line for
@@ -46,6 +51,8 @@ from benchmarks.streams.policies import (
 from benchmarks.streams.report import Stretch
 from benchmarks.streams.simulation import Simulation
 from benchmarks.streams.trace_files import Run
+from engine.interface import Model
+from engine.two_models import TwoModels
 from live.options import PROFILES, StreamOptions
 from live.session import StreamSession
 from model import ASRModel
@@ -83,6 +90,7 @@ class Options:
     real: list[Path]
     vary: dict[str, float]
     card: str
+    partials: str
     model_dir: Path | None
     dtype: str
     speech_dir: Path | None
@@ -111,6 +119,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
     add("--real", type=Path, nargs="*", default=[], help="recordings of your own")
     add("--vary", type=varied, default={}, help="options of the profile, in seconds")
     add("--card", default="omniASR_CTC_demo", help="the model (default: %(default)s)")
+    add("--partials", default="", help="another model for partials")
     add("--model-dir", type=Path, help="folder of further cards")
     add("--dtype", default="auto")
     add("--speech-dir", type=Path, help="recordings of digits (default: the tests')")
@@ -130,6 +139,13 @@ class Bench:
         self._model = ASRModel.load(
             options.card, model_dir=options.model_dir, dtype=options.dtype
         )
+        self._quick: ASRModel | None = None
+        self._both: Model = self._model
+        if options.partials:
+            self._quick = ASRModel.load(
+                options.partials, model_dir=options.model_dir, dtype=options.dtype
+            )
+            self._both = TwoModels(self._model, self._quick)
         self._vad = SileroVad()
         self._material = suites.load(options.speech_dir)
         self._composed: dict[str, list[Stream]] = {}
@@ -145,6 +161,7 @@ class Bench:
     def environment(self) -> dict[str, Any]:
         return {
             "model": self._model.name,
+            **({"partials": self._quick.name} if self._quick else {}),
             "dtype": self._model.dtype_name,
             **stream_report.environment(),
         }
@@ -193,7 +210,7 @@ class Bench:
         simulation = Simulation(
             stream,
             self._policy(setup),
-            self._model.label_frames,
+            self._both.label_frames,
             self._vad,
             commit=setup.endswith(COMMITS),
         )
@@ -212,6 +229,7 @@ class Bench:
             vocabulary=vocabulary,
             offsets=self._model.spike_offsets,
             options=self._stream_options(setup),
+            quick=self._both.traits.quick,
         )
         return SessionPolicy(session)
 
@@ -234,6 +252,7 @@ class Bench:
             streams,
             options.traces / "server.log",
             MODEL_CARD=options.card,
+            PARTIALS_CARD=options.partials,
             DTYPE=options.dtype,
             NUM_THREADS="1",
         )

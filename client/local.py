@@ -35,11 +35,12 @@ _AGAIN_S = 0.5
 
 
 @asynccontextmanager
-async def engine(model: str | None) -> AsyncIterator["Service"]:
+async def engine(model: str | None, *, live: bool = False) -> AsyncIterator["Service"]:
     """Load a model, and print the stages of loading.
 
     Args:
         model: Its card; None for the one that the settings name.
+        live: Whether it is for live streams, which may have partials of a second model.
 
     Raises:
         CommandError: A setting is wrong, or the model cannot be loaded.
@@ -54,6 +55,8 @@ async def engine(model: str | None) -> AsyncIterator["Service"]:
         settings = Settings(model_card=model) if model else Settings()
     except ValidationError as error:
         raise CommandError(describe_errors(error)) from error
+    if not live:
+        settings = settings.model_copy(update={"partials_card": ""})
     service = Service(settings, {settings.model_card: ModelLoader()}, rehearsal_s=0)
     failed = asyncio.Event()
     service.start(failed.set)

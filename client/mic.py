@@ -27,7 +27,7 @@ async def _run(options: argparse.Namespace) -> None:
     # First, so that no model is loaded in vain.
     source = source_of(options)
     read_languages(options.language, options.languages)
-    async with engine(options.model) as service:
+    async with engine(options.model, live=True) as service:
         stream_options = _options(options, service)
         stream = service.models.default.live.open(stream_options)
         try:

@@ -10,6 +10,10 @@ overlap almost completely. They share one normalisation, so that a hypothesis do
 change with the loudness of the audio after it. They also share a key, under which the
 model may keep what the next window of the same utterance can use.
 
+A model may be two: a quick one makes the partials of live streams, a strong one all
+else (`engine/two_models.py`). Each window says which of them hears it; no batch has
+windows of both.
+
 Pure: no I/O, clock, settings or threads.
 """
 
@@ -91,6 +95,7 @@ class ModelInput:
         cache_key: The same for all windows of a live utterance. If there is a
             normalisation, the model uses and updates what it keeps under the key.
         decoding: What to return for each frame.
+        quick: Whether the quick model hears it, if there is one.
     """
 
     samples: Samples
@@ -98,6 +103,7 @@ class ModelInput:
     normalisation: Normalisation | None = None
     cache_key: CacheKey | None = field(default=None, compare=False)
     decoding: Decoding = BEST_LABEL
+    quick: bool = False
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -134,6 +140,8 @@ class ModelTraits:
             is memory for; None if that is not known.
         max_batches: Number of batches that it takes at the same time, each from a
             thread of its own; 1 if it belongs to one thread.
+        n_parameters: Its size; 0 if it is not known.
+        quick: The model that makes partials; None if this one makes them, too.
         summary: One line for the log.
     """
 
@@ -145,12 +153,36 @@ class ModelTraits:
     spike_offsets: SpikeOffsets = UNMEASURED
     max_batch_samples: int | None = None
     max_batches: int = 1
+    n_parameters: int = 0
+    quick: "QuickModel | None" = None
     summary: str = "A model is ready"
+
+    @property
+    def all(self) -> "tuple[ModelTraits, ...]":
+        """These traits, and those of the quick model if there is one."""
+        return (self,) if self.quick is None else (self, self.quick.traits)
 
     @property
     def device_kind(self) -> str:
         """The device without its number: `cpu`, `cuda`, `mps`."""
         return self.device.partition(":")[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuickModel:
+    """What the server needs to know about a model that makes partials only.
+
+    Attributes:
+        traits: Its traits.
+        cost_of_strong: How many times as much work a second of audio is for the other
+            model. It follows from their sizes, not from any clock, because finals
+            depend on it.
+        apart: Whether each has a device of its own, so that both work at the same time.
+    """
+
+    traits: ModelTraits
+    cost_of_strong: float = 1.0
+    apart: bool = False
 
 
 class Model(Protocol):

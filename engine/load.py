@@ -18,6 +18,10 @@ While that is measured for the first time, others wait for it.
 The forecast may be wrong when little was measured, and letting a few streams in does
 little harm. So up to a number of streams that speak, the forecast does not count.
 
+If a quick model makes partials and a strong one finals, each has a cost of its own. On
+one device both take from the same time; if each has a device to itself, a stream needs
+room on both, and partials look less far back only for lack of time on their own.
+
 The event loop has to have time for the stream, too (`engine/loop_load.py`).
 
 Pure: no I/O, clock, settings or threads; `now` is an argument, so that a benchmark can
@@ -26,7 +30,7 @@ run it in simulated time. Not safe for concurrent use.
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from math import exp
+from math import exp, inf
 
 from audio.samples import SAMPLE_RATE
 from engine.costs import Costs
@@ -115,6 +119,8 @@ class StreamLoad:
         self._places: dict[Place, None] = {}
         self._asking: dict[Place, None] = {}  # that have asked; the newest is last
         self._costs = Costs()
+        self._costs_of_partials = self._costs  # one model makes both
+        self._apart = False
         self.measuring = False
         self._partials = _Share()  # with their whole context
         self._finals = _Share()
@@ -129,16 +135,33 @@ class StreamLoad:
 
     @property
     def newest_pass(self) -> float:
-        """When a pass last ended; long ago before the first."""
-        return _LONG_AGO if self._costs.newest is None else self._costs.newest
+        """When a pass last ended, of both models; long ago before the first."""
+        newest = [own.newest for own in (self._costs, self._costs_of_partials)]
+        return min(_LONG_AGO if at is None else at for at in newest)
+
+    @property
+    def costs(self) -> tuple[float | None, float | None]:
+        """The model's seconds for a second of audio in finals, and in partials."""
+        return self._costs.low, self._costs_of_partials.low
+
+    def add_quick(self, *, apart: bool) -> None:
+        """From now on another model makes partials.
+
+        Args:
+            apart: Whether it has a device of its own.
+        """
+        self._costs_of_partials = Costs()
+        self._apart = apart
 
     def is_tight(self, now: float) -> bool:
         """Whether streams need more than the model's time."""
         if not self._two_speak(now):
             self._tight = False
             return False
-        wanted = self._partials.value(now) + self._finals.value(now)
-        if wanted > _TIGHT * self._room(now):
+        wanted, room = self._partials.value(now), 1.0
+        if not self._apart:
+            wanted, room = wanted + self._finals.value(now), self._room(now)
+        if wanted > _TIGHT * room:
             self._tight, self._tight_at = True, now
         elif now - self._tight_at >= _CALM_S:
             self._tight = False
@@ -166,7 +189,7 @@ class StreamLoad:
             n_streams, n_speaking = len(self._places), self.n_speaking(now)
             if n_streams >= self._max_streams:
                 raise Overloaded(n_streams, n_speaking, at_limit=True)
-            unknown = self._costs.low is None
+            unknown = None in self.costs
             settles = unknown or self._n_fit(now, beside_new=False) >= 1
             raise Overloaded(n_streams, n_speaking, settles=settles)
         new = Place(now)
@@ -188,11 +211,12 @@ class StreamLoad:
             self._asking[place] = None
 
     def note_pass(self, batch: Sequence[Job], now: float, seconds: float) -> None:
-        """Note that a pass has ended, and how long it took."""
+        """Note that a pass of one model has ended, and how long it took."""
         n_samples = sum(job.n_samples for job in batch)
         if not n_samples:
             return
-        self._costs.note_pass(now, n_samples / SAMPLE_RATE, seconds)
+        costs = self._costs_for(quick=batch[0].quick)
+        costs.note_pass(now, n_samples / SAMPLE_RATE, seconds)
         taken = dict.fromkeys(Work, 0.0)
         for job in batch:
             taken[job.work] += seconds * job.n_samples / n_samples
@@ -203,15 +227,25 @@ class StreamLoad:
         if taken[Work.FILE] > seconds / 2:
             self._file_pass = now
 
-    def note_rehearsal(self, audio_s: float, now: float, seconds: float) -> None:
+    def note_rehearsal(
+        self, audio_s: float, now: float, seconds: float, *, quick: bool = False
+    ) -> None:
         """Note that a pass over silence has ended, and how long it took."""
-        self._costs.note_pass(now, audio_s, seconds)
+        self._costs_for(quick=quick).note_pass(now, audio_s, seconds)
 
     def expected_s(self, jobs: Iterable[Job]) -> float:
-        """Return how long the model usually takes for windows, in seconds."""
-        audio_s = sum(job.n_samples for job in jobs) / SAMPLE_RATE
-        usual = self._costs.usual
-        return audio_s * (_UNKNOWN if usual is None else usual)
+        """Return how long the models usually take for windows, in seconds."""
+        n_samples = {False: 0, True: 0}
+        for job in jobs:
+            n_samples[job.quick] += job.n_samples
+        return sum(
+            n / SAMPLE_RATE * (_UNKNOWN if usual is None else usual)
+            for quick, n in n_samples.items()
+            for usual in (self._costs_for(quick=quick).usual,)
+        )
+
+    def _costs_for(self, *, quick: bool) -> Costs:
+        return self._costs_of_partials if quick else self._costs
 
     def _two_speak(self, now: float) -> bool:
         """Whether two streams or more have speech now."""
@@ -229,15 +263,27 @@ class StreamLoad:
     def _n_fit(self, now: float, *, beside_new: bool = True) -> float:
         """Return for how many more streams with speech there is time."""
         in_loop = self._loop.n_fit(now, beside_new=beside_new)
-        if not (cost := self._costs.low):  # unknown, or a model that answers at once
-            return 0.0 if cost is None and self.measuring else in_loop
-        audio = sum(
-            _IN_RAREST_PARTIALS + (0.0 if place.has_shown(now) else _IN_FINALS)
-            for place in self._talking(now, beside_new=beside_new)
-        )
-        room = _FULL * self._room(now) - self._finals.value(now) - cost * audio
-        return min(in_loop, room / (cost * (_IN_RAREST_PARTIALS + _IN_FINALS)))
+        cost, of_partials = self.costs
+        if cost is None or of_partials is None:
+            return 0.0 if self.measuring else in_loop
+        talking = self._talking(now, beside_new=beside_new)
+        n_new = sum(not place.has_shown(now) for place in talking)
+        partials_s = of_partials * _IN_RAREST_PARTIALS  # of the time, for one stream
+        finals_s = cost * _IN_FINALS
+        for_finals = _FULL * self._room(now) - self._finals.value(now)
+        for_finals -= n_new * finals_s
+        if self._apart:
+            for_partials = _FULL - len(talking) * partials_s
+            fit = _n_times(for_partials, partials_s), _n_times(for_finals, finals_s)
+            return min(in_loop, *fit)
+        left = for_finals - len(talking) * partials_s
+        return min(in_loop, _n_times(left, partials_s + finals_s))
 
     def _room(self, now: float) -> float:
         """Return the share of the time that recordings leave to streams."""
         return 1 - (self._file_share if now - self._file_pass < _RECENT_S else 0.0)
+
+
+def _n_times(room: float, need: float) -> float:
+    """Return how many times a need fits; a model may answer at once."""
+    return room / need if need else inf

@@ -28,8 +28,13 @@ class Observer:
     def window_waited(self, work: Work, seconds: float) -> None:
         """A window's turn at the model has come."""
 
-    def batch_labelled(self, *, n_windows: int, audio_s: float, seconds: float) -> None:
-        """A forward pass over a batch ended; it took `seconds`."""
+    def batch_labelled(
+        self, *, n_windows: int, audio_s: float, seconds: float, quick: bool
+    ) -> None:
+        """A forward pass over a batch ended; it took `seconds`.
+
+        `quick` says whether it was a pass of the quick one of two models.
+        """
 
     def batch_failed(self) -> None:
         """A forward pass raised an error that halving the batch does not solve."""

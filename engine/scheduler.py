@@ -2,10 +2,11 @@
 
 One thread, named `asr`, loads the model and is the only one that calls it, so the event
 loop never runs torch and the model needs no lock. A model that takes several batches at
-the same time gets as many threads. `engine/work_queue.py` decides whose turn it is and
-which windows share a pass, `engine/residence.py` when the model is unloaded and when it
-is loaded again, for which windows wait as for a pass; this module has the threads, the
-lock and the futures.
+the same time gets as many threads. A model may be two, of which a quick one makes
+partials (`engine/two_models.py`); if each has a device of its own, it has a thread of
+its own, too. `engine/work_queue.py` decides whose turn it is and which windows share a
+pass, `engine/residence.py` when the model is unloaded and when it is loaded again, for
+which windows wait as for a pass; this module has the threads, the lock and the futures.
 
 When the queue is full, a window is refused at once: the caller can try elsewhere in
 time, and the model never works for callers that have given up. Cancelling a future
@@ -28,10 +29,12 @@ import math
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from audio.samples import SAMPLE_RATE
 from engine import rehearsal
@@ -54,9 +57,10 @@ from engine.loop_load import LoopLoad
 from engine.observer import NOBODY, Drop, Observer
 from engine.place import Place
 from engine.residence import Residence, Step
+from engine.two_models import part_of
 from engine.watchdog import Watchdog
 from engine.work_queue import BatchRules, Job, Work, WorkQueue
-from text.ctc import FrameLabels
+from text.ctc import FrameLabels, Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +73,9 @@ STUCK = "The model gives no results at present; try again later."
 _TOO_LATE = "The server is too busy; try again later."
 # Seconds between two attempts to load a model again.
 _RETRY_S = 1.0
+
+# What a thread serves: all windows, or those of the strong or of the quick model.
+_Lane: TypeAlias = bool | None
 
 _NOT_AGAIN = (
     "The model, which had been unloaded, could not be loaded again; the server's log "
@@ -152,12 +159,14 @@ class Scheduler:
         self._traits: ModelTraits | None = None  # once the model was loaded
         self._model: Model | None = None  # while it is loaded
         self._residence = Residence(unload_after_s)
+        self._lanes: tuple[_Lane, ...] = (None,)
         self._n_serving = 0  # threads that have a batch
-        self._spare_time: Iterator[object] | None = None  # passes no client waits for
+        self._spare_time: dict[_Lane, Iterator[object]] = {}  # no client waits for it
+        self._unmeasured: set[_Lane] = set()
         self._closed = ""  # why no more windows are taken
-        self._n_running = 0  # passes
+        self._n_running: Counter[_Lane] = Counter()  # passes
         self._in_passes: set[_Job] = set()
-        self._failures = Failures()
+        self._failures = {False: Failures(), True: Failures()}  # of the quick model
         self._ending = threading.Event()
         # Daemons: a download that hangs must not keep the process alive.
         self._threads = [threading.Thread(target=self._run, name="asr", daemon=True)]
@@ -215,6 +224,12 @@ class Scheduler:
     def measuring(self) -> bool:
         """Whether the cost of streams is being measured for the first time."""
         return self._streams.measuring
+
+    @property
+    def costs(self) -> tuple[float | None, float | None]:
+        """The seconds that a second of audio takes in finals, and in partials."""
+        with self._changed:
+            return self._streams.costs
 
     @property
     def is_tight(self) -> bool:
@@ -289,10 +304,11 @@ class Scheduler:
         for job in waiting:
             _fail(job, NotReady(self._closed))
 
-    def limit_batches(self, rules: BatchRules) -> None:
-        """Change what one forward pass may hold."""
+    def limit_batches(self, rules: BatchRules, quick: BatchRules | None = None) -> None:
+        """Change what one forward pass may hold, and one of the quick model."""
         with self._changed:
             self._queue.rules = rules
+            self._queue.quick_rules = quick or rules
 
     def admit_stream(self) -> Place:
         """Let a stream in.
@@ -309,7 +325,9 @@ class Scheduler:
         with self._changed:
             now = self._clock()
             if now - self._streams.newest_pass > _IDLE_S and self._traits is not None:
-                self._spare_time = self._spare_time or self._rehearsal()
+                for lane in self._lanes:
+                    passes = self._rehearsal(self._traits, lane)
+                    self._spare_time.setdefault(lane, passes)
             place = self._streams.admit(now)
             self._changed.notify_all()  # the model may have to be loaded
             return place
@@ -356,10 +374,16 @@ class Scheduler:
             raise NotReady(STUCK)
         # A window that is due within the longest wait never waits longer than that.
         due_in_s = min(due_in_s or 0.0, self._max_wait_s / 2)
-        job = _Job(n_samples=len(window), work=work, due_in_s=due_in_s, window=window)
+        job = _Job(
+            n_samples=len(window),
+            work=work,
+            due_in_s=due_in_s,
+            quick=window.quick,
+            window=window,
+        )
         with self._changed:
             self._enqueue(job, place, beyond_limit=beyond_limit)
-        settle = self.watchdog.expect()
+        settle = self.watchdog.expect(soon=job.quick and self._apart)
         job.future.add_done_callback(lambda future: settle())
         # A future keeps its callbacks for good. If they kept the job, whose future it
         # is, its audio would stay until the garbage collector looks for cycles.
@@ -382,7 +406,10 @@ class Scheduler:
         if place is not None:
             self._streams.note_ask(place, now)
         self._queue.submit(job, now)
-        self._changed.notify()
+        if self._apart:
+            self._changed.notify_all()  # one would perhaps not serve it
+        else:
+            self._changed.notify()
 
     def _forget(self, job: _Job | None) -> None:
         """Take a cancelled window out of the queue."""
@@ -402,16 +429,23 @@ class Scheduler:
         except BaseException as error:
             self._on_loaded(error)
             return
+        first, *further = self._lanes
+        names: list[tuple[str, _Lane]] = [
+            (f"asr {n}", first) for n in range(2, traits.max_batches + 1)
+        ]
+        names += [("asr partials", lane) for lane in further]
         others = [
-            threading.Thread(target=self._serve_all, name=f"asr {n}", daemon=True)
-            for n in range(2, traits.max_batches + 1)
+            threading.Thread(
+                target=self._serve_all, args=(lane,), name=name, daemon=True
+            )
+            for name, lane in names
         ]
         for thread in others:  # before `close` may join them
             thread.start()
         self._threads += others
         self._traits = traits
         self._on_loaded(None)
-        self._serve_all()
+        self._serve_all(first)
 
     def _load_model(self) -> ModelTraits:
         """Load the model, the first time or again."""
@@ -424,9 +458,8 @@ class Scheduler:
                 f"{FrameGrid()}."
             )
         if before is None:
-            self._spare_time = self._warm_up(model)
-            self._streams.measuring = self._rehearsed is not None
-        elif traits.vocabulary != before.vocabulary:
+            self._prepare(model)
+        elif _vocabularies(traits) != _vocabularies(before):
             raise ModelError(
                 "The model's files have changed: its vocabulary is another one. Start "
                 "the server again to serve it."
@@ -437,6 +470,26 @@ class Scheduler:
             self._residence.note_loaded(now, took_s=now - began)
             self._changed.notify_all()
         return traits
+
+    def _prepare(self, model: Model) -> None:
+        """Prepare for a model that is loaded for the first time."""
+        with self._changed:
+            if (quick := model.traits.quick) is not None:
+                self._lanes = (False, True) if quick.apart else (None,)
+                self._streams.add_quick(apart=quick.apart)
+            self._spare_time = {
+                lane: self._warm_up(model, lane) for lane in self._lanes
+            }
+            self._unmeasured = set(self._lanes)
+            self._streams.measuring = self._rehearsed is not None
+
+    @property
+    def _apart(self) -> bool:
+        """Whether two models have a device and a thread each."""
+        return len(self._lanes) > 1
+
+    def _lane_of(self, job: Job) -> _Lane:
+        return job.quick if self._apart else None
 
     def _load_again(self) -> None:
         """Load the model because there is work; if that fails, what waits fails."""
@@ -463,24 +516,25 @@ class Scheduler:
 
     def _unload(self) -> None:
         with self._changed:
-            self._model = self._spare_time = None
+            self._model = None
+            self._spare_time.clear()
         self._on_unloaded()
         with self._changed:
             self._residence.note_unloaded()
             self._changed.notify_all()
 
-    def _serve_all(self) -> None:
+    def _serve_all(self, lane: _Lane) -> None:
         """Serve batches until the scheduler is closed or the model is lost."""
         try:
-            self._serve_on()
+            self._serve_on(lane)
         except ModelLost as error:
             self._lose(error)
         except BaseException as error:
             logger.exception("The model's thread broke.")
             self._lose(ModelLost(f"its thread ended with {type(error).__name__}"))
 
-    def _serve_on(self) -> None:
-        while (batch := self._next_batch()) is not None:
+    def _serve_on(self, lane: _Lane) -> None:
+        while (batch := self._next_batch(lane)) is not None:
             # From here on a future can no longer be cancelled, only ignored.
             live = [job for job in batch if job.future.set_running_or_notify_cancel()]
             with self._changed:
@@ -495,7 +549,8 @@ class Scheduler:
                     self._residence.note_work(self._clock())
                 for job in live:  # without an answer yet if the model is lost
                     _fail(job, NotReady(_LOST))
-            self._ending.wait(self._failures.pause_s)
+            quick = any(job.quick for job in batch)
+            self._ending.wait(self._failures[quick].pause_s)
 
     def _lose(self, error: ModelLost) -> None:
         """Take no more windows: the model is gone."""
@@ -506,17 +561,19 @@ class Scheduler:
         if first:
             self._on_lost(error)
 
-    def _next_batch(self) -> list[_Job] | None:
+    def _next_batch(self, lane: _Lane) -> list[_Job] | None:
         """Wait for work, and for the model; None once closed and no window is left."""
         while True:
             passes: Iterator[object] | None = None
             with self._changed:
-                while (step := self._next_step()) is Step.WAIT and not self._may_try:
+                while (step := self._next_step(lane)) is Step.WAIT:
+                    if self._may_try(lane):
+                        break
                     self._changed.wait()
                 if step is Step.SERVE:
-                    late, batch = self._take_batch()
+                    late, batch = self._take_batch(lane)
                 elif step is Step.WAIT:
-                    passes, self._spare_time = self._spare_time, None
+                    passes = self._spare_time.pop(lane)
                     self._n_serving += 1
             match step:
                 case Step.END:
@@ -526,7 +583,7 @@ class Scheduler:
                 case Step.UNLOAD:
                     self._unload()
                 case Step.WAIT:
-                    self._use_spare_time(passes)
+                    self._use_spare_time(passes, lane)
                 case Step.SERVE:
                     break
         for job in late:
@@ -534,18 +591,21 @@ class Scheduler:
             _fail(job, WaitedTooLong(_TOO_LATE))
         return batch
 
-    def _next_step(self) -> Step:
-        return self._residence.next_step(
+    def _next_step(self, lane: _Lane) -> Step:
+        step = self._residence.next_step(
             n_windows=len(self._queue),
             n_streams=self._streams.n_streams,
             closed=bool(self._closed),
         )
+        if step is Step.SERVE and not self._queue.has_for(quick=lane):
+            return Step.END if self._closed else Step.WAIT  # another thread serves
+        return step
 
-    def _take_batch(self) -> tuple[list[_Job], list[_Job]]:
+    def _take_batch(self, lane: _Lane) -> tuple[list[_Job], list[_Job]]:
         """Return the windows that have waited too long, and those of the next pass."""
         now = self._clock()
         late = self._queue.take_older(now - self._max_wait_s)
-        batch = self._queue.take_batch(now)
+        batch = self._queue.take_batch(now, quick=lane)
         for job in batch:
             self._observer.window_waited(job.work, now - job.since)
         self._n_serving += 1
@@ -583,10 +643,10 @@ class Scheduler:
             self._serve(batch[start : start + step])
 
     def _fail_alone(self, job: _Job, error: Exception) -> None:
-        self.watchdog.fail(error)
+        self.watchdog.fail(error, quick=job.quick, apart=self._apart)
         self._observer.batch_failed()
         with self._changed:
-            line = self._failures.note_failure(error, self._clock())
+            line = self._failures[job.quick].note_failure(error, self._clock())
         if line is not None:
             logger.error("%s", line, exc_info=error)
         _fail(job, error)
@@ -594,9 +654,10 @@ class Scheduler:
     def _label(self, batch: Sequence[_Job]) -> list[FrameLabels]:
         """Run one pass and measure it; simultaneous passes share their seconds."""
         began = self._clock()
+        quick, lane = batch[0].quick, self._lane_of(batch[0])
         with self._changed:
-            self._n_running += 1
-            n_running = self._n_running
+            self._n_running[lane] += 1
+            n_running = self._n_running[lane]
             end = self.watchdog.begin(self._streams.expected_s(batch))
         try:
             model = self._model
@@ -609,28 +670,29 @@ class Scheduler:
         finally:
             end()
             with self._changed:
-                self._n_running -= 1
+                self._n_running[lane] -= 1
                 ended = self._clock()
                 seconds = (ended - began) / n_running
-                self._queue.spent(batch, seconds)
+                if not lane:  # otherwise files could not have had that time
+                    self._queue.spent(batch, seconds)
         with self._changed:
             self._streams.note_pass(batch, ended, seconds)
-            self._failures.note_success()
-        self.watchdog.succeed()
+            self._failures[quick].note_success()
+        self.watchdog.succeed(quick=quick, apart=self._apart)
         self._observer.batch_labelled(
             n_windows=len(batch),
             audio_s=sum(job.n_samples for job in batch) / SAMPLE_RATE,
             seconds=ended - began,
+            quick=quick,
         )
         return labelled
 
     # --- in spare time ---
 
-    @property
-    def _may_try(self) -> bool:
-        return self._spare_time is not None and self._model is not None
+    def _may_try(self, lane: _Lane) -> bool:
+        return lane in self._spare_time and self._model is not None
 
-    def _use_spare_time(self, passes: Iterator[object] | None) -> None:
+    def _use_spare_time(self, passes: Iterator[object] | None, lane: _Lane) -> None:
         """Run the next of some passes that no client waits for."""
         assert passes is not None, "there is something to try"
         left: Iterator[object] | None = passes
@@ -645,20 +707,30 @@ class Scheduler:
             left = None
         with self._changed:
             self._n_serving -= 1
-            self._spare_time = self._spare_time or left
-            self._streams.measuring &= self._spare_time is not None
+            if left is not None:
+                self._spare_time.setdefault(lane, left)
+            if lane not in self._spare_time:
+                self._unmeasured.discard(lane)
+            self._streams.measuring &= bool(self._unmeasured)
 
-    def _warm_up(self, model: Model) -> Iterator[object]:
-        """Let the model find out how it is quickest, then measure it."""
-        if isinstance(model, HasTrials):
-            yield from model.trials()
-        yield from self._rehearsal()
+    def _warm_up(self, model: Model, lane: _Lane) -> Iterator[object]:
+        """Let a lane's models find out how they are quickest, then measure them."""
+        for quick in _models_in(lane, model.traits):
+            part = part_of(model, quick=quick)
+            if isinstance(part, HasTrials):
+                yield from part.trials()
+        yield from self._rehearsal(model.traits, lane)
 
-    def _rehearsal(self) -> Iterator[object]:
-        """Measure what a pass costs."""
+    def _rehearsal(self, traits: ModelTraits, lane: _Lane) -> Iterator[object]:
+        """Measure what a pass costs, of each model in a lane."""
+        for quick in _models_in(lane, traits):
+            yield from self._rehearse(quick)
+
+    def _rehearse(self, quick: bool) -> Iterator[object]:
         if self._rehearsed is None:
             return
-        windows = rehearsal.whole_pass(self._rehearsed, self._queue.rules)
+        rules = self._queue.quick_rules if quick else self._queue.rules
+        windows = rehearsal.whole_pass(replace(self._rehearsed, quick=quick), rules)
         audio_s = sum(map(len, windows)) / SAMPLE_RATE
 
         def label(windows: Sequence[ModelInput]) -> object:
@@ -668,8 +740,21 @@ class Scheduler:
         for seconds in rehearsal.rehearse(label, windows, self._clock):
             if seconds is not None:
                 with self._changed:
-                    self._streams.note_rehearsal(audio_s, self._clock(), seconds)
+                    self._streams.note_rehearsal(
+                        audio_s, self._clock(), seconds, quick=quick
+                    )
             yield seconds
+
+
+def _models_in(lane: _Lane, traits: ModelTraits) -> tuple[bool, ...]:
+    """Return the models that a thread serves: whether each is the quick one."""
+    if lane is not None:
+        return (lane,)
+    return (False,) if traits.quick is None else (False, True)
+
+
+def _vocabularies(traits: ModelTraits) -> list[Vocabulary]:
+    return [own.vocabulary for own in traits.all]
 
 
 def _fail(job: _Job, error: Exception) -> bool:

@@ -37,7 +37,7 @@ class Watchdog:
         self._owed_soon: dict[object, float] = {}  # the same
         self._last_result = clock()
         self._running: dict[object, float] = {}  # passes, and what each should take
-        self._n_failed = 0
+        self._n_failed = {False: 0, True: 0}  # by whether it is the quick model
         self._error = ""
 
     def expect(self, *, soon: bool = False) -> Callable[[], None]:
@@ -81,26 +81,38 @@ class Watchdog:
 
         return end
 
-    def succeed(self) -> None:
-        """Note that a pass gave results, or that the model was loaded again."""
-        with self._lock:
-            self._last_result = self._clock()
-            self._n_failed = 0
+    def succeed(self, *, quick: bool = False, apart: bool = False) -> None:
+        """Note that a pass gave results, or that the model was loaded again.
 
-    def fail(self, error: Exception) -> None:
+        Args:
+            quick: Whether it was a pass of the quick one of two models.
+            apart: Whether that has a device of its own, so that its passes say nothing
+                of the other one; what it owes is expected soon.
+        """
+        with self._lock:
+            self._end_pass(quick, apart)
+            self._n_failed[quick] = 0
+
+    def fail(
+        self, error: Exception, *, quick: bool = False, apart: bool = False
+    ) -> None:
         """Note that a pass, or loading the model again, raised an error."""
         with self._lock:
-            self._last_result = self._clock()
-            self._n_failed += 1
+            self._end_pass(quick, apart)
+            self._n_failed[quick] += 1
             self._error = type(error).__name__
+
+    def _end_pass(self, quick: bool, apart: bool) -> None:
+        if not (quick and apart):
+            self._last_result = self._clock()
 
     @property
     def trouble(self) -> str | None:
         """What is wrong, in a sentence; None if all is well."""
         with self._lock:
-            if self._n_failed >= _MAX_FAILED:
+            if (n_failed := max(self._n_failed.values())) >= _MAX_FAILED:
                 return (
-                    f"The model failed {self._n_failed} times in a row, at last with "
+                    f"The model failed {n_failed} times in a row, at last with "
                     f"{self._error}; the log has the details."
                 )
             waited_s = self._waited_s()

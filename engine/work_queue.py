@@ -16,6 +16,10 @@ others. It costs as much as its longest window, times its size, so only windows 
 the same length share a pass, and only as many as gain on the device. Less urgent
 windows join a pass if they cost the urgent ones nothing.
 
+If there are two models (`engine/two_models.py`), a batch has windows for one of them,
+and each has its own rules for batches. Turns are the same for both, unless each has a
+device of its own: then each has its turns for itself.
+
 Pure: no I/O, clock, settings or threads; `now` is an argument, so that a benchmark can
 run it in simulated time. Not safe for concurrent use.
 """
@@ -53,6 +57,7 @@ class Job:
         n_samples: Its length.
         work: Its kind of work.
         due_in_s: Seconds from its submission until it is due.
+        quick: Whether the quick one of two models hears it.
         since: When it was submitted; set by the queue.
         contended: Whether streams wait while its batch is served; set by the queue.
     """
@@ -60,6 +65,7 @@ class Job:
     n_samples: int
     work: Work
     due_in_s: float = 0.0
+    quick: bool = False
     since: float = field(default=0.0, init=False)
     contended: bool = field(default=False, init=False)
 
@@ -143,12 +149,14 @@ class WorkQueue(Generic[J]):
 
     Attributes:
         rules: They may be changed at any time.
+        quick_rules: The same for the quick one of two models.
     """
 
     def __init__(self, rules: BatchRules, *, file_share: float) -> None:
         if not 0 <= file_share < 1:
             raise ValueError("file_share must be at least 0 and below 1.")
         self.rules = rules
+        self.quick_rules = rules
         self._file_ratio = file_share / (1 - file_share)
         self._owed_to_files_s = 0.0
         # Dictionaries, because sets do not keep the order of arrival.
@@ -169,6 +177,12 @@ class WorkQueue(Generic[J]):
         """Count the windows of one kind that wait."""
         return len(self._waiting[work])
 
+    def has_for(self, *, quick: bool | None) -> bool:
+        """Whether a window waits for one of two models; None: for any."""
+        return any(
+            _is_for(job, quick) for jobs in self._waiting.values() for job in jobs
+        )
+
     def submit(self, job: J, now: float) -> None:
         """Queue a window."""
         job.since = now
@@ -187,13 +201,18 @@ class WorkQueue(Generic[J]):
             self.cancel(job)
         return old
 
-    def take_batch(self, now: float) -> list[J]:
+    def take_batch(self, now: float, *, quick: bool | None = None) -> list[J]:
         """Remove and return the windows of the next pass, the most urgent first.
+
+        Args:
+            now: The time in seconds.
+            quick: Which of two models is free; None: there is one, or they take turns.
 
         Returns:
             No windows if none wait. Tell `spent` how long the pass took.
         """
-        batch = self._batch(self._in_turn(now), now)
+        in_turn = [job for job in self._in_turn(now) if _is_for(job, quick)]
+        batch = self._batch(in_turn, now)
         for job in batch:
             self.cancel(job)
         contended = len(self) > self.count(Work.FILE) or any(
@@ -233,18 +252,29 @@ class WorkQueue(Generic[J]):
         """Take the first window and others that may share its pass."""
         batch = list(in_turn[:1])
         for job in in_turn[1:]:
-            if len(batch) == self.rules.max_windows:
+            if len(batch) == self._rules_for(batch[0]).max_windows:
                 break
             if self._may_join(job, batch, now):
                 batch.append(job)
         return batch
 
+    def _rules_for(self, job: J) -> BatchRules:
+        return self.quick_rules if job.quick else self.rules
+
     def _may_join(self, job: J, batch: Sequence[J], now: float) -> bool:
+        if job.quick != batch[0].quick:
+            return False
+        rules = self._rules_for(job)
         lengths = [job.n_samples, *(other.n_samples for other in batch)]
         longest = max(lengths)
         if min(lengths) < longest * _SHORTEST_RATIO:
             return False
         n_samples = longest * len(lengths)
         if job.rank(now) > batch[0].rank(now):
-            return n_samples <= self.rules.max_free_samples
-        return self.rules.max_samples is None or n_samples <= self.rules.max_samples
+            return n_samples <= rules.max_free_samples
+        return rules.max_samples is None or n_samples <= rules.max_samples
+
+
+def _is_for(job: Job, quick: bool | None) -> bool:
+    """Whether one of two models hears a window; None: any does."""
+    return quick is None or job.quick == quick

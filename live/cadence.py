@@ -15,7 +15,9 @@ A speculation begins as soon as silence is noticed, so that its final is there w
 client asks 0.2 s after the end of speech. If speech goes on after the pause, it was
 computed in vain, and more so in a longer utterance. So in long utterances this waste
 has a limit; beyond it a speculation waits until the silence is more likely to be the
-end.
+end. A speculation costs as much as the model of finals. If a quick model makes
+partials, that is far more than partials cost, so the limit is lower and holds for
+shorter utterances: the waste stays the same share of what a stream costs.
 
 All decisions follow from positions and probabilities of speech, never from the load of
 the model: the text of a final must not depend on that.
@@ -53,6 +55,11 @@ _SHORT = 7 * SAMPLE_RATE
 _LATE = round(0.3 * SAMPLE_RATE)
 _MUCH, _MOST = 0.5, 2.0
 
+# Share of finals in what a stream costs if one model makes partials, too: a second of
+# speech is heard some nine times for partials, and once for its final
+# (`benchmarks.streaming`).
+_SHARE_OF_FINALS = 0.1
+
 
 class Cadence:
     """Decides when the model hears one utterance.
@@ -60,14 +67,21 @@ class Cadence:
     Args:
         start: Position of its first sample.
         options: Options of the stream.
+        cost_of_strong: How many times as much a second costs in finals as in partials.
 
     Attributes:
         quiet: Where the utterance's speech ended, unless it goes on.
     """
 
-    def __init__(self, start: int, options: StreamOptions) -> None:
+    def __init__(
+        self, start: int, options: StreamOptions, *, cost_of_strong: float = 1.0
+    ) -> None:
         self._start = start
         self._options = options
+        # What a stream costs, in seconds that the model of finals hears, relative to a
+        # stream with one model.
+        of_partials = (1 - _SHARE_OF_FINALS) / max(cost_of_strong, 1.0)
+        self._bearable = _SHARE_OF_FINALS + of_partials
         self.quiet: int | None = None
         self._may_speculate = False
         self._n_supposed = 0  # samples of the present speculation
@@ -91,7 +105,7 @@ class Cadence:
 
     def speech_resumed(self) -> None:
         """Note that speech goes on."""
-        if self._n_supposed > _SHORT:
+        if self._n_supposed > _SHORT * self._bearable:
             self._n_in_vain += self._n_supposed
         self._n_supposed = 0
         self.quiet = None
@@ -107,8 +121,8 @@ class Cadence:
         if not self._may_speculate or self.quiet is None:
             return False
         needed = MIN_SILENCE
-        if n_uncut > _SHORT:
-            in_vain = self._n_in_vain / (position - self._start)
+        if n_uncut > _SHORT * self._bearable:
+            in_vain = self._n_in_vain / (position - self._start) / self._bearable
             if in_vain > _MUCH:
                 needed = max(_LATE, 3 * self._options.endpoint_silence // 4)
             if in_vain > _MOST:

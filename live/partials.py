@@ -12,6 +12,9 @@ shown among the pending ones.
 The labels of a speculation, which begins in a pause, are a hypothesis like any other.
 Its window is longer, and is normalised over its own samples.
 
+If a quick model makes partials, it hears every window of this module, and no
+speculation is a hypothesis: it comes from another model.
+
 The final, which comes from the whole utterance, does not depend on this module.
 Pure: no I/O, clock, settings or threads. Not safe for concurrent use.
 """
@@ -55,9 +58,10 @@ class Partials:
 
     Args:
         start: Position where the utterance begins.
-        vocabulary: Vocabulary of the model.
-        offsets: How far the model's labels lie inside the sound.
+        vocabulary: Vocabulary of the model that makes partials.
+        offsets: How far its labels lie inside the sound.
         options: Options of the stream.
+        quick: Whether that is the quick one of two models.
     """
 
     def __init__(
@@ -67,8 +71,10 @@ class Partials:
         vocabulary: Vocabulary,
         offsets: SpikeOffsets,
         options: StreamOptions,
+        quick: bool = False,
     ) -> None:
         self._start = start
+        self._quick = quick
         self._offsets = offsets
         self._options = options
         self._agreement = LocalAgreement(
@@ -124,6 +130,7 @@ class Partials:
             position=position,
             normalisation=self._measure(samples, end),
             cache_key=self._cache_key,
+            quick=self._quick,
         )
 
     def accept(self, start: int, end: int, frames: FrameLabels) -> bool:

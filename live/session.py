@@ -19,6 +19,7 @@ from functools import partial
 from typing import assert_never
 
 from audio.samples import Samples
+from engine.interface import QuickModel
 from live.endpointing import (
     BecomeSure,
     Begin,
@@ -31,6 +32,7 @@ from live.endpointing import (
 )
 from live.events import Cause, LiveEvent, SpeechEnded, SpeechStarted
 from live.framing import Frame, Framing
+from live.hearing import Hearing
 from live.options import StreamOptions
 from live.order import Order
 from live.utterance import Request, Utterance
@@ -45,6 +47,7 @@ class StreamSession:
         vocabulary: Vocabulary of the model.
         offsets: How far the model's labels lie inside the sound.
         options: Options of the stream.
+        quick: A second model, which makes partials; None if the first makes them, too.
 
     Attributes:
         max_left_context: Most samples of left context that partials have under
@@ -52,9 +55,14 @@ class StreamSession:
     """
 
     def __init__(
-        self, *, vocabulary: Vocabulary, offsets: SpikeOffsets, options: StreamOptions
+        self,
+        *,
+        vocabulary: Vocabulary,
+        offsets: SpikeOffsets,
+        options: StreamOptions,
+        quick: QuickModel | None = None,
     ) -> None:
-        self._new = partial(Utterance, vocabulary=vocabulary, offsets=offsets)
+        self._new = partial(Utterance, hearing=Hearing(vocabulary, offsets, quick))
         self._options = options
         self._framing = Framing(max_window=options.max_window)
         self._endpointing = Endpointing(options)
@@ -111,10 +119,7 @@ class StreamSession:
         return [*events, *self._close(utterance, cause)]
 
     def stall(self) -> list[LiveEvent]:
-        """End the open utterance, because no more audio comes in mid-speech.
-
-        It does nothing if only the client ends utterances.
-        """
+        """End the open utterance in mid-speech, unless only the client ends them."""
         may_end = self._open is not None and self._endpointing.by_itself
         return self.flush(Cause.STALLED) if may_end else []
 
@@ -153,7 +158,7 @@ class StreamSession:
     # --- what the model does ---
 
     def requests(self) -> list[Request]:
-        """Return the windows to label next, finals first."""
+        """Return the windows to label next, finals of ended utterances first."""
         audio, context = self._framing.audio, self.max_left_context
         of_open = self._open.take_requests(audio, context) if self._open else []
         found = [*self._order.requests(audio, context), *of_open]
@@ -173,13 +178,12 @@ class StreamSession:
         """Take the labels of a requested window."""
         if not request.wanted:
             return []
-        utterance = request.utterance
-        changed = utterance.accept(request, frames)
+        changed = request.utterance.accept(request, frames)
         events: list[LiveEvent] = [*self._order.settle()]
-        if changed and utterance is self._open:
-            events += self._announce(utterance)
+        if changed and request.utterance is self._open:
+            events += self._announce(request.utterance)
             if self._order.all_told:  # or the final of the one before comes first
-                events.append(utterance.partial())
+                events.append(request.utterance.partial())
         return [*events, *self._tell_early()]
 
     def fail(self, request: Request, error: Exception) -> list[LiveEvent]:
@@ -266,8 +270,7 @@ class StreamSession:
         self._order.note_end(utterance)
         end = utterance.final.end
         if utterance.announced:
-            quiet = self._endpointing.quiet
-            position = end if quiet is None else quiet
+            position = end if (quiet := self._endpointing.quiet) is None else quiet
             events.append(SpeechEnded(self._order.number(utterance), position))
         self._carry_out(self._endpointing.go_on_from(end, self._end))
         return [*events, *self._order.settle()]

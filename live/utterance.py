@@ -14,7 +14,6 @@ from audio.samples import Samples
 from audio_buffer import AudioBuffer
 from engine.interface import Decoding, ModelInput
 from engine.work_queue import Work
-from live.cadence import Cadence
 from live.events import (
     Cause,
     EagerEnd,
@@ -24,12 +23,11 @@ from live.events import (
     UtteranceFailed,
     UtteranceFinal,
 )
-from live.final_pass import FinalPass, Piece
+from live.final_pass import Piece
+from live.hearing import Hearing
 from live.options import StreamOptions
-from live.partials import Partials
-from text.ctc import FrameLabels, Vocabulary
+from text.ctc import FrameLabels
 from text.keywords import N_BEST
-from text.word_times import SpikeOffsets
 
 # No client waits for a speculation yet.
 _DUE_IN_S = {
@@ -37,6 +35,8 @@ _DUE_IN_S = {
     Work.STREAM_SPECULATION: 0.15,
     Work.STREAM_PARTIAL: 0.3,
 }
+# A strong model's speculation takes longer than many partials of a quick one.
+_STRONG_SPECULATION_DUE_IN_S = 0.45
 
 
 @dataclass(slots=True, eq=False)
@@ -83,6 +83,8 @@ class Request:
     @property
     def due_in_s(self) -> float:
         """Seconds until it is due; among streams the earliest goes first."""
+        if self.work is Work.STREAM_SPECULATION and self.utterance.has_quick:
+            return _STRONG_SPECULATION_DUE_IN_S
         return _DUE_IN_S[self.work]
 
 
@@ -92,11 +94,11 @@ class Utterance:
     Args:
         start: Position of its first sample.
         onset: Where its speech begins; at or after `start`.
-        vocabulary: Vocabulary of the model.
-        offsets: How far the model's labels lie inside the sound.
+        hearing: The models that hear it.
         options: Options of the stream, for the whole utterance.
 
     Attributes:
+        has_quick: Whether a quick model makes its partials.
         number: Its number; None before the client learns of it.
         decided: One past the newest audio when its end was decided.
     """
@@ -106,17 +108,13 @@ class Utterance:
         start: int,
         onset: int,
         *,
-        vocabulary: Vocabulary,
-        offsets: SpikeOffsets,
+        hearing: Hearing,
         options: StreamOptions,
     ) -> None:
         self.onset = onset
-        self.partials = Partials(
-            start, vocabulary=vocabulary, offsets=offsets, options=options
-        )
-        self.final = FinalPass(
-            start, vocabulary=vocabulary, offsets=offsets, vad=options.vad
-        )
+        self.has_quick = hearing.quick is not None
+        self.partials = hearing.partials(start, options)
+        self.final = hearing.final(start, options)
         self.number: int | None = None
         self.announced = False
         self.cause: Cause | None = None
@@ -124,7 +122,7 @@ class Utterance:
         self.error: Exception | None = None
         self._options = options
         self._told_early: int | None = None  # its number, unless it is taken back
-        self._cadence = Cadence(start, options)
+        self._cadence = hearing.cadence(start, options)
         self._partial_request: Request | None = None  # on its way
         self._doubling: Request | None = None  # a speculation that is a partial, too
         self._finals: list[Request] = []  # on their way, or not handed out yet
@@ -182,7 +180,7 @@ class Utterance:
         """Begin a speculation, if silence has lasted long enough."""
         if self._cadence.may_speculate(position, self.final.n_uncut):
             requests = self._ask(self.final.speculate(), speculative=True)
-            if self._options.partials and requests:
+            if self._options.partials and requests and not self.has_quick:
                 self._doubling = requests[-1]
 
     def end_early(self, silence: int, position: int) -> EagerEnd | None:
@@ -230,7 +228,9 @@ class Utterance:
             window = self.partials.window(audio, max_left_context=max_left_context)
             if window is not None:
                 self._partial_request = Request(self, window, window.position)
-                requests.append(self._partial_request)
+                # With a quick model it is over long before anything else.
+                at = 0 if self.has_quick else len(requests)
+                requests.insert(at, self._partial_request)
         return [request for request in requests if request.wanted]
 
     def replaceable(self, position: int) -> Request | None:

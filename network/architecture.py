@@ -12,6 +12,7 @@ Pure: no I/O, clock, settings or threads.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any, Final
 
 # Kernel and stride of each convolution over the samples. A frame is 400 samples
@@ -56,6 +57,11 @@ class Architecture:
     def n_features(self) -> int:
         """Width of the convolutions' output for a frame."""
         return self.channels[-1]
+
+    @property
+    def n_parameters(self) -> int:
+        """Numbers in a checkpoint."""
+        return sum(map(prod, self.shapes().values()))
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name every tensor of a checkpoint, as fairseq2 does, with its shape."""

@@ -7,6 +7,7 @@ threads for each thread that calls it.
 
 import logging
 import math
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from typing import TypeVar
@@ -27,6 +28,9 @@ _LOOK_EVERY_S = 0.5
 
 # If a number takes so many times as long as the best, smaller ones are not tried.
 _TOO_FEW = 1.5
+
+# The number that was last set for the calling thread, and by which function.
+_present = threading.local()
 
 T = TypeVar("T")
 
@@ -67,7 +71,7 @@ class Threads:
         self._spare = spare or SpareCores(allowed_cores()).since_last
         self._numbers = candidates(most)
         self._choice = ThreadChoice(self._numbers, most, clock())
-        self._set = 0
+        _present.__dict__.clear()  # others may have set it since
         self._rehearsed = False
         self._free: float | None = None
         self._looked = clock()
@@ -141,6 +145,9 @@ class Threads:
         return self._clock() - began
 
     def _set_threads(self, number: int) -> None:
-        if number != self._set:
+        """Set the number, unless it is set: PyTorch then drops what it has prepared."""
+        # Another model may run in this thread, with another number.
+        present = _present.__dict__
+        if present.get("number") != (self._set_number, number):
             self._set_number(number)
-            self._set = number
+            present["number"] = self._set_number, number

@@ -3,11 +3,13 @@
     python -m tools.doctor          in a checkout and in the image
     omniasr-server doctor           from the wheel
     ... --model CARD --json         another model; an object for programs
+    ... --partials CARD             another model for partials
 
 It loads the model that the settings name, as the server does: fetches it, checks its
 arithmetic, lets it hear a bundled recording of ten English digits, and measures how
 long passes take. From that it forecasts how many people may speak at once, by the
-server's own rule of admission, and names settings that would be better.
+server's own rule of admission, and names settings that would be better. The same holds
+for the model of partials, if there is one.
 
 Exit status: 0 if the model can be served, 1 if not, 2 if a setting is not allowed.
 """
@@ -59,6 +61,9 @@ _REHEARSAL_S = 4
 # real-time factor: the most of any suite (docs/operations.md).
 _ALL_PARTIALS = 9.6
 
+# Of them, those of finals.
+_FINALS = 1.2
+
 # A real-time factor above which live text is rare on a CPU.
 _SLOW = 0.1
 
@@ -85,6 +90,8 @@ class Report:
         streams_admitted: Speaking streams that the server lets in; their partials are
             rarer, their finals in time.
         advice: Settings that would be better.
+        partials: What was found of the model of PARTIALS_CARD, if there is one; its
+            problems, streams and advice are the whole report's.
     """
 
     model: str
@@ -102,17 +109,19 @@ class Report:
     streams_with_all_partials: int | None = None
     streams_admitted: int | None = None
     advice: list[str] = field(default_factory=list)
+    partials: "Report | None" = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Examine; print the report; return the exit status."""
     parser = argparse.ArgumentParser(prog="doctor", description=__doc__.split("\n")[0])
     parser.add_argument("--model", help="what MODEL_CARD would name")
+    parser.add_argument("--partials", help="what PARTIALS_CARD would name")
     parser.add_argument("--json", action="store_true", help="print an object")
     options = parser.parse_args(arguments)
-    card = options.model
+    named = {"model_card": options.model, "partials_card": options.partials}
     try:
-        settings = Settings(model_card=card) if card else Settings()
+        settings = Settings(**{name: card for name, card in named.items() if card})
     except ValidationError as error:
         print(describe_errors(error), file=sys.stderr)
         return 2
@@ -125,23 +134,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def examine(settings: Settings) -> Report:
-    """Load the model, let it hear, measure it."""
+    """Load the models, let them hear, measure them."""
     report = Report(settings.model_card, f"{platform.machine()}, {platform.platform()}")
     began = time.monotonic()
     try:
-        model = ModelLoader()(settings, lambda stage: print(stage, file=sys.stderr))
+        model, quick = ModelLoader().load(
+            settings, lambda stage: print(stage, file=sys.stderr)
+        )
     except ModelUnavailable as error:
         report.problems.append(str(error))
         return report
-    deque(model.trials(), maxlen=0)
-    report.loaded_s = round(time.monotonic() - began, 1)
-    report.device, report.dtype = model.device_name, model.dtype_name
-    if model.self_check is not None:
-        report.self_check_error = round(model.self_check.error, 5)
-    _hear(model, report)
-    _measure(model, settings, report)
+    of_model = [(model, report)]
+    if quick is not None:
+        report.partials = Report(settings.partials_card, report.machine)
+        of_model.append((quick, report.partials))
+    for own, _ in of_model:
+        deque(own.trials(), maxlen=0)
+    loaded_s = round(time.monotonic() - began, 1)
+    load = _idle_load(settings)
+    if quick is not None:
+        load.add_quick(apart=quick.device != model.device)
+    for own, found in of_model:
+        found.loaded_s = loaded_s
+        _examine_one(own, settings, found, load, quick=own is quick)
+    report.streams_admitted = admitted(load)
+    fitting = with_all_partials(report)
+    report.streams_with_all_partials = min(fitting, report.streams_admitted)
+    if report.partials is not None:
+        problems = report.partials.problems
+        report.problems += [f"For partials: {problem}" for problem in problems]
     report.advice = advice_for(report, settings)
     return report
+
+
+def _examine_one(
+    model: "ASRModel",
+    settings: Settings,
+    found: Report,
+    load: StreamLoad,
+    *,
+    quick: bool,
+) -> None:
+    """Let one model hear, and measure it."""
+    found.device, found.dtype = model.device_name, model.dtype_name
+    if model.self_check is not None:
+        found.self_check_error = round(model.self_check.error, 5)
+    _hear(model, found)
+    _measure(model, settings, found, load, quick=quick)
 
 
 def recording() -> Samples:
@@ -177,17 +216,28 @@ def word_errors(heard: str) -> int:
     return row[-1]
 
 
-def _measure(model: "ASRModel", settings: Settings, report: Report) -> None:
-    speech = recording()
+def _idle_load(settings: Settings) -> StreamLoad:
+    """Make the server's own, as if no stream were open."""
     # Idle: streams are forecast by the cost that a server assumes at its start.
     loop = LoopLoad()
     loop.note_second(0.0, passed_s=1.0, taken_s=0.0, late_s=0.0)
-    load = StreamLoad(
+    return StreamLoad(
         min_streams=0,
         max_streams=settings.max_streams,
         file_share=settings.file_share,
         loop=loop,
     )
+
+
+def _measure(
+    model: "ASRModel",
+    settings: Settings,
+    report: Report,
+    load: StreamLoad,
+    *,
+    quick: bool,
+) -> None:
+    speech = recording()
     for seconds in _WINDOWS_S:
         window = ModelInput(np.resize(speech, seconds * SAMPLE_RATE))
         taken = _fastest(model, window)
@@ -204,10 +254,19 @@ def _measure(model: "ASRModel", settings: Settings, report: Report) -> None:
     passes = [seconds for seconds in found if seconds is not None]
     report.batch_real_time_factor = float(f"{min(passes) / audio_s:.3g}")
     for seconds_taken in passes:
-        load.note_rehearsal(audio_s, 0.0, seconds_taken)
-    report.streams_admitted = admitted(load)
-    all_of_them = int(1 / (_ALL_PARTIALS * report.batch_real_time_factor))
-    report.streams_with_all_partials = min(all_of_them, report.streams_admitted)
+        load.note_rehearsal(audio_s, 0.0, seconds_taken, quick=quick)
+
+
+def with_all_partials(report: Report) -> int:
+    """Count the speaking streams for whose partials and finals there is time."""
+    cost, quick = report.batch_real_time_factor, report.partials
+    assert cost is not None, "the model was measured"
+    if quick is None or quick.batch_real_time_factor is None:
+        return int(1 / (_ALL_PARTIALS * cost))
+    finals = _FINALS * cost
+    partials = (_ALL_PARTIALS - _FINALS) * quick.batch_real_time_factor
+    apart = quick.device != report.device
+    return int(1 / (max(partials, finals) if apart else partials + finals))
 
 
 def _fastest(model: "ASRModel", window: ModelInput) -> float:
@@ -263,6 +322,14 @@ def lines_of(report: Report) -> list[str]:
     lines = [f"Model     {report.model}", f"Machine   {report.machine}"]
     if report.loaded_s is not None:
         lines += _findings(report)
+    if report.partials is not None:
+        lines += [f"Partials  {report.partials.model}", *_findings(report.partials)]
+    if report.streams_admitted is not None:
+        lines.append(
+            f"Streams   about {report.streams_with_all_partials} that speak at once "
+            f"with all partials; {report.streams_admitted} with rarer ones, and finals "
+            "in time"
+        )
     lines += [f"Problem   {problem}" for problem in report.problems]
     lines += [f"Better    {advice}" for advice in report.advice]
     verdict = "cannot be served here" if report.problems else "can be served here"
@@ -288,10 +355,6 @@ def _findings(report: Report) -> list[str]:
         )
     lines.append(
         f"          {report.batch_real_time_factor:g} s in a batch, as on a busy server"
-    )
-    lines.append(
-        f"Streams   about {report.streams_with_all_partials} that speak at once with "
-        f"all partials; {report.streams_admitted} with rarer ones, and finals in time"
     )
     return lines
 

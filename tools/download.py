@@ -11,15 +11,19 @@ from weights.fetching import download
 
 
 def main(arguments: list[str]) -> int:
-    """Fetch the named model, or the one in the settings."""
+    """Fetch the named model, or those in the settings."""
     try:
         settings = Settings()
     except ValidationError as error:
         print(describe_errors(error), file=sys.stderr)
         return 2
-    card = arguments[0] if arguments else settings.model_card
+    of_settings = [settings.model_card, *filter(None, [settings.partials_card])]
     try:
-        files = download(card, model_dir=settings.model_dir)
+        files = [
+            path
+            for card in arguments[:1] or of_settings
+            for path in download(card, model_dir=settings.model_dir)
+        ]
     except ModelUnavailable as error:
         print(error, file=sys.stderr)
         return 1

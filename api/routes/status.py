@@ -83,6 +83,7 @@ def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
             loaded=service.models.loaded,
             device=traits.device if traits else None,
             dtype=traits.dtype if traits else None,
+            partials=_partials(service),
             requests=service.places.n_taken,
             streams=service.models.n_streams,
             free_streams=service.n_free_streams,
@@ -132,6 +133,22 @@ def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
 
     if with_metrics:
         _add_metrics(app)
+
+
+def _partials(service: Service) -> schemas.PartialsModel | None:
+    """Describe the model of partials, if there is one of its own."""
+    if service.partials_name is None:
+        return None
+    scheduler = service.models.default.scheduler
+    quick = scheduler.traits.quick if service.ready else None
+    final_cost, cost = scheduler.costs
+    return schemas.PartialsModel(
+        model=service.partials_name,
+        device=quick.traits.device if quick else None,
+        dtype=quick.traits.dtype if quick else None,
+        cost=cost if quick else None,
+        final_cost=final_cost if quick else None,
+    )
 
 
 def _turns_away(service: Service) -> bool:

@@ -294,6 +294,8 @@ class SimulatedScheduler:
             file_share=_FILE_SHARE,
             loop=loop,
         )
+        if timed.traits.quick is not None:
+            self._streams.add_quick(apart=False)  # one processor computes both
         self._working = False
         self.watchdog = Watchdog()  # not used here
 
@@ -315,9 +317,11 @@ class SimulatedScheduler:
     def leave(self, place: Place) -> None:
         self._streams.leave(place, _now())
 
-    def note_rehearsal(self, audio_s: float, seconds: float) -> None:
+    def note_rehearsal(
+        self, audio_s: float, seconds: float, *, quick: bool = False
+    ) -> None:
         """Note what a pass took before there was any stream."""
-        self._streams.note_rehearsal(audio_s, 0.0, seconds)
+        self._streams.note_rehearsal(audio_s, 0.0, seconds, quick=quick)
 
     def submit(
         self,
@@ -329,7 +333,11 @@ class SimulatedScheduler:
         beyond_limit: bool = False,
     ) -> Future[FrameLabels]:
         job = _Waiting(
-            n_samples=len(window), work=work, due_in_s=due_in_s or 0.0, window=window
+            n_samples=len(window),
+            work=work,
+            due_in_s=due_in_s or 0.0,
+            quick=window.quick,
+            window=window,
         )
         if place is not None:
             self._streams.note_ask(place, _now())

@@ -223,6 +223,7 @@ def _lags(measured: Sequence[Measured]) -> Row:
 def _costs(stretches: Sequence[Stretch]) -> Row:
     audio_s = sum(one.duration_s for one in stretches)
     encoded = sum(one.trace.encoded for one in stretches)
+    quick = sum(one.trace.encoded_quick for one in stretches)
     n_partials = sum(one.measured.n_partials for one in stretches)
     compute_s = sum(one.trace.compute_s for one in stretches)
     return {
@@ -231,6 +232,7 @@ def _costs(stretches: Sequence[Stretch]) -> Row:
         "n_windows": sum(one.trace.n_windows for one in stretches),
         # Only known in simulated time.
         "encoded_per_audio": encoded / SAMPLE_RATE / audio_s if encoded else None,
+        **({"encoded_quick_per_audio": quick / SAMPLE_RATE / audio_s} if quick else {}),
         "real_time_factor": compute_s / audio_s if encoded else None,
     }
 

@@ -11,8 +11,8 @@ compute more. That is an upper bound of what a server needs that has a second co
 Listening for speech and the policy's own code are charged as well, to the message
 that they lead to.
 
-The queue is the server's, in which more than one window of a stream may wait; there
-is one model.
+The queue is the server's, in which more than one window of a stream may wait. There is
+one model, or a quick one and a strong one that take turns.
 """
 
 import time
@@ -64,7 +64,7 @@ class Meter:
 
 
 class Simulation:
-    """One stream, one model, one clock.
+    """One stream, one clock, one model at work.
 
     Args:
         label: The model's forward pass.
@@ -94,7 +94,7 @@ class Simulation:
         self._endpoints: list[Endpoint] = []
         self._early_ends: list[EarlyEnd] = []
         self._flushes: list[float] = []
-        self._encoded = self._n_windows = 0
+        self._encoded = self._encoded_quick = self._n_windows = 0
         self._commits = deque(
             seconds(one.end) + COMMIT_AFTER_S for one in stream.utterances if commit
         )
@@ -127,6 +127,7 @@ class Simulation:
             flushes_s=tuple(self._flushes),
             early_ends=tuple(self._early_ends),
             encoded=self._encoded,
+            encoded_quick=self._encoded_quick,
             n_windows=self._n_windows,
             compute_s=self._meter.total_s,
         )
@@ -167,6 +168,7 @@ class Simulation:
                 n_samples=len(asked.window),
                 work=asked.work,
                 due_in_s=asked.due_in_s,
+                quick=asked.window.quick,
                 asked=asked,
             )
             self._queue.submit(job, self._now)
@@ -184,6 +186,7 @@ class Simulation:
         self._serving = batch
         self._free_at = self._now + self._meter.last_s
         self._encoded += sum(map(len, windows))
+        self._encoded_quick += sum(len(own) for own in windows if own.quick)
         self._n_windows += len(windows)
 
     def _forget_old(self) -> None:

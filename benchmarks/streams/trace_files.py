@@ -44,6 +44,7 @@ def write(path: Path, run: Run) -> None:
         "offline": run.offline,
         "flushes_s": run.trace.flushes_s,
         "encoded": run.trace.encoded,
+        "encoded_quick": run.trace.encoded_quick,
         "n_windows": run.trace.n_windows,
         "compute_s": run.trace.compute_s,
         "late_ms": run.late_ms,
@@ -70,6 +71,7 @@ def read(path: Path) -> Run:
         endpoints=tuple(Endpoint(**line) for line in kinds["endpoint"]),
         flushes_s=tuple(head["flushes_s"]),
         encoded=head["encoded"],
+        encoded_quick=head.get("encoded_quick", 0),
         n_windows=head["n_windows"],
         compute_s=head["compute_s"],
     )

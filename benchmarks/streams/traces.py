@@ -85,6 +85,7 @@ class Trace:
         flushes_s: When the client asked for a final.
         early_ends: What was said of ends that may come; not kept in files.
         encoded: Samples that the model was given.
+        encoded_quick: Of them, those that the quick one of two models was given.
         n_windows: Windows that it was given.
         compute_s: Seconds that everything together computed.
     """
@@ -94,6 +95,7 @@ class Trace:
     flushes_s: tuple[float, ...] = ()
     early_ends: tuple[EarlyEnd, ...] = ()
     encoded: int = 0
+    encoded_quick: int = 0
     n_windows: int = 0
     compute_s: float = 0.0
 

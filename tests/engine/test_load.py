@@ -264,3 +264,69 @@ class TestForecast:
         server = Server(cost=None)
 
         assert server.load.expected_s([job(Work.FILE, 10)]) == 2.0
+
+
+class TestTwoModels:
+    """Partials cost a hundredth of the time, finals a tenth."""
+
+    def server(self, *, apart: bool, min_streams: int = 0) -> Server:
+        server = Server(cost=None, min_streams=min_streams, file_share=0.0)
+        server.load.add_quick(apart=apart)
+        for quick, cost in ((True, 0.01), (False, 0.1)):
+            for _ in range(3):
+                server.load.note_rehearsal(4, 0.0, 4 * cost, quick=quick)
+        return server
+
+    def test_a_stream_costs_its_partials_and_its_finals(self) -> None:
+        """On one device: 2.5 s of the one, 1.2 s of the other, in 0.9."""
+        server = self.server(apart=False)
+
+        assert server.load.costs == (0.1, 0.01)
+        assert server.load.n_free(server.now) == int(0.9 / (0.025 + 0.12))
+
+    def test_with_devices_of_their_own_the_scarcer_decides(self) -> None:
+        """Here that of finals; there is much time left for partials."""
+        server = self.server(apart=True)
+
+        assert server.load.n_free(server.now) == int(0.9 / 0.12)
+
+    def test_without_the_cost_of_both_others_wait_for_it(self) -> None:
+        """While it is measured for the first time."""
+        server = Server(cost=None, min_streams=0)
+        server.load.add_quick(apart=False)
+        server.load.measuring = True
+        for _ in range(3):
+            server.load.note_rehearsal(4, 0.0, 0.4, quick=False)
+
+        assert server.refuse().settles
+        for _ in range(3):
+            server.load.note_rehearsal(4, 0.0, 0.04, quick=True)
+        server.let_in()
+
+    @pytest.mark.parametrize("apart", [False, True])
+    def test_finals_make_partials_rarer_only_on_the_same_device(
+        self, apart: bool
+    ) -> None:
+        """Less context for partials would not help finals elsewhere."""
+        server = self.server(apart=apart, min_streams=2)
+        places = server.let_in(2, speaking=True)
+        server.speak(places, 20, partials=0.3, finals=0.8)
+
+        assert server.load.is_tight(server.now) is not apart
+
+    def test_what_passes_take_is_known_for_each(self) -> None:
+        """Patience with a pass is by its model."""
+        server = self.server(apart=False)
+        quick = Job(n_samples=SECOND, work=Work.STREAM_PARTIAL, quick=True)
+
+        assert server.load.expected_s([quick]) == pytest.approx(0.01)
+        assert server.load.expected_s([job(Work.FILE, 1)]) == pytest.approx(0.1)
+
+    def test_a_pass_counts_for_its_own_model(self) -> None:
+        """However many the other one has."""
+        server = self.server(apart=False)
+        quick = Job(n_samples=4 * SECOND, work=Work.STREAM_PARTIAL, quick=True)
+        for _ in range(40):
+            server.note_pass(quick, seconds=0.08)
+
+        assert server.load.costs == (0.1, 0.02)

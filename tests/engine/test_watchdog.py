@@ -170,3 +170,14 @@ class TestFailures:
 
         assert after is None
         assert dog.trouble is None
+
+    def test_each_of_two_models_is_counted_by_itself(self, dog: Watchdog) -> None:
+        """The other one's success says nothing."""
+        for _ in range(3):
+            dog.fail(ValueError(), quick=True)
+            dog.succeed()
+        broken = dog.trouble
+        dog.succeed(quick=True)
+
+        assert broken is not None
+        assert dog.trouble is None

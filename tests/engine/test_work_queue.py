@@ -356,3 +356,32 @@ class TestCompany:
         taken = [each for batch in batches for each in batch]
         assert len(taken) == len(own)
         assert set(map(id, taken)) == set(map(id, own))
+
+
+class TestTwoModels:
+    """A quick model hears partials, a strong one all else."""
+
+    def queue(self) -> tuple[WorkQueue[Job], Job, Job, Job]:
+        queue = queue_of(rules=BatchRules(max_windows=8, max_free_samples=100 * SECOND))
+        quick = Job(n_samples=SECOND, work=Work.STREAM_PARTIAL, quick=True, due_in_s=2)
+        own = (quick, partial(1.0, due_in_s=1.0), final(1.0))
+        for each in own:
+            queue.submit(each, 0.0)
+        return queue, *own
+
+    def test_no_batch_has_windows_of_both(self) -> None:
+        """Even where riding along is free."""
+        queue, quick, other, due = self.queue()
+
+        assert drain(queue) == [[due, other], [quick]]
+
+    def test_a_model_with_a_device_of_its_own_gets_only_its_windows(self) -> None:
+        """Whatever is more urgent for the other one."""
+        queue, quick, other, due = self.queue()
+
+        assert queue.take_batch(1.0, quick=True) == [quick]
+        assert not queue.has_for(quick=True)
+        assert queue.has_for(quick=False)
+        assert queue.take_batch(1.0, quick=True) == []
+        assert queue.take_batch(1.0, quick=False) == [due, other]
+        assert not queue.has_for(quick=None)

@@ -162,3 +162,20 @@ class TestSuspicion:
     def test_a_short_one_never_waits(self) -> None:
         """A turn of a conversation takes little time, and a person waits for it."""
         assert self.waits(6 * SAMPLE_RATE, in_vain=20) == MIN_SILENCE
+
+    def test_a_strong_model_wastes_no_more_of_what_a_stream_costs(self) -> None:
+        """Twenty times as dear as the quick one, it is seldom begun again in vain."""
+
+        def begun(cost_of_strong: float, length_s: int, in_vain: int) -> bool:
+            cadence = Cadence(0, OPTIONS, cost_of_strong=cost_of_strong)
+            length = length_s * SAMPLE_RATE
+            for _ in range(in_vain):
+                cadence.speech_ended(length)
+                cadence.may_speculate(length + SAMPLE_RATE, length)
+                cadence.speech_resumed()
+            cadence.speech_ended(length)
+            return cadence.may_speculate(length + MIN_SILENCE, length)
+
+        assert [begun(1, 6, n) for n in (0, 1, 20)] == [True, True, True]
+        assert [begun(20, 6, n) for n in (0, 1, 20)] == [True, False, False]
+        assert begun(20, 1, 20)  # as short as a word: nothing is lost

@@ -5,11 +5,14 @@ import numpy as np
 from audio.samples import SAMPLE_RATE
 from audio_buffer import AudioBuffer
 from live.events import Cause, UtteranceFailed, UtteranceFinal
+from live.hearing import Hearing
 from live.options import StreamOptions
 from live.order import Order
 from live.utterance import Request, Utterance
 from tests.support.scripted_speech import VOCABULARY, Encoder
 from text.word_times import UNMEASURED
+
+HEARING = Hearing(VOCABULARY, UNMEASURED)
 
 
 def ended(order: Order, start: int) -> Utterance:
@@ -17,8 +20,7 @@ def ended(order: Order, start: int) -> Utterance:
     utterance = Utterance(
         start,
         start,
-        vocabulary=VOCABULARY,
-        offsets=UNMEASURED,
+        hearing=HEARING,
         options=StreamOptions(vad=False),
     )
     utterance.push_audio(np.zeros(SAMPLE_RATE, np.float32), [])
@@ -67,10 +69,7 @@ class TestOrder:
         order = Order()
         ended(order, 0)
         cleared, unknown, next_one = (
-            Utterance(
-                0, 0, vocabulary=VOCABULARY, offsets=UNMEASURED, options=StreamOptions()
-            )
-            for _ in range(3)
+            Utterance(0, 0, hearing=HEARING, options=StreamOptions()) for _ in range(3)
         )
         assert order.number(cleared) == order.number(cleared) == 2
         order.forget(cleared)

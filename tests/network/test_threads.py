@@ -157,6 +157,30 @@ class TestPasses:
         assert threads.run(machine.work, 4.0) == "done"
         assert threads.number == 2
 
+    def test_two_models_in_one_thread_have_a_number_each(self) -> None:
+        """It is set when they take turns, and only then."""
+
+        class Counting(Machine):
+            n_set = 0
+
+            def set_number(self, number: int) -> None:
+                super().set_number(number)
+                self.n_set += 1
+
+        machine = Counting({2: 0.01, 1: 0.005})
+        quick, strong = machine.threads(), machine.threads()
+        rehearse(quick, machine)
+        machine.took_s = {2: 0.1, 1: 0.2}
+        rehearse(strong, machine)
+        assert (quick.number, strong.number) == (1, 2)
+        machine.numbers.clear()
+        machine.n_set = 0
+        for own in (quick, quick, strong, strong, quick):
+            own.run(machine.work, 4.0)
+
+        assert machine.numbers == [1, 1, 2, 2, 1]
+        assert machine.n_set == 2  # it is 1 after the last trial
+
 
 class TestModel:
     @pytest.fixture(autouse=True)

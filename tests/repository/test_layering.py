@@ -32,6 +32,7 @@ PURE = (
     "engine.interface",
     "engine.load",
     "engine.rehearsal",
+    "engine.two_models",
     "engine.work_queue",
     "languages",
     "live",

@@ -5,12 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from config import Settings
+from benchmarks.networks import quick_demo
+from config import DEMO_CARD, Settings
 from engine.load import StreamLoad
 from network.transformers_config import OMNIASR
 from tests.support import transformers_files as files
 from tools import doctor
-from tools.doctor import SAID, Report, admitted, advice_for, lines_of, word_errors
+from tools.doctor import (
+    SAID,
+    Report,
+    admitted,
+    advice_for,
+    lines_of,
+    with_all_partials,
+    word_errors,
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +48,38 @@ class TestWholeRun:
         assert found["real_time_factors"].keys() == {"5", "30"}
         assert found["streams_with_all_partials"] <= found["streams_admitted"]
         assert found["problems"] == []
+
+    def test_a_quick_model_for_partials_is_tried_as_well(
+        self,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """And the forecast knows the costs of both."""
+        monkeypatch.setenv("DTYPE", "float32")
+        monkeypatch.setenv("MODEL_CARD", DEMO_CARD)
+        quick_demo.write(tmp_path / "small", capitals=True)
+
+        status = doctor.main(["--json", "--partials", str(tmp_path / "small")])
+
+        found = json.loads(capsys.readouterr().out)
+        partials = found["partials"]
+        assert status == 0
+        assert found["heard"] == SAID
+        assert partials["model"] == str(tmp_path / "small")
+        assert partials["heard"] == partials["heard"].upper() != ""
+        assert partials["self_check_error"] < 0.001
+        assert partials["real_time_factors"].keys() == {"5", "30"}
+        assert found["streams_with_all_partials"] <= found["streams_admitted"]
+
+    def test_a_bad_model_for_partials_is_a_problem(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The message names its setting, and the exit status is 1."""
+        monkeypatch.setenv("MODEL_CARD", DEMO_CARD)
+
+        assert doctor.main(["--partials", "omniASR_CTC_30OM"]) == 1
+        assert "PARTIALS_CARD=omniASR_CTC_30OM: There" in capsys.readouterr().out
 
     def test_a_model_that_cannot_be_served_is_told_in_plain_words(
         self,
@@ -91,6 +132,16 @@ class TestParts:
             load.note_rehearsal(4, 0.0, 4 * cost)
 
         assert admitted(load) == n
+
+    def test_partials_and_finals_count_with_the_cost_of_their_model(self) -> None:
+        """On one device together, with one each the scarcer of the two."""
+        report = Report("m", "x", device="cpu", batch_real_time_factor=0.1)
+        report.partials = Report("q", "x", device="cpu", batch_real_time_factor=0.01)
+        together = with_all_partials(report)
+        report.partials.device = "cuda:0"
+
+        assert together == int(1 / (1.2 * 0.1 + 8.4 * 0.01))
+        assert with_all_partials(report) == int(1 / (1.2 * 0.1))
 
     def test_settings_that_slow_a_model_down_are_named(self) -> None:
         """And those that let too many in."""
