@@ -21,7 +21,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
-from math import inf
 from typing import Protocol
 
 from audio.samples import SAMPLE_RATE, Samples
@@ -34,6 +33,7 @@ from live.events import LiveEvent, Partial, TimedEvent
 from live.observer import NOBODY, Arrivals, LiveObserver, LiveReport
 from live.options import StreamOptions
 from live.session import StreamSession
+from live.turn import Turn
 from live.utterance import Request
 from text.ctc import FrameLabels
 
@@ -105,7 +105,7 @@ class LiveStream:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._in_flight: dict[Request, _InFlight] = {}
-        self._turn = inf  # when a window that never reached the model was due
+        self._turn = Turn()
         self._unread: deque[TimedEvent] = deque()
         self._news = asyncio.Event()  # there is an event to read, or the end
         self._room = asyncio.Event()  # audio may come
@@ -221,45 +221,35 @@ class LiveStream:
         for request in self._session.requests():
             self._submit(request)
         for request, own in list(self._in_flight.items()):
+            moves = own.labels is None and own.work is not request.work
             if not request.wanted:
                 self._take_back(request, own)
-            elif own.labels is not None or own.work is request.work:
-                continue
-            elif self._take_back(request, own):
+            elif moves and self._take_back(request, own):
                 self._submit(request)  # more or less urgent now
         self._refresh()
 
     def _withdraw_stale(self) -> None:
         """Take back a partial that still waits, if there is newer audio."""
         stale = self._session.replaceable()
-        own = self._in_flight.get(stale) if stale is not None else None
-        if stale is None or own is None or own.labels is not None:
-            return
-        if self._take_back(stale, own):
+        own = None if stale is None else self._in_flight.get(stale)
+        if stale and own and own.labels is None and self._take_back(stale, own):
             self._session.withdraw(stale)
             self._observer.dropped(Drop.STALE_PARTIAL)
 
     def _take_back(self, request: Request, own: _InFlight) -> bool:
-        """Cancel a window, unless the model has it; return whether that was done.
-
-        The stream's next window has its turn. Otherwise a stream with many pauses, in
-        each of which another window is wanted, would begin to wait again and again.
-        """
+        """Cancel a window, unless the model has it; return whether that was done."""
         if not own.future.cancel():
             return False
         del self._in_flight[request]
-        if own.work is not Work.STREAM_FINAL:
-            self._turn = min(self._turn, own.due)
+        self._turn.keep(request, own.work, own.due)
         return True
 
     def _submit(self, request: Request) -> None:
         now, work = self._clock(), request.work
-        due = now + request.due_in_s
+        due = self._turn.take(request, now + request.due_in_s)
         if work is Work.STREAM_FINAL:
             behind_s = self._session.n_waiting / SAMPLE_RATE
             due += min(self._arrivals.early_s(now), behind_s)
-        else:
-            due, self._turn = min(due, self._turn), inf
         try:
             future = self._scheduler.submit(
                 request.window,
@@ -289,7 +279,7 @@ class LiveStream:
         if future.cancelled():
             return
         if (error := future.exception()) is None:
-            self._turn = inf
+            self._turn.end()
             if request.keywords and request.wanted and own.labels is None:
                 return self._hear(request, own, future.result())
             self._go_on(self._session.accept(request, future.result()))

@@ -3,12 +3,8 @@
 There are four tasks, and none of them waits for the client to read. The reader puts
 messages into the inbox, and stops reading while that is full, so that TCP slows the
 client down. The worker carries out the protocol's actions for them, as fast as the
-stream takes audio. The listener takes the stream's events (`live/events.py`). The
-writer sends the messages in the outbox.
-
-A push waits for voice activity detection, which waits a moment for other streams. It
-takes as long for 20 ms of audio as for half a second, and may take longer than 20 ms.
-So all the audio that waits is pushed at once.
+stream takes audio (`sockets/intake.py`). The listener takes the stream's events
+(`live/events.py`). The writer sends the messages in the outbox.
 
 When a session ends, the client is told why, if it is still there: finals that were made
 are sent first, then the reason, then the close. When a client has left, the session
@@ -20,12 +16,9 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol, assert_never
 
-import numpy as np
 from starlette.websockets import WebSocketDisconnect
 
-from audio.encoding import Encoding
-from audio.pcm import ChannelsDecoder, PcmDecoder
-from audio.samples import SAMPLE_RATE, Samples
+from audio.samples import Samples
 from live.events import Cause, LiveEvent, TimedEvent, UtteranceFailed, UtteranceFinal
 from live.options import StreamOptions
 from protocols.actions import (
@@ -45,16 +38,11 @@ from protocols.actions import (
 )
 from sockets.client_socket import ClientSocket
 from sockets.inbox import Inbox
+from sockets.intake import Intake
 from sockets.outbox import Outbox, OutboxFull
 from sockets.reader import LAST_READ_S, Gone, Limits, SocketReader
 
 logger = logging.getLogger("omniasr")
-
-# Audio is decoded in pieces of about a second, with other tasks in between.
-_SLICE_BYTES = 32 * 1024
-
-# Most samples of messages that are pushed at once.
-_AT_ONCE = SAMPLE_RATE
 
 # Most flushes that may wait for their finals; then no further message is processed.
 _MAX_FLUSHES = 32
@@ -97,7 +85,6 @@ class SocketSession:
 
     Attributes:
         n_channels: Number of channels.
-        n_samples: Samples of audio that came, at 16 kHz, on each channel.
         slowest_final_ms: Longest latency of a final.
         close_code: Code with which it ended.
     """
@@ -123,18 +110,20 @@ class SocketSession:
         self._inbox = Inbox(limits.ahead_bytes)
         self._reader = SocketReader(socket, self._inbox, limits=limits)
         self._outbox = Outbox(limits.unread_bytes)
-        self._format: tuple[Encoding, int] | None = None
-        self._decoder: PcmDecoder | ChannelsDecoder | None = None
-        self._unpushed: list[Samples] = []
-        self._n_unpushed = 0
         self._flushes = asyncio.Semaphore(_MAX_FLUSHES)
         self._sending: asyncio.Timeout | None = None
-        self._full = False  # no more audio may come
         self._ended = False  # no audio is taken any more
         self.n_channels = len(self._tellers)
-        self.n_samples = 0
+        self._intake = Intake(
+            stream, max_s=limits.session_s, n_channels=self.n_channels
+        )
         self.slowest_final_ms = 0.0
         self.close_code: int = CloseCode.ABNORMAL_CLOSURE
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of audio that came, at 16 kHz, on each channel."""
+        return self._intake.n_samples
 
     @property
     def n_unsent(self) -> int:
@@ -196,13 +185,13 @@ class SocketSession:
         await self._do(self._machine.greet())
         while True:
             if not self._inbox.waits:
-                await self._push_rest()
+                await self._intake.push_held()
             message = await self._inbox.get()
             if isinstance(message, Stop):
                 await self._do(self._machine.stop(message))
             else:
                 await self._do(self._machine.receive(message))
-            if self._full:
+            if self._intake.full:
                 await self._do(self._machine.stop(Stop.TOO_LONG))
 
     async def _do(self, actions: Sequence[Action]) -> None:
@@ -211,74 +200,25 @@ class SocketSession:
                 case Send() | Close():
                     self._send([action])
                 case Append():
-                    await self._append(action)
+                    self._newest_audio = self._now()
+                    await self._intake.append(action)
                 case Flush():
-                    await self._push_rest()
+                    await self._intake.push_held()
                     for _ in self._tellers:  # each channel answers
                         await self._flushes.acquire()
                     await self._stream.flush()
                 case Clear():
-                    await self._push_rest()
+                    await self._intake.push_held()
                     await self._stream.clear()
                 case Configure():
-                    await self._configure(action)
+                    await self._intake.configure(action.encoding, action.sample_rate)
+                    self._stream.configure(action.options)
                 case End():
-                    await self._finish_audio()
-                    await self._push_rest()
+                    await self._intake.finish()
                     self._note_end()
                     await self._stream.end()
                 case _:
                     assert_never(action)
-
-    async def _append(self, action: Append) -> None:
-        """Push audio a piece at a time; waits while the stream is full."""
-        assert self._decoder is not None, "a protocol configures first"
-        self._newest_audio = self._now()
-        view = memoryview(action.audio)
-        for start in range(0, len(view), _SLICE_BYTES):
-            piece = view[start : start + _SLICE_BYTES]
-            if action.on_piece is not None:
-                action.on_piece(piece)
-            await self._push(self._decoder.push_bytes(piece))
-            if len(view) > _SLICE_BYTES:
-                await asyncio.sleep(0)
-
-    async def _push(self, samples: Samples) -> None:
-        room = int(self._limits.session_s * SAMPLE_RATE) - self.n_samples
-        self._full = self._full or samples.shape[-1] > room
-        taken = samples[..., :room]
-        if taken.size:
-            self.n_samples += taken.shape[-1]
-            self._n_unpushed += taken.shape[-1]
-            self._unpushed.append(taken)
-        if self._n_unpushed >= _AT_ONCE:
-            await self._push_rest()
-
-    async def _push_rest(self) -> None:
-        """Push what was decoded and waits; does nothing if nothing does."""
-        if self._unpushed:
-            whole = np.concatenate(self._unpushed, axis=-1)
-            self._unpushed.clear()
-            self._n_unpushed = 0
-            await self._stream.push_audio(whole)
-
-    async def _configure(self, wanted: Configure) -> None:
-        pcm_format = (wanted.encoding, wanted.sample_rate)
-        if pcm_format != self._format:
-            await self._finish_audio()
-            self._decoder = (
-                PcmDecoder(*pcm_format)
-                if self.n_channels == 1
-                else ChannelsDecoder(*pcm_format, n_channels=self.n_channels)
-            )
-            self._format = pcm_format
-        await self._push_rest()
-        self._stream.configure(wanted.options)
-
-    async def _finish_audio(self) -> None:
-        if self._decoder is not None:
-            await self._push(self._decoder.finish())
-            self._decoder = None
 
     def _note_end(self) -> None:
         """Note that the input has ended: from here on the client only has to read."""

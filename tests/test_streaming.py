@@ -363,6 +363,9 @@ class TestBounds:
 
                 own.model.may_run.clear()
                 busy = submit(ModelInput(SCRIPT.samples))
+                # Until the model has it.
+                while own.scheduler.n_queued:  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
                 monkeypatch.setattr(own.scheduler, "submit", note)
                 for first in range(0, len(SCRIPT.samples), 1600):
                     await own.stream.push_audio(SCRIPT.samples[first : first + 1600])

@@ -88,9 +88,7 @@ class Cluster:
         found = {}
         for port in range(self.first_port, self.first_port + N_PORTS):
             with contextlib.suppress(httpx.TransportError):
-                health = local.get(
-                    f"http://127.0.0.1:{port}/health", verify=False
-                ).json()
+                health = local.get(f"http://127.0.0.1:{port}/health").json()
                 found[port] = health["streams"]
         return found
 
@@ -121,9 +119,7 @@ def free_ports(n_ports: int) -> int:
 def n_nodes(dashboard: str) -> int:
     """Count the live nodes of a cluster; none while it starts."""
     with contextlib.suppress(httpx.TransportError, KeyError, TypeError, ValueError):
-        found = local.get(
-            f"{dashboard}/nodes?view=summary", timeout=30, verify=False
-        ).json()
+        found = local.get(f"{dashboard}/nodes?view=summary", timeout=30).json()
         nodes = found["data"]["summary"]
         return sum(node["raylet"]["state"] == "ALIVE" for node in nodes)
     return 0

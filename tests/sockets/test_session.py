@@ -36,7 +36,7 @@ from engine.interface import NotReady, QueueFull
 from engine.keywords import KeywordListener
 from protocols.actions import Close, Send
 from server import Server
-from sockets import reader, session
+from sockets import intake, reader, session
 from sockets.connections import Connections
 from sockets.outbox import Outbox, OutboxFull
 from tests.support.fakes import ScriptedLive, ScriptedStream
@@ -278,7 +278,7 @@ class TestAudio:
         assert other_code == code == 1000
         assert n_taken_meanwhile == 0
         assert messages[-1]["audio_duration"] == 600
-        assert max(map(len, big.pushed)) <= session._SLICE_BYTES // 2
+        assert max(map(len, big.pushed)) <= intake._SLICE_BYTES // 2
 
     def test_pings_are_answered_while_audio_waits_for_its_turn(self) -> None:
         """Stock clients give up after 20 s, with ten minutes on their way."""
