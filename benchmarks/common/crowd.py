@@ -109,7 +109,8 @@ class Strangers:
         core = psutil.cpu_times()
         guest = getattr(core, "guest", 0.0) + getattr(core, "guest_nice", 0.0)
         all_s = sum(core) - core.idle - getattr(core, "iowait", 0.0) - guest
-        return float(all_s - sum(os.times()[:2]) - self._children_s())
+        # Of this process, of those of its processes that have ended, and of the others.
+        return float(all_s - sum(os.times()[:4]) - self._children_s())
 
     def _children_s(self) -> float:
         taken_s = 0.0

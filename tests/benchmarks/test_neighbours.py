@@ -43,7 +43,8 @@ class Machine:
     """Processor seconds of all processes on two cores, as `psutil` gives them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = self.idle = self.of_strangers = self.of_child = self.own = 0.0
+        self.now = self.idle = self.of_strangers = self.own = 0.0
+        self.of_child = self.of_ended = 0.0
         child = SimpleNamespace(
             cpu_times=lambda: SimpleNamespace(user=self.of_child, system=0.0)
         )
@@ -51,11 +52,12 @@ class Machine:
         process = SimpleNamespace(children=lambda recursive: [child, gone])
         monkeypatch.setattr(psutil, "cpu_times", self._all)
         monkeypatch.setattr(psutil, "Process", lambda: process)
-        monkeypatch.setattr(os, "times", lambda: (self.own, 0.0))
+        monkeypatch.setattr(os, "times", lambda: (self.own, 0.0, self.of_ended, 0.0))
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
 
     def _all(self) -> "Times":
-        return Times(self.of_strangers + self.of_child + self.own, self.idle)
+        ours = self.own + self.of_child + self.of_ended
+        return Times(self.of_strangers + ours, self.idle)
 
     def _fail(self) -> None:
         raise psutil.NoSuchProcess(1)
@@ -83,7 +85,8 @@ class TestCrowd:
         machine = Machine(monkeypatch)
         strangers = crowd.Strangers()
         machine.now, machine.idle = 10.0, 4.0
-        machine.of_strangers, machine.of_child, machine.own = 3.0, 7.0, 6.0
+        machine.of_strangers, machine.of_child, machine.own = 3.0, 5.0, 6.0
+        machine.of_ended = 2.0
 
         assert strangers.cores() == pytest.approx(0.3)
 
