@@ -84,14 +84,18 @@ test-ray:
 oracle: $(STAMP)
 	$(BIN)/python -m pytest -m oracle
 
+# What else the network runs in. pip wants no hashes in a file of constraints; uv minds none.
+BENCHMARKS := $(BIN)/uv pip install --quiet --python $(BIN)/python \
+  -r requirements/benchmarks.in -c requirements/dev.txt
+
 # The 300M architecture beside Meta's pipeline and ONNX Runtime: an hour on two cores.
 throughput: $(STAMP)
-	$(BIN)/python -m pip install --quiet -r requirements/benchmarks.in -c requirements/dev.txt
+	$(BENCHMARKS)
 	$(BIN)/python -m benchmarks.throughput
 
 # Passes and live text beside other programs, and ONNX Runtime: half an hour on two cores.
 neighbours: $(STAMP)
-	$(BIN)/python -m pip install --quiet -r requirements/benchmarks.in -c requirements/dev.txt
+	$(BENCHMARKS)
 	$(BIN)/python -m benchmarks.neighbours
 	$(BIN)/python -m benchmarks.neighbours --model 300m_v2 --dtype int8 --window 2
 
