@@ -290,7 +290,10 @@ class TestNova:
     def test_an_utterance(self, server: ServerProcess) -> None:
         """Interim results if they are requested, and the text of a file."""
         with nova(server, interim_results="true", vad_events="true") as client:
-            client.send_audio(pcm(FOUR.samples))
+            half = len(FOUR.samples) // 2
+            client.send_audio(pcm(FOUR.samples[:half]))
+            client.until(is_final=False)
+            client.send_audio(pcm(FOUR.samples[half:]))
             final = client.until(is_final=True)
             client.send("CloseStream")
             code = client.rest()
