@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from benchmarks import neighbours
-from benchmarks.common import crowd
+from benchmarks.common import crowd, documents
 from benchmarks.common.documents import Row
 from benchmarks.neighbours import (
     BESIDE_ONE,
@@ -310,6 +310,17 @@ class TestConclusions:
         assert any("10 / 12 ms | 18 / 30 ms | 35 / 60 ms |  |" in row for row in lines)
         assert any("3 a second, 0.6 s |  |  |  |" in row for row in lines)
         assert any("at most 3 | 2.50 | met |" in row for row in lines)
+
+
+def test_what_is_committed_reaches_the_goals() -> None:
+    """And text of a speaker came at least once a second beside anything."""
+    rows = documents.read_rows(documents.RESULTS / "neighbours.jsonl")
+    for model in {row["model"] for row in rows if "model" in row}:
+        own = [row for row in rows if row.get("model") == model]
+        assert [goal.what for goal in goals(own) if not goal.met] == []
+    live = [row for row in rows if row.get("setting") == NOW and "longest_gap_s" in row]
+    assert len(live) >= 4
+    assert max(row["longest_gap_s"] for row in live) <= 1
 
 
 class TestOptions:
