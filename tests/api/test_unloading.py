@@ -77,6 +77,9 @@ def test_memory_falls_by_the_weights_and_comes_back(server: ServerProcess) -> No
     texts = [transcribe(server)]
     before = memory(server)
     wait_until_unloaded(server)
+    # It gives its memory back, and says so.
+    line = "The model wide is unloaded"
+    wait_for(lambda: line in server.log.read_text(), within_s=PATIENCE_S)
     idle, ready = memory(server), local.get(server.url + "/ready")
     texts.append(transcribe(server))
     after = memory(server)
