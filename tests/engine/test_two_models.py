@@ -1,7 +1,7 @@
 """A quick model makes partials and a strong one all else, in one scheduler."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 
@@ -71,6 +71,24 @@ def scheduler_of(
     models = TwoModels(strong, quick)
     scheduler = started(models, max_batch=8)
     running.append((scheduler, models))
+    return scheduler
+
+
+def unloading(load: Callable[[], TwoModels], clock: Callable[[], float]) -> Scheduler:
+    """Start a scheduler whose models are unloaded after ten seconds without work."""
+    scheduler = Scheduler(
+        load,
+        max_queued=8,
+        min_streams=1,
+        max_streams=8,
+        rules=BatchRules(max_windows=1),
+        file_share=0.1,
+        max_wait_s=60,
+        unload_after_s=10,
+        clock=clock,
+    )
+    scheduler.start()
+    wait_for(lambda: scheduler.ready)
     return scheduler
 
 
@@ -267,19 +285,9 @@ class TestFailures:
     def test_another_vocabulary_of_the_quick_one_is_refused_later(self) -> None:
         """As that of the strong one is, when they are loaded again."""
         now, vocabulary = 1000.0, FEW
-        scheduler = Scheduler(
-            lambda: TwoModels(Named(), Named(vocabulary=vocabulary)),
-            max_queued=8,
-            min_streams=1,
-            max_streams=8,
-            rules=BatchRules(max_windows=1),
-            file_share=0.1,
-            max_wait_s=60,
-            unload_after_s=10,
-            clock=lambda: now,
+        scheduler = unloading(
+            lambda: TwoModels(Named(), Named(vocabulary=vocabulary)), lambda: now
         )
-        scheduler.start()
-        wait_for(lambda: scheduler.ready)
         scheduler.submit(window()).result(PATIENCE_S)
         wait_for(lambda: not scheduler._n_serving)
         now += 20
@@ -309,19 +317,7 @@ def test_both_are_unloaded_and_come_back(device: str) -> None:
         built.append(TwoModels(Named("strong"), Named("quick", device=device)))
         return built[-1]
 
-    scheduler = Scheduler(
-        load,
-        max_queued=8,
-        min_streams=1,
-        max_streams=8,
-        rules=BatchRules(max_windows=1),
-        file_share=0.1,
-        max_wait_s=60,
-        unload_after_s=10,
-        clock=lambda: now,
-    )
-    scheduler.start()
-    wait_for(lambda: scheduler.ready)
+    scheduler = unloading(load, lambda: now)
     for quick, text in ((True, "quick"), (False, "strong")):
         assert text_of(scheduler.submit(window(quick=quick))) == text
         wait_for(lambda: not scheduler._n_serving)
