@@ -8,33 +8,58 @@ supervises it starts it anew: Compose, for one, restarts nothing that is merely
 unhealthy.
 
 A model that has had no work for `UNLOAD_AFTER_S` cannot notice it by itself, either.
+
+Under mixed load the C library's heap grows for hours, as what is freed lies between
+what is used; so each minute the system gets back what is free.
 """
 
 import asyncio
 import logging
 import time
+from collections.abc import Callable
+from typing import Final
 
 from api.service import Service
+from weights import heap
 
 logger = logging.getLogger("omniasr")
 
-_EVERY_S = 1.0
+_EVERY_S: Final = 1.0
+_TRIM_EVERY_S: Final = 60.0
 
 
 async def look_after(service: Service) -> None:
     """Look after a server until cancelled."""
-    looking: asyncio.Task[None] | None = None
+    looks, trims = Aside(service.spool.look), Aside(heap.trim)
+    trimmed = time.monotonic()
     measured = _LoopTime()
     while True:
         measured.note_second(service)
         _look_at_models(service)
-        # A disk of the network may hang; nothing else waits for it.
-        if looking is None or looking.done():
-            looking = asyncio.create_task(
-                asyncio.to_thread(service.spool.look), name="look at the spool"
-            )
+        looks.start()
+        if (now := time.monotonic()) - trimmed >= _TRIM_EVERY_S:
+            trimmed = now
+            trims.start()
         measured.note_wait()
         await asyncio.sleep(_EVERY_S)
+
+
+class Aside:
+    """Calls a function in a thread; a disk of the network may hang, say.
+
+    Nothing waits for it, and there is one call at a time.
+    """
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+        self._running: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin a call, unless the last one has not ended."""
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(
+                asyncio.to_thread(self._call), name=f"{self._call.__qualname__} aside"
+            )
 
 
 class _LoopTime:

@@ -1,13 +1,11 @@
 """Choose a model's device and data type; know what its memory is like."""
 
-import ctypes
 import gc
-import sys
-from contextlib import suppress
 
 import torch
 
 from network.kernels import cpu_has_bfloat16
+from weights import heap
 from weights.cards import ModelUnavailable
 
 _DTYPES = {
@@ -82,13 +80,11 @@ def give_back_memory() -> None:
     """Let the system have the memory that nothing refers to any more.
 
     PyTorch keeps what it has freed on an accelerator, and the C library what it has
-    freed of its heap; tensors of up to some megabytes lie there.
+    freed on its heap.
     """
     gc.collect()
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()
-    if sys.platform == "linux":
-        with suppress(AttributeError):  # musl has no such function
-            ctypes.CDLL(None).malloc_trim(0)
+    heap.trim()

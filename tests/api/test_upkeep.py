@@ -1,8 +1,10 @@
 """What breaks beside the requests: it goes on, and says so."""
 
+import asyncio
 import shutil
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -12,7 +14,10 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
+from api import upkeep
 from benchmarks.common.http import local
+from config import Settings
+from tests.support.fakes import ScriptedModel
 from tests.support.live_client import (
     SECOND,
     address,
@@ -21,8 +26,15 @@ from tests.support.live_client import (
     rest,
     say,
 )
-from tests.support.serving import ServerProcess, scripted_process, wait_for
+from tests.support.serving import (
+    ServerProcess,
+    app_in_thread,
+    scripted_process,
+    wait_for,
+)
 from tests.test_server import post, wav
+
+PATIENCE_S = 30
 
 # Larger than what stays in memory.
 LARGE = wav(40, rate=48_000)
@@ -202,3 +214,41 @@ class TestDescriptors:
             assert post(server.url, LARGE).status_code == 200
         assert text == "hello"
         assert "all 64 file descriptors" in server.log.read_text()
+
+
+class TestAside:
+    def test_one_that_hangs_is_not_called_again_before_it_ends(self) -> None:
+        """Nor does its caller wait for it."""
+        may_end, called = threading.Event(), []
+
+        def hang() -> None:
+            called.append(threading.current_thread())
+            may_end.wait()
+
+        async def ended() -> None:
+            await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
+
+        async def start_thrice() -> None:
+            own = upkeep.Aside(hang)
+            for _ in range(2):
+                own.start()
+                await asyncio.sleep(0)
+            may_end.set()
+            await ended()
+            own.start()
+            await ended()
+
+        asyncio.run(start_thrice())
+        assert len(called) == 2
+        assert threading.main_thread() not in called
+
+    def test_the_heap_is_trimmed_again_and_again(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With the time between set to nothing, at every look."""
+        trimmed = threading.Event()
+        monkeypatch.setattr("api.upkeep._TRIM_EVERY_S", 0.0)
+        monkeypatch.setattr("weights.heap.trim", trimmed.set)
+
+        with app_in_thread(Settings(), ScriptedModel):
+            assert trimmed.wait(PATIENCE_S)
