@@ -41,11 +41,20 @@ class Inbox:
         """Whether another message waits."""
         return bool(self._waiting)
 
+    @property
+    def full(self) -> bool:
+        """Whether the next message has to wait for room."""
+        return self._n_bytes >= self._max_bytes
+
     async def put(self, message: str | bytes | Stop) -> None:
         """Add a message, once there is room. Cancelling is safe."""
-        while self._n_bytes >= self._max_bytes:
+        while self.full:
             self._room.clear()
             await self._room.wait()
+        self.put_nowait(message)
+
+    def put_nowait(self, message: str | bytes | Stop) -> None:
+        """Add a message even beyond the bound."""
         self._waiting.append(message)
         self._n_bytes += _length(message)
         self._news.set()

@@ -51,16 +51,15 @@ class Connection:
         self.socket = socket
         self.left = asyncio.Event()
         self.replaced = False
-        self._waits: set[asyncio.Timeout] = set()
+        self._waits: set[asyncio.Task[Any]] = set()
 
     def leave(self) -> None:
         """Go on without it; whatever waits for it returns."""
         if self.left.is_set():
             return
         self.left.set()
-        now = asyncio.get_running_loop().time()
         for wait in self._waits:
-            wait.reschedule(now)
+            wait.cancel()
 
     async def receive(self) -> Message | None:
         """Return the next message; None once it is left. Cancelling is safe."""
@@ -83,17 +82,20 @@ class Connection:
         if self.left.is_set():
             doing.close()
             return None
-        wait: asyncio.Timeout | None = None
+        # As asyncio.timeout(None), which takes a good part of the time of a message.
+        task = asyncio.current_task()
+        assert task is not None
+        n_cancelled = task.cancelling()
+        self._waits.add(task)
         try:
-            async with asyncio.timeout(None) as wait:
-                self._waits.add(wait)
-                done = await doing
-        except TimeoutError:
+            done = await doing
+        except asyncio.CancelledError:
+            if not self.left.is_set() or task.uncancel() > n_cancelled:
+                raise
             return None
         finally:
-            if wait is not None:
-                self._waits.discard(wait)
-        return None if self.left.is_set() else done
+            self._waits.discard(task)
+        return done
 
 
 class LastingSocket:

@@ -75,6 +75,7 @@ class SocketReader:
         self._pace = MessagePace(
             self._began, rate=_MESSAGES_A_S, burst=_MESSAGES_AT_ONCE
         )
+        self._newest = self._began  # when the last message came, or could have come
         self._receiving: asyncio.Timeout | None = None
         self._stop_at: float | None = None
         self.answering = False
@@ -92,14 +93,16 @@ class SocketReader:
         Raises:
             Gone: The client has left.
         """
-        message = await self._receive()
-        while not isinstance(message, Stop):
+        while True:
+            received = await self._receive()
+            if isinstance(received, Stop):
+                break
+            message, wait_s = received
             await self._inbox.put(message)
-            wait_s = self._pace.note_message(self._now())
             if wait_s:
                 await asyncio.sleep(wait_s)
-            message = await self._receive()
-        await self._inbox.put(message)
+            self._newest = self._now()
+        await self._inbox.put(received)
         await self.discard()
 
     async def discard(self) -> None:
@@ -111,19 +114,34 @@ class SocketReader:
         while True:
             await self._next_message()
 
-    async def _receive(self) -> str | bytes | Stop:
-        """Wait for the next message, or for a reason to take no more."""
+    async def _receive(self) -> tuple[str | bytes, float] | Stop:
+        """Fill the inbox; return a message that has to wait, or a reason to stop.
+
+        One timer serves many messages: it is made anew when it ends, not with each.
+
+        Returns:
+            A message for which there is no room, or after which to wait for some
+            seconds; or why no more is taken.
+        """
         while True:
             try:
                 async with asyncio.timeout_at(self._deadline()) as self._receiving:
-                    return await self._next_message()
+                    return await self._first_that_waits()
             except TimeoutError:
-                reason = self._reason()
-                # A client that waits for us is not idle.
-                if reason is not Stop.IDLE or not (self._inbox.busy or self.answering):
+                if (reason := self._reason()) is not None:
                     return reason
             finally:
                 self._receiving = None
+
+    async def _first_that_waits(self) -> tuple[str | bytes, float]:
+        """Put messages into the inbox, up to the first that may have to wait."""
+        while True:
+            message = await self._next_message()
+            self._newest = self._now()
+            wait_s = self._pace.note_message(self._newest)
+            if wait_s or self._inbox.full or self._stop_at is not None:
+                return message, wait_s
+            self._inbox.put_nowait(message)
 
     async def _next_message(self) -> str | bytes:
         message = await self._socket.receive()
@@ -136,11 +154,19 @@ class SocketReader:
         if self._stop_at is not None:
             return min(self._stop_at, self._now() + _LAST_PAUSE_S)
         last = self._began + self._limits.session_s
-        return min(last, self._now() + self._limits.idle_s)
+        return min(last, self._newest + self._limits.idle_s)
 
-    def _reason(self) -> Stop:
+    def _reason(self) -> Stop | None:
+        """Return why no more is taken; None if there is no reason yet."""
+        now = self._now()
         if self._stop_at is not None:
             return Stop.SHUTDOWN
-        if self._now() >= self._began + self._limits.session_s:
+        if now >= self._began + self._limits.session_s:
             return Stop.TOO_LONG
+        if now < self._newest + self._limits.idle_s:
+            return None  # messages have come since the timer was made
+        # A client that waits for us is not idle.
+        if self._inbox.busy or self.answering:
+            self._newest = now
+            return None
         return Stop.IDLE
