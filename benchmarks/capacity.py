@@ -372,7 +372,10 @@ def _findings(row: Row) -> Iterator[tuple[str, str]]:
     if "context" in row:
         for name, share in row["context"].items():
             what = name.replace("_", " ")
-            yield f"one stream of 300M, {what}", f"{share:.0%} of a core"
+            yield (
+                f"one stream of 300M in {row['dtype']}, {what}",
+                f"{share:.0%} of a core",
+            )
 
 
 def _of_outcome(outcome: Row) -> str:
