@@ -8,9 +8,12 @@ finals.
 """
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
+
+logger = logging.getLogger("omniasr")
 
 # Time between two connections that are asked to end.
 _APART_S = 0.05
@@ -65,9 +68,17 @@ class Connections:
             async with asyncio.timeout(within_s):
                 for connection in open_now:
                     if connection in self._open:
-                        connection.stop(self._read_s)
+                        self._ask(connection)
                         await asyncio.sleep(apart_s)
                 await self._none_open.wait()
         except TimeoutError:
             return False
         return True
+
+    def _ask(self, connection: Stoppable) -> None:
+        """Ask one to end; whatever goes wrong with it, the others are asked, too."""
+        assert self._read_s is not None
+        try:
+            connection.stop(self._read_s)
+        except Exception:
+            logger.exception("A connection could not be asked to end.")

@@ -78,7 +78,10 @@ class Connection:
         await self._until_left(self.socket.close(close.code, close.reason))
 
     async def _until_left(self, doing: Coroutine[Any, Any, T]) -> T | None:
-        """Do something; give it up once the connection is left."""
+        """Do something; give it up once the connection is left.
+
+        What is done must let a cancellation through, and must not leave the connection.
+        """
         if self.left.is_set():
             doing.close()
             return None

@@ -84,7 +84,8 @@ class SocketReader:
         """Take only what is on its way, and no longer than `read_s` seconds."""
         stop_at = self._now() + min(read_s, LAST_READ_S)
         self._stop_at = min(stop_at, self._stop_at or stop_at)
-        if self._receiving is not None:
+        self._newest = self._now()
+        if self._receiving is not None and not self._receiving.expired():
             self._receiving.reschedule(self._now() + _LAST_PAUSE_S)
 
     async def read(self) -> None:
@@ -124,6 +125,9 @@ class SocketReader:
             seconds; or why no more is taken.
         """
         while True:
+            # A timer would not get its turn while messages wait without end.
+            if self._now() >= self._last():
+                return Stop.TOO_LONG if self._stop_at is None else Stop.SHUTDOWN
             try:
                 async with asyncio.timeout_at(self._deadline()) as self._receiving:
                     return await self._first_that_waits()
@@ -150,21 +154,25 @@ class SocketReader:
         text: str | None = message.get("text")
         return text if text is not None else message.get("bytes") or b""
 
-    def _deadline(self) -> float:
+    def _last(self) -> float:
+        """Return when to take no more, whatever comes until then."""
         if self._stop_at is not None:
-            return min(self._stop_at, self._now() + _LAST_PAUSE_S)
-        last = self._began + self._limits.session_s
-        return min(last, self._newest + self._limits.idle_s)
+            return self._stop_at
+        return self._began + self._limits.session_s
+
+    def _deadline(self) -> float:
+        pause_s = self._limits.idle_s if self._stop_at is None else _LAST_PAUSE_S
+        return min(self._last(), self._newest + pause_s)
 
     def _reason(self) -> Stop | None:
         """Return why no more is taken; None if there is no reason yet."""
         now = self._now()
+        if now < self._deadline():
+            return None  # messages have come since the timer was made
         if self._stop_at is not None:
             return Stop.SHUTDOWN
-        if now >= self._began + self._limits.session_s:
+        if now >= self._last():
             return Stop.TOO_LONG
-        if now < self._newest + self._limits.idle_s:
-            return None  # messages have come since the timer was made
         # A client that waits for us is not idle.
         if self._inbox.busy or self.answering:
             self._newest = now

@@ -223,7 +223,7 @@ class SocketSession:
     def _note_end(self) -> None:
         """Note that the input has ended: from here on the client only has to read."""
         self._ended = self._reader.answering = True
-        if self._sending is not None:
+        if self._sending is not None and not self._sending.expired():
             self._sending.reschedule(self._now() + _SEND_S)
 
     # --- the listener ---

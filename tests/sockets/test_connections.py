@@ -73,3 +73,23 @@ def test_one_that_has_left_is_not_asked_and_one_that_comes_is() -> None:
         assert await stopping
 
     run(end())
+
+
+def test_one_that_fails_does_not_keep_others_from_being_asked() -> None:
+    """It is logged, and they get the time for their finals."""
+
+    class Broken(Connection):
+        def stop(self, read_s: float) -> None:
+            raise RuntimeError("it is broken")
+
+    async def end() -> None:
+        own = Connections()
+        others = [Connection() for _ in range(5)]
+        with ExitStack() as stack:
+            for connection in (*others[:3], Broken(), *others[3:]):
+                stack.enter_context(own.hold(connection))
+            assert not await own.stop(within_s=2.0)
+
+        assert all(other.asked for other in others)
+
+    run(end())
