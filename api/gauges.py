@@ -52,7 +52,7 @@ def watch(service: "Service") -> None:
     metrics.watch(
         "omniasr_overload_level",
         "1 while streams need more than the model's time, else 0.",
-        lambda: service.models.is_tight,
+        lambda: service.models.is_overloaded,
     )
     metrics.watch(
         "omniasr_dropped_log_lines",

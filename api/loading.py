@@ -67,9 +67,15 @@ class ModelLoader:
                 )
             except ModelUnavailable as error:
                 raise ModelUnavailable(about_partials(error, settings)) from error
-        strong = self._load(
-            "MODEL_CARD", settings.model_card, settings.device, settings, progress
-        )
+        try:
+            strong = self._load(
+                "MODEL_CARD", settings.model_card, settings.device, settings, progress
+            )
+        except BaseException:
+            if quick is not None:
+                quick = None
+                _give_back_memory()
+            raise
         if quick is not None:  # the memory that is free now that both are there
             strong.measure_memory()
             quick.measure_memory()

@@ -99,9 +99,9 @@ class Models:
         return all(model.scheduler.loaded for model in self.all)
 
     @property
-    def is_tight(self) -> bool:
+    def is_overloaded(self) -> bool:
         """Whether the streams of a model need more than its time."""
-        return any(model.scheduler.is_tight for model in self.all)
+        return any(model.scheduler.is_overloaded for model in self.all)
 
     def find(self, name: str | None) -> ServedModel | None:
         """Return the model with a name or alias; None if there is none."""

@@ -9,6 +9,7 @@ import numpy as np
 from api.models import ServedModel
 from audio.samples import SAMPLE_RATE
 from engine.interface import ModelInput, NotReady, QueueFull
+from engine.work_queue import Work
 from text.ctc import FrameLabels
 
 _WINDOW = ModelInput(np.zeros(SAMPLE_RATE, np.float32))
@@ -28,5 +29,7 @@ class Retrials:
                 key = model.name, bool(quick)
                 last = self._begun.get(key)
                 if last is None or last.done():
+                    # Among the quick model's windows, one of a file would come last.
+                    work = Work.STREAM_PARTIAL if quick else Work.FILE
                     window = replace(_WINDOW, quick=bool(quick))
-                    self._begun[key] = model.scheduler.submit(window)
+                    self._begun[key] = model.scheduler.submit(window, work=work)

@@ -153,8 +153,13 @@ class StreamLoad:
         self._costs_of_partials = Costs()
         self._apart = apart
 
+    def is_overloaded(self, now: float) -> bool:
+        """Whether streams need more than the time of any model."""
+        finals = self._finals.value(now) if self._apart else 0.0  # else in `is_tight`
+        return self.is_tight(now) or finals > _TIGHT * self._room(now)
+
     def is_tight(self, now: float) -> bool:
-        """Whether streams need more than the model's time."""
+        """Whether streams need more than the time of the model of partials."""
         if not self._two_speak(now):
             self._tight = False
             return False

@@ -74,6 +74,9 @@ _TOO_LATE = "The server is too busy; try again later."
 # Seconds between two attempts to load a model again.
 _RETRY_S = 1.0
 
+# What a pass over a minute of silence takes at most, on a slow processor.
+_SPARE_PASS_S = 13.0
+
 # What a thread serves: all windows, or those of the strong or of the quick model.
 _Lane: TypeAlias = bool | None
 
@@ -162,11 +165,13 @@ class Scheduler:
         self._lanes: tuple[_Lane, ...] = (None,)
         self._n_serving = 0  # threads that have a batch
         self._spare_time: dict[_Lane, Iterator[object]] = {}  # no client waits for it
+        self._trying: set[_Lane] = set()  # in a pass for which no client waits
         self._unmeasured: set[_Lane] = set()
         self._closed = ""  # why no more windows are taken
         self._n_running: Counter[_Lane] = Counter()  # passes
         self._in_passes: set[_Job] = set()
         self._failures = {False: Failures(), True: Failures()}  # of the quick model
+        self._rests_until = {False: -math.inf, True: -math.inf}  # a failing model
         self._ending = threading.Event()
         # Daemons: a download that hangs must not keep the process alive.
         self._threads = [threading.Thread(target=self._run, name="asr", daemon=True)]
@@ -233,9 +238,15 @@ class Scheduler:
 
     @property
     def is_tight(self) -> bool:
-        """Whether streams need more than the model's time."""
+        """Whether streams need more than the time of the model of partials."""
         with self._changed:
             return self._streams.is_tight(self._clock())
+
+    @property
+    def is_overloaded(self) -> bool:
+        """Whether streams need more than the time of any model."""
+        with self._changed:
+            return self._streams.is_overloaded(self._clock())
 
     @property
     def max_left_context(self) -> int | None:
@@ -325,7 +336,7 @@ class Scheduler:
         with self._changed:
             now = self._clock()
             if now - self._streams.newest_pass > _IDLE_S and self._traits is not None:
-                for lane in self._lanes:
+                for lane in set(self._lanes) - self._trying:
                     passes = self._rehearsal(self._traits, lane)
                     self._spare_time.setdefault(lane, passes)
             place = self._streams.admit(now)
@@ -510,6 +521,7 @@ class Scheduler:
         with self._changed:
             self._residence.note_failure()
             waiting = self._queue.take_older(math.inf)
+            self._changed.notify_all()  # one may wait for the end
         for job in waiting:
             _fail(job, NotReady(_NOT_AGAIN))
         self._ending.wait(_RETRY_S)
@@ -549,8 +561,13 @@ class Scheduler:
                     self._residence.note_work(self._clock())
                 for job in live:  # without an answer yet if the model is lost
                     _fail(job, NotReady(_LOST))
-            quick = any(job.quick for job in batch)
-            self._ending.wait(self._failures[quick].pause_s)
+            self._rest(quick=any(job.quick for job in batch))
+
+    def _rest(self, *, quick: bool) -> None:
+        """Leave a failing model alone for a while; others are served meanwhile."""
+        if pause_s := self._failures[quick].pause_s:
+            with self._changed:
+                self._rests_until[quick] = self._clock() + pause_s
 
     def _lose(self, error: ModelLost) -> None:
         """Take no more windows: the model is gone."""
@@ -566,14 +583,17 @@ class Scheduler:
         while True:
             passes: Iterator[object] | None = None
             with self._changed:
-                while (step := self._next_step(lane)) is Step.WAIT:
+                now = self._clock()
+                while (step := self._next_step(lane, now)) is Step.WAIT:
                     if self._may_try(lane):
                         break
-                    self._changed.wait()
+                    self._changed.wait(self._rest_s(now))
+                    now = self._clock()
                 if step is Step.SERVE:
-                    late, batch = self._take_batch(lane)
+                    late, batch = self._take_batch(lane, now)
                 elif step is Step.WAIT:
                     passes = self._spare_time.pop(lane)
+                    self._trying.add(lane)
                     self._n_serving += 1
             match step:
                 case Step.END:
@@ -591,21 +611,37 @@ class Scheduler:
             _fail(job, WaitedTooLong(_TOO_LATE))
         return batch
 
-    def _next_step(self, lane: _Lane) -> Step:
+    def _next_step(self, lane: _Lane, now: float) -> Step:
         step = self._residence.next_step(
             n_windows=len(self._queue),
             n_streams=self._streams.n_streams,
             closed=bool(self._closed),
         )
-        if step is Step.SERVE and not self._queue.has_for(quick=lane):
-            return Step.END if self._closed else Step.WAIT  # another thread serves
+        if step is Step.SERVE and not self._to_serve(lane, now):
+            if self._closed and not self._queue.has_for(quick=lane):
+                return Step.END
+            return Step.WAIT  # another thread serves, or the model rests
         return step
 
-    def _take_batch(self, lane: _Lane) -> tuple[list[_Job], list[_Job]]:
+    def _to_serve(self, lane: _Lane, now: float) -> Sequence[_Lane]:
+        """Return which models of a thread may serve windows now: all, one or none."""
+        resting = [quick for quick, until in self._rests_until.items() if until > now]
+        awake: Sequence[_Lane] = [lane]
+        if resting and not self._closed:
+            of_lane = [False, True] if lane is None else [lane]
+            awake = [quick for quick in of_lane if quick not in resting]
+        return [own for own in awake if self._queue.has_for(quick=own)]
+
+    def _rest_s(self, now: float) -> float | None:
+        """Return in how many seconds a model no longer rests; None if none rests."""
+        left = [until - now for until in self._rests_until.values() if until > now]
+        return min(left, default=None)
+
+    def _take_batch(self, lane: _Lane, now: float) -> tuple[list[_Job], list[_Job]]:
         """Return the windows that have waited too long, and those of the next pass."""
-        now = self._clock()
+        model = self._to_serve(lane, now)[0]
         late = self._queue.take_older(now - self._max_wait_s)
-        batch = self._queue.take_batch(now, quick=lane)
+        batch = self._queue.take_batch(now, quick=model)
         for job in batch:
             self._observer.window_waited(job.work, now - job.since)
         self._n_serving += 1
@@ -658,7 +694,8 @@ class Scheduler:
         with self._changed:
             self._n_running[lane] += 1
             n_running = self._n_running[lane]
-            end = self.watchdog.begin(self._streams.expected_s(batch))
+            soon = quick and self._apart
+            end = self.watchdog.begin(self._streams.expected_s(batch), soon=soon)
         try:
             model = self._model
             assert model is not None, "a model that serves is not unloaded"
@@ -696,6 +733,7 @@ class Scheduler:
         """Run the next of some passes that no client waits for."""
         assert passes is not None, "there is something to try"
         left: Iterator[object] | None = passes
+        end = self.watchdog.begin(_SPARE_PASS_S, soon=bool(lane))
         try:
             next(passes)
         except StopIteration:
@@ -705,8 +743,11 @@ class Scheduler:
         except Exception as error:  # a client's pass will fail, too, or work
             logger.warning("A pass over silence failed.", exc_info=error)
             left = None
+        finally:
+            end()
         with self._changed:
             self._n_serving -= 1
+            self._trying.discard(lane)
             if left is not None:
                 self._spare_time.setdefault(lane, left)
             if lane not in self._spare_time:

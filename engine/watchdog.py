@@ -64,14 +64,18 @@ class Watchdog:
 
         return settle
 
-    def begin(self, expected_s: float) -> Callable[[], None]:
+    def begin(self, expected_s: float, *, soon: bool = False) -> Callable[[], None]:
         """Note that a pass begins, and how long one like it usually takes.
+
+        Args:
+            expected_s: That time.
+            soon: As in `expect`.
 
         Returns:
             A function to call when the pass has ended in any way.
         """
         with self._lock:
-            settle = self._expect(self._owed)
+            settle = self._expect(self._owed_soon if soon else self._owed)
             self._running[settle] = expected_s
 
         def end() -> None:

@@ -215,9 +215,7 @@ class WorkQueue(Generic[J]):
         batch = self._batch(in_turn, now)
         for job in batch:
             self.cancel(job)
-        contended = len(self) > self.count(Work.FILE) or any(
-            job.work != Work.FILE for job in batch
-        )
+        contended = any(job.work != Work.FILE for job in in_turn)
         for job in batch:
             job.contended = contended
         return batch

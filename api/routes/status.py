@@ -88,7 +88,7 @@ def add_routes(app: FastAPI, *, with_metrics: bool = True) -> None:
             streams=service.models.n_streams,
             free_streams=service.n_free_streams,
             queued=service.models.n_queued,
-            overload_level=int(service.models.is_tight),
+            overload_level=int(service.models.is_overloaded),
             uptime_s=round(time.monotonic() - service.loading.began, 1),
             process=PROCESS,
         )

@@ -316,7 +316,7 @@ class TestLoad:
         """As the scheduler says it; when it does is decided in `engine/load.py`."""
         with scripted(model) as url:
             becomes(url, "omniasr_overload_level", lambda value: value == 0)
-            monkeypatch.setattr(Scheduler, "is_tight", property(lambda self: True))
+            monkeypatch.setattr(Scheduler, "is_overloaded", property(lambda self: True))
             becomes(url, "omniasr_overload_level", lambda value: value == 1)
 
     def test_a_window_that_waits_too_long_is_counted(

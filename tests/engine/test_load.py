@@ -307,12 +307,13 @@ class TestTwoModels:
     def test_finals_make_partials_rarer_only_on_the_same_device(
         self, apart: bool
     ) -> None:
-        """Less context for partials would not help finals elsewhere."""
+        """Less context would not help finals elsewhere; it is overload all the same."""
         server = self.server(apart=apart, min_streams=2)
         places = server.let_in(2, speaking=True)
-        server.speak(places, 20, partials=0.3, finals=0.8)
+        server.speak(places, 20, partials=0.3, finals=0.9)
 
         assert server.load.is_tight(server.now) is not apart
+        assert server.load.is_overloaded(server.now)
 
     def test_what_passes_take_is_known_for_each(self) -> None:
         """Patience with a pass is by its model."""

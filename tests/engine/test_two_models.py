@@ -254,8 +254,121 @@ class TestCosts:
         assert all(quick.quick)
         assert not any(strong.quick)
 
+    def test_a_stream_that_comes_meanwhile_does_not_begin_them_anew(self) -> None:
+        """Its client asks again and again until they are measured."""
+
+        class Asked(Named):
+            def trials(self) -> Iterator[None]:
+                scheduler.leave(scheduler.admit_stream())
+                yield from super().trials()
+
+        strong, quick = Asked(), Named()
+        scheduler = Scheduler(
+            lambda: TwoModels(strong, quick),
+            max_queued=8,
+            min_streams=4,
+            max_streams=8,
+            rules=BatchRules(max_windows=1),
+            file_share=0.1,
+            max_wait_s=60,
+            rehearsed=window(1.0),
+        )
+        scheduler.start()
+        wait_for(lambda: scheduler.ready and not scheduler.measuring)
+        scheduler.close(PATIENCE_S)
+
+        assert (strong.n_trials, quick.n_trials) == (1, 1)
+        assert strong.quick.count(False) == quick.quick.count(True)
+
 
 class TestFailures:
+    def test_a_broken_quick_model_holds_up_nothing_else(
+        self, running: list[tuple[Scheduler, TwoModels]]
+    ) -> None:
+        """It rests for a while, as long as this clock stands still."""
+        strong, quick = Named("strong"), Named()
+        quick.failures.append(ValueError("broken"))
+        models = TwoModels(strong, quick)
+        scheduler = started(models, clock=lambda: 1000.0)
+        running.append((scheduler, models))
+        assert scheduler.submit(window(quick=True)).exception(PATIENCE_S)
+        wait_for(lambda: not scheduler._n_serving)
+        waiting = scheduler.submit(window(quick=True), work=Work.STREAM_PARTIAL)
+
+        assert text_of(scheduler.submit(window())) == "strong"
+        assert not waiting.done()
+
+    @pytest.mark.parametrize("place", ["a client's pass", "a pass over silence"])
+    def test_a_quick_model_that_hangs_on_its_own_device_is_stuck(
+        self, place: str
+    ) -> None:
+        """Though the strong one gives results, and no partial waits for long."""
+        now = 1000.0
+        strong, quick = Named(), Named(device="cuda:1")
+        scheduler = Scheduler(
+            lambda: TwoModels(strong, quick),
+            max_queued=8,
+            min_streams=4,
+            max_streams=8,
+            rules=BatchRules(max_windows=1),
+            file_share=0.1,
+            max_wait_s=60,
+            rehearsed=window(1.0),
+            clock=lambda: now,
+        )
+        scheduler.start()
+        wait_for(lambda: scheduler.ready and not scheduler.measuring)
+        now += 100
+        quick.may_run.clear()
+        quick.running.clear()
+        if place == "a client's pass":
+            scheduler.submit(window(quick=True), work=Work.STREAM_PARTIAL)
+        else:
+            scheduler.admit_stream()
+        assert quick.running.wait(PATIENCE_S)
+        for _ in range(60):
+            newer = scheduler.submit(window(quick=True), work=Work.STREAM_PARTIAL)
+            scheduler.submit(window(), work=Work.STREAM_FINAL).result(PATIENCE_S)
+            now += 1
+            newer.cancel()
+        stuck_s = scheduler.watchdog.stuck_s
+        quick.may_run.set()
+        scheduler.close(PATIENCE_S)
+
+        assert stuck_s is not None
+
+    def test_both_threads_end_although_loading_again_fails(self) -> None:
+        """Also the one that waited for it."""
+        now, failing = 1000.0, False
+        loading, may_fail = threading.Event(), threading.Event()
+
+        def load() -> TwoModels:
+            if failing:
+                loading.set()
+                may_fail.wait(PATIENCE_S)
+                raise OSError("no disk")
+            return TwoModels(Named(), Named(device="cuda:1"))
+
+        scheduler = unloading(load, lambda: now)
+        scheduler.submit(window()).result(PATIENCE_S)
+        wait_for(lambda: not scheduler._n_serving)
+        now += 20
+        scheduler.unload_if_idle()
+        wait_for(lambda: not scheduler.loaded and not scheduler._residence.moving)
+        failing = True
+        future = scheduler.submit(window())
+        assert loading.wait(PATIENCE_S)
+        closing = threading.Thread(target=scheduler.close, args=(PATIENCE_S,))
+        closing.start()
+        wait_for(lambda: bool(scheduler._closed))
+        may_fail.set()
+        for thread in scheduler._threads:
+            thread.join(PATIENCE_S / 2)
+
+        assert not any(thread.is_alive() for thread in scheduler._threads)
+        assert "could not be loaded again" in str(future.exception(0))
+        closing.join()
+
     def test_a_quick_model_that_is_broken_is_trouble_though_the_other_works(
         self, running: list[tuple[Scheduler, TwoModels]]
     ) -> None:

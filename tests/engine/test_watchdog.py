@@ -67,6 +67,20 @@ class TestSilence:
         settle()
         assert dog.trouble is None
 
+    def test_so_is_a_pass_on_a_device_of_its_own(
+        self, dog: Watchdog, clock: Clock
+    ) -> None:
+        """Results of the other model say nothing about it."""
+        ended = dog.begin(1, soon=True)
+        for _ in range(3):
+            clock.now += 8
+            dog.succeed()
+        during = dog.stuck_s
+        ended()
+
+        assert during == 4
+        assert dog.stuck_s is None
+
     def test_the_oldest_that_is_still_owed_counts(
         self, dog: Watchdog, clock: Clock
     ) -> None:

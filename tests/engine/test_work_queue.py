@@ -207,6 +207,15 @@ class TestShares:
         works = [own.work for own in device.served[20:]]
         assert works.count(Work.FILE) == 2
 
+    def test_partials_that_wait_for_another_device_are_not_in_the_way(self) -> None:
+        """Files take no time from them, and need not give it back."""
+        quick = Job(n_samples=SECOND, work=Work.STREAM_PARTIAL, quick=True)
+        queue = queue_of(file(), quick)
+        (alone,) = queue.take_batch(0.0, quick=False)
+
+        assert alone.work is Work.FILE
+        assert not alone.contended
+
     def test_time_that_nobody_else_wanted_is_not_charged(self) -> None:
         """Files that ran alone are not made to wait for it afterwards."""
         queue = queue_of(*(file() for _ in range(30)), file_share=0.5)
