@@ -233,7 +233,7 @@ class LiveStream:
         stale = self._session.replaceable()
         own = None if stale is None else self._in_flight.get(stale)
         if stale and own and own.labels is None and self._take_back(stale, own):
-            self._session.withdraw(stale)
+            stale.withdraw()
             self._observer.dropped(Drop.STALE_PARTIAL)
 
     def _take_back(self, request: Request, own: _InFlight) -> bool:

@@ -13,6 +13,9 @@ An utterance ends by itself
 * when the model has for a while found only blanks in detected speech, which is noise;
 * without an event, when the model finds no letter in speech that was not announced.
 
+If a quick model makes partials, its blanks alone end nothing: the model of finals hears
+first whether there is a letter (`Doubt`), unless that would be long.
+
 In the latter two cases there may still be speech, so the next utterance begins at
 once. So it does when the client ends one in mid-speech (`go_on_from`). If the client
 asks for a final where no speech was detected, the faintest sign of speech is enough
@@ -101,6 +104,11 @@ class Heard(Protocol):
         """Whether a speculation is still on its way."""
         ...
 
+    @property
+    def doubts_blanks(self) -> bool:
+        """Whether the model of finals has to hear first that there is no letter."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Begin:
@@ -146,7 +154,12 @@ class Drop:
     """The open utterance has no speech and is dropped."""
 
 
-Decision = Begin | BecomeSure | FallSilent | GoOn | End | Drop
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """The model of finals has to say whether the open utterance has a letter."""
+
+
+Decision = Begin | BecomeSure | FallSilent | GoOn | End | Drop | Doubt
 
 
 class Endpointing:
@@ -204,11 +217,15 @@ class Endpointing:
 
     def judge(self, utterance: Heard, position: int) -> list[Decision]:
         """Decide whether the open utterance is over, now that audio goes up to here."""
+        blank = _is_blank(utterance)
+        doubtful = blank and utterance.doubts_blanks
         if not utterance.known:
-            if utterance.heard_nothing or _is_blank(utterance):
+            if utterance.heard_nothing or (blank and not doubtful):
                 return self._drop(position)
             if utterance.awaits_labels:
                 return []
+            if doubtful:
+                return self._doubt()
         if not self.by_itself:
             return []
         decisions: list[Decision] = []
@@ -218,8 +235,10 @@ class Endpointing:
             # If the last sound is only possible speech, it has to end first.
             self._may_be_none = True
             decisions += self._go_on()
-        if _is_blank(utterance):
+        if blank and not doubtful:
             decisions.append(End())
+        elif doubtful and not utterance.awaits_labels:
+            decisions += self._doubt()
         return decisions
 
     def go_on_from(self, position: int, now: int) -> list[Decision]:
@@ -297,6 +316,10 @@ class Endpointing:
         if not self._sounds:
             return [Drop()]
         return [Drop(), *self.go_on_from(position - _LEFT_OF_NOTHING, position)]
+
+    def _doubt(self) -> list[Decision]:
+        """Ask for another opinion, which in silence comes by itself."""
+        return [Doubt()] if self.quiet is None else []
 
     def _close(self) -> None:
         self._open = self._may_be_none = False

@@ -15,7 +15,9 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from audio.frames import FRAME_SHIFT
+import numpy as np
+
+from audio.frames import FRAME_LENGTH, FRAME_SHIFT
 from audio.samples import Samples
 from audio_chunker import AudioChunker, Window
 from recordings.segments import SegmentReader
@@ -167,6 +169,25 @@ class FinalPass:
     def supposed_end(self) -> int:
         """One past the last sample of the span, as the speculation assumes it."""
         return self.end if self._speculation is None else self._speculation.end
+
+    @property
+    def is_supposed(self) -> bool:
+        """Whether there is a speculation, and it has all of its labels."""
+        return self._speculation is not None and not self.awaits_labels
+
+    @property
+    def supposed_letter(self) -> int | None:
+        """One past the last letter that a speculation has found; None if none."""
+        if self._speculation is None:
+            return None
+        for piece in reversed((*self._pieces, *self._speculation.pieces)):
+            if piece.frames is None:
+                continue
+            if len(letters := np.flatnonzero(piece.frames.ids)):
+                frame = int(letters[-1])
+                first = self.start + piece.window.position
+                return first + frame * FRAME_SHIFT + FRAME_LENGTH
+        return None
 
     def finish(self) -> list[Piece]:
         """End the span, where a speculation ended if there is one.

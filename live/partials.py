@@ -27,6 +27,7 @@ from audio.frames import FRAME_LENGTH, FRAME_SHIFT, n_frames
 from audio.samples import SAMPLE_RATE, Samples
 from audio_buffer import AudioBuffer
 from engine.interface import CacheKey, ModelInput, Normalisation
+from live.events import Partial
 from live.options import StreamOptions
 from local_agreement import LocalAgreement, WindowLabels
 from text import ctc, word_times
@@ -162,6 +163,17 @@ class Partials:
             newest = letters[-1].last_frame * FRAME_SHIFT + FRAME_LENGTH
             self.last_letter = max(self.last_letter, newest)
         return _texts(*before) != _texts(self.committed, self.pending)
+
+    def told(self, number: int) -> Partial:
+        """Return the text so far, of the utterance with a number."""
+        return Partial(
+            utterance=number,
+            start=self._start,
+            position=self.heard,
+            committed=self.committed,
+            pending=self.pending,
+            tokens=self.tokens,
+        )
 
     def _measure(self, samples: Samples, end: int) -> Normalisation:
         """Return the normalisation, which is frozen once there is enough audio."""

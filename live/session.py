@@ -24,6 +24,7 @@ from live.endpointing import (
     BecomeSure,
     Begin,
     Decision,
+    Doubt,
     Drop,
     End,
     Endpointing,
@@ -170,20 +171,17 @@ class StreamSession:
         """Return the partial on its way, if it is time for a newer one."""
         return self._open.replaceable(self._end) if self._open else None
 
-    def withdraw(self, request: Request) -> None:
-        """Forget a partial that never reached the model."""
-        request.utterance.withdraw(request)
-
     def accept(self, request: Request, frames: FrameLabels) -> list[LiveEvent]:
         """Take the labels of a requested window."""
         if not request.wanted:
             return []
-        changed = request.utterance.accept(request, frames)
+        utterance = request.utterance
+        changed = utterance.accept(request, frames)
         events: list[LiveEvent] = [*self._order.settle()]
-        if changed and request.utterance is self._open:
-            events += self._announce(request.utterance)
-            if self._order.all_told:  # or the final of the one before comes first
-                events.append(request.utterance.partial())
+        if utterance is self._open and utterance.last_letter > utterance.start:
+            events += self._announce(utterance)
+            if changed and self._order.all_told:  # or a final comes first
+                events.append(utterance.partial())
         return [*events, *self._tell_early()]
 
     def fail(self, request: Request, error: Exception) -> list[LiveEvent]:
@@ -238,6 +236,8 @@ class StreamSession:
                 return self._close(utterance, Cause.ENDPOINT)
             case Drop():
                 self._drop_open()
+            case Doubt():
+                utterance.doubt()
             case _:
                 assert_never(decision)
         return []

@@ -26,6 +26,7 @@ from live.events import (
 from live.final_pass import Piece
 from live.hearing import Hearing
 from live.options import StreamOptions
+from live.second_opinion import SecondOpinion
 from text.ctc import FrameLabels
 from text.keywords import N_BEST
 
@@ -71,6 +72,10 @@ class Request:
         if self.piece is None:
             return Work.STREAM_PARTIAL
         return Work.STREAM_SPECULATION if self.speculative else Work.STREAM_FINAL
+
+    def withdraw(self) -> None:
+        """Forget it: a partial that never reached the model."""
+        self.utterance.withdraw(self)
 
     def expect(self, options: StreamOptions) -> None:
         """Set keywords and scripts; call it before the request is handed out."""
@@ -125,6 +130,7 @@ class Utterance:
         self._cadence = hearing.cadence(start, options)
         self._partial_request: Request | None = None  # on its way
         self._doubling: Request | None = None  # a speculation that is a partial, too
+        self._opinion = SecondOpinion(self.final, wanted=self.has_quick)
         self._finals: list[Request] = []  # on their way, or not handed out yet
         self._new: list[Request] = []
 
@@ -144,7 +150,7 @@ class Utterance:
 
     @property
     def last_letter(self) -> int:
-        return self.partials.last_letter
+        return max(self.partials.last_letter, self._opinion.letter)
 
     @property
     def heard_nothing(self) -> bool:
@@ -153,6 +159,10 @@ class Utterance:
     @property
     def awaits_labels(self) -> bool:
         return self.final.awaits_labels
+
+    @property
+    def doubts_blanks(self) -> bool:
+        return self._opinion.is_lacking(self.partials.last_letter)
 
     # --- what happens to it ---
 
@@ -174,6 +184,8 @@ class Utterance:
 
     def speech_ended(self, position: int) -> None:
         """Note that silence began at a position; the utterance may be over."""
+        self._opinion.drop()
+        self._forget_unwanted()
         self._cadence.speech_ended(position)
 
     def speculate(self, position: int) -> None:
@@ -182,6 +194,10 @@ class Utterance:
             requests = self._ask(self.final.speculate(), speculative=True)
             if self._options.partials and requests and not self.has_quick:
                 self._doubling = requests[-1]
+
+    def doubt(self) -> None:
+        """Have the model of finals look for a letter where the quick one finds none."""
+        self._ask(self._opinion.ask(self.partials.last_letter), speculative=True)
 
     def end_early(self, silence: int, position: int) -> EagerEnd | None:
         """Return its early final, once, after `silence` samples of silence."""
@@ -208,6 +224,7 @@ class Utterance:
         """End it where a speculation ended, else here; `position` is that of now."""
         self.cause = cause
         self.decided = position
+        self._opinion.drop()
         self._ask(self.final.finish())
         self._forget_unwanted()
         for request in self._finals:
@@ -224,7 +241,9 @@ class Utterance:
     ) -> list[Request]:
         """Return the windows to label next."""
         requests, self._new = self._new, []
-        if self._is_due(audio.end):
+        waits = self._partial_request or self._doubling or self.cause
+        wanted = self._options.partials and not waits
+        if wanted and self._cadence.partial_is_due(self, audio.end):
             window = self.partials.window(audio, max_left_context=max_left_context)
             if window is not None:
                 self._partial_request = Request(self, window, window.position)
@@ -252,6 +271,7 @@ class Utterance:
         if request.piece is not None:
             self._finals.remove(request)
             self.final.accept(request.piece, frames)
+            self._opinion.note_labels(self.partials.last_letter)
             if request is not self._doubling:
                 return False
             self._doubling = None
@@ -276,14 +296,7 @@ class Utterance:
     def partial(self) -> Partial:
         """Return its text so far; it must have a number."""
         assert self.number is not None
-        return Partial(
-            utterance=self.number,
-            start=self.start,
-            position=self.partials.heard,
-            committed=self.partials.committed,
-            pending=self.partials.pending,
-            tokens=self.partials.tokens,
-        )
+        return self.partials.told(self.number)
 
     def outcome(self) -> UtteranceFinal | UtteranceFailed:
         """Return its final or its failure; it must be settled."""
@@ -295,12 +308,6 @@ class Utterance:
             return UtteranceFailed(number, start, end, cause, self.error, self.decided)
         segments = self.final.segments()
         return UtteranceFinal(number, start, end, cause, segments, self.decided)
-
-    def _is_due(self, position: int) -> bool:
-        if self._partial_request or self._doubling or self.cause:
-            return False
-        wanted = self._options.partials
-        return wanted and self._cadence.partial_is_due(self, position)
 
     def _ask(
         self, pieces: Sequence[Piece], *, speculative: bool = False

@@ -131,7 +131,7 @@ class SessionPolicy:
     def gives_up(self, asked: Asked) -> bool:
         assert isinstance(asked.key, Request)
         if asked.key is self._session.replaceable():
-            self._session.withdraw(asked.key)
+            asked.key.withdraw()
         if asked.key.wanted and asked.work is not asked.key.work:
             self._again.append(asked.key)  # a client waits for it now
             return True

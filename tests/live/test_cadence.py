@@ -26,6 +26,7 @@ class Utterance:
     known: bool = True
     heard_nothing: bool = False
     awaits_labels: bool = False
+    doubts_blanks: bool = False
 
 
 def partials_of(

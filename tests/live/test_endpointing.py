@@ -34,6 +34,7 @@ class Model:
     last_letter: int = 0
     heard_nothing: bool = False
     awaits_labels: bool = False
+    doubts_blanks: bool = False
 
 
 @dataclass

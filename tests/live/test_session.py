@@ -250,7 +250,7 @@ class TestHypotheses:
 
         stale = heard.session.replaceable()
         assert stale is first
-        heard.session.withdraw(stale)
+        stale.withdraw()
         (second,) = heard.session.requests()
 
         assert second.window.position + len(second.window) > 3.9 * SAMPLE_RATE

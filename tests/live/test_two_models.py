@@ -77,6 +77,31 @@ def with_pauses(n_frames: int, *, n_parts: int) -> Script:
     return Script(np.array([*labels, *[BLANK] * 50], np.int32), tuple(spoken))
 
 
+def listen_deaf(
+    script: Script, *, since_s: float = 0.0, until_s: float = 1000.0
+) -> Listener:
+    """Listen with a quick model that finds no letter for some time."""
+
+    def heard_by(window: ModelInput) -> FrameLabels:
+        frames = label(window)
+        if not window.quick:
+            return frames
+        times = (window.position + 320 * np.arange(len(frames.ids))) / 16_000
+        deaf = (times >= since_s) & (times < until_s)
+        return replace(frames, ids=np.where(deaf, BLANK, frames.ids).astype(np.int32))
+
+    session = StreamSession(
+        vocabulary=VOCABULARY,
+        offsets=UNMEASURED,
+        options=StreamOptions(),
+        quick=quick_model(),
+    )
+    heard = Listener(session, heard_by)
+    heard.hear(script.samples, script.probabilities, (1600,))
+    heard.end()
+    return heard
+
+
 def heard_by_strong(heard: Listener) -> int:
     """Count the samples."""
     return sum(len(own.window) for own in heard.asked if not own.window.quick)
@@ -145,6 +170,66 @@ class TestWhoHearsWhat:
             elif isinstance(event, UtteranceFinal):
                 over.add(event.utterance)
         assert told
+
+
+class TestBlanks:
+    """What the quick model does not hear, the strong one may."""
+
+    @pytest.mark.parametrize(
+        ("since_s", "until_s"), [(0, 1000), (4, 6), (4, 8), (8, 1000)]
+    )
+    def test_no_word_is_lost_by_what_the_quick_model_does_not_hear(
+        self, since_s: float, until_s: float
+    ) -> None:
+        """Fourteen seconds of fluent speech."""
+        script = write(Random(3), n_words=40, longest_pause=4)
+        heard = listen_deaf(script, since_s=since_s, until_s=until_s)
+
+        words = " ".join(final.text for final in heard.finals).split()
+        assert words == " ".join(f.text for f in listen_to(script).finals).split()
+
+    def test_what_neither_hears_ends_as_with_one_model(self) -> None:
+        """Noise of 20 s, which the strong model hears less than twice."""
+        noise = Script(np.full(1000, BLANK, np.int32), ((50, 950),))
+        heard, alone = listen(noise), listen_to(noise)
+
+        def told(own: Listener) -> list[str]:
+            return [type(e).__name__ for e in own.events if not isinstance(e, Partial)]
+
+        assert told(heard) == told(alone)
+        assert not any(final.text for final in heard.finals)
+        assert heard_by_strong(heard) < 2 * len(noise.samples)
+
+    def test_a_flush_meanwhile_ends_where_the_client_says(self) -> None:
+        """Not where the strong model was asked."""
+        script = write(Random(3), n_words=40, longest_pause=4)
+        session = StreamSession(
+            vocabulary=VOCABULARY,
+            offsets=UNMEASURED,
+            options=StreamOptions(),
+            quick=quick_model(),
+        )
+        doubting = []
+        for n, probability in enumerate(script.probabilities):
+            session.push_audio(script.samples[512 * n : 512 * (n + 1)], [probability])
+            for request in session.requests():
+                if request.window.quick:
+                    frames = label(request.window)
+                    blank = replace(frames, ids=np.zeros_like(frames.ids))
+                    session.accept(request, blank)
+                else:
+                    doubting.append(request)
+            if doubting and session.position > doubting[0].end + 16_000:
+                break
+        events = session.flush()
+        for request in [*doubting, *session.requests()]:
+            if not request.window.quick:
+                events += session.accept(request, label(request.window))
+        (final,) = [event for event in events if isinstance(event, UtteranceFinal)]
+
+        assert doubting[0].speculative
+        assert not doubting[0].wanted
+        assert final.end == session.position
 
 
 class TestSpeculation:
