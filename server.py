@@ -71,6 +71,7 @@ from engine.interface import NotReady
 from engine.scheduler import SHUTTING_DOWN
 from network.cores import limit_kernels, set_waiting
 from schemas import UNKNOWN_TEXT
+from weights import heap
 from weights.places import public_name
 
 logger = logging.getLogger("omniasr")
@@ -332,6 +333,7 @@ def main(load: LoadModel | None = None) -> int:
     # Before PyTorch is imported, which the model's thread does.
     set_waiting(os.environ, platform=sys.platform, machine=platform.machine())
     limit_kernels(os.environ)
+    heap.limit_arenas()
     if not settings.keys():
         logger.warning(startup.open_to(settings.host, settings.port))
     try:

@@ -9,14 +9,13 @@ unhealthy.
 
 A model that has had no work for `UNLOAD_AFTER_S` cannot notice it by itself, either.
 
-Under mixed load the C library's heap grows for hours, as what is freed lies between
-what is used; so each minute the system gets back what is free.
+The C library keeps what is freed between pieces that are in use. So each minute, at a
+moment without work, the system gets it back.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from typing import Final
 
 from api.service import Service
@@ -30,36 +29,31 @@ _TRIM_EVERY_S: Final = 60.0
 
 async def look_after(service: Service) -> None:
     """Look after a server until cancelled."""
-    looks, trims = Aside(service.spool.look), Aside(heap.trim)
+    aside: asyncio.Task[None] | None = None
     trimmed = time.monotonic()
     measured = _LoopTime()
     while True:
         measured.note_second(service)
         _look_at_models(service)
-        looks.start()
-        if (now := time.monotonic()) - trimmed >= _TRIM_EVERY_S:
-            trimmed = now
-            trims.start()
+        if aside is None or aside.done():
+            trims = time.monotonic() - trimmed >= _TRIM_EVERY_S and not any(
+                model.scheduler.working for model in service.models.all
+            )
+            if trims:
+                trimmed = time.monotonic()
+            # A disk of the network may hang; nothing else waits for it.
+            aside = asyncio.create_task(
+                asyncio.to_thread(_look_aside, service, trims=trims), name="look aside"
+            )
         measured.note_wait()
         await asyncio.sleep(_EVERY_S)
 
 
-class Aside:
-    """Calls a function in a thread; a disk of the network may hang, say.
-
-    Nothing waits for it, and there is one call at a time.
-    """
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        self._call = call
-        self._running: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin a call, unless the last one has not ended."""
-        if self._running is None or self._running.done():
-            self._running = asyncio.create_task(
-                asyncio.to_thread(self._call), name=f"{self._call.__qualname__} aside"
-            )
+def _look_aside(service: Service, *, trims: bool) -> None:
+    """Do in a thread what may take a while."""
+    if trims:
+        heap.trim()
+    service.spool.look()
 
 
 class _LoopTime:

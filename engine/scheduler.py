@@ -198,6 +198,11 @@ class Scheduler:
         return self._model is not None
 
     @property
+    def working(self) -> bool:
+        """Whether a window waits, or the model works."""
+        return bool(len(self._queue) or self._n_serving)
+
+    @property
     def n_queued(self) -> int:
         """Number of windows that wait."""
         return len(self._queue)
@@ -302,7 +307,7 @@ class Scheduler:
 
     @property
     def _busy(self) -> bool:
-        return bool(len(self._queue) or self._n_serving or self._streams.n_streams)
+        return self.working or self._streams.n_streams > 0
 
     def give_up(self, why: str) -> None:
         """Take the model for lost; what waits for it fails at once."""

@@ -1,6 +1,5 @@
 """What breaks beside the requests: it goes on, and says so."""
 
-import asyncio
 import shutil
 import socket
 import subprocess
@@ -14,7 +13,6 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
-from api import upkeep
 from benchmarks.common.http import local
 from config import Settings
 from tests.support.fakes import ScriptedModel
@@ -216,39 +214,25 @@ class TestDescriptors:
         assert "all 64 file descriptors" in server.log.read_text()
 
 
-class TestAside:
-    def test_one_that_hangs_is_not_called_again_before_it_ends(self) -> None:
-        """Nor does its caller wait for it."""
-        may_end, called = threading.Event(), []
-
-        def hang() -> None:
-            called.append(threading.current_thread())
-            may_end.wait()
-
-        async def ended() -> None:
-            await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
-
-        async def start_thrice() -> None:
-            own = upkeep.Aside(hang)
-            for _ in range(2):
-                own.start()
-                await asyncio.sleep(0)
-            may_end.set()
-            await ended()
-            own.start()
-            await ended()
-
-        asyncio.run(start_thrice())
-        assert len(called) == 2
-        assert threading.main_thread() not in called
-
-    def test_the_heap_is_trimmed_again_and_again(
+class TestMemory:
+    def test_the_heap_is_trimmed_at_moments_without_work(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """With the time between set to nothing, at every look."""
-        trimmed = threading.Event()
+        """Again and again; with the time between set to nothing, at every look."""
+        trimmed, model = threading.Semaphore(0), ScriptedModel()
         monkeypatch.setattr("api.upkeep._TRIM_EVERY_S", 0.0)
-        monkeypatch.setattr("weights.heap.trim", trimmed.set)
+        monkeypatch.setattr("api.upkeep._EVERY_S", 0.05)
+        monkeypatch.setattr("weights.heap.trim", trimmed.release)
 
-        with app_in_thread(Settings(), ScriptedModel):
-            assert trimmed.wait(PATIENCE_S)
+        with app_in_thread(Settings(vad_enabled=False), lambda: model) as url:
+            for _ in range(3):
+                assert trimmed.acquire(timeout=PATIENCE_S)
+            model.may_run.clear()
+            with ThreadPoolExecutor() as pool:
+                asking = pool.submit(post, url)
+                assert model.running.wait(PATIENCE_S)
+                while trimmed.acquire(timeout=0.3):
+                    pass  # begun before
+                model.may_run.set()
+                assert asking.result().status_code == 200
+            assert trimmed.acquire(timeout=PATIENCE_S)
