@@ -191,19 +191,23 @@ def test_it_prints_and_draws_what_it_finds(
     plot = tmp_path / "cluster.svg"
     parts = ["--parts", "loads", "loss", "--quick"]
     measured = tmp_path / "scale.jsonl"
-    row = {"path": "balanced", "n_streams": 8}
+    rows = [
+        {"path": "alone", "server_cpu_ms": 9.0, "haproxy_cpu_ms": 0.0},
+        {"path": "balanced", "server_cpu_ms": 12.0, "haproxy_cpu_ms": 0.6},
+    ]
     measured.write_text(
-        json.dumps(row | {"server_cpu_ms": 9.0, "haproxy_cpu_ms": 0.6}) + "\n"
+        "".join(json.dumps(row | {"n_streams": 8}) + "\n" for row in rows)
     )
     parts += ["--measured", str(measured)]
 
     cluster.main([*parts, "--output", str(tmp_path), "--plot", str(plot)])
 
     shown = capsys.readouterr().out
-    rows = documents.read_rows(tmp_path / "cluster_loss.jsonl")
-    assert cluster.loss_table(rows) in shown
+    lost = documents.read_rows(tmp_path / "cluster_loss.jsonl")
+    assert "9.0 ms of an event loop and 0.60 ms of HAProxy" in shown
+    assert cluster.loss_table(lost) in shown
     assert plot.read_text("utf-8").count("<polyline") == 2 * 4 + 2 * 2
-    lost = [row for row in rows if row["part"] == "loss"]
+    lost = [row for row in lost if row["part"] == "loss"]
     assert [row["silent"] for row in lost] == [False, True] * 2
     assert all(row["n_lost"] > 0 for row in lost)
 
