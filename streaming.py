@@ -54,6 +54,8 @@ class LiveVad(Protocol):
 
     async def push_audio(self, samples: Samples) -> list[float]: ...
 
+    def set_hurry(self, on: bool) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -166,6 +168,11 @@ class LiveStream:
             ValueError: VAD cannot be switched in mid-stream.
         """
         self._session.configure(options)
+
+    def set_hurry(self, on: bool) -> None:
+        """Say whether the client waits for a final of what is being pushed."""
+        if self._vad is not None:
+            self._vad.set_hurry(on)
 
     def set_away(self, away: bool) -> None:
         """Say whether the client is away; meanwhile an utterance stays open."""

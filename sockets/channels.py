@@ -49,6 +49,10 @@ class ChannelStreams:
         for stream in self._streams:
             stream.configure(options)
 
+    def set_hurry(self, on: bool) -> None:
+        for stream in self._streams:
+            stream.set_hurry(on)
+
     def set_away(self, away: bool) -> None:
         for stream in self._streams:
             stream.set_away(away)

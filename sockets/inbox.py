@@ -9,11 +9,15 @@ Not safe for use from several threads.
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from protocols.actions import Stop
 
 # Bytes that each message counts in addition, however short it is.
 MESSAGE_BYTES = 100
+
+# Audio that comes as text is longer than this: 20 ms in Base64.
+_SHORTEST_AUDIO = 256
 
 
 class Inbox:
@@ -21,10 +25,14 @@ class Inbox:
 
     Args:
         max_bytes: Once so many bytes wait, no more are taken until some are processed.
+        on_request: Called when a message comes that is no audio.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(
+        self, max_bytes: int, *, on_request: Callable[[], None] = lambda: None
+    ) -> None:
         self._max_bytes = max_bytes
+        self._on_request = on_request
         self._waiting: deque[str | bytes | Stop] = deque()
         self._n_bytes = 0
         self._working = False
@@ -58,6 +66,8 @@ class Inbox:
         self._waiting.append(message)
         self._n_bytes += _length(message)
         self._news.set()
+        if is_request(message):
+            self._on_request()
 
     async def get(self) -> str | bytes | Stop:
         """Take the oldest message, or wait for one; the last one is processed then."""
@@ -70,6 +80,13 @@ class Inbox:
         self._n_bytes -= _length(oldest)
         self._room.set()
         return oldest
+
+
+def is_request(message: str | bytes | Stop) -> bool:
+    """Whether a message asks for something, as far as its length tells."""
+    return not isinstance(message, bytes) and _length(message) < (
+        MESSAGE_BYTES + _SHORTEST_AUDIO
+    )
 
 
 def _length(message: str | bytes | Stop) -> int:

@@ -37,7 +37,7 @@ from protocols.actions import (
     Teller,
 )
 from sockets.client_socket import ClientSocket
-from sockets.inbox import Inbox
+from sockets.inbox import Inbox, is_request
 from sockets.intake import Intake
 from sockets.outbox import Outbox, OutboxFull
 from sockets.reader import LAST_READ_S, Gone, Limits, SocketReader
@@ -63,6 +63,8 @@ class Stream(Protocol):
     async def end(self) -> None: ...
 
     def configure(self, options: StreamOptions) -> None: ...
+
+    def set_hurry(self, on: bool) -> None: ...
 
     def set_away(self, away: bool) -> None: ...
 
@@ -107,7 +109,9 @@ class SocketSession:
         self._name = name
         self._now = asyncio.get_running_loop().time
         self._newest_audio = self._now()  # when it came
-        self._inbox = Inbox(limits.ahead_bytes)
+        self._inbox = Inbox(
+            limits.ahead_bytes, on_request=lambda: stream.set_hurry(True)
+        )
         self._reader = SocketReader(socket, self._inbox, limits=limits)
         self._outbox = Outbox(limits.unread_bytes)
         self._flushes = asyncio.Semaphore(_MAX_FLUSHES)
@@ -193,6 +197,8 @@ class SocketSession:
                 await self._do(self._machine.receive(message))
             if self._intake.full:
                 await self._do(self._machine.stop(Stop.TOO_LONG))
+            if is_request(message):
+                self._stream.set_hurry(False)
 
     async def _do(self, actions: Sequence[Action]) -> None:
         for action in actions:

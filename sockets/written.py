@@ -61,6 +61,9 @@ class WrittenStream:
     def configure(self, options: StreamOptions) -> None:
         self._stream.configure(options)
 
+    def set_hurry(self, on: bool) -> None:
+        self._stream.set_hurry(on)
+
     def set_away(self, away: bool) -> None:
         self._stream.set_away(away)
 

@@ -3,7 +3,8 @@
 A frame of one stream takes as long as one frame of each of ten streams in one call:
 most of the cost is that of calling numpy. So frames wait 16 to 48 ms for those of other
 streams, and all waiting frames go through the network in one call. If only one stream
-is open, its frames do not wait. The answers go back to the event loop in one call, too.
+is open, its frames do not wait, nor do any once a client waits for a final. The answers
+go back to the event loop in one call, too.
 
 Each stream has its own state, and its frames keep their order. If a stream sends a
 minute at once, its audio is taken a second at a time, between the other streams.
@@ -53,6 +54,7 @@ class VadBatcher:
         self._changed = threading.Condition()  # guards what follows
         self._waiting: list[_Request] = []
         self._n_open = 0
+        self._hurried = False  # a client waits: gather no further frames
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="vad", daemon=True)
         self._thread.start()
@@ -88,8 +90,15 @@ class VadBatcher:
                 raise ValueError("Voice activity detection has been closed.")
             self._waiting.append(request)
             # Between the first and the last stream, the thread would wake up in vain.
-            if len(self._waiting) == 1 or len(self._waiting) >= self._n_open:
+            self._hurried |= request.stream.hurried
+            n = len(self._waiting)
+            if n == 1 or n >= self._n_open or self._hurried:
                 self._changed.notify()
+
+    def _hurry(self) -> None:
+        with self._changed:
+            self._hurried = True
+            self._changed.notify()
 
     def _leave(self, stream: "LiveVad") -> None:
         with self._changed:
@@ -116,9 +125,12 @@ class VadBatcher:
                     return None
                 self._changed.wait()
             self._changed.wait_for(
-                lambda: self._closed or len(self._waiting) >= self._n_open,
+                lambda: (
+                    self._closed or self._hurried or len(self._waiting) >= self._n_open
+                ),
                 timeout=self._gather_s(),
             )
+            self._hurried = False
             # At most one of each stream: the next one needs the state after it.
             first: dict[LiveVad, _Request] = {}
             rest = []
@@ -151,6 +163,10 @@ class LiveVad:
     """One stream, which comes in blocks of any length.
 
     One call of `push_audio` at a time, in one event loop. It has to be closed.
+
+    Attributes:
+        hurried: Whether a client waits for a final, so that its frames do not wait for
+            those of other streams.
     """
 
     def __init__(self, batcher: VadBatcher) -> None:
@@ -159,6 +175,7 @@ class LiveVad:
         self._n_held = 0
         self._pending: asyncio.Future[list[float]] | None = None
         self._closed = False
+        self.hurried = False
         self.states = VadStates.fresh()  # the batcher's, in its thread
 
     async def push_audio(self, samples: Samples) -> list[float]:
@@ -187,6 +204,12 @@ class LiveVad:
         self._pending = asyncio.get_running_loop().create_future()
         self._batcher._submit(_Request(self, frames, self._pending))
         return await self._pending
+
+    def set_hurry(self, on: bool) -> None:
+        """Say whether a client waits for a final, also of a pending answer."""
+        self.hurried = on
+        if on and self._pending is not None and not self._pending.done():
+            self._batcher._hurry()
 
     def close(self) -> None:
         """Forget the stream; a pending answer never comes."""

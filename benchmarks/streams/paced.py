@@ -197,6 +197,9 @@ class _InlineVad:
     async def push_audio(self, samples: Samples) -> list[float]:
         return self._ear.push_audio(samples)
 
+    def set_hurry(self, on: bool) -> None:
+        """It answers at once anyway."""
+
     def close(self) -> None:
         """Nothing is held."""
 

@@ -38,6 +38,7 @@ from protocols.actions import Close, Send
 from server import Server
 from sockets import intake, reader, session
 from sockets.connections import Connections
+from sockets.inbox import is_request
 from sockets.outbox import Outbox, OutboxFull
 from tests.support.fakes import ScriptedLive, ScriptedStream
 from tests.support.live_client import SECOND, listen, listen_for, rest, say
@@ -551,6 +552,24 @@ class TestPushing:
         # The first, and a second at a time.
         assert len(pushed) <= 5
         assert max(map(len, pushed)) <= SAMPLE_RATE
+
+    def test_a_question_hurries_what_is_being_pushed(self) -> None:
+        """From when it comes, until it is carried out; audio does not, in any form."""
+        with serving() as place, place.connect() as client:
+            place.stream.may_take.clear()
+            client.send(bytes(640))
+            client.ping().wait(30)
+            before = list(place.stream.hurry)
+            say(client, "flush")
+            client.ping().wait(30)
+            meanwhile = list(place.stream.hurry)
+            place.stream.may_take.set()
+            listen_for(client, utterance_final=True)
+            wait_for(lambda: place.stream.hurry == [True, False])
+
+        assert (before, meanwhile) == ([], [True])
+        assert not is_request("A" * 320)
+        assert not is_request(b"\0")
 
     def test_the_rest_is_pushed_before_whatever_follows(self) -> None:
         """A question, new settings, an end."""

@@ -130,6 +130,7 @@ class ScriptedStream:
         self.pushed: list[Samples] = []
         self.options: list[StreamOptions] = []
         self.away: list[bool] = []  # each time that it was told
+        self.hurry: list[bool] = []  # the same
         self.n_samples = 0
         self.may_take = threading.Event()
         self.may_take.set()
@@ -162,6 +163,9 @@ class ScriptedStream:
 
     def configure(self, options: StreamOptions) -> None:
         self.options.append(options)
+
+    def set_hurry(self, on: bool) -> None:
+        self.hurry.append(on)
 
     def set_away(self, away: bool) -> None:
         self.away.append(away)

@@ -153,6 +153,9 @@ class _Ear:
         first, self._n_frames = self._n_frames, self._n_samples // FRAME_SAMPLES
         return list(self._probabilities[first : self._n_frames])
 
+    def set_hurry(self, on: bool) -> None:
+        """It answers at once anyway."""
+
     def close(self) -> None:
         """Nothing is held."""
 

@@ -206,6 +206,40 @@ class TestEndings:
 
         asyncio.run(run())
 
+    @pytest.mark.parametrize("when", ["before", "meanwhile", "never"])
+    def test_frames_for_which_a_client_waits_are_not_gathered(
+        self, batcher: VadBatcher, when: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nor those that wait with them, and only while the client waits."""
+        monkeypatch.setattr(VadBatcher, "_gather_s", lambda self: 30.0)
+        frame = np.zeros(FRAME_SAMPLES, np.float32)
+
+        async def run() -> None:
+            own, other, third = (batcher.open() for _ in range(3))
+            patient = asyncio.create_task(other.push_audio(frame))
+            if when == "before":
+                own.set_hurry(True)
+            waiting = asyncio.create_task(own.push_audio(frame))
+            await asyncio.sleep(0)
+            if when == "meanwhile":
+                own.set_hurry(True)
+            if when == "never":
+                third.set_hurry(True)
+                done, _ = await asyncio.wait([waiting], timeout=0.1)
+                assert not done
+            else:
+                await waiting
+                await patient
+                own.set_hurry(False)
+                await asyncio.sleep(0)
+                again = asyncio.create_task(own.push_audio(frame))
+                done, _ = await asyncio.wait([again], timeout=0.1)
+                assert not done
+            for stream in (own, other, third):
+                stream.close()
+
+        asyncio.run(run())
+
     def test_an_error_reaches_those_who_shared_the_call(
         self, batcher: VadBatcher, vad: WatchedVad
     ) -> None:
