@@ -18,6 +18,7 @@ from benchmarks import (
     parts,
     soft_words,
     startup,
+    stream_cost,
     streaming,
     throughput,
 )
@@ -25,6 +26,7 @@ from benchmarks.common import documents
 from benchmarks.corpus import composer
 from benchmarks.networks import contenders
 from benchmarks.parts import Stopwatch
+from benchmarks.streams import two_models
 from engine.interface import ModelInput
 from model import ASRModel
 from network.architecture import ARCHITECTURES
@@ -129,6 +131,8 @@ TABLES = {
     "languages.jsonl": languages.mask_table,
     "languages_detection.jsonl": languages.detection_table,
     "languages_cost.jsonl": languages.cost_table,
+    "two_models.jsonl": two_models.table,
+    "stream_cost.jsonl": stream_cost.table,
 }
 
 
