@@ -333,7 +333,7 @@ def main(load: LoadModel | None = None) -> int:
     # Before PyTorch is imported, which the model's thread does.
     set_waiting(os.environ, platform=sys.platform, machine=platform.machine())
     limit_kernels(os.environ)
-    heap.limit_arenas()
+    heap.limit_arenas(os.environ)
     if not settings.keys():
         logger.warning(startup.open_to(settings.host, settings.port))
     try:

@@ -21,7 +21,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
 
 from audio.samples import SAMPLE_RATE, Samples
 from engine.observer import Drop
@@ -36,6 +35,7 @@ from live.session import StreamSession
 from live.turn import Turn
 from live.utterance import Request
 from text.ctc import FrameLabels
+from vad.ear import Deaf, Ear
 
 logger = logging.getLogger(__name__)
 
@@ -47,16 +47,6 @@ _BLOCK = SAMPLE_RATE // 2
 _MAX_WAITING = 80 * SAMPLE_RATE
 # ...or while so many events are unread.
 _MAX_UNREAD = 1000
-
-
-class LiveVad(Protocol):
-    """Voice activity detection of one stream; see `vad.batcher.LiveVad`."""
-
-    async def push_audio(self, samples: Samples) -> list[float]: ...
-
-    def set_hurry(self, on: bool) -> None: ...
-
-    def close(self) -> None: ...
 
 
 # Begins to find keywords in the labels of a window.
@@ -78,7 +68,7 @@ class LiveStream:
         session: A new session.
         scheduler: Labels the windows.
         place: Its place in the scheduler; given back at the end.
-        vad: Its voice activity detection; None if the session has none.
+        vad: Its voice activity detection.
         stall_s: Seconds without audio after which an open utterance is ended.
         keywords: Begins to find keywords in labels, by whether a quick model made them.
         observer: Gets the events.
@@ -91,7 +81,7 @@ class LiveStream:
         scheduler: Scheduler,
         *,
         place: Place,
-        vad: LiveVad | None,
+        vad: Ear,
         stall_s: float,
         keywords: Mapping[bool, HearKeywords],
         observer: LiveObserver = NOBODY,
@@ -171,8 +161,7 @@ class LiveStream:
 
     def set_hurry(self, on: bool) -> None:
         """Say whether the client waits for a final of what is being pushed."""
-        if self._vad is not None:
-            self._vad.set_hurry(on)
+        self._vad.set_hurry(on)
 
     def set_away(self, away: bool) -> None:
         """Say whether the client is away; meanwhile an utterance stays open."""
@@ -203,15 +192,12 @@ class LiveStream:
             own.future.cancel()
         self._in_flight.clear()
         self._unread.clear()
-        if self._vad is not None:
-            self._vad.close()
+        self._vad.close()
         self._refresh()
         self._scheduler.leave(self._place)
 
     async def _listen(self, samples: Samples) -> list[float]:
         """Return the probability of speech in each frame that the samples complete."""
-        if self._vad is None:
-            return []
         settle = self._scheduler.watchdog.expect(soon=True)
         try:
             return await self._vad.push_audio(samples)
@@ -359,7 +345,7 @@ class StreamingTranscriber:
         self,
         scheduler: Scheduler,
         *,
-        listen: Callable[[], LiveVad] | None,
+        listen: Callable[[], Ear] | None,
         stall_s: float,
         keywords: HearKeywords | None = None,
         quick_keywords: HearKeywords | None = None,
@@ -399,7 +385,7 @@ class StreamingTranscriber:
             session,
             self._scheduler,
             place=place,
-            vad=self._listen() if self._listen is not None and options.vad else None,
+            vad=self._listen() if self._listen and options.vad else Deaf(),
             stall_s=self._stall_s,
             keywords=self._keywords,
             observer=self._observer,

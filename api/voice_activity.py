@@ -4,7 +4,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from recordings.cutter import SpeechProbabilities
-from streaming import LiveVad
+from vad.ear import Ear
 
 if TYPE_CHECKING:
     from vad.batcher import VadBatcher
@@ -37,7 +37,7 @@ class VoiceActivity:
         assert self._vad is not None, "no request is served before it is loaded"
         return VadStream(self._vad)
 
-    def of_stream(self) -> LiveVad:
+    def of_stream(self) -> Ear:
         """Open the voice activity detection of one live stream."""
         assert self._batcher is not None, "no stream is opened before it is loaded"
         return self._batcher.open()

@@ -48,6 +48,11 @@ class Padding:
     mask: Tensor | None
 
 
+# With fewer channels in a group, a kernel of oneDNN in PyTorch 2.8 returns garbage in
+# bfloat16 on processors with AMX, without an error. Released models have 64 and more.
+_FEWEST_CHANNELS = 16
+
+
 class PositionalConvolution:
     """Adds to each frame what is around it."""
 
@@ -61,6 +66,8 @@ class PositionalConvolution:
             norm = direction.norm(dim=(0, 1), keepdim=True)
             weight = direction * (length / norm)
         self._dtype = weights.arithmetic.products
+        if weight.shape[1] < _FEWEST_CHANNELS and weights.device.type == "cpu":
+            self._dtype = torch.float32
         # A copy: a tensor of the checkpoint keeps the whole file mapped.
         self._weight = weight.to(weights.device, self._dtype, copy=weights.lasting)
         self._bias = weights.tensor(f"{name}.bias", self._dtype)

@@ -365,31 +365,25 @@ class TestSelfCheck:
         with pytest.raises(ModelUnavailable, match="start-up check of my_digits"):
             load(make_card(), dtype="bfloat16", on_failed_check="stop")
 
-    def test_this_processors_kernels_are_judged_by_what_they_return(
+    def test_a_kernel_that_is_wrong_on_some_processors_is_not_used(
         self, make_card: MakeCard
     ) -> None:
-        """With 12 channels a group, where oneDNN on AMX is wrong: the check agrees.
-
-        Where this processor's kernel is right the check has to pass, where it is
-        wrong it has to fail.
-        """
-        torch.manual_seed(0)
+        """With 12 channels a group, where oneDNN in bfloat16 on AMX is wrong."""
         groups, width = 16, 12
-        x = torch.randn(2, groups * width, 100)
-        weight = torch.randn(groups * width, width, 64) / 30
-        wanted = torch.conv1d(x, weight, padding=32, groups=groups)
-        got = torch.conv1d(x.bfloat16(), weight.bfloat16(), padding=32, groups=groups)
-        kernel_is_right = (got - wanted).norm() / wanted.norm() < 0.1
         folder = make_card(num_pos_conv_groups=str(groups))
         state = torch.load(folder / "omniASR_CTC_demo.pt")
         name = "encoder_frontend.pos_encoder.conv.weight_v"
         assert state["model"][name].shape[1] == 16
-        state["model"][name] = state["model"][name][:, :width].clone()
+        # Large enough to matter.
+        state["model"][name] = 30 * state["model"][name][:, :width].clone()
+        state["model"][name.replace("_v", "_g")] *= 30
         torch.save(state, folder / "omniASR_CTC_demo.pt")
 
-        model = load(folder, dtype="bfloat16")
+        model = load(folder, dtype="bfloat16", on_failed_check="stop")
 
-        assert (model.dtype is torch.bfloat16) == bool(kernel_is_right)
+        assert model.dtype is torch.bfloat16
+        assert model.self_check is not None
+        assert model.self_check.error < 0.05
 
     def test_weights_are_as_they_were_after_the_check(
         self, make_card: MakeCard

@@ -6,8 +6,8 @@ of a process grows for hours, because each part has its worst moment at another 
 """
 
 import ctypes
-import os
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -18,12 +18,13 @@ _MOST_ARENAS: Final = 2
 _M_ARENA_MAX: Final = -8
 
 
-def limit_arenas() -> None:
+def limit_arenas(variables: Mapping[str, str]) -> None:
     """Have few parts of the heap; call it before threads start.
 
-    MALLOC_ARENA_MAX in the environment goes first.
+    Args:
+        variables: The environment, whose MALLOC_ARENA_MAX goes first.
     """
-    if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
+    if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in variables:
         with suppress(AttributeError):  # musl has no such function
             ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _MOST_ARENAS)
 

@@ -36,9 +36,10 @@ from engine.watchdog import Watchdog
 from engine.work_queue import Job, Work, WorkQueue, batch_rules
 from live.events import Cause, Partial, UtteranceFinal
 from live.options import StreamOptions
-from streaming import LiveStream, LiveVad, StreamingTranscriber
+from streaming import LiveStream, StreamingTranscriber
 from text.ctc import FrameLabels
 from vad.batcher import VadBatcher
+from vad.ear import Ear
 from vad.silero import SileroVad, VadStream
 
 CHUNK_S = 0.1
@@ -184,7 +185,7 @@ class Stack:
         )
         return transcriber.open(options)
 
-    def _listen(self) -> LiveVad:
+    def _listen(self) -> Ear:
         return _InlineVad(self.vad) if self.batcher is None else self.batcher.open()
 
 

@@ -79,6 +79,7 @@ class TestTable:
         """In words, with the time that was measured in."""
         row = {
             "arguments": {"real_time": False},
+            "dtype": "int8",
             "capacity": 3,
             "outcomes": [asdict(FINE)],
             "seed": {"window_s": 0.1, "final_s": 0.08, "streams": 2},
@@ -101,8 +102,8 @@ class TestTable:
         assert "0 samples lost, 1 of 40 finals differ, at most 1.8 s" in table
         assert "over 5.2 s after most have gone" in table
         assert (
-            "| simulated time: one stream of 300M, with less context | 30% of a core |"
-            in table
+            "| simulated time: one stream of 300M in int8, with less context "
+            "| 30% of a core |" in table
         )
         assert len(table.splitlines()) == 2 + 7
 

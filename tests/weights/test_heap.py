@@ -47,13 +47,14 @@ def test_what_is_free_between_blocks_in_use_goes_back() -> None:
 
 # Parts of the heap are reserved in pieces that end at multiples of 64 MB.
 ARENAS = """
+import os
 import re
 import sys
 import threading
 from weights import heap
 
 if len(sys.argv) > 1:
-    heap.limit_arenas()
+    heap.limit_arenas(os.environ)
 ready = threading.Barrier(13)
 
 def allocate():
@@ -97,7 +98,7 @@ def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a system, and with a C library, that has no such function."""
     monkeypatch.setattr("ctypes.CDLL", lambda name: object())
     heap.trim()
-    heap.limit_arenas()
+    heap.limit_arenas({})
     monkeypatch.setattr(sys, "platform", "darwin")
     heap.trim()
-    heap.limit_arenas()
+    heap.limit_arenas({})
