@@ -281,6 +281,7 @@ class TestWebsocket:
             "the server answered 401: An API key came with the request" in wrong.stderr
         )
 
+    @pytest.mark.one_process
     def test_it_goes_on_after_a_lost_connection(
         self, demo_server: ServerProcess, first_utterance: Path
     ) -> None:

@@ -585,6 +585,7 @@ class TestStatus:
         assert answer.status_code == 200
         assert answer.json()["ready"] is True
 
+    @pytest.mark.one_process
     def test_the_front_door_says_what_this_is(self, http: httpx.Client) -> None:
         """And every endpoint it names is there."""
         about = http.get("/").json()

@@ -101,6 +101,7 @@ def whole(demo_server: ServerProcess, audio: bytes) -> list[dict[str, Any]]:
     return finals(speaker.messages)
 
 
+@pytest.mark.one_process
 class TestSpeech:
     @pytest.mark.parametrize("noticed", [True, False])
     def test_the_text_is_that_without_an_interruption(
