@@ -1,6 +1,7 @@
 """A quick model makes partials and a strong one all else, in one scheduler."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -85,6 +86,30 @@ def unloading(load: Callable[[], TwoModels], clock: Callable[[], float]) -> Sche
         file_share=0.1,
         max_wait_s=60,
         unload_after_s=10,
+        clock=clock,
+    )
+    scheduler.start()
+    wait_for(lambda: scheduler.ready)
+    return scheduler
+
+
+def rehearsing(
+    strong: Named,
+    quick: Named,
+    *,
+    min_streams: int = 4,
+    clock: Callable[[], float] = time.monotonic,
+) -> Scheduler:
+    """Start a scheduler that measures what passes of both models cost."""
+    scheduler = Scheduler(
+        lambda: TwoModels(strong, quick),
+        max_queued=8,
+        min_streams=min_streams,
+        max_streams=8,
+        rules=BatchRules(max_windows=1),
+        file_share=0.1,
+        max_wait_s=60,
+        rehearsed=window(1.0),
         clock=clock,
     )
     scheduler.start()
@@ -230,19 +255,8 @@ class TestCosts:
 
         turn = threading.Lock()
         strong, quick = Slow(0.25), Slow(0.0625, device)
-        scheduler = Scheduler(
-            lambda: TwoModels(strong, quick),
-            max_queued=8,
-            min_streams=0,
-            max_streams=8,
-            rules=BatchRules(max_windows=1),
-            file_share=0.1,
-            max_wait_s=60,
-            rehearsed=window(1.0),
-            clock=lambda: now,
-        )
-        scheduler.start()
-        wait_for(lambda: scheduler.ready and not scheduler.measuring)
+        scheduler = rehearsing(strong, quick, min_streams=0, clock=lambda: now)
+        wait_for(lambda: not scheduler.measuring)
         costs, n_free = scheduler.costs, scheduler.n_free
         scheduler.close(PATIENCE_S)
 
@@ -257,24 +271,18 @@ class TestCosts:
     def test_a_stream_that_comes_meanwhile_does_not_begin_them_anew(self) -> None:
         """Its client asks again and again until they are measured."""
 
+        known = threading.Event()
+
         class Asked(Named):
             def trials(self) -> Iterator[None]:
+                assert known.wait(PATIENCE_S)
                 scheduler.leave(scheduler.admit_stream())
                 yield from super().trials()
 
         strong, quick = Asked(), Named()
-        scheduler = Scheduler(
-            lambda: TwoModels(strong, quick),
-            max_queued=8,
-            min_streams=4,
-            max_streams=8,
-            rules=BatchRules(max_windows=1),
-            file_share=0.1,
-            max_wait_s=60,
-            rehearsed=window(1.0),
-        )
-        scheduler.start()
-        wait_for(lambda: scheduler.ready and not scheduler.measuring)
+        scheduler = rehearsing(strong, quick)
+        known.set()
+        wait_for(lambda: not scheduler.measuring)
         scheduler.close(PATIENCE_S)
 
         assert (strong.n_trials, quick.n_trials) == (1, 1)
@@ -305,19 +313,8 @@ class TestFailures:
         """Though the strong one gives results, and no partial waits for long."""
         now = 1000.0
         strong, quick = Named(), Named(device="cuda:1")
-        scheduler = Scheduler(
-            lambda: TwoModels(strong, quick),
-            max_queued=8,
-            min_streams=4,
-            max_streams=8,
-            rules=BatchRules(max_windows=1),
-            file_share=0.1,
-            max_wait_s=60,
-            rehearsed=window(1.0),
-            clock=lambda: now,
-        )
-        scheduler.start()
-        wait_for(lambda: scheduler.ready and not scheduler.measuring)
+        scheduler = rehearsing(strong, quick, clock=lambda: now)
+        wait_for(lambda: not scheduler.measuring)
         now += 100
         quick.may_run.clear()
         quick.running.clear()
