@@ -48,7 +48,6 @@ _MAX_WAITING = 80 * SAMPLE_RATE
 # ...or while so many events are unread.
 _MAX_UNREAD = 1000
 
-
 # Begins to find keywords in the labels of a window.
 HearKeywords = Callable[[FrameLabels, tuple[str, ...]], Future[FrameLabels]]
 

@@ -57,6 +57,7 @@ from live.options import PROFILES, StreamOptions
 from live.session import StreamSession
 from model import ASRModel
 from vad.silero import SileroVad
+from weights.places import public_name
 
 COMMITS = ", client commits"
 OTHERS: dict[str, Callable[[Read], Policy]] = {
@@ -160,11 +161,15 @@ class Bench:
     @property
     def environment(self) -> dict[str, Any]:
         return {
-            "model": self._model.name,
-            **({"partials": self._quick.name} if self._quick else {}),
+            "model": self._named(self._model),
+            **({"partials": self._named(self._quick)} if self._quick else {}),
             "dtype": self._model.dtype_name,
             **stream_report.environment(),
         }
+
+    def _named(self, model: ASRModel) -> str:
+        """Return a model's name without the path of its folder."""
+        return public_name(model.name, model_dir=self._options.model_dir)
 
     def plan(self) -> Iterator[tuple[str, str]]:
         """Say which suites are run under which setups."""

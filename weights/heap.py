@@ -1,8 +1,8 @@
 """The C library's heap, which has settings only in glibc; elsewhere nothing happens.
 
 glibc gives each thread a part of the heap of its own, up to eight for each core. Each
-part keeps the most that its threads ever needed at once. So under mixed load the memory
-of a process grows for hours, because each part has its worst moment at another time.
+part keeps the most that its threads ever needed at once, and under mixed load each has
+its worst moment at another time.
 """
 
 import ctypes
