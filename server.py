@@ -17,7 +17,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -29,7 +29,7 @@ from starlette.middleware.cors import CORSMiddleware
 from api import deepgram_errors, error_handlers, startup
 from api.access_log import AccessLog, keep_handshakes_out_of_logs
 from api.auth import ApiKeyGate
-from api.drain import Drain, Draining
+from api.drain import Drain, Draining, stop_listening
 from api.ephemeral import EphemeralKeys
 from api.errors import UNKNOWN, error_response, refusal_response
 from api.http_connection import HttpConnection
@@ -300,12 +300,24 @@ class Server(uvicorn.Server):
         drain = Drain(self._grace_s)
         if self._freezing is not None:
             self._freezing.cancel()
+        if sockets is None:  # else those who wait find the next process
+            await self._accept_the_last()
         for listener in self.servers:
             listener.close()
         await drain.run(self._app.state.service, hurry=lambda: self.force_exit)
         # It is passed to `asyncio.wait_for`, which takes fractions.
         self.config.timeout_graceful_shutdown = drain.left_s  # type: ignore[assignment]
         await super().shutdown(sockets)
+
+    async def _accept_the_last(self) -> None:
+        """Stop listening, and serve those who had connected before."""
+        loop = asyncio.get_running_loop()
+        for waiting in [own for each in self.servers for own in stop_listening(each)]:
+            with suppress(OSError):  # it has left
+                await loop.connect_accepted_socket(self._make_connection, waiting)
+
+    def _make_connection(self) -> HttpConnection:
+        return HttpConnection(self.config, self.server_state, self.lifespan.state)
 
 
 def main(load: LoadModel | None = None) -> int:

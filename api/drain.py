@@ -10,6 +10,8 @@ by itself would cancel it with a bare 500.
 
 import asyncio
 import logging
+import os
+import socket
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -122,6 +124,30 @@ class Draining:
 def _closing(headers: Iterable[Header]) -> list[Header]:
     others = [own for own in headers if own[0].lower() != b"connection"]
     return [*others, (b"connection", b"close")]
+
+
+def stop_listening(listener: asyncio.AbstractServer) -> list[socket.socket]:
+    """Close a listener; return the connections that nobody had accepted yet.
+
+    To their clients they are open: what they sent would be answered by a reset, which
+    proxies report as a bad gateway and may not send again.
+
+    Args:
+        listener: A server of asyncio or of uvloop, which is closed.
+    """
+    waiting: list[socket.socket] = []
+    # A listener is closed with its last descriptor.
+    kept = [
+        socket.socket(fileno=os.dup(own.fileno()))
+        for own in getattr(listener, "sockets", ())
+    ]
+    listener.close()
+    for own in kept:
+        with own, suppress(OSError):  # usually that none is left
+            own.setblocking(False)
+            while True:
+                waiting.append(own.accept()[0])
+    return waiting
 
 
 class Stopping(Protocol):

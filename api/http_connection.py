@@ -40,6 +40,10 @@ _PIECE_BYTES = 8 * 1024
 _LINGER_S = 2.0
 _LINGER_BYTES = 1_000_000
 
+# When the server stops, a connection without a request yet has so many seconds to send
+# one: it may be on its way, and a client that sent it would get a reset.
+_LAST_CHANCE_S = 1.0
+
 # Seconds between checks of a connection that is closing: if the client has read nothing
 # since the last check, it is aborted.
 ABORT_S = 30.0
@@ -92,6 +96,18 @@ class HttpConnection(HttpToolsProtocol):
             self._watch.cancel()
         self._stop_waiting()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Called when the server stops."""
+        if self.cycle is None and not self._refused:
+            # What comes is answered, and closes the connection.
+            self.loop.call_later(_LAST_CHANCE_S, self._shut_down)
+        else:
+            super().shutdown()
+
+    def _shut_down(self) -> None:
+        if not self._upgraded:
+            super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         """Pass bytes to the parser, within the limits."""

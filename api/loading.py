@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from config import Settings
 from engine.interface import Model
 from engine.two_models import TwoModels
+from weights import heap
 from weights.cards import ModelUnavailable, Progress
 
 if TYPE_CHECKING:
@@ -158,6 +159,7 @@ class Loading:
 
     def end(self, name: str, error: BaseException | None) -> None:
         """Note that loading a model has ended, the first time or again."""
+        heap.trim()  # what reading, checking and arranging weights needed is free now
         if self.is_first(name):
             if error is not None:
                 _log_failure(f"The model {name} cannot be served.", error)

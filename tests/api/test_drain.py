@@ -1,8 +1,10 @@
 """A server that stops: nothing is lost within the grace time, and clients are told."""
 
 import asyncio
+import contextlib
 import json
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 import websockets
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from server import Server
+from tests.api.test_http_connection import GET, answer_to, connected
+from tests.support.fakes import ScriptedModel
 from tests.support.live_client import (
     SECOND,
     Json,
@@ -22,13 +28,19 @@ from tests.support.live_client import (
     listen_for,
     rest,
 )
-from tests.support.serving import ServerProcess, scripted_process, wait_for
+from tests.support.serving import (
+    ServerProcess,
+    app_in_thread,
+    scripted_process,
+    wait_for,
+)
 from tests.test_server import (
     PATH,
     answer_on,
     half_an_upload,
     health,
     multipart,
+    settings,
     wav,
 )
 
@@ -96,6 +108,50 @@ class TestEndOfGrace:
                 server.process.send_signal(signal.SIGINT)
 
                 assert server.process.wait(timeout=60) == 0
+
+
+class TestLateConnections:
+    """Proxies turn a reset into a bad gateway, and may not send the request again."""
+
+    def test_those_that_nobody_has_accepted_are_answered(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """They had connected when the server stopped to listen."""
+        with contextlib.ExitStack() as stack:
+            late: list[socket.socket] = []
+            shutdown = Server.shutdown
+
+            async def arrive(
+                server: Server, sockets: list[socket.socket] | None = None
+            ) -> None:
+                for _ in range(3):
+                    late.append(stack.enter_context(connected(url)))
+                    late[-1].sendall(GET + b"\r\n")
+                await shutdown(server, sockets)
+
+            monkeypatch.setattr(Server, "shutdown", arrive)
+            with app_in_thread(settings(), ScriptedModel) as url:
+                pass
+            statuses = [answer_to(client)[0] for client in late]
+
+        assert statuses == [200] * 3
+
+    def test_those_that_have_sent_nothing_yet_may(self, tmp_path: Path) -> None:
+        """But not for long."""
+        with (
+            scripted_process(tmp_path) as server,
+            connected(server.url) as late,
+            connected(server.url) as silent,
+        ):
+            assert server.status_of("/ready") == 200
+            stop(server)
+            late.sendall(GET + b"\r\n")
+            status, headers, _ = answer_to(late)
+            ended = silent.recv(1)
+
+            assert server.process.wait(timeout=60) == 0
+        assert (status, headers["connection"]) == (200, "close")
+        assert ended == b""
 
 
 @contextmanager
