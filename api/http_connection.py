@@ -78,6 +78,7 @@ class HttpConnection(HttpToolsProtocol):
     _n_fruitless = 0  # bytes since the last complete head or piece of a body
     _fruitful = False  # whether the newest bytes completed one
     _begun = False  # whether there is an incomplete head
+    _asked = False  # whether there was a complete one
     _in_message = False  # whether there is an incomplete body
     _refused = False
     _n_dropped = 0
@@ -99,7 +100,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Called when the server stops."""
-        if self.cycle is None and not self._refused:
+        if not self._asked and not self._refused:
             # What comes is answered, and closes the connection.
             self.loop.call_later(_LAST_CHANCE_S, self._shut_down)
         else:
@@ -149,6 +150,7 @@ class HttpConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Called at the end of a head; begins the request, unless it is refused."""
         self._fruitful, self._begun, self._in_message = True, False, True
+        self._asked = True
         self._stop_waiting()
         if not self._refused:
             super().on_headers_complete()

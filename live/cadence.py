@@ -86,11 +86,18 @@ class Cadence:
         self._may_speculate = False
         self._n_supposed = 0  # samples of the present speculation
         self._n_in_vain = 0  # samples of earlier long speculations
+        self._end = start  # one past the newest frame
+        self._hearable = start  # what a model without delay had heard in silence
         self._n_silent = 0  # samples at the end that may be silence
         self._last_sound = start  # one past the newest frame that may have sound
 
     def push_probabilities(self, probabilities: Sequence[float], end: int) -> None:
         """Take the probabilities of speech of the newest frames, up to a position."""
+        if self.quiet is not None and self._is_due_in_silence(
+            self._hearable, self.quiet, self._end, self._options.hop
+        ):
+            self._hearable = self._end
+        self._end = end
         for probability in probabilities:
             self._n_silent += FRAME_SAMPLES
             if probability >= STAY_PROB:
@@ -98,9 +105,14 @@ class Cadence:
             if probability >= _SOUND_PROB:
                 self._last_sound = end
 
+    @property
+    def hearable(self) -> int:
+        """One past what partials had heard if the model took no time, in silence."""
+        return self._start if self.quiet is None else self._hearable
+
     def speech_ended(self, position: int) -> None:
         """Note that silence began at a position."""
-        self.quiet = position
+        self.quiet = self._hearable = position
         self._may_speculate = True
 
     def speech_resumed(self) -> None:
@@ -142,9 +154,14 @@ class Cadence:
         if self.quiet is None:
             may_pause = 0 < self._n_silent < MIN_SILENCE
             return position - heard >= hop + (_WAIT_FOR_PAUSE if may_pause else 0)
-        if heard < self.quiet + MIN_SILENCE:
-            return position >= self.quiet + MIN_SILENCE
-        settled = self.quiet + self._options.margin + _AFTERGLOW
+        return self._is_due_in_silence(heard, self.quiet, position, hop)
+
+    def _is_due_in_silence(
+        self, heard: int, quiet: int, position: int, hop: int
+    ) -> bool:
+        if heard < quiet + MIN_SILENCE:
+            return position >= quiet + MIN_SILENCE
+        settled = quiet + self._options.margin + _AFTERGLOW
         if position >= settled:
             return heard < settled
         return self._last_sound > heard and position - heard >= min(hop, _QUIET_HOP)

@@ -9,7 +9,8 @@ sound (`pre_roll`), but never within the utterance before.
 An utterance ends by itself
 
 * when voice activity detection has found enough silence (`endpoint_silence`). A letter
-  in that silence delays the end, and so does a sound that may be speech;
+  in that silence delays the end, and so does a sound that may be speech. What a busy
+  model has not heard yet of the silence may have a letter;
 * when the model has for a while found only blanks in detected speech, which is noise;
 * without an event, when the model finds no letter in speech that was not announced.
 
@@ -87,6 +88,11 @@ class Heard(Protocol):
     @property
     def heard(self) -> int:
         """One past the audio of the newest hypothesis; `start` before the first."""
+        ...
+
+    @property
+    def hearable(self) -> int:
+        """One past the audio of the newest hypothesis of a model without delay."""
         ...
 
     @property
@@ -330,7 +336,10 @@ class Endpointing:
         if self.quiet is None:
             return False
         needed = max(self._options.endpoint_silence, MIN_SILENCE)
-        if utterance.last_letter > self.quiet + _LETTER_SLACK:
+        audible = self.quiet + _LETTER_SLACK
+        if utterance.last_letter > audible or utterance.hearable > max(
+            utterance.heard, audible
+        ):
             needed += _LETTER_GRACE
         return position - self.quiet >= needed
 

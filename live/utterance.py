@@ -109,12 +109,7 @@ class Utterance:
     """
 
     def __init__(
-        self,
-        start: int,
-        onset: int,
-        *,
-        hearing: Hearing,
-        options: StreamOptions,
+        self, start: int, onset: int, *, hearing: Hearing, options: StreamOptions
     ) -> None:
         self.onset = onset
         self.has_quick = hearing.quick is not None
@@ -149,6 +144,10 @@ class Utterance:
         return self.partials.heard
 
     @property
+    def hearable(self) -> int:
+        return self._cadence.hearable if self._options.partials else self.start
+
+    @property
     def last_letter(self) -> int:
         return max(self.partials.last_letter, self._opinion.letter)
 
@@ -178,8 +177,7 @@ class Utterance:
 
     def push_audio(self, samples: Samples, probabilities: Sequence[float]) -> None:
         """Take the next samples, and the probabilities of frames that end in them."""
-        if pieces := self.final.push_audio(samples, probabilities):
-            self._ask(pieces)
+        self._ask(self.final.push_audio(samples, probabilities))
         self._cadence.push_probabilities(probabilities, self.final.end)
 
     def speech_ended(self, position: int) -> None:
@@ -204,8 +202,7 @@ class Utterance:
         quiet = self._cadence.quiet
         if quiet is None or position - quiet < silence:
             return None
-        segments = self.final.take_supposed()
-        if not segments:
+        if not (segments := self.final.take_supposed()):
             return None
         assert self.number is not None
         self._told_early = self.number

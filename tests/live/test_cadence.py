@@ -22,6 +22,7 @@ class Utterance:
     start: int = 0
     onset: int = 0
     heard: int = 0
+    hearable: int = 0
     last_letter: int = 0
     known: bool = True
     heard_nothing: bool = False

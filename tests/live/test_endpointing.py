@@ -31,6 +31,7 @@ class Model:
     start: int = 0
     onset: int = 0
     heard: int = 0
+    hearable: int = 0
     last_letter: int = 0
     heard_nothing: bool = False
     awaits_labels: bool = False
@@ -187,6 +188,25 @@ class TestSilence:
         assert ear.hear(SILENT, 20) == []
         assert ear.hear(SILENT, 1) == [End()]
         assert ear.position == 10 * 512 + OPTIONS.endpoint_silence + 9_728
+
+    def test_what_a_busy_model_has_yet_to_hear_puts_it_off_as_much(self) -> None:
+        """There may be a letter in it; if there is none, the end is at once."""
+        ear = speaking()
+        ear.hear(SILENT, 8)
+        ear.model.hearable = ear.position
+
+        assert ear.hear(SILENT, 15) == []
+        ear.model.heard = ear.model.hearable
+        assert ear.hear(SILENT, 1) == [End()]
+
+    def test_but_no_longer_than_a_letter_would(self) -> None:
+        """So a model that hears nothing more cannot hold an utterance open."""
+        ear = speaking()
+        ear.hear(SILENT, 8)
+        ear.model.hearable = ear.position
+
+        assert ear.hear(SILENT, 20) == []
+        assert ear.hear(SILENT, 1) == [End()]
 
     def test_a_sound_that_may_be_speech_puts_it_off_as_well(self) -> None:
         """Its own end is waited for, and then silence again."""

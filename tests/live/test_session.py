@@ -1,6 +1,7 @@
 """What a live session promises, whatever is said and however the audio comes."""
 
 import pickle
+from collections import deque
 from dataclasses import replace
 from difflib import SequenceMatcher
 from itertools import pairwise
@@ -27,6 +28,7 @@ from live.events import (
     UtteranceFinal,
 )
 from live.options import PROFILES, StreamOptions
+from live.utterance import Request
 from recordings.segments import SegmentReader
 from tests.support.live import Listener, listen_to, listener, silence
 from tests.support.scripted_speech import VOCABULARY, Encoder, Script, write
@@ -341,6 +343,51 @@ class TestEndpoints:
         heard.end()
 
         assert [f.text for f in heard.finals if f.text] == [said(script)] * 2
+
+
+class TestLateLabels:
+    """A busy model tells later what it heard; finals are the same."""
+
+    QUIET = 0.12
+
+    def texts(self, script: Script, late: int) -> list[str]:
+        """Return finals of words of which some are so soft that they may be silence.
+
+        Args:
+            late: Samples of further audio that come before the labels of a window.
+        """
+        heard = listener()
+        heard.held_back = True
+        waiting: deque[tuple[int, Request]] = deque()
+        third = len(script.probabilities) // 3
+        for frame in range(len(script.samples) // FRAME_SAMPLES):
+            first = frame * FRAME_SAMPLES
+            soft = third <= frame < third + 24
+            heard.push_audio(
+                script.samples[first : first + FRAME_SAMPLES],
+                [self.QUIET if soft else script.probabilities[frame]],
+            )
+            now = heard.session.position
+            waiting += [(now + late, one) for one in heard.session.requests()]
+            while waiting and waiting[0][0] <= now:
+                heard.answer(waiting.popleft()[1])
+                waiting += [(now + late, one) for one in heard.session.requests()]
+        heard.held_back = False
+        heard.end()
+        for _, request in waiting:
+            heard.answer(request)
+        heard.pump()
+        return [final.text for final in heard.finals]
+
+    @pytest.mark.parametrize("late_s", [0.1, 0.3, 0.5, 0.7])
+    def test_what_is_soft_is_not_taken_for_silence(self, late_s: float) -> None:
+        """An utterance that ended there lost the rest of a word."""
+        for seed in range(5):
+            script = write(Random(seed), n_words=12, longest_pause=0)
+
+            late = self.texts(script, round(late_s * SAMPLE_RATE))
+
+            assert late == self.texts(script, 0)
 
 
 class TestFaintSpeech:

@@ -74,11 +74,15 @@ class Listener:
         """Label everything that is asked for, unless the model is held back."""
         while not self.held_back and (requests := self.session.requests()):
             for request in requests:
-                self.asked.append(request)
-                frames = self.label(request.window)
-                if request.keywords and self.keywords is not None:
-                    frames = self.keywords.spell(frames, request.keywords)
-                self.events += self.session.accept(request, frames)
+                self.answer(request)
+
+    def answer(self, request: Request) -> None:
+        """Label a window."""
+        self.asked.append(request)
+        frames = self.label(request.window)
+        if request.keywords and self.keywords is not None:
+            frames = self.keywords.spell(frames, request.keywords)
+        self.events += self.session.accept(request, frames)
 
     @property
     def finals(self) -> list[UtteranceFinal]:
