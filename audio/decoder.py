@@ -35,18 +35,17 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, NoReturn
 
 import av
-import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Discard, Disposition
 
 from audio.container import ACCEPTED_FORMATS, looks_like_text, recognise
+from audio.packets import may_be_too_long, measured, packets_of
 from audio.samples import Samples
 from audio.stated_length import Ending, stated_samples
 from audio.timeline import (
     BLOCK_SAMPLES,
-    CODEC_PADDING_S,
     AudioTooLong,
     Channels,
     ChannelsChanged,
@@ -56,7 +55,6 @@ from audio.timeline import (
     Timeline,
     TooManyChannels,
     UnsupportedSampleRate,
-    too_long,
 )
 
 __all__ = (
@@ -75,13 +73,6 @@ __all__ = (
     "UnsupportedSampleRate",
     "decode_stream",
 )
-
-# Fewest bytes of a second of audio: Opus needs no more for silence. A file that states
-# no length, such as a browser's recording, is measured only if it has enough bytes to
-# be too long.
-_LEAST_BYTES_A_S = 250
-_PACKETS_A_TURN = 1000
-_NOTHING: Samples = np.zeros(0, np.float32)
 
 # Undecodable packets in a row (20 s of Opus) after which decoding stops.
 MAX_BAD_PACKETS = 1000
@@ -189,8 +180,8 @@ def decode_stream(
         with ExitStack() as opened:
             container, stream = _begin(upload, demuxer, opened)
             ending.stated = stated_samples(upload, demuxer, container, stream)
-            if _may_be_too_long(container, stream, upload.size, limits):
-                yield from _measured(container, stream, limits)
+            if may_be_too_long(container, stream, upload.size, limits):
+                yield from measured(container, stream, limits)
                 opened.close()
                 container, stream = _begin(upload, demuxer, opened)
             for frame in _frames(container, stream, damage):
@@ -303,49 +294,6 @@ def _begin(
     return container, _audio_stream(container)
 
 
-def _may_be_too_long(
-    container: InputContainer, stream: AudioStream, size: int, limits: DecodeLimits
-) -> bool:
-    """Whether a file, by its header, is or may be longer than allowed."""
-    stated_s = None
-    if stream.duration is not None and stream.time_base is not None:
-        stated_s = float(stream.duration * stream.time_base)
-    elif container.duration is not None:
-        stated_s = container.duration / av.time_base
-    if stated_s is None:
-        return size > limits.max_seconds * _LEAST_BYTES_A_S
-    return stated_s > limits.max_seconds
-
-
-def _measured(
-    container: InputContainer, stream: AudioStream, limits: DecodeLimits
-) -> Iterator[Samples]:
-    """Add up the durations of packets, at least ten times as fast as decoding them.
-
-    Headers may state too much or too little; packets state their true duration.
-
-    Yields:
-        Empty blocks from time to time, so that other recordings get their turn.
-
-    Raises:
-        AudioTooLong: The file is too long; it need not be decoded.
-    """
-    ticks_a_s = 1 / stream.time_base if stream.time_base else 0
-    # The packets include the padding that encoders put in front.
-    most = (limits.max_seconds + 2 * CODEC_PADDING_S) * ticks_a_s
-    total = 0
-    try:
-        for number, packet in enumerate(container.demux(stream), start=1):
-            if not packet.is_discard:
-                total += packet.duration or 0
-            if total > most > 0:
-                raise too_long(limits)
-            if number % _PACKETS_A_TURN == 0:
-                yield _NOTHING
-    except av.FFmpegError:  # decoding reports it if it matters
-        return
-
-
 def _refuse(*_: Any) -> NoReturn:
     raise av.error.PermissionError(errno.EPERM, "an upload may not open anything")
 
@@ -378,7 +326,7 @@ def _frames(
     container: InputContainer, stream: AudioStream, damage: _Damage
 ) -> Iterator[AudioFrame]:
     """Decode packet by packet; skip and count damaged packets."""
-    packets = container.demux(stream)
+    packets = packets_of(container, stream)
     n_bad = 0
     while n_bad <= MAX_BAD_PACKETS:
         try:

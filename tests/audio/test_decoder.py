@@ -1168,6 +1168,18 @@ def damageable_files() -> list[bytes]:
     ]
 
 
+def test_a_stream_that_begins_within_the_file_changes_nothing() -> None:
+    """FLV allows that; behind what is read to recognise it, PyAV does not know it."""
+    sound = small_file("flv", "aac", 44_100, seconds=30)
+    key_frame = b"\x12" + bytes(20)
+    tag = b"\x09" + len(key_frame).to_bytes(3) + bytes(7) + key_frame
+    file = sound + tag + len(tag).to_bytes(4)
+
+    found = decode(file, limits=LIMITS)
+
+    np.testing.assert_array_equal(found, decode(sound, limits=LIMITS))
+
+
 class TestDamage:
     """Whatever is done to a file, decoding ends with samples or an error of ours."""
 
