@@ -1147,8 +1147,9 @@ def check(file: bytes) -> None:
         blocks = list(decode_stream(io.BytesIO(file), limits=limits))
     except OWN_ERRORS:
         return
-    assert all(0 < len(b) <= BLOCK_SAMPLES for b in blocks)
-    assert all(np.abs(b).max() <= 1 for b in blocks)
+    # Empty ones are turns for other recordings, while a long file is measured.
+    assert all(len(b) <= BLOCK_SAMPLES for b in blocks)
+    assert all(np.abs(b).max(initial=0) <= 1 for b in blocks)
 
 
 @pytest.fixture(scope="module")
