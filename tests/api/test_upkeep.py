@@ -1,9 +1,11 @@
 """What breaks beside the requests: it goes on, and says so."""
 
+import re
 import shutil
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -56,6 +58,45 @@ def hanging(folder: Path) -> Iterator[None]:
     (folder / "hang").touch()
     yield
     (folder / "hang").unlink()
+
+
+def failed_batches(server: ServerProcess) -> float:
+    text = local.get(server.url + "/metrics").text
+    (found,) = re.findall(r"^omniasr_failed_batches_total (\S+)$", text, re.MULTILINE)
+    return float(found)
+
+
+class TestBrokenModel:
+    def test_a_live_stream_does_not_make_it_spin(self, tmp_path: Path) -> None:
+        """Nor the log; afterwards all is as before."""
+        with (
+            scripted_process(tmp_path) as server,
+            connect(address(server.url)) as client,
+        ):
+            listen(client)
+            (tmp_path / "fail").touch()
+            began = time.monotonic()
+            for _ in range(100):
+                client.send(SECOND[:3_200])
+                time.sleep(0.02)
+            n, seconds = failed_batches(server), time.monotonic() - began
+            n_lines = server.log.read_text().count(" failed, with ")
+            (tmp_path / "fail").unlink()
+            wait_for(lambda: is_ready(server))
+
+            assert post(server.url).json()["text"] == "hello"
+        assert 3 < n < 5 * (2 + seconds)
+        assert 1 <= n_lines <= 1 + seconds
+
+    def test_a_thread_that_ends_ends_the_process(self, tmp_path: Path) -> None:
+        """For its supervisor, with a status that is no success."""
+        with scripted_process(tmp_path) as server:
+            (tmp_path / "die").touch()
+            told = post(server.url)
+
+            assert server.process.wait(timeout=60) == 1
+        assert told.status_code == 503
+        assert "is lost; the server ends" in server.log.read_text()
 
 
 class TestStuckModel:

@@ -6,7 +6,8 @@ PATIENCE_S is the time after which a pass without an end counts as stuck. What t
 does depends on files in the folder, which a test makes and removes:
 
 `hang`  a pass does not end while it is there,
-`fail`  each pass raises an error.
+`fail`  each pass raises an error,
+`die`   a pass ends the model's thread.
 """
 
 import sys
@@ -37,6 +38,8 @@ class ModelOfFiles(ScriptedModel):
             time.sleep(0.01)
         if (self._folder / "fail").exists():
             raise ValueError("a scripted failure")
+        if (self._folder / "die").exists():
+            raise SystemExit("a scripted end")
         return super().label_frames(windows)
 
 
