@@ -10,7 +10,6 @@ by itself would cancel it with a bare 500.
 
 import asyncio
 import logging
-import os
 import socket
 import time
 from collections.abc import Callable, Iterable
@@ -138,7 +137,7 @@ def stop_listening(listener: asyncio.AbstractServer) -> list[socket.socket]:
     waiting: list[socket.socket] = []
     # A listener is closed with its last descriptor.
     kept = [
-        socket.socket(fileno=os.dup(own.fileno()))
+        socket.fromfd(own.fileno(), own.family, own.type)
         for own in getattr(listener, "sockets", ())
     ]
     listener.close()
