@@ -561,7 +561,7 @@ class TestPushing:
             client.ping().wait(30)
             before = list(place.stream.hurry)
             say(client, "flush")
-            client.ping().wait(30)
+            wait_for(lambda: bool(place.stream.hurry))
             meanwhile = list(place.stream.hurry)
             place.stream.may_take.set()
             listen_for(client, utterance_final=True)
